@@ -71,13 +71,11 @@ pub(crate) fn run(args: &Args) -> Result<PipeState, Box<dyn Error>> {
             directory,
             tape,
         } => backup(
-            &directory.canonicalize()?,
+            &resolved(directory)?,
             &std::path::absolute(tape)?,
             *overwrite,
         ),
-        Job::Restore { tape, directory } => {
-            restore(&tape.canonicalize()?, &directory.canonicalize()?)
-        }
+        Job::Restore { tape, directory } => restore(&resolved(tape)?, &resolved(directory)?),
     };
     let mut client = Client::connect(&args.socket)?;
     // The subscription precedes the pipe, so that it includes all events.
@@ -87,6 +85,12 @@ pub(crate) fn run(args: &Args) -> Result<PipeState, Box<dyn Error>> {
         "{name}: started; it continues without this program, and `datapiped stop {name}` stops it"
     );
     watch(&mut client, &name)
+}
+
+/// Absolute path of a file or directory that must exist.
+fn resolved(path: &Path) -> Result<PathBuf, String> {
+    path.canonicalize()
+        .map_err(|error| format!("cannot find {}: {error}", path.display()))
 }
 
 /// Describes a backup: a tree is read, compressed, and written as an archive. Each module may open

@@ -3,6 +3,8 @@
 //! A limit is refused where it is first exceeded, with both numbers in the message. Nothing is
 //! sized from a number that was not compared with one of these.
 
+#[cfg(any(feature = "deflate", feature = "zstd"))]
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Stages in one pipe on one machine, head and tail included.
@@ -95,6 +97,9 @@ pub const MAX_ROUNDS: u32 = 1 << 20;
 /// Longest record on a medium, header included, in bytes. A length that a volume claims is not
 /// believed beyond it.
 pub const MAX_RECORD: usize = 16 << 20;
+
+/// Shortest record that a writer makes, in bytes: a header and some content.
+pub const MIN_RECORD: usize = 1024;
 
 /// Length of a record if the caller asks for no other, in bytes: what every tape drive takes.
 pub const DEFAULT_RECORD: usize = 1 << 20;
@@ -230,6 +235,14 @@ pub const MAX_VOLUMES: u32 = 999_999;
 /// twelve days, and only a participant that slept through exactly a multiple of that could mistake
 /// one generation for another.
 pub(crate) const GENERATION_BITS: u32 = 40;
+
+/// Levels of zstd: fast to small.
+#[cfg(feature = "zstd")]
+pub(crate) const ZSTD_LEVELS: RangeInclusive<i32> = 1..=22;
+
+/// Levels of deflate: fast to small.
+#[cfg(feature = "deflate")]
+pub(crate) const DEFLATE_LEVELS: RangeInclusive<u32> = 1..=9;
 
 const _: () = {
     assert!(

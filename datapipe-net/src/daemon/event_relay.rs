@@ -1,4 +1,4 @@
-//! From the events of a pipe's controller to those of the protocol.
+//! From the events of a pipe's controller to those of the protocol, and to the log.
 
 use std::sync::Arc;
 
@@ -20,10 +20,13 @@ pub(super) struct EventRelay {
 
 #[derive(Default)]
 struct RelayProgress {
-    /// Name of the pipe, once it is known.
-    pipe: Option<String>,
-    /// Events from before that. At most [`MAX_WAITING_EVENTS`] are kept.
-    early: Vec<PipeEvent>,
+    /// Name and label of the pipe, once the name is known.
+    pipe: Option<(String, String)>,
+    /// Events from before that, each with true if it is a warning. At most [`MAX_WAITING_EVENTS`]
+    /// are kept.
+    early: Vec<(PipeEvent, bool)>,
+    /// Instances whose process died and is being replaced.
+    replaced: Vec<(Option<String>, Option<u32>)>,
 }
 
 impl EventRelay {
@@ -45,29 +48,37 @@ impl EventRelay {
                 | Event::Failed { .. }
                 | Event::Stopped { .. }
         );
+        let is_warning = matches!(
+            event,
+            Event::Stalled { .. } | Event::StillWaiting { .. } | Event::OverLimit { .. }
+        );
         if !is_implied {
-            self.publish(pipe_event(event));
+            self.publish(pipe_event(event), is_warning);
         }
     }
 
     /// Publishes a message that a module sent for programs.
     pub(super) fn send_data(&self, stage: &str, data: &[u8]) {
-        self.publish(PipeEvent {
+        let event = PipeEvent {
             stage: Some(stage.to_owned()),
             note: Some(data.to_vec()),
             ..PipeEvent::new(EventKind::NOTE, "")
-        });
+        };
+        self.publish(event, false);
     }
 
-    fn publish(&self, event: PipeEvent) {
+    /// Publishes an event; one that `is_warning` is logged in any case.
+    fn publish(&self, event: PipeEvent, is_warning: bool) {
         let mut progress = self.progress.lock();
         match &progress.pipe {
-            Some(pipe) => {
+            Some((pipe, _)) => {
                 let pipe = pipe.clone();
                 let event = PipeEvent { pipe, ..event };
-                self.state.subscribers.publish(self.owner, event);
+                self.forward(&mut progress, event, is_warning);
             }
-            None if progress.early.len() < MAX_WAITING_EVENTS => progress.early.push(event),
+            None if progress.early.len() < MAX_WAITING_EVENTS => {
+                progress.early.push((event, is_warning));
+            }
             None => {}
         }
     }
@@ -80,13 +91,68 @@ impl EventRelay {
             ..PipeEvent::new(EventKind::INITIATED, "")
         };
         let early = std::mem::take(&mut progress.early);
-        for event in std::iter::once(initiated).chain(early) {
+        progress.pipe = Some((pipe.to_owned(), label.to_owned()));
+        for (event, is_warning) in std::iter::once((initiated, false)).chain(early) {
             let pipe = pipe.to_owned();
             let event = PipeEvent { pipe, ..event };
-            self.state.subscribers.publish(self.owner, event);
+            self.forward(&mut progress, event, is_warning);
         }
-        progress.pipe = Some(pipe.to_owned());
     }
+
+    /// Logs an event that an administrator wants to know, and publishes it.
+    fn forward(&self, progress: &mut RelayProgress, event: PipeEvent, is_warning: bool) {
+        let what = progress.log_text(&event, is_warning);
+        if let (Some(what), Some((pipe, label))) = (what, &progress.pipe) {
+            let pipe = pipe_in_log(pipe, label, self.owner);
+            self.state.log(&format!("{pipe}: {what}"));
+        }
+        self.state.subscribers.publish(self.owner, event);
+    }
+}
+
+impl RelayProgress {
+    /// Text of the log for a death, a replacement, or a warning, such as a process that is killed
+    /// because it works for too long; `None` for all other events.
+    fn log_text(&mut self, event: &PipeEvent, is_warning: bool) -> Option<String> {
+        let instance = || {
+            let stage = event.stage.as_deref().unwrap_or_default();
+            format!("{stage}/{}", event.instance.unwrap_or_default())
+        };
+        let process = event.process.unwrap_or_default();
+        let seat = (event.stage.clone(), event.instance);
+        match event.kind {
+            EventKind::DIED => {
+                let is_replaced = event.replaced == Some(true);
+                if is_replaced && !self.replaced.contains(&seat) {
+                    self.replaced.push(seat);
+                }
+                let status = event.text.as_deref().unwrap_or("exit status unknown");
+                let then = if is_replaced {
+                    "it is replaced"
+                } else {
+                    "it is not replaced, and the pipe stops"
+                };
+                Some(format!(
+                    "{}: process {process} died ({status}): {then}",
+                    instance()
+                ))
+            }
+            EventKind::STARTED if self.replaced.contains(&seat) => {
+                self.replaced.retain(|other| *other != seat);
+                Some(format!(
+                    "{}: process {process} is the replacement",
+                    instance()
+                ))
+            }
+            EventKind::OTHER if is_warning => event.text.clone(),
+            _ => None,
+        }
+    }
+}
+
+/// A pipe in the log: its name, which is unique, its label, and its owner.
+pub(super) fn pipe_in_log(name: &str, label: &str, owner: User) -> String {
+    format!("{name} \"{label}\" of user {owner}")
 }
 
 /// Converts an event of the controller; the name of the pipe is missing.

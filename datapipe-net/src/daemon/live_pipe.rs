@@ -22,7 +22,8 @@ pub(super) struct LivePipe {
     memory: u64,
     since: Instant,
     canceller: Canceller,
-    stopping: Mutex<bool>,
+    /// Cause of its stop, once it is being stopped.
+    stopping: Mutex<Option<String>>,
     /// Controller of the pipe; `None` once the pipe has ended.
     pipe: RwLock<Option<Pipe>>,
 }
@@ -37,7 +38,7 @@ impl LivePipe {
             memory,
             since: Instant::now(),
             canceller: pipe.canceller(),
-            stopping: Mutex::new(false),
+            stopping: Mutex::default(),
             pipe: RwLock::new(Some(pipe)),
         }
     }
@@ -58,10 +59,19 @@ impl LivePipe {
         self.since
     }
 
-    /// Begins to stop the pipe.
-    pub(super) fn stop(&self) {
-        *self.stopping.lock() = true;
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Begins to stop the pipe. `cause` says who stops it; the first cause stays.
+    pub(super) fn stop(&self, cause: impl Into<String>) {
+        self.stopping.lock().get_or_insert_with(|| cause.into());
         self.canceller.cancel();
+    }
+
+    /// Cause of its stop; empty if no client and no daemon has stopped it.
+    pub(super) fn stop_cause(&self) -> String {
+        self.stopping.lock().clone().unwrap_or_default()
     }
 
     /// Calls `function` with the pipe; `None` if the pipe has ended.
@@ -87,8 +97,9 @@ impl LivePipe {
         entry.direction = self.direction;
         entry.elapsed = self.since.elapsed();
         let unattached = status.map(unattached_stages).unwrap_or_default();
-        if *self.stopping.lock() {
+        if let Some(cause) = &*self.stopping.lock() {
             entry.state = PipeState::STOPPING;
+            entry.explanation.clone_from(cause);
         } else if !unattached.is_empty() {
             entry.state = PipeState::WAITING;
             let names = unattached.join("\" and \"");

@@ -12,6 +12,9 @@ use crate::config::{Limits, User};
 use crate::limits::KEPT_ENDED;
 use crate::protocol::{Initiate, PipeEntry, PipeStatus, Refusal, RefusalCode};
 
+/// Cause of the stop of a pipe that the daemon stops with itself.
+const DAEMON_STOPS: &str = "because the daemon stops";
+
 /// All pipes of the daemon.
 #[derive(Debug, Default)]
 pub(super) struct PipeTable {
@@ -125,7 +128,7 @@ impl PipeTable {
     pub(super) fn close(&self) {
         let mut entries = self.entries.lock();
         entries.closing = true;
-        entries.live.iter().for_each(|live| live.stop());
+        entries.live.iter().for_each(|live| live.stop(DAEMON_STOPS));
         self.finished
             .wait_while(&mut entries, |entries| entries.unfinished > 0);
     }
@@ -206,7 +209,7 @@ impl Reservation<'_> {
         entries.live.push(Arc::clone(&live));
         // `close` did not see this pipe.
         if entries.closing {
-            live.stop();
+            live.stop(DAEMON_STOPS);
         }
         live
     }

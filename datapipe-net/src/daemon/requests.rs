@@ -8,13 +8,14 @@ use datapipe::controller::AdmitError;
 use datapipe::memory::Process;
 use datapipe::{Error, Pipe, Role};
 
-use super::event_relay::EventRelay;
+use super::event_relay::{EventRelay, pipe_in_log};
 use super::pipe_description::describe;
 use super::pipe_table::KnownPipe;
 use super::state::DaemonState;
 use super::supervision::supervise;
 use crate::protocol::{
     AttachRole, EventKind, Initiate, PipeEvent, PipeState, Refusal, RefusalCode, Reply,
+    StageRequest,
 };
 use crate::socket::Peer;
 
@@ -43,7 +44,11 @@ impl<'c> Requester<'c> {
         let user = self.peer.user;
         let started = self.start(request);
         self.state.log(&match &started {
-            Ok((name, _)) => format!("{name}: started for user {user}"),
+            Ok((name, _)) => {
+                let stages: Vec<_> = request.stages.iter().map(stage_in_log).collect();
+                let (pipe, stages) = (pipe_in_log(name, &request.label, user), stages.join(", "));
+                format!("{pipe}: started with {stages}")
+            }
             Err(refusal) => format!(
                 "refused a pipe \"{}\" of user {user}: {}",
                 request.label, refusal.text
@@ -91,9 +96,11 @@ impl<'c> Requester<'c> {
         };
         let admitted = live.with_pipe(|pipe| self.admit(pipe, role));
         let control = admitted.unwrap_or_else(|| Err(pipe_has_ended(name)))?;
-        let process = self.peer.process;
-        self.state
-            .log(&format!("{name}: process {process} attached as {role}"));
+        let (process, user) = (self.peer.process, self.peer.user);
+        let pipe = pipe_in_log(name, live.label(), live.owner());
+        self.state.log(&format!(
+            "{pipe}: process {process} of user {user} attached as {role}"
+        ));
         Ok((Reply::Identified, Some(control)))
     }
 
@@ -136,14 +143,17 @@ impl<'c> Requester<'c> {
         let KnownPipe::Live(live) = state.pipes.find(name, user)? else {
             return Err(pipe_has_ended(name));
         };
-        state.log(&format!("{name}: stopped by user {user}"));
+        let cause = format!("by user {user}");
+        let pipe = pipe_in_log(name, live.label(), live.owner());
+        state.log(&format!("{pipe}: is being stopped {cause}"));
         let event = PipeEvent {
             state: Some(PipeState::STOPPING),
+            text: Some(cause.clone()),
             ..PipeEvent::new(EventKind::STOPPING, name)
         };
         // Published first, so that it precedes the event of the end.
         state.subscribers.publish(live.owner(), event);
-        live.stop();
+        live.stop(cause);
         Ok((Reply::Stopping, None))
     }
 
@@ -157,6 +167,14 @@ impl<'c> Requester<'c> {
 
     pub(super) fn list(&self) -> Reply {
         Reply::List(self.state.pipes.list(self.peer.user))
+    }
+}
+
+/// A stage in the log: its module, or the seat that waits for a process.
+fn stage_in_log(stage: &StageRequest) -> String {
+    match &stage.module {
+        Some(module) => module.clone(),
+        None => "a seat for a process that attaches".to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::thread::Builder;
 
 use datapipe::{Error, Pipe};
 
+use super::event_relay::pipe_in_log;
 use super::live_pipe::{LivePipe, pipe_status};
 use super::state::DaemonState;
 use crate::limits::PIPE_WAKE_INTERVAL;
@@ -37,11 +38,13 @@ fn end(state: &DaemonState, live: &Arc<LivePipe>, supervised: Result<(), String>
     let pipe = live.take_pipe();
     let status = pipe.as_ref().map(Pipe::status);
     let mut entry = live.entry(None);
-    (entry.state, entry.explanation) = outcome(pipe, supervised);
+    (entry.state, entry.explanation) = outcome(pipe, supervised, live.stop_cause());
     let (name, outcome, text) = (live.name(), entry.state, entry.explanation.clone());
+    let pipe_in_log = pipe_in_log(name, live.label(), live.owner());
     state.log(&match &*text {
-        "" => format!("{name}: {outcome}"),
-        why => format!("{name}: {outcome}: {why}"),
+        "" => format!("{pipe_in_log}: {outcome}"),
+        by if outcome == PipeState::STOPPED => format!("{pipe_in_log}: {outcome} {by}"),
+        why => format!("{pipe_in_log}: {outcome}: {why}"),
     });
     state
         .pipes
@@ -55,8 +58,12 @@ fn end(state: &DaemonState, live: &Arc<LivePipe>, supervised: Result<(), String>
     state.pipes.finish();
 }
 
-/// Waits for the pipe, and returns its final state with the cause of a failure.
-fn outcome(pipe: Option<Pipe>, supervised: Result<(), String>) -> (PipeState, String) {
+/// Waits for the pipe, and returns its final state with the cause of a failure or a stop.
+fn outcome(
+    pipe: Option<Pipe>,
+    supervised: Result<(), String>,
+    stop_cause: String,
+) -> (PipeState, String) {
     if let Err(why) = supervised {
         drop(pipe);
         return (PipeState::FAILED, why);
@@ -67,7 +74,7 @@ fn outcome(pipe: Option<Pipe>, supervised: Result<(), String>) -> (PipeState, St
     // A panic of a controller is a fault of this program. It ends this pipe, and no other.
     match catch_unwind(AssertUnwindSafe(|| pipe.wait().map(drop))) {
         Ok(Ok(())) => (PipeState::ENDED, String::new()),
-        Ok(Err(Error::Cancelled)) => (PipeState::STOPPED, String::new()),
+        Ok(Err(Error::Cancelled)) => (PipeState::STOPPED, stop_cause),
         Ok(Err(error)) => (PipeState::FAILED, error.to_string()),
         Err(_) => (PipeState::FAILED, "its controller panicked".to_owned()),
     }

@@ -28,7 +28,7 @@ pub struct PipeEntry {
     pub state: PipeState,
     /// Time from its initiation until now or until its end.
     pub elapsed: Duration,
-    /// Cause of its failure, or the process that it waits for; otherwise empty.
+    /// Cause of its failure or stop, or the process that it waits for; otherwise empty.
     pub explanation: String,
 }
 
@@ -229,9 +229,13 @@ impl PipeStatus {
         self.bytes() as f64 / self.entry.elapsed.as_secs_f64().max(1e-9)
     }
 
-    /// Stage that worked for the largest share of its time; `None` if no stage worked.
+    /// Stage that worked for the largest share of its time. A stage that has neither moved a block
+    /// nor works on one does not count: the time of an instance that starts or ends is counted as
+    /// work. `None` if no stage has worked.
     pub fn bottleneck(&self) -> Option<Bottleneck> {
-        let busy = self.stages.iter().map(|stage| (stage, stage.busy()));
+        let is_over = self.entry.state.is_final();
+        let worked = self.stages.iter().filter(|stage| stage.has_worked(is_over));
+        let busy = worked.map(|stage| (stage, stage.busy()));
         let (stage, busy) = busy
             .max_by(|(_, a), (_, b)| a.total_cmp(b))
             .filter(|&(_, busy)| busy > 0.0)?;
@@ -317,6 +321,18 @@ impl StageStatus {
         } else {
             working.as_secs_f64() / whole.as_secs_f64()
         }
+    }
+
+    /// True if an instance has moved a block, or works on one now. In a pipe that `is_over` none
+    /// does, in spite of the activity that it had last.
+    fn has_worked(&self, is_over: bool) -> bool {
+        let is_at_work = |instance: &InstanceStatus| match instance.activity {
+            Activity::WORKING => instance.held > 0,
+            Activity::WAITING_OUTSIDE => true,
+            _ => false,
+        };
+        self.sum(|instance| instance.blocks_in.saturating_add(instance.blocks_out)) > 0
+            || (!is_over && self.instances.iter().any(is_at_work))
     }
 
     /// Sum over the instances. It saturates, because a participant may have written any value to

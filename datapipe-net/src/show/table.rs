@@ -2,99 +2,102 @@
 
 use datapipe::controller::ByteCount;
 
-use super::text::{clock, escaped_line, fitted};
+use super::text::{cell, clock, fitted, padded, width};
 use crate::config::User;
-use crate::protocol::{PipeEntry, PipeStatus, StageStatus};
+use crate::protocol::{Activity, PipeEntry, PipeStatus, StageStatus};
 
-/// List of pipes as a table: a heading, and a line for each pipe, of at most `columns` characters.
+/// Columns of a line from which a status has all its columns.
+const WIDE: usize = 110;
+/// Fewest columns of a label, a user or a stage that is shortened.
+const SHORT: usize = 8;
+/// Most columns of a name.
+const LONG_NAME: usize = 40;
+
+/// List of pipes as a table: a heading, and a line for each pipe, of at most `columns` columns.
 ///
-/// Columns are as wide as their longest value, apart from the state, the time and the explanation,
-/// which have a fixed width or are last.
+/// A column is as wide as its longest value. Labels and then users are shortened if the state and
+/// the time would not fit otherwise; names are not, because commands need them.
 pub fn list_table(entries: &[PipeEntry], columns: usize) -> String {
     if entries.is_empty() {
         return "no pipes\n".to_owned();
     }
-    let width = |of: fn(&PipeEntry) -> String, heading: &str| {
-        entries
-            .iter()
-            .map(|entry| of(entry).chars().count())
-            .max()
-            .unwrap_or(0)
-            .max(heading.len())
+    let rows: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            let owner = User(entry.owner).to_string();
+            [cell(&entry.name), cell(&entry.label), cell(&owner)]
+        })
+        .collect();
+    let longest = |column: usize, heading: &str| {
+        let widths = rows.iter().map(|row| width(&row[column]));
+        widths.max().unwrap_or(0).max(heading.len())
     };
-    let label = |entry: &PipeEntry| escaped_line(&entry.label);
-    let owner = |entry: &PipeEntry| User(entry.owner).to_string();
-    let (names, labels) = (
-        width(|entry| escaped_line(&entry.name), "pipe"),
-        width(label, "label"),
-    );
-    let users = width(owner, "user");
-    let mut table = fitted(
-        &format!(
-            "{:<names$}  {:<labels$}  {:<users$}  {:<8}  {:>8}",
-            "pipe", "label", "user", "state", "time"
-        ),
-        columns,
-    );
-    table.push('\n');
-    for entry in entries {
-        let mut line = format!(
-            "{:<names$}  {:<labels$}  {:<users$}  {:<8}  {:>8}",
-            escaped_line(&entry.name),
-            label(entry),
-            owner(entry),
-            entry.state,
-            clock(entry.elapsed)
+    let names = longest(0, "pipe");
+    let (mut labels, mut users) = (longest(1, "label"), longest(2, "user"));
+    let states = entries.iter().map(|entry| width(&entry.state.to_string()));
+    let states = states.max().unwrap_or(0).max(8);
+    let mut excess = (names + labels + users + states + 16).saturating_sub(columns);
+    for shortened in [&mut labels, &mut users] {
+        let less = excess.min(shortened.saturating_sub(SHORT));
+        *shortened -= less;
+        excess -= less;
+    }
+    let line = |[name, label, user]: [&str; 3], state: &str, time: &str, why: &str| {
+        let (name, label) = (padded(name, names), padded(label, labels));
+        let user = padded(user, users);
+        let line = format!("{name}  {label}  {user}  {state:<states$}  {time:>8}  {why}");
+        fitted(line.trim_end(), columns) + "\n"
+    };
+    let mut table = line(["pipe", "label", "user"], "state", "time", "");
+    for (entry, [name, label, user]) in entries.iter().zip(&rows) {
+        table += &line(
+            [name, label, user],
+            &entry.state.to_string(),
+            &clock(entry.elapsed),
+            &cell(&entry.explanation),
         );
-        if !entry.explanation.is_empty() {
-            line += &format!("  {}", escaped_line(&entry.explanation));
-        }
-        table += &fitted(&line, columns);
-        table.push('\n');
     }
     table
 }
 
-/// Status of a pipe and its stages as a table, with lines of at most `columns` characters. Rates
-/// and shares of time cover the time since `before`, an earlier status of the same pipe, or since
-/// its beginning.
+/// Status of a pipe and its stages as a table, with lines of at most `columns` columns. Rates and
+/// shares of time cover the time since `before`, an earlier status of the same pipe, or since its
+/// beginning.
 pub fn status_table(now: &PipeStatus, before: Option<&PipeStatus>, columns: usize) -> String {
-    // The rates of a pipe that has ended are its averages.
-    let recent = match before.filter(|_| !now.entry.state.is_final()) {
-        Some(before) => now.since(before),
-        None => now.clone(),
-    };
+    let recent = recent(now, before);
     let entry = &now.entry;
-    let mut lines = vec![format!(
-        "{}  {}  {}, {}, {} in all, {}/s",
-        escaped_line(&entry.name),
-        escaped_line(&entry.label),
+    let (name, label) = (cell(&entry.name), cell(&entry.label));
+    let facts = format!(
+        "{}, {}, {} in all, {}/s",
         entry.state,
         clock(entry.elapsed),
         ByteCount(now.bytes()),
         ByteCount(recent.rate() as u64)
-    )];
+    );
+    let room = columns.saturating_sub(width(&name) + width(&facts) + 4);
+    let label = padded(&label, width(&label).min(room.max(SHORT)));
+    let mut lines = vec![format!("{name}  {label}  {facts}")];
     if !entry.explanation.is_empty() {
-        lines.push(format!("  {}", escaped_line(&entry.explanation)));
+        lines.push(format!("  {}", cell(&entry.explanation)));
     }
     if !now.stages.is_empty() {
-        lines.push(heading());
+        let names = now.stages.iter().map(|stage| width(&cell(&stage.name)));
+        let names = names.max().unwrap_or(0).clamp(5, LONG_NAME);
+        // 67 columns are for the others, with the longest activity.
+        let names = match columns >= WIDE {
+            true => names.max(16),
+            false => names.min(columns.saturating_sub(67).max(SHORT)),
+        };
+        lines.push(heading(names, columns));
         let seconds = recent.entry.elapsed.as_secs_f64().max(1e-9);
         lines.extend(
             now.stages
                 .iter()
                 .zip(&recent.stages)
-                .map(|(now, recent)| stage(now, recent, seconds)),
+                .map(|(now, recent)| stage(now, recent, seconds, names, columns)),
         );
         lines.push(format!("  {} of {} buffers free", now.free, now.buffers));
-        lines.push(match recent.bottleneck() {
-            Some(limit) => format!(
-                "  limited by {} ({:.0} % busy)",
-                escaped_line(&limit.stage),
-                limit.busy * 100.0
-            ),
-            None => "  nothing moves".to_owned(),
-        });
+        lines.extend(limit_text(now, &recent).map(|text| format!("  {text}")));
     }
     lines
         .iter()
@@ -102,27 +105,89 @@ pub fn status_table(now: &PipeStatus, before: Option<&PipeStatus>, columns: usiz
         .collect()
 }
 
-fn heading() -> String {
+/// Status whose rates are shown: the change since `before`. The rates of a pipe that has ended are
+/// its averages.
+pub(super) fn recent(now: &PipeStatus, before: Option<&PipeStatus>) -> PipeStatus {
+    match before.filter(|_| !now.entry.state.is_final()) {
+        Some(before) => now.since(before),
+        None => now.clone(),
+    }
+}
+
+/// Text about the stage that limits the pipe. `None` for a pipe that is over and has moved nothing.
+pub(super) fn limit_text(now: &PipeStatus, recent: &PipeStatus) -> Option<String> {
+    let is_over = now.entry.state.is_final();
+    match recent.bottleneck() {
+        Some(limit) => {
+            let verb = if is_over { "was limited" } else { "limited" };
+            let (stage, busy) = (cell(&limit.stage), limit.busy * 100.0);
+            Some(format!("{verb} by {stage} ({busy:.0} % busy)"))
+        }
+        None if is_over => None,
+        None => Some("nothing moves".to_owned()),
+    }
+}
+
+fn heading(names: usize, columns: usize) -> String {
+    let name = padded("stage", names);
+    if columns >= WIDE {
+        return format!(
+            "  {name} {:>4}  {:>6}  {:>10}  {:>12}  {:>12}  {:>4}  {:>6}  doing",
+            "inst", "busy", "in", "in/s", "out/s", "held", "queued"
+        );
+    }
     format!(
-        "  {:<16} {:>4}  {:>6}  {:>10}  {:>12}  {:>12}  {:>4}  {:>6}  doing",
-        "stage", "inst", "busy", "in", "in/s", "out/s", "held", "queued"
+        "  {name} {:>4} {:>5} {:>6} {:>12} {:>12}  doing",
+        "inst", "busy", "queued", "in/s", "out/s"
     )
 }
 
-fn stage(now: &StageStatus, recent: &StageStatus, seconds: f64) -> String {
+fn stage(
+    now: &StageStatus,
+    recent: &StageStatus,
+    seconds: f64,
+    names: usize,
+    columns: usize,
+) -> String {
     let rate = |bytes: u64| format!("{}/s", ByteCount((bytes as f64 / seconds) as u64));
+    let name = padded(&cell(&now.name), names);
+    let (instances, busy) = (now.instances.len(), recent.busy() * 100.0);
+    let (rate_in, rate_out) = (rate(recent.bytes_in()), rate(recent.bytes_out()));
+    let (held, queued) = (now.held(), now.queued);
+    if columns >= WIDE {
+        let bytes = ByteCount(now.bytes_in()).to_string();
+        let doing = activities(now);
+        return format!(
+            "  {name} {instances:>4}  {busy:>4.0} %  {bytes:>10}  {rate_in:>12}  {rate_out:>12}  \
+             {held:>4}  {queued:>6}  {doing}"
+        );
+    }
+    let doing = doing(now);
     format!(
-        "  {:<16} {:>4}  {:>4.0} %  {:>10}  {:>12}  {:>12}  {:>4}  {:>6}  {}",
-        escaped_line(&now.name),
-        now.instances.len(),
-        recent.busy() * 100.0,
-        ByteCount(now.bytes_in()).to_string(),
-        rate(recent.bytes_in()),
-        rate(recent.bytes_out()),
-        now.held(),
-        now.queued,
-        activities(now)
+        "  {name} {instances:>4} {busy:>3.0} % {queued:>6} {rate_in:>12} {rate_out:>12}  {doing}"
     )
+}
+
+/// Activity of the instances in at most 16 columns: that of all, or the number of those that work.
+pub(super) fn doing(stage: &StageStatus) -> String {
+    let of = |wanted: Activity| {
+        let instances = stage.instances.iter();
+        instances.filter(|i| i.activity == wanted).count()
+    };
+    let all = stage.instances.len();
+    let Some(first) = stage.instances.first() else {
+        return String::new();
+    };
+    if of(first.activity) < all {
+        return format!("{} of {all} work", of(Activity::WORKING));
+    }
+    match first.activity {
+        Activity::WAITING_FOR_BUFFER => "waits for buffer".to_owned(),
+        Activity::WAITING_FOR_INPUT => "waits for input".to_owned(),
+        Activity::WAITING_OUTSIDE => "waits outside".to_owned(),
+        Activity::UNATTACHED => "no process yet".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// Activities of the instances: `working`, or `2 working, 1 waiting for input`.
@@ -149,7 +214,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::protocol::{Activity, InstanceStatus, PipeState};
+    use crate::protocol::{InstanceStatus, PipeState};
 
     fn instance(activity: Activity, bytes: u64, working: u64, waiting: u64) -> InstanceStatus {
         InstanceStatus {
@@ -195,7 +260,7 @@ mod tests {
             lines[0],
             "host.1.2  nightly\\u{1b}[2J  running, 0:10, 300.0 MiB in all, 100.0 MiB/s"
         );
-        assert_eq!(lines[1], heading());
+        assert_eq!(lines[1], heading(16, 200));
         assert!(
             lines[2].starts_with("  files               1   100 %   300.0 MiB   100.0 MiB/s"),
             "{table}"
@@ -211,6 +276,73 @@ mod tests {
                 .lines()
                 .all(|line| line.chars().count() <= 20)
         );
+    }
+
+    #[test]
+    fn status_table_in_80_columns_has_all_that_an_operator_looks_for() {
+        let mut wide = status(10, 300 << 20);
+        wide.stages[1].name = "a stage with a name of some length".to_owned();
+        wide.entry.label = "a label that is longer than most".to_owned();
+        let table = status_table(&wide, Some(&status(8, 100 << 20)), 80);
+        assert!(table.lines().all(|line| width(line) <= 80), "{table}");
+        let lines: Vec<_> = table.lines().collect();
+        assert!(
+            lines[0].ends_with("running, 0:10, 300.0 MiB in all, 100.0 MiB/s"),
+            "{table}"
+        );
+        assert!(lines[1].ends_with("doing"), "{table}");
+        assert!(
+            lines[2].ends_with("100.0 MiB/s  100.0 MiB/s  working"),
+            "{table}"
+        );
+        assert!(lines[3].starts_with("  a stage with…    2"), "{table}");
+        assert!(lines[3].ends_with("1 of 2 work"), "{table}");
+        assert!(lines[4].ends_with("waits for input"), "{table}");
+    }
+
+    #[test]
+    fn stage_that_merely_waited_limits_no_pipe() {
+        let mut idle = status(10, 0);
+        for stage in &mut idle.stages {
+            stage.instances[0].activity = Activity::ENDED;
+        }
+        for instance in idle
+            .stages
+            .iter_mut()
+            .flat_map(|stage| &mut stage.instances)
+        {
+            instance.held = 0;
+        }
+        assert!(status_table(&idle, None, 200).contains("nothing moves"));
+        for state in [PipeState::STOPPED, PipeState::FAILED, PipeState::ENDED] {
+            idle.entry.state = state;
+            let table = status_table(&idle, None, 200);
+            assert!(
+                !table.contains("limited") && !table.contains("moves"),
+                "{table}"
+            );
+        }
+        let mut moved = status(10, 1 << 20);
+        moved.entry.state = PipeState::STOPPED;
+        moved.stages[0].instances[0].blocks_out = 1;
+        let table = status_table(&moved, None, 200);
+        assert!(table.contains("was limited by files"), "{table}");
+    }
+
+    #[test]
+    fn list_table_in_80_columns_has_the_state_of_pipes_with_long_and_wide_labels() {
+        let mut entry = status(7500, 0).entry;
+        entry.label = "备份".repeat(40);
+        let table = list_table(&[status(1, 0).entry, entry], 80);
+        assert!(table.lines().all(|line| width(line) <= 80), "{table}");
+        assert!(
+            table
+                .lines()
+                .skip(1)
+                .all(|line| line.contains("root  running")),
+            "{table}"
+        );
+        assert!(table.contains("…") && table.contains("2:05:00"), "{table}");
     }
 
     #[test]

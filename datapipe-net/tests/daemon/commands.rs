@@ -1,15 +1,14 @@
 //! The commands of the program, and a client that was written from the pages.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use datapipe_net::protocol::{PipeState, PipeStatus};
 use datapipe_net::{Client, Initiate, StageRequest};
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::site::{Site, outcome, plain, wait_until};
 
@@ -31,7 +30,7 @@ fn error(output: &Output, code: i32) -> &str {
 }
 
 /// Starts a pipe with a label of two directions of writing and a plain one, which both move data.
-fn two_pipes(client: &mut Client) -> (String, String) {
+pub(crate) fn two_pipes(client: &mut Client) -> (String, String) {
     let mut request = plain("forever");
     request.label = "right\u{202e}left".to_owned();
     let strange = client.initiate(&request).unwrap().pipe;
@@ -86,19 +85,34 @@ pub(crate) fn stop_command_ends_a_pipe_or_reports_its_failure() {
     let (strange, plain_pipe) = two_pipes(&mut client);
     assert!(error(&site.run("stop", &["none"]), 2).contains("there is no pipe \"none\""));
     let common = &strange[..strange.len().min(3)];
-    assert!(error(&site.run("stop", &[common]), 2).contains("several pipes match"));
-    text(&site.run("stop", &["plain"]));
-    assert_eq!(
-        outcome(&mut client, &plain_pipe),
-        (PipeState::STOPPED, String::new())
+    let several = site.run("stop", &[common]);
+    let several = error(&several, 2);
+    assert!(several.contains("several pipes match"), "{several}");
+    assert!(
+        several.contains(&strange) && several.contains("plain"),
+        "{several}"
     );
+    assert!(error(&site.run("stop", &[""]), 2).contains("would match every pipe"));
+    let user = datapipe_net::config::User::own();
+    let by = format!("by user {user}");
+    let stopped = site.run("stop", &["plain"]);
+    assert_eq!(
+        text(&stopped),
+        format!("{plain_pipe} \"plain\": stopped {by}\n")
+    );
+    assert_eq!(outcome(&mut client, &plain_pipe), (PipeState::STOPPED, by));
     text(&site.run("stop", &["--no-wait", &strange]));
     assert_eq!(outcome(&mut client, &strange).0, PipeState::STOPPED);
     assert_eq!(text(&site.run("status", &[])), "no pipes\n");
     assert!(text(&site.run("status", &["plain"])).contains("stopped"));
     // A pipe that has ended counts as stopped, unless it failed.
     for arguments in [&["plain"][..], &["--no-wait", "plain"]] {
-        text(&site.run("stop", arguments));
+        let again = site.run("stop", arguments);
+        let again = text(&again);
+        assert!(
+            again.contains("\"plain\": had ended before, and was not stopped now: stopped by"),
+            "{again}"
+        );
     }
     let mut fails = plain("9");
     fails.label = "fails".to_owned();
@@ -107,12 +121,26 @@ pub(crate) fn stop_command_ends_a_pipe_or_reports_its_failure() {
         .insert(1, StageRequest::module("pass").arguments("4"));
     let failed = client.initiate(&fails).unwrap().pipe;
     assert_eq!(outcome(&mut client, &failed).0, PipeState::FAILED);
-    assert!(error(&site.run("stop", &["fails"]), 1).contains("had failed: "));
+    assert!(error(&site.run("stop", &["fails"]), 1).contains("was not stopped now: failed: "));
 }
 
 pub(crate) fn commands_without_a_daemon_fail() {
     let site = Site::without_daemon("");
     assert!(error(&site.run("list", &[]), 1).contains("no daemon answers at"));
+}
+
+pub(crate) fn run_without_the_directory_of_its_socket_says_what_to_make() {
+    let site = Site::without_daemon("");
+    let socket = site.path("missing/socket");
+    let configuration = site.configuration("");
+    let ours = format!("socket = {:?}", site.socket());
+    assert!(configuration.contains(&ours));
+    site.configure(&configuration.replace(&ours, &format!("socket = {socket:?}")));
+    let output = site.run("run", &[]);
+    let stderr = error(&output, 1);
+    let directory = site.path("missing");
+    let advice = format!("make it with `mkdir -m 755 {}`", directory.display());
+    assert!(stderr.contains(&advice) && !directory.exists(), "{stderr}");
 }
 
 /// A signal ends the command; that is not a failure.
@@ -135,73 +163,6 @@ pub(crate) fn status_command_repeats_until_a_signal() {
     // The pipe of its output has no reader any more, which it may notice before the signal.
     let ended = watch.wait().unwrap();
     assert!(matches!(ended.code(), Some(0 | 1)), "{ended}");
-}
-
-/// Opens a pseudo terminal of 60 columns: the controlling side, and the screen.
-fn terminal() -> (File, File) {
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-    grantpt(&terminal).unwrap();
-    unlockpt(&terminal).unwrap();
-    let path = ptsname(&terminal, Vec::new()).unwrap();
-    let screen = File::options()
-        .read(true)
-        .write(true)
-        .open(path.to_str().unwrap())
-        .unwrap();
-    let size = Winsize {
-        ws_row: 50,
-        ws_col: 60,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    tcsetwinsize(&screen, size).unwrap();
-    (File::from(terminal), screen)
-}
-
-/// On a terminal the table is redrawn in place until a signal arrives.
-pub(crate) fn status_command_redraws_on_a_terminal() {
-    let site = Site::new("");
-    two_pipes(&mut site.client());
-    let (mut terminal, screen) = terminal();
-    // The command holds the screen until it is dropped.
-    let mut watch = {
-        let mut command = site.command("status");
-        command
-            .args(["--interval", "0.1"])
-            .stdout(screen)
-            .spawn()
-            .unwrap()
-    };
-    let mut shown = Vec::new();
-    let mut tables = 0;
-    while tables < 3 {
-        let mut bytes = [0; 4096];
-        let count = terminal.read(&mut bytes).unwrap();
-        shown.extend_from_slice(&bytes[..count]);
-        tables = shown
-            .windows(7)
-            .filter(|window| window == b"\x1b[H\x1b[2J")
-            .count();
-    }
-    kill_process(Pid::from_raw(watch.id() as i32).unwrap(), Signal::INT).unwrap();
-    // A full terminal must not keep the command from ending.
-    let drain = std::thread::spawn(move || {
-        let mut rest = Vec::new();
-        let _ = terminal.read_to_end(&mut rest);
-    });
-    assert!(watch.wait().unwrap().success());
-    drain.join().unwrap();
-    let shown = String::from_utf8(shown).unwrap();
-    let tables: Vec<_> = shown.split("\x1b[H\x1b[2J").collect();
-    assert!(
-        tables[1].contains("limited by") && tables[1].contains("numbers"),
-        "{shown:?}"
-    );
-    assert!(
-        tables[1].lines().all(|line| line.chars().count() <= 60),
-        "{shown:?}"
-    );
-    assert!(!tables[1].contains('\x1b'), "{shown:?}");
 }
 
 pub(crate) fn configurations_with_mistakes_are_rejected_with_their_line() {
@@ -310,6 +271,11 @@ pub(crate) fn client_from_the_pages_alone_copies_a_file() {
         "{status:?}"
     );
     assert!(fs::read(&to).unwrap() == content);
+    // The copy of a file that only its owner may read is not readable for all.
+    assert_eq!(
+        fs::metadata(&to).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     // Without the argument `overwrite` no file is replaced.
     assert!(error(&run_script(&site, &arguments), 1).contains("did not end well"));
     assert!(fs::read(&to).unwrap() == content);

@@ -79,7 +79,9 @@ pub(crate) fn daemon_that_is_stopped_leaves_no_file() {
         let (status, log) = site.end();
         assert!(status.success(), "{status}: {log}");
         assert!(!modules.iter().any(|&module| lives(module)));
-        assert!(log.contains(&format!("{pipe}: stopped")), "{log}");
+        let stopped = format!("{pipe} \"plain\" of user");
+        assert!(log.contains(&stopped), "{log}");
+        assert!(log.contains(": stopped because the daemon stops"), "{log}");
         assert!(log.contains("\"x\\ndatapiped: all is well\""), "{log}");
         assert!(log.ends_with("datapiped: stopped\n"), "{log}");
         assert_eq!(names(&site), NO_DAEMON);
@@ -192,5 +194,54 @@ pub(crate) fn configuration_is_reloaded_on_sighup() {
     // The third signal may overtake the second.
     if log.contains("configuration not reloaded") {
         assert!(log.contains("datapiped.toml:5: "), "{log}");
+    }
+}
+
+/// The log has what an administrator needs after a night: which pipe, of whom, which process, why.
+pub(crate) fn deaths_and_replacements_are_logged_with_label_and_owner() {
+    let mut site = Site::new("");
+    let mut client = site.client();
+    let request = Initiate::new("nightly\u{202e}")
+        .buffers(8)
+        .buffer_size(4096)
+        .stage(StageRequest::module("numbers").arguments("forever"))
+        .stage(StageRequest::module("pass").instances(2))
+        .stage(StageRequest::module("count"));
+    let pipe = client.initiate(&request).unwrap().pipe;
+    let process = |client: &mut datapipe_net::Client, stage: usize, instance: usize| {
+        client.status(&pipe).unwrap().stages[stage].instances[instance].process
+    };
+    wait_until("all are there, and it moves", || {
+        let status = client.status(&pipe).unwrap();
+        let mut instances = status.stages.iter().flat_map(|stage| &stage.instances);
+        status.bytes() > 0 && instances.all(|instance| instance.process > 0)
+    });
+    let first = process(&mut client, 1, 1);
+    // The runtime's handler of this signal returns once if there is no fault.
+    wait_until("it has died of the signal", || {
+        let pid = Pid::from_raw(first as i32).unwrap();
+        let _ = kill_process(pid, Signal::SEGV);
+        process(&mut client, 1, 1) != first
+    });
+    wait_until("there is another", || process(&mut client, 1, 1) > 0);
+    let second = process(&mut client, 1, 1);
+    let head = process(&mut client, 0, 0);
+    kill_process(Pid::from_raw(head as i32).unwrap(), Signal::KILL).unwrap();
+    assert_eq!(outcome(&mut client, &pipe).0, PipeState::FAILED);
+    site.signal(Signal::TERM);
+    let (_, log) = site.end();
+    let user = datapipe_net::config::User::own();
+    let name = format!("datapiped: {pipe} \"nightly\\u{{202e}}\" of user {user}: ");
+    for line in [
+        "started with numbers, pass, count".to_owned(),
+        format!("pass/1: process {first} died (signal: 11 (SIGSEGV)"),
+        format!("pass/1: process {second} is the replacement"),
+        format!(
+            "numbers/0: process {head} died (signal: 9 (SIGKILL)): it is not replaced, and the \
+             pipe stops"
+        ),
+        "failed: ".to_owned(),
+    ] {
+        assert!(log.contains(&format!("{name}{line}")), "{line} in {log}");
     }
 }

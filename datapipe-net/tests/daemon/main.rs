@@ -11,7 +11,9 @@ mod other_users; // rights of other users
 mod readme; // the configuration and the example of the README
 mod refusals; // refused requests
 mod run; // pipes from start to end
+mod screen; // the screen of `status`
 mod site; // a daemon with its own directory
+mod vt; // a terminal that interprets what a program writes
 
 #[path = "../../../datapipe/tests/harness/mod.rs"]
 mod harness; // command line of a test binary
@@ -149,8 +151,28 @@ const TESTS: &[suite::Test] = &[
         commands::status_command_repeats_until_a_signal,
     ),
     (
-        "status_command_redraws_on_a_terminal",
-        commands::status_command_redraws_on_a_terminal,
+        "status_screen_fits_80_columns_and_writes_only_changes",
+        screen::status_screen_fits_80_columns_and_writes_only_changes,
+    ),
+    (
+        "status_screen_restores_the_terminal_however_it_ends",
+        screen::status_screen_restores_the_terminal_however_it_ends,
+    ),
+    (
+        "status_screen_is_suspended_and_continued",
+        screen::status_screen_is_suspended_and_continued,
+    ),
+    (
+        "status_screen_follows_the_size_of_its_terminal",
+        screen::status_screen_follows_the_size_of_its_terminal,
+    ),
+    (
+        "status_screen_ends_with_its_last_pipe",
+        screen::status_screen_ends_with_its_last_pipe,
+    ),
+    (
+        "deaths_and_replacements_are_logged_with_label_and_owner",
+        deaths::deaths_and_replacements_are_logged_with_label_and_owner,
     ),
     (
         "client_from_the_page_alone_shows_lists_and_statuses",
@@ -167,6 +189,22 @@ const TESTS: &[suite::Test] = &[
     (
         "readme_configuration_backs_up_and_restores",
         readme::readme_configuration_backs_up_and_restores,
+    ),
+    (
+        "example_names_the_path_that_it_cannot_find",
+        readme::example_names_the_path_that_it_cannot_find,
+    ),
+    (
+        "readme_has_the_unit_and_systemd_rates_it_as_stated",
+        readme::readme_has_the_unit_and_systemd_rates_it_as_stated,
+    ),
+    (
+        "run_without_the_directory_of_its_socket_says_what_to_make",
+        commands::run_without_the_directory_of_its_socket_says_what_to_make,
+    ),
+    (
+        "modules_refuse_numbers_outside_of_their_range",
+        refusals::modules_refuse_numbers_outside_of_their_range,
     ),
 ];
 

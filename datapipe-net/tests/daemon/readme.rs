@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use clap::Parser;
 use datapipe_net::protocol::PipeState;
@@ -75,4 +76,42 @@ pub(crate) fn readme_configuration_backs_up_and_restores() {
     );
     let restored = fs::read(Path::new(&site.path("restored")).join("data/inner/file")).unwrap();
     assert_eq!(restored, b"content");
+}
+
+/// The unit of the README is the file, and systemd rates it as the README says.
+pub(crate) fn readme_has_the_unit_and_systemd_rates_it_as_stated() {
+    let unit = include_str!("../../datapiped.service");
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once("```ini\n").unwrap();
+    assert_eq!(rest.split_once("```").unwrap().0, unit);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("datapiped.service");
+    fs::write(&path, unit).unwrap();
+    let mut security = Command::new("systemd-analyze");
+    security.args(["security", "--offline=true", "--no-pager", "--threshold=30"]);
+    let Ok(rated) = security.arg(&path).output() else {
+        println!("skipped: systemd-analyze is not installed");
+        return;
+    };
+    let text = String::from_utf8_lossy(&rated.stdout);
+    if !text.contains("Overall exposure level") {
+        println!("skipped: systemd-analyze rates no file: {rated:?}");
+        return;
+    }
+    assert!(rated.status.success(), "more than 3.0: {text}");
+}
+
+pub(crate) fn example_names_the_path_that_it_cannot_find() {
+    let site = Site::without_daemon("");
+    let missing = site.path("in/missing");
+    let words = [
+        "example".as_ref(),
+        "backup".as_ref(),
+        missing.as_os_str(),
+        "x".as_ref(),
+    ];
+    let error = example::run(&example::Args::try_parse_from(words).unwrap()).unwrap_err();
+    let error = error.to_string();
+    let expected = format!("cannot find {}: ", missing.display());
+    assert!(error.starts_with(&expected), "{error}");
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
+use datapipe::stage::Arguments;
 use datapipe_net::protocol::{PipeState, RefusalCode};
 use datapipe_net::{Initiate, StageRequest};
 
@@ -200,4 +201,25 @@ pub(crate) fn limits_of_pipes_and_memory_are_enforced() {
     }
     let third = client.initiate(&plain("1").buffers(64)).unwrap().pipe;
     assert_eq!(outcome(&mut client, &third).0, PipeState::ENDED);
+}
+
+/// A number that the module's page does not allow fails the pipe with the range, and is not
+/// replaced by another in silence.
+pub(crate) fn modules_refuse_numbers_outside_of_their_range() {
+    let site = Site::new("");
+    let mut client = site.client();
+    for (level, range) in [("0", "1 to 22"), ("23", "1 to 22"), ("-5", "1 to 22")] {
+        let arguments = Arguments::new().with("level", level);
+        let request = Initiate::new("level")
+            .buffers(8)
+            .buffer_size(4096)
+            .stage(StageRequest::module("numbers").arguments("3"))
+            .stage(StageRequest::module("zstd").arguments(arguments))
+            .stage(count());
+        let pipe = client.initiate(&request).unwrap().pipe;
+        let (state, why) = outcome(&mut client, &pipe);
+        assert_eq!(state, PipeState::FAILED, "{level}");
+        let expected = format!("invalid value {level} for field `level`: use {range}");
+        assert!(why.contains(&expected), "{why}");
+    }
 }

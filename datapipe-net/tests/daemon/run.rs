@@ -114,10 +114,10 @@ pub(crate) fn pipe_that_is_stopped_leaves_others_alone() {
     assert!(events.iter().all(|event| event.pipe == endless));
     assert!(events.iter().any(|event| event.kind == EventKind::STOPPING));
     assert_eq!(events.last().unwrap().state, Some(PipeState::STOPPED));
-    assert_eq!(
-        outcome(&mut client, &endless),
-        (PipeState::STOPPED, String::new())
-    );
+    // The event and the list say who stopped it.
+    let cause = format!("by user {}", datapipe_net::config::User::own());
+    assert_eq!(events.last().unwrap().text.as_ref(), Some(&cause));
+    assert_eq!(outcome(&mut client, &endless), (PipeState::STOPPED, cause));
     // The other pipe goes on.
     let before = client.status(&other).unwrap().bytes();
     wait_until("it moves on", || {

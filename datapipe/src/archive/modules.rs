@@ -1,13 +1,15 @@
 //! The modules that make an archive's stages in other processes, from the arguments that
 //! `arguments.rs` gives them.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::crypto::SubKey;
 use crate::error::StageError;
 use crate::host::{Modules, StageArgs};
-use crate::limits::DEFAULT_BUFFER_SIZE;
+use crate::limits::{DEFAULT_BUFFER_SIZE, MAX_RECORD, MIN_RECORD};
 use crate::media::{
     Form, Medium, Replacing, VirtualTape, VolumeDirectory, VolumeOptions, reopen_to_read,
     reopen_to_write,
@@ -271,12 +273,27 @@ fn new_plan(fields: &mut Fields<'_>) -> Result<Archive, StageError> {
         options = options.block_len(len);
     }
     if let Some(len) = optional_number(fields, RECORD_LEN)? {
-        options = options.record_len(len);
+        options = options.record_len(in_range(RECORD_LEN, len, MIN_RECORD..=MAX_RECORD)?);
     }
     if let Some(len) = optional_number(fields, CHUNK_LEN)? {
-        options = options.chunk_len(len);
+        options = options.chunk_len(in_range(CHUNK_LEN, len, 1..=u64::MAX)?);
     }
     Ok(options.plan()?)
+}
+
+/// Checks a number that the caller chose. The options of an archive would limit it in silence.
+fn in_range<N: PartialOrd + Display>(
+    name: &str,
+    number: N,
+    range: RangeInclusive<N>,
+) -> Result<N, StageError> {
+    if range.contains(&number) {
+        return Ok(number);
+    }
+    let (first, last) = (range.start(), range.end());
+    Err(StageError::new(format!(
+        "invalid value {number} for field `{name}`: use {first} to {last}"
+    )))
 }
 
 /// Reads the content of an archive: a stream, unless the field names another.
@@ -358,5 +375,36 @@ impl Target {
             Form::Tape => Box::new(VirtualTape::open(path)?),
             Form::Directory => Box::new(VolumeDirectory::open(path)?),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+    use crate::stage::Arguments;
+
+    /// Error of a plan whose field `name` has the value `value`.
+    fn error_of(name: &str, value: &str) -> Option<String> {
+        let arguments: Vec<u8> = Arguments::new().with(NAME, "a").with(name, value).into();
+        let plan = new_plan(&mut Fields::read(&arguments).unwrap());
+        plan.err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn lengths_outside_of_their_range_are_refused_with_the_range() {
+        for (name, value, range) in [
+            (CHUNK_LEN, "0", "use 1 to 18446744073709551615"),
+            (RECORD_LEN, "1023", "use 1024 to 16777216"),
+            (RECORD_LEN, "16777217", "use 1024 to 16777216"),
+            (BLOCK_LEN, "0", "use 1 to 67108864"),
+            (BLOCK_LEN, "67108865", "use 1 to 67108864"),
+        ] {
+            let error = error_of(name, value).unwrap();
+            assert!(error.contains(range) && error.contains(value), "{error}");
+        }
+        for (name, value) in [(CHUNK_LEN, "1"), (RECORD_LEN, "1024"), (BLOCK_LEN, "1")] {
+            assert_eq!(error_of(name, value), None);
+        }
     }
 }

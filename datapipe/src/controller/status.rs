@@ -192,13 +192,15 @@ impl Status {
     }
 
     /// Returns the stage that worked for the largest fraction of its time. The others wait for it.
-    /// `None` if no stage has worked yet.
+    /// `None` if no stage has worked yet. A stage that has neither moved a block nor works on one
+    /// does not count: the start and the end of an instance are counted as work.
     pub fn limit(&self) -> Option<Limit> {
         let (position, busy) = self
             .stages
             .iter()
-            .map(StageStatus::busy)
             .enumerate()
+            .filter(|(_, stage)| stage.has_worked())
+            .map(|(position, stage)| (position, stage.busy()))
             .max_by(|(_, a), (_, b)| a.total_cmp(b))
             .filter(|&(_, busy)| busy > 0.0)?;
         let average = |stages: &[StageStatus], fraction: fn(&StageStatus) -> f64| {
@@ -217,6 +219,18 @@ impl StageStatus {
     /// Fraction of their time for which its instances worked, 0 to 1.
     pub fn busy(&self) -> f64 {
         self.fraction(|instance| instance.working)
+    }
+
+    /// True if an instance has moved a block, or works on one.
+    fn has_worked(&self) -> bool {
+        self.instances.iter().any(|instance| {
+            let works = match instance.activity {
+                Activity::Working => instance.held > 0,
+                Activity::WaitingOutside => true,
+                _ => false,
+            };
+            works || instance.blocks_in > 0 || instance.blocks_out > 0
+        })
     }
 
     /// Adds a number up over the instances. Saturates, because the counters may hold anything that

@@ -8,6 +8,10 @@ use super::message_sources::MessageSources;
 use super::stage_args::StageArgs;
 use crate::error::StageError;
 #[cfg(feature = "deflate")]
+use crate::limits::DEFLATE_LEVELS;
+#[cfg(feature = "zstd")]
+use crate::limits::ZSTD_LEVELS;
+#[cfg(feature = "deflate")]
 use crate::stage::deflate;
 #[cfg(feature = "zstd")]
 use crate::stage::zstd;
@@ -36,13 +40,13 @@ impl Modules {
         #[cfg(feature = "zstd")]
         let modules = modules.with(ZSTD_MODULE, |args| {
             let mut fields = args.fields()?;
-            let level = fields.number("level")?;
+            let level = fields.number_in("level", ZSTD_LEVELS)?;
             fields.end().map(|()| zstd(level))
         });
         #[cfg(feature = "deflate")]
         let modules = modules.with(DEFLATE_MODULE, |args| {
             let mut fields = args.fields()?;
-            let level = fields.number("level")?;
+            let level = fields.number_in("level", DEFLATE_LEVELS)?;
             fields.end().map(|()| deflate(level))
         });
         modules

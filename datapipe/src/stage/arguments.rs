@@ -6,6 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -181,6 +182,29 @@ impl<'b> Fields<'b> {
             let value = text.escape_debug();
             StageError::new(format!("invalid value \"{value}\" for field `{name}`"))
         })
+    }
+
+    /// Takes the value of the field called `name` as a number in decimal digits, within `range`.
+    ///
+    /// # Errors
+    ///
+    /// As [`number`](Self::number), and if the number is outside of the range.
+    pub(crate) fn number_in<N>(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<N>,
+    ) -> Result<N, StageError>
+    where
+        N: FromStr + PartialOrd + fmt::Display,
+    {
+        let number = self.number(name)?;
+        if range.contains(&number) {
+            return Ok(number);
+        }
+        let (first, last) = (range.start(), range.end());
+        Err(StageError::new(format!(
+            "invalid value {number} for field `{name}`: use {first} to {last}"
+        )))
     }
 
     /// Takes the value of the field called `name` as a number in decimal digits, or returns

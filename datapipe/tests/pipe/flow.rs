@@ -347,3 +347,16 @@ fn status_names_the_limiting_stage() {
         "{report}"
     );
 }
+
+/// The time in which an instance starts and ends is not work that limits a pipe.
+#[test]
+fn pipe_without_data_is_limited_by_no_stage() {
+    let report = small()
+        .head(numbers(0))
+        .stage(pass(1))
+        .tail(collect(&Collected::default()))
+        .run()
+        .unwrap();
+    assert_eq!(report.status.limit(), None);
+    assert!(!report.to_string().contains("limited by"), "{report}");
+}

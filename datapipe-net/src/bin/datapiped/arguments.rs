@@ -40,8 +40,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Show the status of the pipes. On a terminal the table is redrawn until all pipes have ended
-    /// or a signal arrives
+    /// Show the status of the pipes. On a terminal this is a screen, until all pipes have ended or
+    /// you press q or Ctrl-C; NO_COLOR switches its colours off. Elsewhere it is a table
     Status(StatusArgs),
     /// List the live pipes, and the last of those that have ended
     List {
@@ -55,8 +55,8 @@ pub(crate) enum Command {
     Stop {
         #[command(flatten)]
         daemon: DaemonArgs,
-        /// Name of the pipe, or its label or the beginning of its name, if no other live pipe
-        /// matches
+        /// Name of the pipe, or its label or the beginning of its name, if no other live pipe and
+        /// no pipe of another user matches
         pipe: String,
         /// Do not wait
         #[arg(long)]
@@ -68,8 +68,8 @@ pub(crate) enum Command {
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub(crate) daemon: DaemonArgs,
-    /// Name of the only pipe to show, or its label or the beginning of its name, if no other pipe
-    /// matches
+    /// Name of the only pipe to show, or its label or the beginning of its name. One that lives is
+    /// preferred
     pub(crate) pipe: Option<String>,
     /// Print JSON, an object per line; its "pipes" are a list
     #[arg(long)]

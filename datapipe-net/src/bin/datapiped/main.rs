@@ -9,6 +9,7 @@ mod signals; // signals that end a command
 mod standard_output; // standard output that is closed
 mod status; // lists and statuses
 mod stop; // the end of a pipe
+mod terminal; // the terminal as a screen
 
 use std::process::ExitCode;
 

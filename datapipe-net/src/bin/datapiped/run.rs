@@ -17,12 +17,30 @@ use crate::output::log;
 pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     let config = Config::load(path)?;
     let socket = config.socket.clone();
+    check_directory(&socket)?;
     let daemon = Daemon::bind(config, log)?;
     obey_signals(daemon.handle(), path.to_owned())?;
     log(&format!("listening at {}", socket.display()));
     daemon.run()?;
     log("stopped");
     Ok(())
+}
+
+/// Checks that the directory of the socket exists. `/run` is empty after each start of the machine.
+fn check_directory(socket: &Path) -> Result<(), Failure> {
+    match socket.parent() {
+        Some(directory) if !directory.exists() => {
+            let (directory, socket) = (directory.display(), socket.display());
+            Err(Failure {
+                message: format!(
+                    "the directory of the socket {socket} does not exist: make it with `mkdir -m \
+                     755 {directory}`, or let systemd make it (RuntimeDirectory= in the unit)"
+                ),
+                exit: FAILED,
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Starts a thread that serves signals. SIGHUP reloads the configuration. The first SIGTERM or

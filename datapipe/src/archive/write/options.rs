@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::crypto::{Argon2Cost, DataKey, KeySlot, Secret, fill_random};
 use crate::limits::{
     DEFAULT_BUFFER_SIZE, DEFAULT_RECORD, MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_RECORD, MAX_TEXT,
+    MIN_RECORD,
 };
 use crate::stage::{MiddleStage, TailStage};
 use crate::wire::{self, ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader, Time};
@@ -52,8 +53,6 @@ pub struct ArchiveOptions {
 
 /// Default length of a chunk in bytes: the most that a crash can cost.
 const DEFAULT_CHUNK: u64 = 1 << 30;
-/// Shortest record in bytes: a header and some content.
-const MIN_RECORD: usize = 1024;
 
 impl ArchiveOptions {
     /// Options of an archive of one stream of bytes, called `name`, in a session of its own, not

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use crate::error::StageError;
@@ -217,6 +218,8 @@ impl StreamTail<OpenFile> {
 
     /// Makes the module's stage: from the file at the field `path`, which must not exist unless the
     /// field `overwrite` is present, or else from the descriptor that `given` returns.
+    ///
+    /// A new file is its owner's alone: the data may come from a file that others may not read.
     pub(crate) fn from_fields(
         mut fields: Fields<'_>,
         given: impl FnOnce() -> Result<OwnedFd, StageError>,
@@ -227,6 +230,7 @@ impl StreamTail<OpenFile> {
             let mut options = OpenOptions::new();
             options
                 .write(true)
+                .mode(0o600)
                 .create_new(!overwrite)
                 .create(overwrite)
                 .truncate(overwrite);

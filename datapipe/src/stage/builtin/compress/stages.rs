@@ -1,5 +1,9 @@
 //! The stages that compress and decompress, as a pipe's builder takes them.
 
+#[cfg(feature = "deflate")]
+use crate::limits::DEFLATE_LEVELS;
+#[cfg(feature = "zstd")]
+use crate::limits::ZSTD_LEVELS;
 use crate::stage::damage_log::{DamageLog, SALVAGE};
 use crate::stage::{Arguments, MiddleStage, Offsets, Stage};
 
@@ -20,7 +24,7 @@ pub(crate) const DECOMPRESS_MODULE: &str = "datapipe.decompress";
 /// 3 cannot shrink; one that is already sealed or compressed.
 #[cfg(feature = "zstd")]
 pub fn zstd<'a>(level: i32) -> MiddleStage<'a> {
-    let level = level.clamp(1, *::zstd::compression_level_range().end());
+    let level = level.clamp(*ZSTD_LEVELS.start(), *ZSTD_LEVELS.end());
     let arguments = Arguments::new().with("level", level.to_string());
     Stage::transform("zstd", move |_| Compress::new(Method::Zstd(level)))
         .offsets(Offsets::Kept)
@@ -35,7 +39,7 @@ pub fn zstd<'a>(level: i32) -> MiddleStage<'a> {
 /// better; use deflate only if the readers support nothing else.
 #[cfg(feature = "deflate")]
 pub fn deflate<'a>(level: u32) -> MiddleStage<'a> {
-    let level = level.clamp(1, 9);
+    let level = level.clamp(*DEFLATE_LEVELS.start(), *DEFLATE_LEVELS.end());
     let arguments = Arguments::new().with("level", level.to_string());
     Stage::transform("deflate", move |_| Compress::new(Method::Deflate(level)))
         .offsets(Offsets::Kept)
