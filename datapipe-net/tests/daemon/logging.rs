@@ -4,13 +4,23 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use datapipe_net::protocol::PipeState;
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::site::{Site, outcome, plain, wait_until};
+
+/// A daemon that does not outlive a test that fails.
+struct KilledOnDrop(Child);
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 /// Fills a pipe to its end. The writing end that this opens is its own, so that those of others
 /// still wait.
@@ -28,8 +38,9 @@ fn fill(pipe: &File) {
 /// The daemon waited for its log, did not serve, and did not stop.
 pub(crate) fn daemon_whose_log_is_not_read_serves_and_stops() {
     let site = Site::without_daemon("");
-    let mut daemon = site.command("run").stderr(Stdio::piped()).spawn().unwrap();
-    let mut log = BufReader::new(daemon.stderr.take().unwrap());
+    let daemon = site.command("run").stderr(Stdio::piped()).spawn().unwrap();
+    let mut daemon = KilledOnDrop(daemon);
+    let mut log = BufReader::new(daemon.0.stderr.take().unwrap());
     let mut line = String::new();
     log.read_line(&mut line).unwrap();
     assert!(line.contains("listening at"), "{line}");
@@ -38,7 +49,7 @@ pub(crate) fn daemon_whose_log_is_not_read_serves_and_stops() {
     fill(&pipe);
     // Each of these makes the daemon log: a pipe, its end, and a reload.
     let mut client = site.client();
-    let id = Pid::from_raw(daemon.id() as i32).unwrap();
+    let id = Pid::from_raw(daemon.0.id() as i32).unwrap();
     for _ in 0..3 {
         kill_process(id, Signal::HUP).unwrap();
         let started = client.initiate(&plain("10")).unwrap().pipe;
@@ -48,9 +59,9 @@ pub(crate) fn daemon_whose_log_is_not_read_serves_and_stops() {
     assert!(client.status(&endless).is_ok());
     kill_process(id, Signal::TERM).unwrap();
     wait_until("the daemon has ended", || {
-        daemon.try_wait().unwrap().is_some()
+        daemon.0.try_wait().unwrap().is_some()
     });
-    assert!(daemon.wait().unwrap().success());
+    assert!(daemon.0.wait().unwrap().success());
     assert!(!fs::exists(site.socket()).unwrap());
     // Only what was written before is there.
     let mut rest = Vec::new();
