@@ -186,6 +186,12 @@ impl Accounts {
         })
     }
 
+    /// Shared memory that is charged to all users, in bytes.
+    #[allow(dead_code, reason = "for sums over all users")]
+    pub(super) fn memory(&self) -> u64 {
+        self.totals.lock().all.0[MEMORY]
+    }
+
     /// Waits until no connection is open.
     pub(super) fn wait_until_no_connection(&self) {
         let mut totals = self.totals.lock();
@@ -271,5 +277,73 @@ impl Kind {
             "{noun}: {requested} requested, and {left} of the {limit} that {whose} may have are \
              left ({key} in the configuration): {remedy}"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USER: User = User(4_000_000_001);
+    const OTHER: User = User(4_000_000_002);
+
+    fn limits() -> Limits {
+        Limits {
+            pipes: 3,
+            pipes_per_user: 2,
+            connections: 3,
+            connections_per_user: 2,
+            processes: 100,
+            processes_per_user: 50,
+            memory: 96 << 20,
+            memory_per_user: 64 << 20,
+            ..Limits::default()
+        }
+    }
+
+    #[test]
+    fn limits_are_of_each_user_and_of_all() {
+        let (accounts, limits) = (Arc::new(Accounts::default()), limits());
+        let charge = |user, mib: u64| accounts.charge(user, Usage::pipe(10, mib << 20), &limits);
+        let first = charge(USER, 40).unwrap();
+        let text = charge(USER, 25).unwrap_err();
+        assert!(
+            text.contains("25 requested, and 24 of the 64 that a user may have are left"),
+            "{text}"
+        );
+        let second = charge(USER, 1).unwrap();
+        assert!(charge(USER, 1).unwrap_err().contains("pipes_per_user"));
+        assert!(charge(OTHER, 56).unwrap_err().contains("memory_mib"));
+        let third = charge(OTHER, 10).unwrap();
+        assert!(charge(OTHER, 1).unwrap_err().contains("pipes"));
+        assert_eq!(accounts.memory(), 51 << 20);
+        drop((first, second, third));
+        assert!(accounts.totals.lock().users.is_empty());
+        assert_eq!(accounts.totals.lock().all, Usage::default());
+    }
+
+    #[test]
+    fn privileged_users_have_a_reserve_and_no_limit_of_their_own() {
+        let (accounts, limits) = (Arc::new(Accounts::default()), limits());
+        let connect = |user| accounts.charge(user, Usage::connection(), &limits);
+        let _users: Vec<_> = [USER, USER, OTHER].into_iter().map(connect).collect();
+        assert!(connect(OTHER).is_err());
+        let reserve: Vec<_> = (0..u64::from(RESERVED_CONNECTIONS))
+            .map(|_| connect(User(0)).unwrap())
+            .collect();
+        assert!(connect(User(0)).is_err());
+        drop(reserve);
+        assert!(connect(User(0)).is_ok());
+    }
+
+    #[test]
+    fn memory_of_an_ended_pipe_stays_charged() {
+        let (accounts, limits) = (Arc::new(Accounts::default()), limits());
+        let usage = Usage::pipe(10, 40 << 20);
+        let mut charge = accounts.charge(USER, usage, &limits).unwrap();
+        charge.keep_memory();
+        assert_eq!(accounts.totals.lock().all, Usage::pipe(0, 40 << 20));
+        drop(charge);
+        assert_eq!(accounts.totals.lock().all, Usage::default());
     }
 }

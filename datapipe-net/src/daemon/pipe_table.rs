@@ -1,6 +1,6 @@
 //! Pipes of the daemon: those that live, and the last that have ended.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -125,7 +125,7 @@ impl PipeTable {
         let mut entries = self.entries.lock();
         entries.live.retain(|other| !Arc::ptr_eq(other, live));
         if entries.ended.len() >= KEPT_ENDED {
-            entries.ended.pop_front();
+            entries.forget_one();
         }
         entries.ended.push_back(EndedPipe {
             since: live.since(),
@@ -142,6 +142,23 @@ impl PipeTable {
 }
 
 impl TableEntries {
+    /// Forgets the oldest ended pipe of the user who has the most, so that a user with many short
+    /// pipes does not make the daemon forget those of others.
+    fn forget_one(&mut self) {
+        let mut counts = HashMap::new();
+        for ended in &self.ended {
+            *counts.entry(ended.status.entry.owner).or_insert(0) += 1;
+        }
+        let most = counts.values().copied().max().unwrap_or(0);
+        let oldest = self
+            .ended
+            .iter()
+            .position(|ended| counts.get(&ended.status.entry.owner) == Some(&most));
+        if let Some(oldest) = oldest {
+            self.ended.remove(oldest);
+        }
+    }
+
     fn find(&self, name: &str) -> Option<KnownPipe> {
         if let Some(live) = self.live.iter().find(|live| live.name() == name) {
             return Some(KnownPipe::Live(Arc::clone(live)));
@@ -183,6 +200,28 @@ impl Drop for Reservation<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn user_with_many_ended_pipes_does_not_displace_those_of_others() {
+        let mut entries = TableEntries::default();
+        let ended = |owner, number: usize| EndedPipe {
+            since: Instant::now(),
+            status: Arc::new(PipeStatus::without_stages(PipeEntry::new(
+                number.to_string(),
+                owner,
+            ))),
+        };
+        entries.ended.push_back(ended(7, 0));
+        for number in 1..1000 {
+            if entries.ended.len() >= KEPT_ENDED {
+                entries.forget_one();
+            }
+            entries.ended.push_back(ended(8, number));
+        }
+        assert_eq!(entries.ended.len(), KEPT_ENDED);
+        assert!(entries.find("0").is_some() && entries.find("999").is_some());
+        assert!(entries.find("1").is_none());
+    }
 
     #[test]
     fn table_that_is_closed_has_no_place() {
