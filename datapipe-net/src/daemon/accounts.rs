@@ -1,5 +1,5 @@
-//! What each user takes of the daemon: connections, pipes, processes, descriptors, memory. Every
-//! kind has a limit for all users together and one for each user.
+//! Amounts that each user takes of the daemon: connections, pipes, processes, descriptors, memory.
+//! Every kind has a limit for all users together and one for each user.
 //!
 //! Root and the daemon's own user have the limits of all users only. They get some connections and
 //! descriptors more than all others together, so that they can always connect, list and stop.
@@ -119,7 +119,12 @@ fn descriptor_limits(limits: &Limits) -> [u64; 2] {
     let own = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let own = own.saturating_sub(2 * RESERVED_DESCRIPTORS);
     let all = limits.descriptors.map_or(own, |all| own.min(all));
-    [all, limits.descriptors_per_user.unwrap_or(all.div_ceil(2))]
+    [
+        all,
+        limits
+            .descriptors_per_user
+            .unwrap_or_else(|| all.div_ceil(2)),
+    ]
 }
 
 impl Usage {
@@ -271,7 +276,7 @@ impl Kind {
             ..
         } = self;
         let left = limit.saturating_sub(taken) >> shift;
-        let requested = (requested >> shift) + u64::from(requested % (1 << shift) > 0);
+        let requested = requested.div_ceil(1 << shift);
         let limit = limit >> shift;
         format!(
             "{noun}: {requested} requested, and {left} of the {limit} that {whose} may have are \

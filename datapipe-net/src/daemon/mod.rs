@@ -20,7 +20,7 @@
 //! This module moves no data, and decides nothing that the configuration does not determine.
 
 mod acceptor; // incoming connections
-mod accounts; // what each user takes, and its limits
+mod accounts; // amounts that each user takes, and their limits
 mod connection; // one client
 mod error; // failures of the daemon
 mod event_relay; // from the controller's events to those of the protocol

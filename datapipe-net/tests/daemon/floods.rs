@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
 use datapipe_net::client::ClientError;
 use datapipe_net::protocol::{CloseReason, RefusalCode};
@@ -66,14 +66,14 @@ pub(crate) fn stranger_that_floods_keeps_no_other_user_out() {
     site.configure(&text.replace("[access]", "[access]\ngroups = [\"4000000009\"]"));
     let mut site = site;
     site.start();
-    let (path, done) = (site.socket(), AtomicBool::new(false));
+    let (path, done) = (site.socket(), OnceLock::new());
     let most_threads = std::thread::scope(|scope| {
         let floods: Vec<_> = (0..4)
             .map(|_| {
                 scope.spawn(|| {
                     as_user(STRANGER, || {
                         let mut tries = 0;
-                        while !done.load(Ordering::Relaxed) || tries < 2000 {
+                        while done.get().is_none() || tries < 2000 {
                             drop(UnixStream::connect(&path));
                             tries += 1;
                         }
@@ -87,7 +87,7 @@ pub(crate) fn stranger_that_floods_keeps_no_other_user_out() {
             threads_of(site.process())
         });
         let most_threads = most_threads.max().unwrap();
-        done.store(true, Ordering::Relaxed);
+        done.get_or_init(|| ());
         let tries: u64 = floods.into_iter().map(|flood| flood.join().unwrap()).sum();
         println!("{tries} connections of a stranger");
         most_threads
