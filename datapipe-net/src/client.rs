@@ -374,6 +374,9 @@ impl fmt::Display for ClientError {
                 CloseReason::ACCESS => {
                     f.write_str("the daemon's configuration does not let this user connect")
                 }
+                CloseReason::SYSTEM => {
+                    f.write_str("the daemon cannot look up this user's groups now: try again later")
+                }
                 CloseReason(other) => {
                     write!(f, "the daemon closed the connection (reason {other})")
                 }

@@ -35,6 +35,12 @@ pub const MAX_CONFIG: u64 = 1 << 20;
 /// Largest number of pipes at a time that a configuration may allow.
 pub const MAX_PIPES: u32 = 1024;
 
+/// Largest number of processes of pipes at a time that a configuration may allow.
+pub const MAX_PROCESSES: u32 = 1 << 16;
+
+/// Largest number of descriptors that a configuration may allow.
+pub const MAX_DESCRIPTORS: u64 = 1 << 20;
+
 /// Number of ended pipes whose outcome the daemon remembers.
 pub const KEPT_ENDED: usize = 128;
 
@@ -47,6 +53,54 @@ pub const RESERVED_CONNECTIONS: u32 = 8;
 
 /// Number of events that wait for one subscriber. Further events are counted and lost.
 pub const MAX_WAITING_EVENTS: usize = 256;
+
+/// Bytes of texts and data of the events that wait for one subscriber. Further events are counted
+/// and lost.
+pub const MAX_WAITING_EVENT_BYTES: usize = 1 << 20;
+
+/// Number of users whose refused connections the daemon remembers, so that it refuses further ones
+/// without asking the databases of users and groups again.
+pub const MAX_REFUSED_USERS: usize = 256;
+
+/// Time for which a user whose connection was refused is refused without asking again.
+pub const REFUSED_TIME: Duration = Duration::from_secs(10);
+
+/// Number of lines of the log that wait to be written. Further lines are counted and lost.
+pub const LOG_LINES: usize = 1024;
+
+/// Bytes of the lines of the log that wait to be written.
+pub const LOG_BYTES: usize = 1 << 20;
+
+/// Number of lines of one kind that one user may cause within [`LOG_FLOOD_WINDOW`]. Further ones
+/// are counted, and the log gets their number.
+pub const LOG_FLOOD_LINES: u32 = 10;
+
+/// Time over which lines of one kind are counted.
+pub const LOG_FLOOD_WINDOW: Duration = Duration::from_secs(10);
+
+/// Number of kinds and users whose lines are counted separately.
+pub const MAX_LOG_FLOODS: usize = 64;
+
+/// Longest time that a daemon waits at its end for lines of its log to be written.
+pub const LOG_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Number of descriptors of the process that pipes and connections of other users than root and
+/// the daemon's own do not get.
+pub const RESERVED_DESCRIPTORS: u64 = 64;
+
+/// Descriptors that the daemon needs for a connection: its socket, its queue of events, and one
+/// that is being received or sent.
+pub const CONNECTION_DESCRIPTORS: u64 = 3;
+
+/// Descriptors that the daemon needs for a pipe, besides those of its processes.
+pub const PIPE_DESCRIPTORS: u64 = 8;
+
+/// Descriptors that the daemon needs for a process of a pipe.
+pub const PROCESS_DESCRIPTORS: u64 = 4;
+
+/// Longest time between two looks at processes that may still map the memory of a pipe that has
+/// ended.
+pub const LINGER_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Time that the daemon waits after it failed to accept a connection, for example because it has no
 /// descriptor left.

@@ -39,9 +39,17 @@ pub(super) struct AccessTable {
 #[serde(deny_unknown_fields)]
 pub(super) struct LimitsTable {
     pub(super) pipes: Option<Spanned<u64>>,
+    pub(super) pipes_per_user: Option<Spanned<u64>>,
     pub(super) connections: Option<Spanned<u64>>,
+    pub(super) connections_per_user: Option<Spanned<u64>>,
+    pub(super) processes: Option<Spanned<u64>>,
+    pub(super) processes_per_user: Option<Spanned<u64>>,
+    pub(super) descriptors: Option<Spanned<u64>>,
+    pub(super) descriptors_per_user: Option<Spanned<u64>>,
     pub(super) memory_per_pipe_mib: Option<Spanned<u64>>,
+    pub(super) memory_per_user_mib: Option<Spanned<u64>>,
     pub(super) memory_mib: Option<Spanned<u64>>,
+    pub(super) memory_per_process_mib: Option<Spanned<u64>>,
     pub(super) unbound_patience_s: Option<Spanned<u64>>,
     pub(super) stopped_limit_s: Option<Spanned<u64>>,
     pub(super) client_patience_s: Option<Spanned<u64>>,

@@ -8,6 +8,8 @@
 //!   attach to it             User::may_manage  root, the daemon's user, and the pipe's owner
 //! ```
 
+use std::io;
+
 use super::module::Module;
 use super::users::{User, groups_of};
 
@@ -36,14 +38,33 @@ impl User {
 
 impl Access {
     /// True if `user`, whose process has the group `group`, may connect.
-    pub fn allows(&self, user: User, group: u32) -> bool {
-        user.is_privileged()
-            || self.users.contains(&user.0)
-            || self.groups.contains(&group)
-            || (!self.groups.is_empty()
-                && groups_of(user)
-                    .iter()
-                    .any(|group| self.groups.contains(group)))
+    ///
+    /// # Errors
+    ///
+    /// If the groups of the user have to be looked up, and that fails. It may succeed later.
+    pub fn allows(&self, user: User, group: u32) -> io::Result<bool> {
+        self.decide(user, group, groups_of)
+    }
+
+    /// As [`allows`](Self::allows), without looking the groups of the user up; `None` if that is
+    /// necessary.
+    pub fn allows_without_lookup(&self, user: User, group: u32) -> Option<bool> {
+        let allowed =
+            user.is_privileged() || self.users.contains(&user.0) || self.groups.contains(&group);
+        (allowed || self.groups.is_empty()).then_some(allowed)
+    }
+
+    fn decide(
+        &self,
+        user: User,
+        group: u32,
+        groups_of: impl FnOnce(User) -> io::Result<Vec<u32>>,
+    ) -> io::Result<bool> {
+        if let Some(allowed) = self.allows_without_lookup(user, group) {
+            return Ok(allowed);
+        }
+        let groups = groups_of(user)?;
+        Ok(groups.iter().any(|group| self.groups.contains(group)))
     }
 }
 
@@ -66,20 +87,37 @@ mod tests {
     fn access_is_by_user_or_group() {
         let stranger = User(4_000_000_001);
         let access = Access::default();
-        assert!(access.allows(User(0), 0) && access.allows(User::own(), 7));
-        assert!(!access.allows(stranger, 0));
-        assert!(
-            Access {
-                users: vec![stranger.0],
-                groups: vec![]
-            }
-            .allows(stranger, 7)
-        );
+        let allows = |access: &Access, user, group| access.allows(user, group).unwrap();
+        assert!(allows(&access, User(0), 0) && allows(&access, User::own(), 7));
+        assert!(!allows(&access, stranger, 0));
+        let named = Access {
+            users: vec![stranger.0],
+            groups: vec![],
+        };
+        assert!(allows(&named, stranger, 7));
         let grouped = Access {
             users: vec![],
             groups: vec![7],
         };
-        assert!(grouped.allows(stranger, 7) && !grouped.allows(stranger, 8));
+        assert!(allows(&grouped, stranger, 7) && !allows(&grouped, stranger, 8));
+    }
+
+    /// A database of users that does not answer is no reason to call a user a stranger.
+    #[test]
+    fn lookup_that_fails_is_not_a_refusal() {
+        let grouped = Access {
+            users: vec![],
+            groups: vec![7],
+        };
+        let fails = |_| Err(io::Error::from(io::ErrorKind::TimedOut));
+        let stranger = User(4_000_000_001);
+        assert!(grouped.decide(stranger, 8, fails).is_err());
+        assert!(grouped.decide(stranger, 7, fails).unwrap());
+        assert!(grouped.decide(stranger, 8, |_| Ok(vec![9, 7])).unwrap());
+        assert!(!grouped.decide(stranger, 8, |_| Ok(vec![9])).unwrap());
+        assert_eq!(grouped.allows_without_lookup(stranger, 8), None);
+        let nothing = Access::default();
+        assert!(!nothing.decide(stranger, 8, fails).unwrap());
     }
 
     #[test]

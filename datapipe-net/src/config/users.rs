@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::fmt;
+use std::io;
 
 use nix::unistd::{Gid, Group, Uid, getgrouplist};
 
@@ -59,18 +60,17 @@ pub(super) fn find_group(name: &str) -> Result<u32, String> {
 }
 
 /// Returns the groups of a user according to the machine's database; none if the user is not in it.
-pub(super) fn groups_of(user: User) -> Vec<u32> {
-    let Ok(Some(entry)) = nix::unistd::User::from_uid(Uid::from_raw(user.0)) else {
-        return Vec::new();
+///
+/// # Errors
+///
+/// If the database cannot be read.
+pub(super) fn groups_of(user: User) -> io::Result<Vec<u32>> {
+    let Some(entry) = nix::unistd::User::from_uid(Uid::from_raw(user.0))? else {
+        return Ok(Vec::new());
     };
-    let Ok(name) = CString::new(entry.name) else {
-        return Vec::new();
-    };
-    getgrouplist(&name, entry.gid)
-        .unwrap_or_default()
-        .into_iter()
-        .map(Gid::as_raw)
-        .collect()
+    let name = CString::new(entry.name)?;
+    let groups = getgrouplist(&name, entry.gid)?;
+    Ok(groups.into_iter().map(Gid::as_raw).collect())
 }
 
 #[cfg(test)]
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn groups_of_a_user_are_those_of_the_database() {
-        assert!(groups_of(User(0)).contains(&0));
-        assert_eq!(groups_of(User(4_000_000_001)), [0; 0]);
+        assert!(groups_of(User(0)).unwrap().contains(&0));
+        assert_eq!(groups_of(User(4_000_000_001)).unwrap(), [0; 0]);
     }
 }

@@ -18,13 +18,15 @@ use super::paths::{PathRules, resolve};
 use super::permissions::Access;
 use super::program::Program;
 use super::users::{User, find_group};
-use crate::limits::{MAX_CONNECTIONS, MAX_NAME, MAX_PIPES};
+use crate::limits::{MAX_CONNECTIONS, MAX_DESCRIPTORS, MAX_NAME, MAX_PIPES, MAX_PROCESSES};
 use crate::socket::fits_in_address;
 
 /// Longest time that can be set, in seconds: a week.
 const MAX_SECONDS: u64 = 7 * 24 * 3600;
 /// Most shared memory that can be set, in MiB: 16 TiB.
 const MAX_MIB: u64 = 1 << 24;
+/// Least memory of its own that a process can be limited to, in MiB: its threads need some.
+const MIN_PROCESS_MIB: u64 = 64;
 
 /// Validates the text of a configuration file.
 pub(super) fn validate(text: &str) -> Result<Config, Vec<Mistake>> {
@@ -105,32 +107,53 @@ impl Validator<'_> {
 
     fn limits(&mut self, table: &LimitsTable) -> Limits {
         let default = Limits::default();
-        let mib = |bytes: u64| bytes >> 20;
-        let limits = Limits {
-            pipes: self.number(
-                "pipes",
-                &table.pipes,
-                default.pipes.into(),
-                1..=MAX_PIPES.into(),
-            ) as u32,
-            connections: self.number(
-                "connections",
-                &table.connections,
-                default.connections.into(),
-                1..=MAX_CONNECTIONS.into(),
-            ) as u32,
-            memory_per_pipe: self.number(
-                "memory_per_pipe_mib",
-                &table.memory_per_pipe_mib,
-                mib(default.memory_per_pipe),
-                1..=MAX_MIB,
-            ) << 20,
-            memory: self.number(
-                "memory_mib",
-                &table.memory_mib,
-                mib(default.memory),
-                1..=MAX_MIB,
-            ) << 20,
+        let [pipes, pipes_per_user] = self.counts(
+            ["pipes", "pipes_per_user"],
+            [&table.pipes, &table.pipes_per_user],
+            default.pipes,
+            MAX_PIPES,
+        );
+        let [connections, connections_per_user] = self.counts(
+            ["connections", "connections_per_user"],
+            [&table.connections, &table.connections_per_user],
+            default.connections,
+            MAX_CONNECTIONS,
+        );
+        let [processes, processes_per_user] = self.counts(
+            ["processes", "processes_per_user"],
+            [&table.processes, &table.processes_per_user],
+            default.processes,
+            MAX_PROCESSES,
+        );
+        let descriptors = table.descriptors.is_some().then(|| {
+            let range = 1..=MAX_DESCRIPTORS;
+            self.number("descriptors", &table.descriptors, 0, range)
+        });
+        let descriptors_per_user = table.descriptors_per_user.is_some().then(|| {
+            let range = 1..=MAX_DESCRIPTORS;
+            let (key, value) = ("descriptors_per_user", &table.descriptors_per_user);
+            self.number(key, value, 0, range)
+        });
+        let [memory_per_pipe, memory_per_user, memory] = self.shared_memory(table);
+        let memory_per_process = self.number(
+            "memory_per_process_mib",
+            &table.memory_per_process_mib,
+            default.memory_per_process >> 20,
+            MIN_PROCESS_MIB..=MAX_MIB,
+        );
+        Limits {
+            pipes,
+            pipes_per_user,
+            connections,
+            connections_per_user,
+            processes,
+            processes_per_user,
+            descriptors,
+            descriptors_per_user,
+            memory_per_pipe: memory_per_pipe << 20,
+            memory_per_user: memory_per_user << 20,
+            memory: memory << 20,
+            memory_per_process: memory_per_process << 20,
             unbound_patience: self.seconds(
                 "unbound_patience_s",
                 &table.unbound_patience_s,
@@ -146,20 +169,65 @@ impl Validator<'_> {
                 &table.client_patience_s,
                 default.client_patience,
             ),
-        };
-        if limits.memory_per_pipe > limits.memory {
-            let (pipe, all) = (mib(limits.memory_per_pipe), mib(limits.memory));
-            // One of the two is in the file, because the defaults do not contradict each other.
-            let cause = table
-                .memory_per_pipe_mib
-                .as_ref()
-                .or(table.memory_mib.as_ref());
-            self.mistake(
-                &cause.map_or(0..0, Spanned::span),
-                format!("one pipe may take {pipe} MiB, but all pipes together only {all} MiB"),
-            );
         }
-        limits
+    }
+
+    /// The limits of a kind for all users and for each, which is half of the first by default.
+    fn counts(
+        &mut self,
+        keys: [&str; 2],
+        values: [&Option<Spanned<u64>>; 2],
+        default: u32,
+        most: u32,
+    ) -> [u32; 2] {
+        let range = 1..=u64::from(most);
+        let all = self.number(keys[0], values[0], default.into(), range.clone());
+        let each = self.number(keys[1], values[1], all.div_ceil(2), range);
+        if let Some(value) = values[1].as_ref().filter(|_| each > all) {
+            let [all_key, each_key] = keys;
+            let what = format!("{each_key} is {each}, and {all_key} for all users is only {all}");
+            self.mistake(&value.span(), what);
+        }
+        // Both are in the range.
+        [all as u32, each as u32]
+    }
+
+    /// The limits of shared memory in MiB: of a pipe, of a user, of all pipes. By default a user
+    /// may have half of all, and one pipe at least.
+    fn shared_memory(&mut self, table: &LimitsTable) -> [u64; 3] {
+        let default = Limits::default();
+        let (pipe_value, all_value) = (&table.memory_per_pipe_mib, &table.memory_mib);
+        let user_value = &table.memory_per_user_mib;
+        let range = 1..=MAX_MIB;
+        let pipe_default = default.memory_per_pipe >> 20;
+        let pipe = self.number(
+            "memory_per_pipe_mib",
+            pipe_value,
+            pipe_default,
+            range.clone(),
+        );
+        let all_default = default.memory >> 20;
+        let all = self.number("memory_mib", all_value, all_default, range.clone());
+        let user_default = all.div_ceil(2).max(pipe);
+        let user = self.number("memory_per_user_mib", user_value, user_default, range);
+        // One of the values is in the file, because the defaults do not contradict each other.
+        let cause = if pipe > all {
+            let what =
+                format!("one pipe may take {pipe} MiB, but all pipes together only {all} MiB");
+            Some((pipe_value.as_ref().or(all_value.as_ref()), what))
+        } else if pipe > user {
+            let what = format!("one pipe may take {pipe} MiB, but all of one user only {user} MiB");
+            Some((user_value.as_ref(), what))
+        } else if user > all {
+            let what = format!("one user may take {user} MiB, but all users only {all} MiB");
+            Some((user_value.as_ref(), what))
+        } else {
+            None
+        };
+        if let Some((value, what)) = cause {
+            self.mistake(&value.map_or(0..0, Spanned::span), what);
+        }
+        [pipe, user, all]
     }
 
     fn modules(&mut self, tables: Vec<Spanned<ModuleTable>>) -> Vec<Module> {
@@ -358,6 +426,12 @@ mod tests {
             (0o660, 3, 64 << 20)
         );
         assert_eq!(config.limits.connections, Limits::default().connections);
+        let limits = config.limits;
+        assert_eq!(
+            (limits.pipes_per_user, limits.memory_per_user),
+            (2, 32 << 20),
+            "half of what all users have, rounded up"
+        );
         assert_eq!(config.access.users, [0]);
         let module = config.module("read").unwrap();
         assert_eq!(
@@ -405,6 +479,30 @@ mod tests {
             "pipes = 0",
             6,
             "pipes is 0, and must be 1 to 1024",
+        ),
+        (
+            "pipes = 3",
+            "pipes_per_user = 17",
+            6,
+            "pipes_per_user is 17, and pipes for all users is only 16",
+        ),
+        (
+            "pipes = 3",
+            "memory_per_user_mib = 31",
+            6,
+            "one pipe may take 32 MiB, but all of one user only 31 MiB",
+        ),
+        (
+            "pipes = 3",
+            "memory_per_user_mib = 65",
+            6,
+            "one user may take 65 MiB, but all users only 64 MiB",
+        ),
+        (
+            "pipes = 3",
+            "memory_per_process_mib = 1",
+            6,
+            "must be 64 to",
         ),
         ("pipes = 3", "pipes = \"many\"", 6, "invalid type"),
         ("pipes = 3", "pipes = 3 3", 6, ""),

@@ -1,15 +1,17 @@
-//! Incoming connections: each gets a thread, or the answer that the daemon is busy.
+//! Incoming connections: each gets a thread, or an answer that refuses it. An answer costs a system
+//! call or two, and no thread, so that a flood of connections does not keep others from connecting.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::connection::Connection;
+use super::accounts::{Charge, Usage};
+use super::connection::{Connection, log_refused};
 use super::state::DaemonState;
 use crate::limits::ACCEPT_PAUSE;
 use crate::protocol::{CloseReason, ServerHello};
@@ -71,29 +73,59 @@ impl<'d> Acceptor<'d> {
         }
     }
 
-    /// Starts a thread for a connection, or answers that the limit of connections is reached.
+    /// Starts a thread for a connection, or refuses it.
     fn start_connection(&self, socket: OwnedFd) {
         let Ok(peer) = Peer::of(socket.as_fd()) else {
             return;
         };
-        let limit = self.state.config().limits.connections;
         let channel = Channel::new(socket, Some(self.state.hang_up.clone()));
-        let Some(slot) = self.state.connections.open(peer.user, limit) else {
-            // The hello fits in the empty buffer of the socket. If it cannot be written, the client
-            // is gone.
-            let hello = ServerHello::closing(CloseReason::BUSY).encode();
-            let _ = channel.write(&hello, Deadline::after(Duration::ZERO));
-            return;
+        let charge = match self.admit(&peer) {
+            Ok(charge) => charge,
+            Err(reason) => {
+                // The hello fits in the empty buffer of the socket. If it cannot be written, the
+                // client is gone.
+                let hello = ServerHello::closing(reason).encode();
+                let _ = channel.write(&hello, Deadline::after(Duration::ZERO));
+                return;
+            }
         };
         let state = Arc::clone(self.state);
         let serve = move || {
             // Dropped in any case, also if the connection panics.
-            let _slot = slot;
+            let _charge = charge;
             Connection::new(state, channel, peer).serve();
         };
         if let Err(error) = Builder::new().name("connection".to_owned()).spawn(serve) {
             self.state
-                .log(&format!("cannot start a thread for a connection: {error}"));
+                .log_limited("connections without a thread", peer.user, || {
+                    format!("cannot start a thread for a connection: {error}")
+                });
         }
+    }
+
+    /// Charges the connection to its user. The error is the reason to refuse it.
+    ///
+    /// A user is judged here if the configuration and a recent refusal suffice for that. Otherwise
+    /// the connection's thread looks the user up, which may take long, within the user's limit of
+    /// connections.
+    fn admit(&self, peer: &Peer) -> Result<Charge, CloseReason> {
+        let Peer { user, group, .. } = *peer;
+        let config = self.state.config();
+        let refused = match config.access.allows_without_lookup(user, group) {
+            Some(allowed) => !allowed,
+            None => (self.state.refused_users).contains(user, group, Instant::now()),
+        };
+        if refused {
+            log_refused(self.state, user);
+            return Err(CloseReason::ACCESS);
+        }
+        let charge = (self.state.accounts).charge(user, Usage::connection(), &config.limits);
+        charge.map_err(|why| {
+            self.state
+                .log_limited("connections over a limit", user, || {
+                    format!("refused a connection of user id {}: {why}", user.0)
+                });
+            CloseReason::BUSY
+        })
     }
 }

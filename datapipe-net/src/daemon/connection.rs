@@ -2,16 +2,28 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::requests::{ReplyResult, Requester, pipe_has_ended};
 use super::state::DaemonState;
 use super::subscribers::EventQueue;
+use crate::config::User;
 use crate::limits::MAX_BODY;
 use crate::protocol::{
     ClientHello, CloseReason, HELLO_LEN, Refusal, RefusalCode, Reply, Request, ServerHello,
     ServerMessage,
 };
 use crate::socket::{Channel, ChannelError, Deadline, Peer};
+
+/// Logs that a user may not connect.
+pub(super) fn log_refused(state: &DaemonState, user: User) {
+    state.log_limited("refused connections", user, || {
+        format!(
+            "refused a connection of user id {}: it is not in [access]",
+            user.0
+        )
+    });
+}
 
 /// Connection of a client.
 pub(super) struct Connection {
@@ -59,7 +71,9 @@ impl Connection {
     fn greet(&mut self) -> Result<bool, ChannelError> {
         let config = self.state.config();
         let patience = config.limits.client_patience;
-        let answer = if config.access.allows(self.peer.user, self.peer.group) {
+        let Peer { user, group, .. } = self.peer;
+        let allowed = config.access.allows(user, group);
+        let answer = if matches!(allowed, Ok(true)) {
             let mut hello = [0; HELLO_LEN];
             match self.channel.read(&mut hello, Deadline::after(patience)) {
                 Ok(()) => match ClientHello::decode(&hello) {
@@ -69,9 +83,15 @@ impl Connection {
                 Err(ChannelError::TooSlow) => ServerHello::closing(CloseReason::TOO_SLOW),
                 Err(error) => return Err(error),
             }
+        } else if let Err(error) = allowed {
+            self.state.log_limited("users not looked up", user, || {
+                let user = user.0;
+                format!("cannot look up the groups of user id {user}, who connected: {error}")
+            });
+            ServerHello::closing(CloseReason::SYSTEM)
         } else {
-            self.state
-                .log(&format!("refused a connection of user {}", self.peer.user));
+            (self.state.refused_users).add(user, group, Instant::now());
+            log_refused(&self.state, user);
             ServerHello::closing(CloseReason::ACCESS)
         };
         self.channel
@@ -160,6 +180,10 @@ impl Connection {
             return Err(Refusal::new(RefusalCode::LIMIT, why));
         }
         let user = self.peer.user;
+        // A request that is refused makes no queue.
+        if let Some(name) = &pipe {
+            self.state.pipes.find(name, user)?;
+        }
         let queue = self.state.subscribers.add(user, pipe.clone());
         let queue = queue.map_err(|error| {
             let why = format!("cannot create a queue of events: {error}");

@@ -6,6 +6,8 @@ use datapipe::pool::Activity as CoreActivity;
 use datapipe::{Canceller, Direction, Pipe, Status};
 use parking_lot::{Mutex, RwLock};
 
+use super::accounts::Charge;
+use super::lingering::Holder;
 use crate::config::User;
 use crate::protocol::{
     Activity, Initiate, InstanceStatus, PipeEntry, PipeState, PipeStatus, StageStatus,
@@ -18,8 +20,10 @@ pub(super) struct LivePipe {
     label: String,
     owner: User,
     direction: Direction,
-    /// Shared memory that is reserved for the pipe, in bytes.
-    memory: u64,
+    /// Charge of the pipe; `None` once it was taken by [`take_charge`](Self::take_charge).
+    charge: Mutex<Option<Charge>>,
+    /// Processes that were attached to the pipe.
+    attached: Mutex<Vec<Holder>>,
     since: Instant,
     canceller: Canceller,
     /// Cause of its stop, once it is being stopped.
@@ -29,13 +33,14 @@ pub(super) struct LivePipe {
 }
 
 impl LivePipe {
-    pub(super) fn new(pipe: Pipe, request: &Initiate, owner: User, memory: u64) -> Self {
+    pub(super) fn new(pipe: Pipe, request: &Initiate, charge: Charge) -> Self {
         Self {
             name: pipe.name().to_string(),
             label: request.label.clone(),
-            owner,
+            owner: charge.user(),
             direction: request.direction,
-            memory,
+            charge: Mutex::new(Some(charge)),
+            attached: Mutex::default(),
             since: Instant::now(),
             canceller: pipe.canceller(),
             stopping: Mutex::default(),
@@ -51,8 +56,19 @@ impl LivePipe {
         self.owner
     }
 
-    pub(super) fn memory(&self) -> u64 {
-        self.memory
+    /// Takes the charge of the pipe, to give it back when nothing of the pipe is left.
+    pub(super) fn take_charge(&self) -> Option<Charge> {
+        self.charge.lock().take()
+    }
+
+    /// Records a process that attached, so that its part in the pipe's memory is known.
+    pub(super) fn note_attached(&self, holder: Holder) {
+        self.attached.lock().push(holder);
+    }
+
+    /// Takes the processes that were attached.
+    pub(super) fn take_attached(&self) -> Vec<Holder> {
+        std::mem::take(&mut *self.attached.lock())
     }
 
     pub(super) fn since(&self) -> Instant {

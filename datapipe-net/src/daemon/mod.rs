@@ -20,13 +20,16 @@
 //! This module moves no data, and decides nothing that the configuration does not determine.
 
 mod acceptor; // incoming connections
+mod accounts; // amounts that each user takes, and their limits
 mod connection; // one client
-mod connection_count; // limit of connections
 mod error; // failures of the daemon
 mod event_relay; // from the controller's events to those of the protocol
+mod lingering; // memory of ended pipes that a process still maps
 mod live_pipe; // a pipe that has not ended
+mod log; // bounded queue of lines, and its writer
 mod pipe_description; // from a request to a pipe builder
 mod pipe_table; // live and ended pipes, and their room
+mod refused_users; // users that were refused lately
 mod requests; // the work of each request
 mod server; // life of the daemon
 mod stage_check; // permission for each requested stage

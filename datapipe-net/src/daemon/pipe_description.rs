@@ -98,6 +98,7 @@ fn bound_stage<W>(
         request,
         read,
         write,
+        memory_per_process,
     } = allowed;
     let name = request.name.clone().unwrap_or_else(|| module.name.clone());
     let Some(mut stage) = of_module(name.clone(), module.work) else {
@@ -112,6 +113,7 @@ fn bound_stage<W>(
             let on_data = Arc::clone(on_data);
             move |data| on_data(&name, data)
         })
+        .memory_limit(memory_per_process)
         .instances(request.instances.unwrap_or(1));
     if let Some(holds) = request.holds_in {
         stage = stage.holds_in(holds);

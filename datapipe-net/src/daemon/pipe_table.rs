@@ -1,14 +1,15 @@
-//! Pipes of the daemon: those that live, the last that have ended, and the room for more.
+//! Pipes of the daemon: those that live, and the last that have ended.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use datapipe::Pipe;
 use parking_lot::{Condvar, Mutex};
 
+use super::accounts::Charge;
 use super::live_pipe::LivePipe;
-use crate::config::{Limits, User};
+use crate::config::User;
 use crate::limits::KEPT_ENDED;
 use crate::protocol::{Initiate, PipeEntry, PipeStatus, Refusal, RefusalCode};
 
@@ -27,11 +28,7 @@ pub(super) struct PipeTable {
 struct TableEntries {
     live: Vec<Arc<LivePipe>>,
     ended: VecDeque<EndedPipe>,
-    /// Number of pipes that live or are being started.
-    count: u32,
-    /// Shared memory of these pipes, in bytes.
-    memory: u64,
-    /// Number of these pipes, and of those that ended but whose end is not published yet.
+    /// Number of pipes that live, are being started, or ended without that being published yet.
     unfinished: u32,
     /// True once the daemon stops.
     closing: bool,
@@ -49,10 +46,9 @@ pub(super) enum KnownPipe {
     Ended(Arc<PipeStatus>),
 }
 
-/// Room for a pipe that is being started. Dropping it frees the room.
+/// Place for a pipe that is being started. Dropping it frees the place.
 pub(super) struct Reservation<'p> {
     table: &'p PipeTable,
-    memory: u64,
     committed: bool,
 }
 
@@ -70,22 +66,16 @@ impl KnownPipe {
 }
 
 impl PipeTable {
-    /// Reserves room for a pipe with `memory` bytes of shared memory.
-    pub(super) fn reserve(&self, memory: u64, limits: &Limits) -> Result<Reservation<'_>, Refusal> {
+    /// Reserves a place for a pipe, unless the daemon stops.
+    pub(super) fn reserve(&self) -> Result<Reservation<'_>, Refusal> {
         let mut entries = self.entries.lock();
         if entries.closing {
             let why = "the daemon is stopping";
             return Err(Refusal::new(RefusalCode::STOPPING, why));
         }
-        entries
-            .check_room(memory, limits)
-            .map_err(|why| Refusal::new(RefusalCode::LIMIT, why))?;
-        entries.count += 1;
         entries.unfinished += 1;
-        entries.memory += memory;
         Ok(Reservation {
             table: self,
-            memory,
             committed: false,
         })
     }
@@ -133,13 +123,12 @@ impl PipeTable {
             .wait_while(&mut entries, |entries| entries.unfinished > 0);
     }
 
-    /// Records that a pipe has ended, with its last status, and frees its room.
+    /// Records that a pipe has ended, with its last status.
     pub(super) fn record_end(&self, live: &Arc<LivePipe>, status: PipeStatus) {
         let mut entries = self.entries.lock();
-        entries.free_room(live.memory());
         entries.live.retain(|other| !Arc::ptr_eq(other, live));
         if entries.ended.len() >= KEPT_ENDED {
-            entries.ended.pop_front();
+            entries.forget_one();
         }
         entries.ended.push_back(EndedPipe {
             since: live.since(),
@@ -156,6 +145,23 @@ impl PipeTable {
 }
 
 impl TableEntries {
+    /// Forgets the oldest ended pipe of the user who has the most, so that a user with many short
+    /// pipes does not make the daemon forget those of others.
+    fn forget_one(&mut self) {
+        let mut counts = HashMap::new();
+        for ended in &self.ended {
+            *counts.entry(ended.status.entry.owner).or_insert(0) += 1;
+        }
+        let most = counts.values().copied().max().unwrap_or(0);
+        let oldest = self
+            .ended
+            .iter()
+            .position(|ended| counts.get(&ended.status.entry.owner) == Some(&most));
+        if let Some(oldest) = oldest {
+            self.ended.remove(oldest);
+        }
+    }
+
     fn find(&self, name: &str) -> Option<KnownPipe> {
         if let Some(live) = self.live.iter().find(|live| live.name() == name) {
             return Some(KnownPipe::Live(Arc::clone(live)));
@@ -164,47 +170,18 @@ impl TableEntries {
         let ended = ended.find(|ended| ended.status.entry.name == name)?;
         Some(KnownPipe::Ended(Arc::clone(&ended.status)))
     }
-
-    /// Checks the limits for a further pipe. The error is the limit that it would exceed.
-    fn check_room(&self, memory: u64, limits: &Limits) -> Result<(), String> {
-        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-        if self.count >= limits.pipes {
-            let count = self.count;
-            return Err(format!(
-                "there are {count} pipes, the most that the configuration allows: wait for a pipe \
-                 to end"
-            ));
-        }
-        let requested = mib(memory);
-        if memory > limits.memory_per_pipe {
-            let most = mib(limits.memory_per_pipe);
-            return Err(format!(
-                "the pipe would take {requested} MiB of shared memory; one may take {most} MiB: \
-                 use fewer or smaller buffers"
-            ));
-        }
-        let left = limits.memory.saturating_sub(self.memory);
-        if memory > left {
-            let (left, all) = (left >> 20, mib(limits.memory));
-            return Err(format!(
-                "the pipe would take {requested} MiB of shared memory, and {left} MiB of {all} MiB \
-                 are left: wait for a pipe to end, or use fewer or smaller buffers"
-            ));
-        }
-        Ok(())
-    }
-
-    fn free_room(&mut self, memory: u64) {
-        self.count = self.count.saturating_sub(1);
-        self.memory = self.memory.saturating_sub(memory);
-    }
 }
 
 impl Reservation<'_> {
     /// Enters the started pipe in the table.
-    pub(super) fn commit(mut self, pipe: Pipe, request: &Initiate, owner: User) -> Arc<LivePipe> {
+    pub(super) fn commit(
+        mut self,
+        pipe: Pipe,
+        request: &Initiate,
+        charge: Charge,
+    ) -> Arc<LivePipe> {
         self.committed = true;
-        let live = Arc::new(LivePipe::new(pipe, request, owner, self.memory));
+        let live = Arc::new(LivePipe::new(pipe, request, charge));
         let mut entries = self.table.entries.lock();
         entries.live.push(Arc::clone(&live));
         // `close` did not see this pipe.
@@ -218,7 +195,6 @@ impl Reservation<'_> {
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         if !self.committed {
-            self.table.entries.lock().free_room(self.memory);
             self.table.finish();
         }
     }
@@ -229,29 +205,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_for_pipes_is_limited_and_freed() {
-        let limits = Limits {
-            pipes: 2,
-            memory_per_pipe: 64 << 20,
-            memory: 96 << 20,
-            ..Limits::default()
+    fn user_with_many_ended_pipes_does_not_displace_those_of_others() {
+        let mut entries = TableEntries::default();
+        let ended = |owner, number: usize| EndedPipe {
+            since: Instant::now(),
+            status: Arc::new(PipeStatus::without_stages(PipeEntry::new(
+                number.to_string(),
+                owner,
+            ))),
         };
+        entries.ended.push_back(ended(7, 0));
+        for number in 1..1000 {
+            if entries.ended.len() >= KEPT_ENDED {
+                entries.forget_one();
+            }
+            entries.ended.push_back(ended(8, number));
+        }
+        assert_eq!(entries.ended.len(), KEPT_ENDED);
+        assert!(entries.find("0").is_some() && entries.find("999").is_some());
+        assert!(entries.find("1").is_none());
+    }
+
+    #[test]
+    fn table_that_is_closed_has_no_place() {
         let table = PipeTable::default();
-        let code = |memory| {
-            table
-                .reserve(memory, &limits)
-                .map(drop)
-                .map_err(|refusal| refusal.code)
-        };
-        let text = |memory| table.reserve(memory, &limits).map(drop).unwrap_err().text;
-        assert!(text(65 << 20).contains("65 MiB of shared memory; one may take 64 MiB"));
-        let first = table.reserve(64 << 20, &limits).unwrap();
-        assert!(text(33 << 20).contains("33 MiB of shared memory, and 32 MiB of 96 MiB are left"));
-        let second = table.reserve(32 << 20, &limits).unwrap();
-        assert!(text(0).contains("there are 2 pipes"));
-        drop((first, second));
-        assert_eq!(code(64 << 20), Ok(()));
+        drop(table.reserve().map_err(|refusal| refusal.code).unwrap());
         table.close();
-        assert_eq!(code(0), Err(RefusalCode::STOPPING));
+        let code = table.reserve().map(drop).unwrap_err().code;
+        assert_eq!(code, RefusalCode::STOPPING);
     }
 }

@@ -8,11 +8,15 @@ use datapipe::controller::AdmitError;
 use datapipe::memory::Process;
 use datapipe::{Error, Pipe, Role};
 
+use super::accounts::{Charge, Usage};
 use super::event_relay::{EventRelay, pipe_in_log};
+use super::lingering::Holder;
+use super::live_pipe::LivePipe;
 use super::pipe_description::describe;
 use super::pipe_table::KnownPipe;
 use super::state::DaemonState;
 use super::supervision::supervise;
+use crate::config::Limits;
 use crate::protocol::{
     AttachRole, EventKind, Initiate, PipeEvent, PipeState, Refusal, RefusalCode, Reply,
     StageRequest,
@@ -43,17 +47,19 @@ impl<'c> Requester<'c> {
     pub(super) fn initiate(&self, request: &Initiate) -> ReplyResult {
         let user = self.peer.user;
         let started = self.start(request);
-        self.state.log(&match &started {
+        match &started {
             Ok((name, _)) => {
                 let stages: Vec<_> = request.stages.iter().map(stage_in_log).collect();
                 let (pipe, stages) = (pipe_in_log(name, &request.label, user), stages.join(", "));
-                format!("{pipe}: started with {stages}")
+                self.state.log(&format!("{pipe}: started with {stages}"));
             }
-            Err(refusal) => format!(
-                "refused a pipe \"{}\" of user {user}: {}",
-                request.label, refusal.text
-            ),
-        });
+            Err(refusal) => self.state.log_limited("refused pipes", user, || {
+                format!(
+                    "refused a pipe \"{}\" of user {user}: {}",
+                    request.label, refusal.text
+                )
+            }),
+        }
         let (pipe, control) = started?;
         let reply = Reply::Initiated {
             pipe,
@@ -78,15 +84,45 @@ impl<'c> Requester<'c> {
         let events = Arc::clone(&relay);
         let builder = builder.on_event(move |event| events.send(event));
         let plan = builder.plan().map_err(|error| refusal_of(&error))?;
-        let reservation = state.pipes.reserve(plan.pool_bytes(), &config.limits)?;
+        let charge = self.charge(request, plan.segment_bytes(), &config.limits)?;
+        let reservation = state.pipes.reserve()?;
         let pipe = builder.start().map_err(|error| refusal_of(&error))?;
         let name = pipe.name().to_string();
         let role = request.participation.role();
         let control = role.map(|role| self.admit(&pipe, role)).transpose()?;
-        let live = reservation.commit(pipe, request, user);
+        let live = reservation.commit(pipe, request, charge);
+        if control.is_some() {
+            self.note_attached(&live);
+        }
         relay.open(&name, &request.label);
         supervise(state, live)?;
         Ok((name, control))
+    }
+
+    /// Charges a pipe to the user. The charge is given back when nothing of the pipe is left.
+    fn charge(&self, request: &Initiate, memory: u64, limits: &Limits) -> Result<Charge, Refusal> {
+        if memory > limits.memory_per_pipe {
+            let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+            let (requested, most) = (mib(memory), mib(limits.memory_per_pipe));
+            let why = format!(
+                "the pipe would take {requested} MiB of shared memory; one may take {most} MiB: \
+                 use fewer or smaller buffers"
+            );
+            return Err(Refusal::new(RefusalCode::LIMIT, why));
+        }
+        let bound = request.stages.iter().filter(|stage| stage.module.is_some());
+        let processes = bound.map(|stage| u64::from(stage.instances.unwrap_or(1)));
+        let usage = Usage::pipe(processes.sum(), memory);
+        let charge = self.state.accounts.charge(self.peer.user, usage, limits);
+        charge.map_err(|why| Refusal::new(RefusalCode::LIMIT, why))
+    }
+
+    /// Records that the client's process is attached to a pipe. If it cannot be opened any more, it
+    /// has died.
+    fn note_attached(&self, live: &LivePipe) {
+        if let Ok(process) = self.process() {
+            live.note_attached(Holder::new(process));
+        }
     }
 
     /// Gives the client's process an unbound seat of a pipe.
@@ -94,7 +130,12 @@ impl<'c> Requester<'c> {
         let KnownPipe::Live(live) = self.state.pipes.find(name, self.peer.user)? else {
             return Err(pipe_has_ended(name));
         };
-        let admitted = live.with_pipe(|pipe| self.admit(pipe, role));
+        let admitted = live.with_pipe(|pipe| {
+            let control = self.admit(pipe, role)?;
+            // Before the end of the pipe can take it out.
+            self.note_attached(&live);
+            Ok(control)
+        });
         let control = admitted.unwrap_or_else(|| Err(pipe_has_ended(name)))?;
         let (process, user) = (self.peer.process, self.peer.user);
         let pipe = pipe_in_log(name, live.label(), live.owner());
@@ -144,8 +185,10 @@ impl<'c> Requester<'c> {
             return Err(pipe_has_ended(name));
         };
         let cause = format!("by user {user}");
-        let pipe = pipe_in_log(name, live.label(), live.owner());
-        state.log(&format!("{pipe}: is being stopped {cause}"));
+        state.log_limited("requests to stop", user, || {
+            let pipe = pipe_in_log(name, live.label(), live.owner());
+            format!("{pipe}: is being stopped {cause}")
+        });
         let event = PipeEvent {
             state: Some(PipeState::STOPPING),
             text: Some(cause.clone()),

@@ -1,11 +1,13 @@
 //! Life of a daemon: bind, serve, stop.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::acceptor::Acceptor;
 use super::error::DaemonError;
 use super::state::DaemonState;
 use crate::config::Config;
+use crate::limits::LOG_PATIENCE;
 use crate::socket::{Listener, Stop};
 
 /// Daemon that listens at its socket.
@@ -22,19 +24,19 @@ pub struct Handle(Arc<DaemonState>);
 impl Daemon {
     /// Listens at the socket of `config`.
     ///
-    /// The daemon calls `log` with lines for an administrator. Names in them are escaped: they
-    /// contain no line break and no command of a terminal.
+    /// The daemon calls `log` with lines for an administrator, on a thread of its own. Names in
+    /// them are escaped: they contain no line break and no command of a terminal. `log` may wait:
+    /// meanwhile a bounded number of lines is kept ([`LOG_LINES`](crate::limits::LOG_LINES)), and
+    /// the number of lines that are lost after that is logged as soon as it returns. Lines that
+    /// clients can cause at will are limited, and counted.
     ///
     /// # Errors
     ///
     /// If another daemon listens there, or the system refuses.
-    pub fn bind(
-        config: Config,
-        log: impl Fn(&str) + Send + Sync + 'static,
-    ) -> Result<Self, DaemonError> {
+    pub fn bind(config: Config, log: impl Fn(&str) + Send + 'static) -> Result<Self, DaemonError> {
         let (stop, hang_up) = (Stop::new()?, Stop::new()?);
         let listener = Listener::bind(&config.socket, config.socket_mode, config.socket_group)?;
-        let state = Arc::new(DaemonState::new(config, stop, hang_up, log));
+        let state = Arc::new(DaemonState::new(config, stop, hang_up, log)?);
         Ok(Self { state, listener })
     }
 
@@ -44,7 +46,8 @@ impl Daemon {
     }
 
     /// Serves until the daemon is stopped. Then it accepts no further connection, stops all pipes,
-    /// waits for their ends, closes the connections, and removes the socket.
+    /// waits for their ends, closes the connections, and removes the socket. At last it waits until
+    /// the log is written, for a bounded time ([`LOG_PATIENCE`](crate::limits::LOG_PATIENCE)).
     ///
     /// # Errors
     ///
@@ -55,8 +58,9 @@ impl Daemon {
         state.pipes.close();
         // Only now: until here the connections deliver the ends of the pipes.
         state.hang_up.stop();
-        state.connections.wait_until_none();
+        state.accounts.wait_until_no_connection();
         drop(listener);
+        state.log.flush(LOG_PATIENCE);
         served.map_err(DaemonError::System)
     }
 }
@@ -71,5 +75,15 @@ impl Handle {
     /// ignored.
     pub fn reconfigure(&self, config: Config) {
         self.0.replace_config(config);
+    }
+
+    /// Adds a line to the daemon's log. Does not wait until it is written.
+    pub fn log(&self, line: &str) {
+        self.0.log(line);
+    }
+
+    /// Waits until the log is written, for `patience` at most. Returns true if it is.
+    pub fn flush_log(&self, patience: Duration) -> bool {
+        self.0.log.flush(patience)
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct AllowedStage<'c> {
     pub(super) read: Vec<PathBuf>,
     /// Paths that its processes may write.
     pub(super) write: Vec<PathBuf>,
+    /// Most private memory of each of its processes, in bytes.
+    pub(super) memory_per_process: u64,
 }
 
 /// Checks a stage against the configuration. Returns `None` for an unbound seat.
@@ -50,6 +52,7 @@ pub(super) fn check_stage<'c>(
         request,
         read,
         write,
+        memory_per_process: config.limits.memory_per_process,
     }))
 }
 

@@ -1,15 +1,17 @@
 //! State that the threads of a daemon share.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::connection_count::ConnectionCount;
+use super::accounts::Accounts;
+use super::log::Log;
 use super::pipe_table::PipeTable;
+use super::refused_users::RefusedUsers;
 use super::subscribers::Subscribers;
-use crate::config::Config;
-use crate::show;
+use crate::config::{Config, User};
 use crate::socket::Stop;
 
 /// State that the threads of a daemon share.
@@ -18,12 +20,14 @@ pub(super) struct DaemonState {
     config: RwLock<Arc<Config>>,
     pub(super) pipes: PipeTable,
     pub(super) subscribers: Subscribers,
-    pub(super) connections: Arc<ConnectionCount>,
+    /// Taken amounts of each user.
+    pub(super) accounts: Arc<Accounts>,
+    pub(super) refused_users: RefusedUsers,
     /// Stops the daemon: it accepts no further connection.
     pub(super) stop: Stop,
     /// Ends the connections, after the pipes have ended.
     pub(super) hang_up: Stop,
-    log: Box<dyn Fn(&str) + Send + Sync>,
+    pub(super) log: Log,
 }
 
 impl DaemonState {
@@ -31,17 +35,18 @@ impl DaemonState {
         config: Config,
         stop: Stop,
         hang_up: Stop,
-        log: impl Fn(&str) + Send + Sync + 'static,
-    ) -> Self {
-        Self {
+        log: impl Fn(&str) + Send + 'static,
+    ) -> io::Result<Self> {
+        Ok(Self {
             config: RwLock::new(Arc::new(config)),
             pipes: PipeTable::default(),
             subscribers: Subscribers::default(),
-            connections: Arc::default(),
+            accounts: Arc::default(),
+            refused_users: RefusedUsers::default(),
             stop,
             hang_up,
-            log: Box::new(log),
-        }
+            log: Log::start(log)?,
+        })
     }
 
     pub(super) fn config(&self) -> Arc<Config> {
@@ -50,11 +55,22 @@ impl DaemonState {
 
     pub(super) fn replace_config(&self, config: Config) {
         *self.config.write() = Arc::new(config);
+        self.refused_users.clear();
     }
 
-    /// Logs one line: names and texts of clients are escaped.
+    /// Logs one line: names and texts of clients are escaped. Does not wait until it is written.
     pub(super) fn log(&self, line: &str) {
-        (self.log)(&show::escaped_line(line));
+        self.log.line(line);
+    }
+
+    /// Logs a line that `user` can cause at will, unless there were many of its `kind` lately.
+    pub(super) fn log_limited(
+        &self,
+        kind: &'static str,
+        user: User,
+        line: impl FnOnce() -> String,
+    ) {
+        self.log.limited(kind, user, line);
     }
 }
 

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::config::User;
-use crate::limits::MAX_WAITING_EVENTS;
+use crate::limits::{MAX_WAITING_EVENT_BYTES, MAX_WAITING_EVENTS};
 use crate::protocol::{EventKind, PipeEvent};
 
 /// Queues of all subscribers.
@@ -31,6 +31,8 @@ pub(super) struct EventQueue {
 #[derive(Debug, Default)]
 struct PendingEvents {
     events: VecDeque<Arc<PipeEvent>>,
+    /// Bytes of the texts and data of these events.
+    bytes: usize,
     /// Number of events that were lost after those in `events`.
     lost: u64,
 }
@@ -45,7 +47,11 @@ impl Subscribers {
             pending: Mutex::default(),
             ready,
         });
-        self.0.lock().push(Arc::downgrade(&queue));
+        let mut queues = self.0.lock();
+        // A subscription that ends, or was refused, leaves its memory here until now. The number of
+        // live ones is that of the connections at most.
+        queues.retain(|queue| queue.strong_count() > 0);
+        queues.push(Arc::downgrade(&queue));
         Ok(queue)
     }
 
@@ -75,9 +81,14 @@ impl EventQueue {
         let mut pending = self.pending.lock();
         // After the first loss all events are lost until the subscriber has read the queue. The
         // count therefore follows all events that it receives.
-        if pending.lost > 0 || pending.events.len() >= MAX_WAITING_EVENTS {
+        let bytes = pending.bytes.saturating_add(size_of_texts(&event));
+        if pending.lost > 0
+            || pending.events.len() >= MAX_WAITING_EVENTS
+            || bytes > MAX_WAITING_EVENT_BYTES
+        {
             pending.lost = pending.lost.saturating_add(1);
         } else {
+            pending.bytes = bytes;
             pending.events.push_back(event);
         }
         // Adds a number that is not 0 in either byte order. The write fails if the sum is full;
@@ -89,6 +100,7 @@ impl EventQueue {
     pub(super) fn pop(&self) -> Option<Arc<PipeEvent>> {
         let mut pending = self.pending.lock();
         if let Some(event) = pending.events.pop_front() {
+            pending.bytes = pending.bytes.saturating_sub(size_of_texts(&event));
             return Some(event);
         }
         let lost = std::mem::take(&mut pending.lost);
@@ -103,6 +115,13 @@ impl EventQueue {
         let _ = rustix::io::read(&self.ready, &mut [0; 8]);
         None
     }
+}
+
+/// Bytes of the texts and data of an event.
+fn size_of_texts(event: &PipeEvent) -> usize {
+    let texts = [Some(&event.pipe), event.stage.as_ref(), event.text.as_ref()];
+    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+    texts + event.note.as_ref().map_or(0, Vec::len)
 }
 
 impl AsFd for EventQueue {
@@ -140,6 +159,31 @@ mod tests {
         subscribers.publish(User(7), event("a", 5));
         assert_eq!(queue.pop().unwrap().instance, Some(5));
         assert!(queue.pop().is_none());
+    }
+
+    #[test]
+    fn events_that_wait_take_bounded_memory() {
+        let subscribers = Subscribers::default();
+        let queue = subscribers.add(User(7), None).unwrap();
+        let long = PipeEvent {
+            note: Some(vec![0; MAX_WAITING_EVENT_BYTES / 4]),
+            ..PipeEvent::new(EventKind::NOTE, "a")
+        };
+        (0..5).for_each(|_| subscribers.publish(User(7), long.clone()));
+        let got: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(got.len(), 4);
+        assert_eq!(got.last().unwrap().lost, Some(2));
+        subscribers.publish(User(7), long);
+        assert!(queue.pop().unwrap().note.is_some(), "there is room again");
+    }
+
+    #[test]
+    fn subscriptions_that_end_leave_no_memory() {
+        let subscribers = Subscribers::default();
+        for _ in 0..1000 {
+            drop(subscribers.add(User(7), None).unwrap());
+        }
+        assert_eq!(subscribers.0.lock().len(), 1);
     }
 
     #[test]

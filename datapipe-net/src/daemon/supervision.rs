@@ -7,6 +7,7 @@ use std::thread::Builder;
 use datapipe::{Error, Pipe};
 
 use super::event_relay::pipe_in_log;
+use super::lingering::LingeringMemory;
 use super::live_pipe::{LivePipe, pipe_status};
 use super::state::DaemonState;
 use crate::limits::PIPE_WAKE_INTERVAL;
@@ -35,7 +36,12 @@ pub(super) fn supervise(state: &Arc<DaemonState>, live: Arc<LivePipe>) -> Result
 /// that a client that receives the event finds it. The pipe counts as finished last, so that a
 /// daemon that stops delivers the event.
 fn end(state: &DaemonState, live: &Arc<LivePipe>, supervised: Result<(), String>) {
+    let has_thread = supervised.is_ok();
     let pipe = live.take_pipe();
+    let (segment, holders) = (
+        pipe.as_ref().map(|pipe| pipe.segment().clone()),
+        live.take_attached(),
+    );
     let status = pipe.as_ref().map(Pipe::status);
     let mut entry = live.entry(None);
     (entry.state, entry.explanation) = outcome(pipe, supervised, live.stop_cause());
@@ -46,6 +52,12 @@ fn end(state: &DaemonState, live: &Arc<LivePipe>, supervised: Result<(), String>
         by if outcome == PipeState::STOPPED => format!("{pipe_in_log}: {outcome} {by}"),
         why => format!("{pipe_in_log}: {outcome}: {why}"),
     });
+    // What the pipe took is free before a client can see its end.
+    let lingering = live
+        .take_charge()
+        .zip(segment)
+        .filter(|_| !holders.is_empty())
+        .and_then(|(charge, segment)| LingeringMemory::new(segment, holders, charge));
     state
         .pipes
         .record_end(live, pipe_status(entry, status.as_ref()));
@@ -56,6 +68,10 @@ fn end(state: &DaemonState, live: &Arc<LivePipe>, supervised: Result<(), String>
     };
     state.subscribers.publish(live.owner(), event);
     state.pipes.finish();
+    // On the thread of the pipe, of which the charge allows one for each pipe.
+    if let Some(lingering) = lingering.filter(|_| has_thread) {
+        lingering.wait(state);
+    }
 }
 
 /// Waits for the pipe, and returns its final state with the cause of a failure or a stop.

@@ -71,6 +71,8 @@ impl CloseReason {
     pub const NO_HELLO: Self = Self(4);
     /// The client did not send its hello in time.
     pub const TOO_SLOW: Self = Self(5);
+    /// The machine cannot tell now if the client's user may connect.
+    pub const SYSTEM: Self = Self(6);
 }
 
 impl ClientHello {

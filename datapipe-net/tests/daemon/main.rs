@@ -5,13 +5,16 @@
 mod attach; // heads and tails from outside
 mod commands; // the commands of the program
 mod deaths; // deaths of the daemon, of modules and of clients
+mod floods; // clients that flood the daemon
 mod hostile; // clients that violate the protocol
+mod logging; // a log that cannot be written
 mod modules; // modules of the pipes
 mod other_users; // rights of other users
 mod readme; // the configuration and the example of the README
 mod refusals; // refused requests
 mod run; // pipes from start to end
 mod screen; // the screen of `status`
+mod shares; // limits of each user
 mod site; // a daemon with its own directory
 mod vt; // a terminal that interprets what a program writes
 
@@ -109,6 +112,38 @@ const TESTS: &[suite::Test] = &[
     (
         "connections_over_the_limit_are_refused",
         hostile::connections_over_the_limit_are_refused,
+    ),
+    (
+        "refused_subscriptions_leave_no_memory",
+        floods::refused_subscriptions_leave_no_memory,
+    ),
+    (
+        "stranger_that_floods_keeps_no_other_user_out",
+        floods::stranger_that_floods_keeps_no_other_user_out,
+    ),
+    (
+        "client_that_floods_with_refused_pipes_leaves_few_lines",
+        floods::client_that_floods_with_refused_pipes_leaves_few_lines,
+    ),
+    (
+        "daemon_whose_log_is_not_read_serves_and_stops",
+        logging::daemon_whose_log_is_not_read_serves_and_stops,
+    ),
+    (
+        "connections_of_a_user_are_limited",
+        shares::connections_of_a_user_are_limited,
+    ),
+    (
+        "pipes_of_a_user_are_limited",
+        shares::pipes_of_a_user_are_limited,
+    ),
+    (
+        "process_gets_no_more_memory_than_its_limit",
+        shares::process_gets_no_more_memory_than_its_limit,
+    ),
+    (
+        "memory_of_a_stopped_pipe_counts_while_a_client_maps_it",
+        shares::memory_of_a_stopped_pipe_counts_while_a_client_maps_it,
     ),
     (
         "daemon_that_is_killed_leaves_no_process",

@@ -41,6 +41,21 @@ impl Transform for Pass {
     }
 }
 
+/// Transform that takes memory for each block, and fails if it gets none.
+struct Hog {
+    bytes: usize,
+}
+
+impl Transform for Hog {
+    fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
+        let mut memory: Vec<u8> = Vec::new();
+        memory.try_reserve_exact(self.bytes)?;
+        memory.resize(self.bytes, 1);
+        output.put(input.bytes())?;
+        Ok(Verdict::Send)
+    }
+}
+
 /// Tail that counts bytes, and writes the sum to its file, if it has one.
 struct Count {
     sum: u64,
@@ -65,7 +80,7 @@ impl Tail for Count {
 ///
 /// `numbers` has the number of blocks as its argument, or `forever`; `noisy` sends 200 messages at
 /// a time; `read` sends as many blocks as its file has bytes; `pass` fails at the block of its
-/// argument; `count` writes to the file of its argument.
+/// argument; `hog` takes the MiB of its argument; `count` writes to the file of its argument.
 pub(crate) fn modules() -> Modules {
     datapipe::modules()
         .with("numbers", |call| {
@@ -98,6 +113,10 @@ pub(crate) fn modules() -> Modules {
         .with("pass", |call| {
             let fail_at = call.text()?.parse().ok();
             Ok(Stage::transform("pass", move |_| Pass { fail_at, seen: 0 }))
+        })
+        .with("hog", |call| {
+            let mib: usize = call.text()?.parse()?;
+            Ok(Stage::transform("hog", move |_| Hog { bytes: mib << 20 }))
         })
         .with("count", |call| {
             let file = Some(call.text()?)

@@ -72,6 +72,7 @@ impl Site {
                 &format!("paths = {{ read = [{read:?}] }}"),
             ),
             module("pass", "middle", "transform", "max_instances = 4"),
+            module("hog", "middle", "transform", ""),
             module(
                 "zstd",
                 "middle",

@@ -7,7 +7,7 @@ use crate::limits::{
     MAX_FLAT_MAP_OUTPUTS, MAX_INSTANCES, MAX_MODULE_ARGUMENTS, MAX_MODULE_DESCRIPTORS,
     MAX_MODULE_NAME, MAX_NAME,
 };
-use crate::memory::{PipeName, Shape, StageShape};
+use crate::memory::{PipeName, Segment, Shape, StageShape};
 use crate::pool::{Budget, Refusal, StageNeeds};
 use crate::stage::{MessageHandler, Module, Placement, Role, Settings, StageKind};
 
@@ -72,6 +72,17 @@ impl Plan {
     #[doc(hidden)]
     pub fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// Bytes of shared memory that the pipe takes: its buffers in whole pages, and its tables.
+    pub fn segment_bytes(&self) -> u64 {
+        Segment::bytes_of(&self.shape)
+    }
+
+    /// True if a process may attach to the pipe.
+    pub(super) fn has_unbound(&self) -> bool {
+        let mut stages = self.stages.iter();
+        stages.any(|stage| matches!(stage.placement, Placement::Unbound(_)))
     }
 
     /// Bytes of shared memory that the buffers occupy.
@@ -216,6 +227,12 @@ impl<'s> PlannedStage<'s> {
             return refused(format!(
                 "stage \"{name}\" has a work limit of 0 s, and every process would be killed: give \
                  it the longest time that a block may take"
+            ));
+        }
+        if self.settings.memory_limit.is_some() && !matches!(placement, Placement::Process(_)) {
+            return refused(format!(
+                "stage \"{name}\" has a memory limit but does not run in processes that the \
+                 controller starts: use in_processes"
             ));
         }
         if !self.has_code && matches!(placement, Placement::Inline | Placement::Thread) {

@@ -137,7 +137,13 @@ impl<'a> PreparedPipe<'a> {
             }
             monitor.receive_exits(&exits);
         });
-        monitor.outcome()
+        let outcome = monitor.outcome();
+        // A process that has attached may map the segment for as long as it likes. If the memory
+        // cannot be returned now, it returns with the last mapping.
+        if plan.has_unbound() {
+            let _ = segment.discard_buffers();
+        }
+        outcome
     }
 }
 

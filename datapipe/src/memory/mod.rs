@@ -27,6 +27,8 @@ mod backing; // the memory of a segment, and its pages
 #[cfg(not(loom))]
 mod clock; // the clock that all processes share
 mod corruption; // the error for words that contradict each other
+#[cfg(not(loom))]
+mod discard; // the return of memory that others still map
 pub(crate) mod event_count; // the semaphore: wait for a word to move, stoppable
 mod ids; // the ids and numbers, each with a type of its own
 mod layout; // the offset of each table

@@ -479,6 +479,20 @@ impl<W> Stage<W> {
         self
     }
 
+    /// Limits the memory that each process of the stage may have besides the pipe's, in bytes: its
+    /// heap, the stacks of its threads, and its private mappings (`RLIMIT_DATA`). Only for stages in
+    /// processes: a pipe with a limit for a stage on threads is refused.
+    ///
+    /// An allocation over the limit fails. Most programs then abort, and the death of the process is
+    /// dealt with as [any other](crate::host#deaths). The limit holds from the moment at which the
+    /// program runs; a process of another user than the controller's can only be limited by root, or
+    /// with the capability `CAP_SYS_RESOURCE`.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.settings.memory_limit = Some(bytes);
+        self
+    }
+
     /// Lets the controller report the notices of `source` as events of the pipe.
     #[must_use]
     pub(crate) fn notices(mut self, source: impl FnMut() -> Vec<Notice> + Send + 'static) -> Self {

@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) notices: Option<NoticeSource>,
     /// Longest time for which a process may work on one block.
     pub(crate) work_limit: Option<Duration>,
+    /// Most private memory of a process, in bytes.
+    pub(crate) memory_limit: Option<u64>,
 }
 
 impl Settings {
@@ -72,6 +74,7 @@ impl Settings {
             rejects_blocks: false,
             notices: None,
             work_limit: None,
+            memory_limit: None,
         }
     }
 }

@@ -7,6 +7,8 @@ use std::thread;
 
 use datapipe_net::Config;
 use datapipe_net::daemon::{Daemon, Handle};
+use datapipe_net::limits::LOG_PATIENCE;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -18,11 +20,22 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     let config = Config::load(path)?;
     let socket = config.socket.clone();
     check_directory(&socket)?;
+    raise_descriptor_limit();
     let daemon = Daemon::bind(config, log)?;
-    obey_signals(daemon.handle(), path.to_owned())?;
-    log(&format!("listening at {}", socket.display()));
-    daemon.run()?;
-    log("stopped");
+    let handle = daemon.handle();
+    log_panics(handle.clone());
+    obey_signals(handle.clone(), path.to_owned())?;
+    handle.log(&format!("listening at {}", socket.display()));
+    let served = daemon.run();
+    // Through the daemon's log, which does not wait for a standard error that is not read.
+    match &served {
+        Ok(()) => handle.log("stopped"),
+        Err(error) => handle.log(&error.to_string()),
+    }
+    handle.flush_log(LOG_PATIENCE);
+    if served.is_err() {
+        process::exit(FAILED.into());
+    }
     Ok(())
 }
 
@@ -43,6 +56,22 @@ fn check_directory(socket: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Raises the limit of descriptors to the most that this process may have.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Without it the daemon serves fewer pipes and connections at a time.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+/// Reports panics in the daemon's log. The standard library would write to standard error itself,
+/// and wait if it is not read.
+fn log_panics(daemon: Handle) {
+    std::panic::set_hook(Box::new(move |panic| {
+        daemon.log(&format!("a fault: {panic}"))
+    }));
+}
+
 /// Starts a thread that serves signals. SIGHUP reloads the configuration. The first SIGTERM or
 /// SIGINT stops the daemon in good order; the second exits at once, and the processes of the pipes
 /// end by themselves.
@@ -59,7 +88,7 @@ fn obey_signals(daemon: Handle, path: PathBuf) -> io::Result<()> {
                     _ => {
                         stopping = true;
                         daemon.stop();
-                        log("stopping; a second signal exits without waiting for the pipes");
+                        daemon.log("stopping; a second signal exits without waiting for the pipes");
                     }
                 }
             }
@@ -71,9 +100,9 @@ fn reload(daemon: &Handle, path: &Path) {
     match Config::load(path) {
         Ok(config) => {
             daemon.reconfigure(config);
-            log("configuration reloaded");
+            daemon.log("configuration reloaded");
         }
-        Err(error) => log(&format!(
+        Err(error) => daemon.log(&format!(
             "configuration not reloaded, because the new one is invalid: {error}"
         )),
     }

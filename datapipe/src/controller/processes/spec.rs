@@ -13,6 +13,7 @@ use crate::memory::{InstanceId, Process, Segment, StageId};
 use crate::pool::AtLimit;
 use crate::stage::{MessageHandler, Placement, Role, Settings, StageKind};
 
+use super::memory_limit::limit_memory;
 use super::running_process::RunningProcess;
 
 /// Specification of a process that runs one instance of a stage, or all of them together.
@@ -29,6 +30,8 @@ pub(crate) struct ProcessSpec {
     pub(super) message_handler: MessageHandler,
     /// Longest time for which the process may work on one block.
     pub(super) work_limit: Option<Duration>,
+    /// Most private memory of the process, in bytes.
+    memory_limit: Option<u64>,
 }
 
 /// Source of a process.
@@ -89,6 +92,7 @@ impl ProcessSpec {
             irreplaceable,
             message_handler: settings.message_handler.clone(),
             work_limit: settings.work_limit,
+            memory_limit: settings.memory_limit,
         };
         first_instances.map(spec).collect()
     }
@@ -137,7 +141,11 @@ impl ProcessSpec {
         let spawned = command.spawn();
         drop(blocked);
         let mut child = spawned.map_err(|error| explain_spawn(program.is_none(), error))?;
-        match Process::watch(child.id()) {
+        let limited = match self.memory_limit {
+            Some(bytes) => limit_memory(child.id(), bytes),
+            None => Ok(()),
+        };
+        match limited.and_then(|()| Process::watch(child.id())) {
             Ok(process) => Ok(Some(RunningProcess {
                 child: Some(child),
                 process,

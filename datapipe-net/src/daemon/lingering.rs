@@ -1,0 +1,169 @@
+//! Memory of a pipe that has ended, as long as a process may still map it.
+//!
+//! A process that was attached keeps its mapping for as long as it likes. The memory of the buffers
+//! was returned to the machine when the pipe ended, but what the process writes takes memory again.
+//! So the memory counts for the owner of the pipe until no process has the segment any more, and is
+//! returned again and again until then.
+
+use std::fs;
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use datapipe::memory::{Process, Segment};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::accounts::Charge;
+use super::state::DaemonState;
+use crate::config::User;
+use crate::limits::LINGER_INTERVAL;
+
+/// Process that was attached to a pipe.
+#[derive(Debug)]
+pub(super) struct Holder(Process);
+
+/// Memory of a pipe that has ended, which a process still has.
+pub(super) struct LingeringMemory {
+    segment: Segment,
+    holders: Vec<Holder>,
+    charge: Charge,
+}
+
+impl Holder {
+    pub(super) fn new(process: Process) -> Self {
+        Self(process)
+    }
+
+    fn is_dead(&self) -> bool {
+        matches!(self.0.wait(Duration::ZERO), Ok(Some(_)))
+    }
+}
+
+impl LingeringMemory {
+    /// Takes over the memory of a pipe that has ended, and keeps what has to be charged for it.
+    /// Returns `None`, and gives the charge back, if no process has the segment.
+    pub(super) fn new(segment: Segment, holders: Vec<Holder>, mut charge: Charge) -> Option<Self> {
+        charge.keep_memory();
+        let mut lingering = Self {
+            segment,
+            holders,
+            charge,
+        };
+        lingering.is_held().then_some(lingering)
+    }
+
+    /// Waits until no process has the segment any more, or the daemon ends its connections.
+    pub(super) fn wait(mut self, state: &DaemonState) {
+        let mut pause = Duration::from_millis(20);
+        while !self.pause(state, pause) {
+            // If this fails, the memory is returned with the last mapping.
+            let _ = self.segment.discard_buffers();
+            if !self.is_held() {
+                return;
+            }
+            // Most processes unmap the segment right after the end.
+            if pause < LINGER_INTERVAL && pause * 2 >= LINGER_INTERVAL {
+                self.log(state);
+            }
+            pause = (pause * 2).min(LINGER_INTERVAL);
+        }
+    }
+
+    fn log(&self, state: &DaemonState) {
+        let (name, user) = (self.segment.name(), self.charge.user());
+        state.log_limited("memory of ended pipes", user, || {
+            format!("{name}: its memory counts on: a process that was attached still has it")
+        });
+    }
+
+    /// Waits for a death of a process, or for `time`. Returns true if the daemon ends.
+    fn pause(&self, state: &DaemonState, time: Duration) -> bool {
+        let mut polled = vec![PollFd::new(&state.hang_up, PollFlags::IN)];
+        let holders = self.holders.iter();
+        polled.extend(holders.map(|holder| PollFd::new(&holder.0, PollFlags::IN)));
+        let time = Timespec {
+            tv_sec: time.as_secs() as i64,
+            tv_nsec: time.subsec_nanos().into(),
+        };
+        if poll(&mut polled, Some(&time)).is_err() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        polled
+            .first()
+            .is_some_and(|hang_up| !hang_up.revents().is_empty())
+    }
+
+    /// True if a process may have the segment: one that was attached, or one of the same user, to
+    /// which it may have passed the descriptor.
+    fn is_held(&mut self) -> bool {
+        self.holders.retain(|holder| !holder.is_dead());
+        let name = format!("memfd:datapipe:{}", self.segment.name());
+        let has = |process: u32, if_unknown| has_segment(process, &name).unwrap_or(if_unknown);
+        let own = std::process::id();
+        let mut ids = self.holders.iter().map(|holder| holder.0.id());
+        if ids.any(|id| id != own && has(id, true)) {
+            return true;
+        }
+        // The holders that live have closed it. Those that died are not known any more, so all
+        // processes of the pipe's owner are looked at.
+        let user = self.charge.user();
+        let mut others = processes_of(user);
+        !user.is_privileged() && others.any(|id| id != own && has(id, false))
+    }
+}
+
+/// Ids of the processes of a user.
+fn processes_of(user: User) -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(move |entry| {
+        let id = entry.file_name().to_str()?.parse().ok()?;
+        (entry.metadata().ok()?.uid() == user.0).then_some(id)
+    })
+}
+
+/// True if a process maps a segment or has its descriptor open; `name` is in the name of its file.
+/// `None` if the process may not be looked at.
+fn has_segment(process: u32, name: &str) -> Option<bool> {
+    // The first thread of a process may have ended before the others. Its directory is then empty.
+    let tasks = match fs::read_dir(format!("/proc/{process}/task")) {
+        Ok(tasks) => tasks,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Some(false),
+        Err(_) => return None,
+    };
+    let mut known = true;
+    for task in tasks.flatten() {
+        match task_has_segment(&task.path(), name) {
+            Some(true) => return Some(true),
+            Some(false) => {}
+            None => known = false,
+        }
+    }
+    known.then_some(false)
+}
+
+fn task_has_segment(task: &Path, name: &str) -> Option<bool> {
+    let gone = |error: std::io::Error| {
+        let raw = error.raw_os_error();
+        let is_gone = error.kind() == ErrorKind::NotFound
+            || raw == Some(rustix::io::Errno::SRCH.raw_os_error());
+        is_gone.then_some(false)
+    };
+    let maps = match fs::File::open(task.join("maps")) {
+        Ok(maps) => maps,
+        Err(error) => return gone(error),
+    };
+    let mut lines = BufReader::new(maps).split(b'\n').map_while(Result::ok);
+    let is_named = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(name);
+    if lines.any(|line| is_named(&line)) {
+        return Some(true);
+    }
+    let descriptors = match fs::read_dir(task.join("fd")) {
+        Ok(descriptors) => descriptors,
+        Err(error) => return gone(error),
+    };
+    let mut links = descriptors
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok());
+    Some(links.any(|link| is_named(link.as_os_str().as_encoded_bytes())))
+}

@@ -1,0 +1,134 @@
+//! Clients that send far more than any that works would: the daemon's memory and log stay small,
+//! and others do not notice.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::sync::OnceLock;
+
+use datapipe_net::client::ClientError;
+use datapipe_net::protocol::{CloseReason, RefusalCode};
+use datapipe_net::{Client, Initiate, StageRequest};
+use rustix::process::Signal;
+
+use crate::other_users::{STRANGER, as_user, can_become_others};
+use crate::site::{Site, refusal, wait_until};
+
+/// Resident memory of a process, in KiB.
+fn memory_of(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+fn threads_of(process: u32) -> usize {
+    fs::read_dir(format!("/proc/{process}/task"))
+        .unwrap()
+        .count()
+}
+
+/// Ends the daemon in good order, and returns its log.
+fn log_of(mut site: Site) -> String {
+    site.signal(Signal::TERM);
+    let (status, log) = site.end();
+    assert!(status.success(), "{status}: {log}");
+    log
+}
+
+/// Each refused subscription left about 150 bytes: one client took 250 MiB in 40 s.
+pub(crate) fn refused_subscriptions_leave_no_memory() {
+    let site = Site::new("");
+    let mut client = site.client();
+    let mut refuse = |count: u32| {
+        for _ in 0..count {
+            let (code, _) = refusal(client.subscribe(Some("host.1.2")));
+            assert_eq!(code, RefusalCode::NO_SUCH_PIPE);
+        }
+    };
+    refuse(2000);
+    let before = memory_of(site.process());
+    refuse(20_000);
+    let after = memory_of(site.process());
+    println!("{before} KiB, after 20,000 refused subscriptions {after} KiB");
+    assert!(after < before + 1024, "{before} KiB, then {after} KiB");
+}
+
+/// A user who may not connect made the daemon start a thread and write a line for each try.
+pub(crate) fn stranger_that_floods_keeps_no_other_user_out() {
+    if !can_become_others() {
+        return;
+    }
+    let site = Site::without_daemon("");
+    // With a group, the daemon has to look the groups of a user up.
+    let text = site.configuration("");
+    site.configure(&text.replace("[access]", "[access]\ngroups = [\"4000000009\"]"));
+    let mut site = site;
+    site.start();
+    let (path, done) = (site.socket(), OnceLock::new());
+    let most_threads = std::thread::scope(|scope| {
+        let floods: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    as_user(STRANGER, || {
+                        let mut tries = 0;
+                        while done.get().is_none() || tries < 2000 {
+                            drop(UnixStream::connect(&path));
+                            tries += 1;
+                        }
+                        tries
+                    })
+                })
+            })
+            .collect();
+        let most_threads = (0..200).map(|_| {
+            assert_eq!(site.client().list().unwrap(), []);
+            threads_of(site.process())
+        });
+        let most_threads = most_threads.max().unwrap();
+        done.get_or_init(|| ());
+        let tries: u64 = floods.into_iter().map(|flood| flood.join().unwrap()).sum();
+        println!("{tries} connections of a stranger");
+        most_threads
+    });
+    // Each thread of the flood may be looked up once before the first refusal is known.
+    assert!(most_threads <= 16, "{most_threads} threads");
+    let refused = as_user(STRANGER, || Client::connect(&path).map(drop));
+    let is_access = |reason| reason == CloseReason::ACCESS;
+    assert!(
+        matches!(refused, Err(ClientError::Closed { reason, .. }) if is_access(reason)),
+        "{refused:?}"
+    );
+    let log = log_of(site);
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("refused a connection"));
+    let windows = 1 + log
+        .lines()
+        .filter(|line| line.contains("more like this"))
+        .count();
+    assert!(windows > 1, "the others are counted: {log}");
+    assert!(lines.count() <= 10 * windows, "{log}");
+}
+
+pub(crate) fn client_that_floods_with_refused_pipes_leaves_few_lines() {
+    let site = Site::new("");
+    let mut client = site.client();
+    let request = Initiate::new("bad")
+        .stage(StageRequest::module("none"))
+        .stage(StageRequest::module("count"));
+    for _ in 0..2000 {
+        let (code, _) = refusal(client.initiate(&request));
+        assert_eq!(code, RefusalCode::NO_SUCH_MODULE);
+    }
+    wait_until("the client is served", || client.list().is_ok());
+    let log = log_of(site);
+    let lines = log.lines().filter(|line| line.contains("refused a pipe"));
+    let windows = 1 + log
+        .lines()
+        .filter(|line| line.contains("more like this"))
+        .count();
+    assert!(windows > 1, "the others are counted: {log}");
+    assert!(lines.count() <= 10 * windows, "{log}");
+}
