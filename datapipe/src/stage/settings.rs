@@ -74,6 +74,11 @@ impl Settings {
             work_limit: None,
         }
     }
+
+    /// The reports of the stage, and the problems that its processes count.
+    pub(crate) fn reports(&self) -> Mirrors {
+        self.message_handler.reports.clone()
+    }
 }
 
 /// Effect of a stage on the offsets of blocks in the plain stream, which an archive records.
