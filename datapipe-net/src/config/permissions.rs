@@ -4,11 +4,13 @@
 //! ```text
 //!   connect                  Access::allows    root, the daemon's user, and [access]
 //!   use a module             Module::allows    root, the daemon's user, and the module's users
+//!   read the metrics    Metrics::allows    root, the daemon's user, and metrics_users
 //!   see and stop a pipe,
 //!   attach to it             User::may_manage  root, the daemon's user, and the pipe's owner
 //! ```
 
 use super::module::Module;
+use super::records::Metrics;
 use super::users::{User, groups_of};
 
 /// Users and groups that may connect, besides root and the daemon's own user.
@@ -55,6 +57,13 @@ impl Module {
                 .users
                 .as_ref()
                 .is_none_or(|users| users.contains(&user.0))
+    }
+}
+
+impl Metrics {
+    /// True if `user` may ask for the metrics, which cover the pipes of all users.
+    pub fn allows(&self, user: User) -> bool {
+        user.is_privileged() || self.users.contains(&user.0)
     }
 }
 

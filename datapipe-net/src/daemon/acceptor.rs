@@ -81,6 +81,7 @@ impl<'d> Acceptor<'d> {
         let Some(slot) = self.state.connections.open(peer.user, limit) else {
             // The hello fits in the empty buffer of the socket. If it cannot be written, the client
             // is gone.
+            self.state.metrics.count_closed(CloseReason::BUSY);
             let hello = ServerHello::closing(CloseReason::BUSY).encode();
             let _ = channel.write(&hello, Deadline::after(Duration::ZERO));
             return;

@@ -1,14 +1,18 @@
 //! A pipe that has not ended, and its status.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use datapipe::pool::Activity as CoreActivity;
 use datapipe::{Canceller, Direction, Pipe, Status};
 use parking_lot::{Mutex, RwLock};
 
+use super::problem_list::ProblemList;
 use crate::config::User;
+use crate::limits::MAX_BRIEF;
 use crate::protocol::{
-    Activity, Initiate, InstanceStatus, PipeEntry, PipeState, PipeStatus, StageStatus,
+    Activity, Initiate, InstanceStatus, PastPipe, PipeEntry, PipeState, PipeStatus, StageStatus,
+    truncated,
 };
 
 /// Pipe that has not ended.
@@ -21,6 +25,9 @@ pub(super) struct LivePipe {
     /// Shared memory that is reserved for the pipe, in bytes.
     memory: u64,
     since: Instant,
+    /// Time of the start on the clock of the machine, in milliseconds since 1970.
+    started: u64,
+    problems: Arc<ProblemList>,
     canceller: Canceller,
     stopping: Mutex<bool>,
     /// Controller of the pipe; `None` once the pipe has ended.
@@ -28,7 +35,15 @@ pub(super) struct LivePipe {
 }
 
 impl LivePipe {
-    pub(super) fn new(pipe: Pipe, request: &Initiate, owner: User, memory: u64) -> Self {
+    pub(super) fn new(
+        pipe: Pipe,
+        request: &Initiate,
+        owner: User,
+        memory: u64,
+        problems: Arc<ProblemList>,
+    ) -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_millis();
         Self {
             name: pipe.name().to_string(),
             label: request.label.clone(),
@@ -36,6 +51,8 @@ impl LivePipe {
             direction: request.direction,
             memory,
             since: Instant::now(),
+            started: u64::try_from(now).unwrap_or(u64::MAX),
+            problems,
             canceller: pipe.canceller(),
             stopping: Mutex::new(false),
             pipe: RwLock::new(Some(pipe)),
@@ -56,6 +73,27 @@ impl LivePipe {
 
     pub(super) fn since(&self) -> Instant {
         self.since
+    }
+
+    /// The last problems of the pipe.
+    pub(super) fn problems(&self) -> &Arc<ProblemList> {
+        &self.problems
+    }
+
+    /// Record of the pipe for the history, from its last status.
+    pub(super) fn past(&self, status: &PipeStatus) -> PastPipe {
+        let entry = &status.entry;
+        PastPipe {
+            label: entry.label.clone(),
+            direction: entry.direction,
+            state: entry.state,
+            started: self.started,
+            duration: u64::try_from(entry.elapsed.as_millis()).unwrap_or(u64::MAX),
+            bytes: status.bytes(),
+            problems: entry.problems,
+            cause: truncated(&entry.explanation, MAX_BRIEF).to_owned(),
+            ..PastPipe::new(&*self.name, self.owner.0)
+        }
     }
 
     /// Begins to stop the pipe.
@@ -86,6 +124,7 @@ impl LivePipe {
         entry.label.clone_from(&self.label);
         entry.direction = self.direction;
         entry.elapsed = self.since.elapsed();
+        entry.problems = self.with_pipe(Pipe::problem_count).unwrap_or_default();
         let unattached = status.map(unattached_stages).unwrap_or_default();
         if *self.stopping.lock() {
             entry.state = PipeState::STOPPING;

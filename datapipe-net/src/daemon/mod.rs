@@ -17,16 +17,25 @@
 //! them ends its pipe, and the memory is freed with the last of them. A new daemon finds nothing
 //! but a socket.
 //!
+//! What has ended is in `history.rs`, which a thread writes to a file, and counted in `counters.rs`.
+//!
 //! This module moves no data, and decides nothing that the configuration does not determine.
 
 mod acceptor; // incoming connections
 mod connection; // one client
 mod connection_count; // limit of connections
+mod counters; // what the metrics count
 mod error; // failures of the daemon
 mod event_relay; // from the controller's events to those of the protocol
+mod history; // the last pipes that have ended
+mod history_file; // the file of the history
 mod live_pipe; // a pipe that has not ended
+mod metrics; // the metrics of this moment
+mod metrics_file; // the file for a collector
+mod metrics_text; // text of metrics
 mod pipe_description; // from a request to a pipe builder
 mod pipe_table; // live and ended pipes, and their room
+mod problem_list; // the last problems of a pipe
 mod requests; // the work of each request
 mod server; // life of the daemon
 mod stage_check; // permission for each requested stage

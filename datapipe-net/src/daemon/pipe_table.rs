@@ -8,6 +8,7 @@ use datapipe::Pipe;
 use parking_lot::{Condvar, Mutex};
 
 use super::live_pipe::LivePipe;
+use super::problem_list::ProblemList;
 use crate::config::{Limits, User};
 use crate::limits::KEPT_ENDED;
 use crate::protocol::{Initiate, PipeEntry, PipeStatus, Refusal, RefusalCode};
@@ -30,6 +31,8 @@ struct TableEntries {
     memory: u64,
     /// Number of these pipes, and of those that ended but whose end is not published yet.
     unfinished: u32,
+    /// Bytes of the pipes that have ended.
+    ended_bytes: u64,
     /// True once the daemon stops.
     closing: bool,
 }
@@ -38,12 +41,24 @@ struct TableEntries {
 struct EndedPipe {
     since: Instant,
     status: Arc<PipeStatus>,
+    problems: Arc<ProblemList>,
+}
+
+/// Sums over the pipes of all users.
+#[derive(Debug, Default)]
+pub(super) struct TableSums {
+    /// Entries of the pipes that live.
+    pub(super) live: Vec<PipeEntry>,
+    /// Shared memory of these pipes and of those that are being started, in bytes.
+    pub(super) memory: u64,
+    /// Bytes of the pipes that live and of those that have ended.
+    pub(super) bytes: u64,
 }
 
 /// Pipe that the daemon knows.
 pub(super) enum KnownPipe {
     Live(Arc<LivePipe>),
-    Ended(Arc<PipeStatus>),
+    Ended(Arc<PipeStatus>, Arc<ProblemList>),
 }
 
 /// Room for a pipe that is being started. Dropping it frees the room.
@@ -55,13 +70,13 @@ pub(super) struct Reservation<'p> {
 
 impl KnownPipe {
     pub(super) fn has_ended(&self) -> bool {
-        matches!(self, Self::Ended(_))
+        matches!(self, Self::Ended(..))
     }
 
     fn owner(&self) -> User {
         match self {
             Self::Live(live) => live.owner(),
-            Self::Ended(status) => User(status.entry.owner),
+            Self::Ended(status, _) => User(status.entry.owner),
         }
     }
 }
@@ -121,6 +136,25 @@ impl PipeTable {
         all.into_iter().map(|(_, entry)| entry).collect()
     }
 
+    /// Returns the sums over all pipes. A pipe that ends meanwhile may be missing.
+    pub(super) fn sums(&self) -> TableSums {
+        let (live, mut sums) = {
+            let entries = self.entries.lock();
+            let sums = TableSums {
+                live: Vec::new(),
+                memory: entries.memory,
+                bytes: entries.ended_bytes,
+            };
+            (entries.live.clone(), sums)
+        };
+        for live in live {
+            let status = live.status();
+            sums.bytes = sums.bytes.saturating_add(status.bytes());
+            sums.live.push(status.entry);
+        }
+        sums
+    }
+
     /// Admits no further pipe, stops all pipes, and waits until their ends are published.
     pub(super) fn close(&self) {
         let mut entries = self.entries.lock();
@@ -134,6 +168,7 @@ impl PipeTable {
     pub(super) fn record_end(&self, live: &Arc<LivePipe>, status: PipeStatus) {
         let mut entries = self.entries.lock();
         entries.free_room(live.memory());
+        entries.ended_bytes = entries.ended_bytes.saturating_add(status.bytes());
         entries.live.retain(|other| !Arc::ptr_eq(other, live));
         if entries.ended.len() >= KEPT_ENDED {
             entries.ended.pop_front();
@@ -141,6 +176,7 @@ impl PipeTable {
         entries.ended.push_back(EndedPipe {
             since: live.since(),
             status: Arc::new(status),
+            problems: Arc::clone(live.problems()),
         });
     }
 
@@ -159,7 +195,8 @@ impl TableEntries {
         }
         let mut ended = self.ended.iter();
         let ended = ended.find(|ended| ended.status.entry.name == name)?;
-        Some(KnownPipe::Ended(Arc::clone(&ended.status)))
+        let (status, problems) = (Arc::clone(&ended.status), Arc::clone(&ended.problems));
+        Some(KnownPipe::Ended(status, problems))
     }
 
     /// Checks the limits for a further pipe. The error is the limit that it would exceed.
@@ -199,9 +236,16 @@ impl TableEntries {
 
 impl Reservation<'_> {
     /// Enters the started pipe in the table.
-    pub(super) fn commit(mut self, pipe: Pipe, request: &Initiate, owner: User) -> Arc<LivePipe> {
+    pub(super) fn commit(
+        mut self,
+        pipe: Pipe,
+        request: &Initiate,
+        owner: User,
+        problems: Arc<ProblemList>,
+    ) -> Arc<LivePipe> {
         self.committed = true;
-        let live = Arc::new(LivePipe::new(pipe, request, owner, self.memory));
+        let live = LivePipe::new(pipe, request, owner, self.memory, problems);
+        let live = Arc::new(live);
         let mut entries = self.table.entries.lock();
         entries.live.push(Arc::clone(&live));
         // `close` did not see this pipe.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::acceptor::Acceptor;
 use super::error::DaemonError;
+use super::history_file;
+use super::metrics_file::MetricsFile;
 use super::state::DaemonState;
 use crate::config::Config;
 use crate::socket::{Listener, Stop};
@@ -35,6 +37,7 @@ impl Daemon {
         let (stop, hang_up) = (Stop::new()?, Stop::new()?);
         let listener = Listener::bind(&config.socket, config.socket_mode, config.socket_group)?;
         let state = Arc::new(DaemonState::new(config, stop, hang_up, log));
+        history_file::attach(&state);
         Ok(Self { state, listener })
     }
 
@@ -51,11 +54,16 @@ impl Daemon {
     /// If the daemon can no longer wait for connections. It stops in the same way first.
     pub fn run(self) -> Result<(), DaemonError> {
         let Self { state, listener } = self;
+        let metrics = MetricsFile::start(&state);
         let served = Acceptor::new(&state, &listener).run();
         state.pipes.close();
         // Only now: until here the connections deliver the ends of the pipes.
         state.hang_up.stop();
         state.connections.wait_until_none();
+        if !state.history.close() {
+            state.log("the end of the history is not written: its directory does not answer");
+        }
+        metrics.close();
         drop(listener);
         served.map_err(DaemonError::System)
     }

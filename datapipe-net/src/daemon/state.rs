@@ -6,6 +6,8 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::connection_count::ConnectionCount;
+use super::counters::Counters;
+use super::history::History;
 use super::pipe_table::PipeTable;
 use super::subscribers::Subscribers;
 use crate::config::Config;
@@ -19,6 +21,8 @@ pub(super) struct DaemonState {
     pub(super) pipes: PipeTable,
     pub(super) subscribers: Subscribers,
     pub(super) connections: Arc<ConnectionCount>,
+    pub(super) history: History,
+    pub(super) metrics: Counters,
     /// Stops the daemon: it accepts no further connection.
     pub(super) stop: Stop,
     /// Ends the connections, after the pipes have ended.
@@ -38,6 +42,8 @@ impl DaemonState {
             pipes: PipeTable::default(),
             subscribers: Subscribers::default(),
             connections: Arc::default(),
+            history: History::default(),
+            metrics: Counters::default(),
             stop,
             hang_up,
             log: Box::new(log),

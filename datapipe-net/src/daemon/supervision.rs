@@ -37,22 +37,38 @@ fn end(state: &DaemonState, live: &Arc<LivePipe>, supervised: Result<(), String>
     let pipe = live.take_pipe();
     let status = pipe.as_ref().map(Pipe::status);
     let mut entry = live.entry(None);
+    entry.problems = pipe.as_ref().map_or(0, Pipe::problem_count);
     (entry.state, entry.explanation) = outcome(pipe, supervised);
+    if entry.state == PipeState::INCOMPLETE {
+        entry.explanation = describe_problems(entry.problems, &live.problems().newest());
+    }
     let (name, outcome, text) = (live.name(), entry.state, entry.explanation.clone());
+    let problems = entry.problems;
     state.log(&match &*text {
         "" => format!("{name}: {outcome}"),
         why => format!("{name}: {outcome}: {why}"),
     });
-    state
-        .pipes
-        .record_end(live, pipe_status(entry, status.as_ref()));
+    let status = pipe_status(entry, status.as_ref());
+    state.history.add(live.past(&status));
+    state.metrics.count_end(outcome, problems);
+    state.pipes.record_end(live, status);
     let event = PipeEvent {
         state: Some(outcome),
         text: Some(text).filter(|text| !text.is_empty()),
+        problems: Some(problems).filter(|problems| *problems > 0),
         ..PipeEvent::new(EventKind::OVER, name)
     };
     state.subscribers.publish(live.owner(), event);
     state.pipes.finish();
+}
+
+/// Describes a pipe that is incomplete: the number of problems, and the last one.
+fn describe_problems(count: u64, newest: &str) -> String {
+    let noun = if count == 1 { "problem" } else { "problems" };
+    match newest {
+        "" => format!("{count} {noun}"),
+        newest => format!("{count} {noun}, the last: {newest}"),
+    }
 }
 
 /// Waits for the pipe, and returns its final state with the cause of a failure.
@@ -65,8 +81,9 @@ fn outcome(pipe: Option<Pipe>, supervised: Result<(), String>) -> (PipeState, St
         return (PipeState::ENDED, String::new());
     };
     // A panic of a controller is a fault of this program. It ends this pipe, and no other.
-    match catch_unwind(AssertUnwindSafe(|| pipe.wait().map(drop))) {
-        Ok(Ok(())) => (PipeState::ENDED, String::new()),
+    match catch_unwind(AssertUnwindSafe(|| pipe.wait())) {
+        Ok(Ok(report)) if report.is_complete() => (PipeState::ENDED, String::new()),
+        Ok(Ok(_)) => (PipeState::INCOMPLETE, String::new()),
         Ok(Err(Error::Cancelled)) => (PipeState::STOPPED, String::new()),
         Ok(Err(error)) => (PipeState::FAILED, error.to_string()),
         Err(_) => (PipeState::FAILED, "its controller panicked".to_owned()),

@@ -4,9 +4,11 @@
 //! This module does not talk to the daemon, and does not decide when to redraw.
 
 mod json; // JSON for programs
+mod records; // problems, and pipes of the history
 mod table; // tables for people
 mod text; // escaped names, and times
 
 pub use json::{entry_json, status_json};
+pub use records::{history_table, past_pipe_json, problems_json, problems_text};
 pub use table::{list_table, status_table};
 pub use text::{clock, escaped, escaped_line};

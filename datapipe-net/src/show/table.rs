@@ -31,7 +31,7 @@ pub fn list_table(entries: &[PipeEntry], columns: usize) -> String {
     let users = width(owner, "user");
     let mut table = fitted(
         &format!(
-            "{:<names$}  {:<labels$}  {:<users$}  {:<8}  {:>8}",
+            "{:<names$}  {:<labels$}  {:<users$}  {:<10}  {:>8}",
             "pipe", "label", "user", "state", "time"
         ),
         columns,
@@ -39,7 +39,7 @@ pub fn list_table(entries: &[PipeEntry], columns: usize) -> String {
     table.push('\n');
     for entry in entries {
         let mut line = format!(
-            "{:<names$}  {:<labels$}  {:<users$}  {:<8}  {:>8}",
+            "{:<names$}  {:<labels$}  {:<users$}  {:<10}  {:>8}",
             escaped_line(&entry.name),
             label(entry),
             owner(entry),
@@ -235,8 +235,8 @@ mod tests {
         let lines: Vec<_> = table.lines().collect();
         assert_eq!(lines.len(), 3);
         assert!(lines[0].starts_with("pipe      label"), "{table}");
-        assert!(lines[1].contains("root  running       0:01"), "{table}");
-        assert!(lines[2].ends_with("failed     2:05:00  why"), "{table}");
+        assert!(lines[1].contains("root  running         0:01"), "{table}");
+        assert!(lines[2].ends_with("failed       2:05:00  why"), "{table}");
         assert_eq!(list_table(&[], 80), "no pipes\n");
     }
 }

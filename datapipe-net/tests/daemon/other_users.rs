@@ -8,13 +8,13 @@ use rustix::process::Uid;
 
 use crate::site::{Site, outcome, plain, refusal};
 
-const OWNER: u32 = 4_000_000_001;
-const OTHER: u32 = 4_000_000_002;
+pub(crate) const OWNER: u32 = 4_000_000_001;
+pub(crate) const OTHER: u32 = 4_000_000_002;
 /// A user that the configuration does not name.
 const STRANGER: u32 = 4_000_000_003;
 
 /// Runs `client` as another user, on a thread: the kernel keeps the user of each thread.
-fn as_user<T: Send>(user: u32, client: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn as_user<T: Send>(user: u32, client: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let user = Uid::from_raw(user);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use datapipe_net::client::{Client, ClientError};
 use datapipe_net::protocol::{EventKind, PipeEvent, PipeState, RefusalCode};
 
-use crate::failure::{FAILED, Failure};
+use crate::failure::{FAILED, Failure, INCOMPLETE};
 use crate::find::find;
 
 /// Stops a pipe and, unless `no_wait`, waits until it has ended.
@@ -57,12 +57,17 @@ fn wait_for_end(client: &mut Client, name: &str) -> Result<(), Failure> {
     }
 }
 
-/// Result of the command for a pipe that has ended: only a failed pipe is a failure.
+/// Result of the command for a pipe that has ended. One that was stopped has done what the user
+/// wants.
 fn outcome(name: &str, state: PipeState, why: &str) -> Result<(), Failure> {
     match state {
         PipeState::FAILED => Err(Failure {
             message: format!("{name} had failed: {why}"),
             exit: FAILED,
+        }),
+        PipeState::INCOMPLETE => Err(Failure {
+            message: format!("{name} had ended, but is incomplete: {why}"),
+            exit: INCOMPLETE,
         }),
         _ => Ok(()),
     }

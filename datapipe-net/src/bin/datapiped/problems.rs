@@ -1,0 +1,30 @@
+//! The command `problems`.
+
+use std::path::Path;
+
+use datapipe_net::Client;
+use datapipe_net::protocol::PipeState;
+use datapipe_net::show;
+
+use crate::failure::{Failure, INCOMPLETE};
+use crate::find::find;
+use crate::output::print;
+
+/// Prints the last problems of a pipe. A pipe that is incomplete has the exit code 3.
+pub(crate) fn problems(socket: &Path, pipe: &str, json: bool) -> Result<(), Failure> {
+    let mut client = Client::connect(socket)?;
+    let name = find(&client.list()?, pipe)?;
+    let problems = client.problems(&name)?;
+    print(&match json {
+        true => format!("{}\n", show::problems_json(&name, &problems)),
+        false => show::problems_text(&problems),
+    })?;
+    let entry = client.status(&name)?.entry;
+    match entry.state {
+        PipeState::INCOMPLETE => Err(Failure {
+            message: format!("{name} is incomplete"),
+            exit: INCOMPLETE,
+        }),
+        _ => Ok(()),
+    }
+}
