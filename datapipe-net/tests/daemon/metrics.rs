@@ -151,7 +151,7 @@ pub(crate) fn metrics_have_the_form_and_the_counts() {
         0.0
     );
     let mut strange = plain("1000");
-    strange.label = "a \"b\" \\ \n \u{1b} é\r".to_owned();
+    strange.label = "a \"b\" \\ é \u{202e}".to_owned();
     let pipe = client.initiate(&strange).unwrap().pipe;
     assert_eq!(outcome(&mut client, &pipe).0, PipeState::ENDED);
     let mut troubled = plain("0");
@@ -187,7 +187,7 @@ pub(crate) fn metrics_have_the_form_and_the_counts() {
         .filter(|(name, _)| name == "datapiped_last_success_timestamp_seconds")
         .collect();
     assert_eq!(successes.len(), 1, "an incomplete pipe is no success");
-    assert_eq!(successes[0].1["label"], "a \"b\" \\ \n \u{1b} é ");
+    assert_eq!(successes[0].1["label"], "a \"b\" \\ é \u{202e}");
 }
 
 pub(crate) fn metrics_file_is_replaced_and_ends_with_the_last_counts() {

@@ -138,7 +138,7 @@ pub(crate) fn history_survives_the_daemon() {
     let mut site = site_with_state();
     site.start();
     let mut fails = plain("9");
-    fails.label = "fails\u{1b}[2J".to_owned();
+    fails.label = "fails\u{202e}".to_owned();
     fails
         .stages
         .insert(1, StageRequest::module("pass").arguments("4"));
@@ -166,14 +166,14 @@ pub(crate) fn history_survives_the_daemon() {
     let (incomplete, failed) = (PipeState::INCOMPLETE, PipeState::FAILED);
     assert_eq!(
         found,
-        [("troubled", incomplete, 2), ("fails\u{1b}[2J", failed, 0)]
+        [("troubled", incomplete, 2), ("fails\u{202e}", failed, 0)]
     );
     assert!(pipes[1].cause.contains("I do not like"), "{:?}", pipes[1]);
     assert_eq!(site.client().history(None).unwrap()[2].bytes, 8000);
     let table = output(&site, "history", &[], 0);
     assert_eq!(table.lines().count(), 4);
     assert!(
-        table.contains("fails\\u{1b}[2J") && table.contains("incomplete"),
+        table.contains("fails\\u{202e}") && table.contains("incomplete"),
         "{table}"
     );
     let json = output(&site, "history", &["--json", "--limit", "1"], 0);
