@@ -279,7 +279,10 @@ pub(crate) fn client_from_the_page_alone_shows_problems_and_history() {
         (&"troubled".into(), &"\u{1b}[31m2 is not read".into())
     );
     let past = &json(&run_script(&site, &["history", "1"]))[0];
-    assert_eq!((&past["name"], &past["state"]), (&(*pipe).into(), &7.into()));
+    assert_eq!(
+        (&past["name"], &past["state"]),
+        (&(*pipe).into(), &7.into())
+    );
     let rust = &client.history(Some(1)).unwrap()[0];
     for (name, number) in [
         ("started", rust.started),

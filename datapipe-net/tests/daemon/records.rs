@@ -75,6 +75,11 @@ pub(crate) fn pipe_with_problems_is_incomplete_everywhere() {
         (&"incomplete".into(), &250.into())
     );
     output(&site, "stop", &["nightly"], 3);
+    // Of several pipes with a label, the newest is meant.
+    let again = client.initiate(&troubled("nightly", "1")).unwrap().pipe;
+    assert_eq!(outcome(&mut client, &again).0, PipeState::INCOMPLETE);
+    assert!(output(&site, "problems", &["nightly"], 3).starts_with("1 problem:\n"));
+    assert!(output(&site, "problems", &[&pipe], 3).starts_with("250 problems"));
 
     let pipe = client.initiate(&troubled("well", "0")).unwrap().pipe;
     assert_eq!(

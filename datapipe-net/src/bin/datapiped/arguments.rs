@@ -57,7 +57,8 @@ pub(crate) enum Command {
     Problems {
         #[command(flatten)]
         daemon: DaemonArgs,
-        /// Name of the pipe, or its label or the beginning of its name, if only one pipe matches
+        /// Name of the pipe; or its label, of several the newest; or the beginning of its name, if
+        /// only one pipe matches
         pipe: String,
         /// Print a JSON object; its "problems" are a list
         #[arg(long)]

@@ -13,7 +13,14 @@ use crate::output::print;
 /// Prints the last problems of a pipe. A pipe that is incomplete has the exit code 3.
 pub(crate) fn problems(socket: &Path, pipe: &str, json: bool) -> Result<(), Failure> {
     let mut client = Client::connect(socket)?;
-    let name = find(&client.list()?, pipe)?;
+    let entries = client.list()?;
+    // Jobs that run every night have the same label: the question is about the last one.
+    let is_named = entries.iter().any(|entry| entry.name == pipe);
+    let newest = entries.iter().rev().find(|entry| entry.label == pipe);
+    let name = match newest.filter(|_| !is_named) {
+        Some(newest) => newest.name.clone(),
+        None => find(&entries, pipe)?,
+    };
     let problems = client.problems(&name)?;
     print(&match json {
         true => format!("{}\n", show::problems_json(&name, &problems)),
