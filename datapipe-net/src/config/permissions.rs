@@ -92,6 +92,16 @@ mod tests {
     }
 
     #[test]
+    fn metrics_are_for_named_users() {
+        let metrics = Metrics {
+            users: vec![4_000_000_001],
+            ..Metrics::default()
+        };
+        assert!(metrics.allows(User(4_000_000_001)) && metrics.allows(User(0)));
+        assert!(metrics.allows(User::own()) && !metrics.allows(User(4_000_000_002)));
+    }
+
+    #[test]
     fn pipes_are_managed_by_their_owner_and_privileged_users() {
         let (owner, other) = (User(4_000_000_001), User(4_000_000_002));
         assert!(owner.may_manage(owner) && !other.may_manage(owner));

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -29,7 +28,7 @@ pub(super) struct HistoryRecords {
     /// The oldest first.
     pipes: Mutex<VecDeque<PastPipe>>,
     /// Number of pipes that could not be written when they ended.
-    unwritten: AtomicU64,
+    unwritten: Mutex<u64>,
 }
 
 impl History {
@@ -62,7 +61,7 @@ impl History {
 
     /// Number of pipes that could not be written when they ended.
     pub(super) fn unwritten(&self) -> u64 {
-        self.records.unwritten.load(Ordering::Relaxed)
+        *self.records.unwritten.lock()
     }
 
     /// Waits until the pipes that ended so far are written, for a bounded time. Returns false if
@@ -104,7 +103,7 @@ impl HistoryRecords {
     }
 
     pub(super) fn count_unwritten(&self) {
-        self.unwritten.fetch_add(1, Ordering::Relaxed);
+        *self.unwritten.lock() += 1;
     }
 }
 

@@ -38,9 +38,9 @@ pub(super) fn metrics(state: &DaemonState, form: Form) -> String {
 }
 
 fn add_pipes(text: &mut MetricsText, state: &DaemonState) {
-    let (counters, sums) = (&state.metrics, state.pipes.sums());
+    let (counts, sums) = (state.metrics.now(), state.pipes.sums());
     text.metric("pipes_started", Kind::Counter, "Pipes that were started.")
-        .sample(&[], counters.started());
+        .sample(&[], counts.started);
     let mut ended = text.metric("pipes", Kind::Counter, "Pipes that have ended, by outcome.");
     for outcome in [
         PipeState::ENDED,
@@ -49,7 +49,7 @@ fn add_pipes(text: &mut MetricsText, state: &DaemonState) {
         PipeState::STOPPED,
     ] {
         let name = outcome.name().unwrap_or_default();
-        ended.sample(&[("outcome", name)], counters.ended(outcome));
+        ended.sample(&[("outcome", name)], counts.ended(outcome));
     }
     let mut live = text.metric("live_pipes", Kind::Gauge, "Pipes that live, by state.");
     for state in [PipeState::RUNNING, PipeState::WAITING, PipeState::STOPPING] {
@@ -58,13 +58,13 @@ fn add_pipes(text: &mut MetricsText, state: &DaemonState) {
         live.sample(&[("state", name)], count.count() as u64);
     }
     text.metric("data_bytes", Kind::Counter, "Bytes of data of all pipes.")
-        .sample(&[], counters.bytes(sums.bytes));
+        .sample(&[], state.metrics.bytes(sums.bytes));
     text.metric(
         "problems",
         Kind::Counter,
         "Problems that the modules of ended pipes have counted.",
     )
-    .sample(&[], counters.problems());
+    .sample(&[], counts.problems);
     text.metric(
         "buffer_memory_bytes",
         Kind::Gauge,
@@ -83,19 +83,19 @@ fn add_pipes(text: &mut MetricsText, state: &DaemonState) {
         Kind::Counter,
         "Processes of pipes that died before their work had ended.",
     )
-    .sample(&[], counters.deaths());
+    .sample(&[], counts.deaths);
     text.metric(
         "process_replacements",
         Kind::Counter,
         "Processes that died and were replaced.",
     )
-    .sample(&[], counters.replacements());
+    .sample(&[], counts.replacements);
 }
 
 fn add_requests(text: &mut MetricsText, state: &DaemonState) {
-    let counters = &state.metrics;
+    let counts = state.metrics.now();
     text.metric("connections", Kind::Gauge, "Open connections.")
-        .sample(&[], counters.connections());
+        .sample(&[], counts.connections);
     let mut closed = text.metric(
         "closed_connections",
         Kind::Counter,
@@ -108,7 +108,7 @@ fn add_requests(text: &mut MetricsText, state: &DaemonState) {
         (CloseReason::NO_HELLO, "no hello"),
         (CloseReason::TOO_SLOW, "too slow"),
     ] {
-        closed.sample(&[("reason", name)], counters.closed(reason));
+        closed.sample(&[("reason", name)], counts.closed(reason));
     }
     let mut refused = text.metric(
         "refused_requests",
@@ -117,7 +117,7 @@ fn add_requests(text: &mut MetricsText, state: &DaemonState) {
     );
     for code in (0..=u16::from(u8::MAX)).map(RefusalCode) {
         if let Some(name) = code.name() {
-            refused.sample(&[("reason", name)], counters.refusals(code));
+            refused.sample(&[("reason", name)], counts.refusals(code));
         }
     }
     text.metric(
@@ -131,7 +131,7 @@ fn add_requests(text: &mut MetricsText, state: &DaemonState) {
         Kind::Counter,
         "Failures to write the file of the metrics.",
     )
-    .sample(&[], counters.metrics_failures());
+    .sample(&[], counts.metrics_failures);
 }
 
 /// Adds the last success of each label. Users choose the labels, so their number is bounded, in all
