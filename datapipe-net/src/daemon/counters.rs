@@ -1,4 +1,4 @@
-//! What the daemon counts for its metrics, from its start.
+//! Counts for the metrics, from the start of the daemon.
 
 use parking_lot::Mutex;
 

@@ -22,7 +22,7 @@ pub(super) struct History {
     writer: Mutex<Option<Writer>>,
 }
 
-/// What the daemon and the thread that writes the file share.
+/// Pipes that the daemon shares with the thread that writes the file.
 #[derive(Debug, Default)]
 pub(super) struct HistoryRecords {
     /// The oldest first.

@@ -165,7 +165,7 @@ struct HistoryFile {
     _lock: OwnedFd,
 }
 
-/// What a file contained.
+/// Findings of the reading of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Found {
     /// Number of lines that are not records.

@@ -24,7 +24,7 @@
 mod acceptor; // incoming connections
 mod connection; // one client
 mod connection_count; // limit of connections
-mod counters; // what the metrics count
+mod counters; // counts for the metrics
 mod error; // failures of the daemon
 mod event_relay; // from the controller's events to those of the protocol
 mod history; // the last pipes that have ended

@@ -186,7 +186,7 @@ pub(crate) fn metrics_have_the_form_and_the_counts() {
         .keys()
         .filter(|(name, _)| name == "datapiped_last_success_timestamp_seconds")
         .collect();
-    assert_eq!(successes.len(), 1, "an incomplete pipe is no success");
+    assert_eq!(successes.len(), 1, "an incomplete pipe is not a success");
     assert_eq!(successes[0].1["label"], "a \"b\" \\ é \u{202e}");
 }
 

@@ -78,6 +78,13 @@ pub(crate) fn readme_configuration_backs_up_and_restores() {
         PipeState::INCOMPLETE,
         "what exists is not replaced, and is named"
     );
+    assert_problems_of_the_last_pipe(&site);
+    let restored = fs::read(Path::new(&site.path("restored")).join("data/inner/file")).unwrap();
+    assert_eq!(restored, b"content");
+}
+
+/// A client that was not subscribed can read the problems of the last pipe.
+fn assert_problems_of_the_last_pipe(site: &Site) {
     let mut client = site.client();
     let entry = client.list().unwrap().pop().unwrap();
     let problems = client.problems(&entry.name).unwrap();
@@ -91,6 +98,4 @@ pub(crate) fn readme_configuration_backs_up_and_restores() {
         .iter()
         .find(|problem| problem.text.contains("inner/file"));
     assert_eq!(of_file.unwrap().stage, "tree-restore");
-    let restored = fs::read(Path::new(&site.path("restored")).join("data/inner/file")).unwrap();
-    assert_eq!(restored, b"content");
 }

@@ -1,4 +1,4 @@
-//! What the daemon keeps of pipes: their problems, and the history.
+//! Records of pipes that the daemon keeps: their problems, and the history.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -241,7 +241,7 @@ pub(crate) struct Mirrors {
     senders: Arc<Mutex<Senders>>,
 }
 
-/// What the processes of a stage have sent.
+/// State of the messages that the processes of a stage have sent.
 #[derive(Debug, Default)]
 struct Senders {
     instances: BTreeMap<u32, Sender>,
