@@ -11,8 +11,8 @@
 //! directory_by_daemon restore /backup/data.tap /srv/restored
 //! ```
 //!
-//! The exit code is 0 if all is well, 3 if the pipe ended well but is incomplete, because files could
-//! not be read or restored, and 1 if it failed or was stopped.
+//! The exit code is 0 if all is well, 3 if the pipe ended well but is incomplete, because files
+//! could not be read or restored, and 1 if it failed or was stopped.
 //!
 //! The program itself reads and writes no data. The modules do, as the daemon's user, confined to
 //! the paths that this program names and that the daemon's configuration allows. The configuration

@@ -88,8 +88,8 @@ impl Counters {
         *self.0.lock()
     }
 
-    /// Returns the largest of `bytes` and all numbers before: a pipe that ends at this moment may be
-    /// missing in `bytes`, and a counter does not fall.
+    /// Returns the largest of `bytes` and all numbers before: a pipe that ends at this moment may
+    /// be missing in `bytes`, and a counter does not fall.
     pub(super) fn bytes(&self, bytes: u64) -> u64 {
         let mut counts = self.0.lock();
         counts.bytes = counts.bytes.max(bytes);

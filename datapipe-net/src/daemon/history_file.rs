@@ -6,8 +6,8 @@
 //!                                     +-- many lines, or a failed write: history.new, sync, rename
 //! ```
 //!
-//! The file may contain anything: a crash leaves a torn line, and an administrator may edit it. Only
-//! its end is read, each line is bounded, and lines that are not records are counted and left out.
+//! The file may contain anything: a crash leaves a torn line, and an administrator may edit it.
+//! Only its end is read, each line is bounded, and lines that are not records are counted and left out.
 //! A damaged file is kept as `history.bad`.
 
 use std::fs::File;

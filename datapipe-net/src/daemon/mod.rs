@@ -17,7 +17,8 @@
 //! them ends its pipe, and the memory is freed with the last of them. A new daemon finds nothing
 //! but a socket.
 //!
-//! What has ended is in `history.rs`, which a thread writes to a file, and counted in `counters.rs`.
+//! Pipes that have ended are in `history.rs`, which a thread writes to a file, and are counted in
+//! `counters.rs`.
 //!
 //! This module moves no data, and decides nothing that the configuration does not determine.
 

@@ -265,8 +265,8 @@ impl Outcome for ReadOutcome {
 }
 
 /// Problem of a medium whose second archive was not read.
-const UNREAD_ARCHIVE: &str = "the medium has another archive after this one, which was not read: to \
-                              read it, copy it to a medium of its own";
+const UNREAD_ARCHIVE: &str = "the medium has another archive after this one, which was not read: \
+                              to read it, copy it to a medium of its own";
 
 /// Codes of [`ReadOutcome::first_rejected`]: there is none; block and offset; position as well.
 const NONE: u8 = 0;

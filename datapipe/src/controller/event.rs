@@ -156,8 +156,8 @@ pub enum Event {
         /// True if another process replaces it; otherwise the pipe stops.
         replaced: bool,
     },
-    /// A process reported a problem and goes on: an object that was not read as it was, a block that
-    /// is damaged, a name that was not restored. The pipe ends as
+    /// A process reported a problem and goes on: an object that was not read as it was, a block
+    /// that is damaged, a name that was not restored. The pipe ends as
     /// [incomplete](super::Report::is_complete). Stages on threads have their problems in their
     /// reports only.
     Problem {

@@ -70,8 +70,8 @@ impl StageMessage {
         }
     }
 
-    /// A message about one problem of the stage, for people: something that was not read, written or
-    /// restored as it should be, while the stage goes on. The pipe ends as
+    /// A message about one problem of the stage, for people: something that was not read, written
+    /// or restored as it should be, while the stage goes on. The pipe ends as
     /// [incomplete](crate::Report::is_complete). The text is truncated to [`MAX_STAGE_MESSAGE`]
     /// bytes.
     ///
@@ -81,7 +81,8 @@ impl StageMessage {
     ///
     /// let modules = Modules::new().with("count-lines", |call| {
     ///     let (found, problems) = std::sync::mpsc::channel::<String>();
-    ///     call.add_message_source(move || problems.try_iter().map(StageMessage::problem).collect());
+    ///     let next = move || problems.try_iter().map(StageMessage::problem).collect();
+    ///     call.add_message_source(next);
     ///     # drop(found);
     ///     Ok(TailStage::from(StreamTail::new(std::io::sink())))
     /// });

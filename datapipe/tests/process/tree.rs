@@ -130,8 +130,8 @@ pub(crate) fn tree_problems_are_reported_as_found() {
     assert!(events.lock().iter().any(reported), "{events:?}");
 }
 
-/// In every place, and also without the code of the stage here, the report of the pipe has the number of its
-/// problems.
+/// In every place, and also without the code of the stage here, the report of the pipe has the
+/// number of its problems.
 pub(crate) fn problems_make_a_pipe_incomplete_in_every_place() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
