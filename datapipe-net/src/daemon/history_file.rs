@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The file may contain anything: a crash leaves a torn line, and an administrator may edit it.
-//! Only its end is read, each line is bounded, and lines that are not records are counted and left out.
-//! A damaged file is kept as `history.bad`.
+//! Only its end is read, each line is bounded, and lines that are not records are counted and left
+//! out. A damaged file is kept as `history.bad`.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
