@@ -79,7 +79,7 @@ impl StageMessage {
     /// use datapipe::host::{Modules, StageMessage};
     /// use datapipe::prelude::*;
     ///
-    /// let modules = Modules::new().with("count-lines", |call| {
+    /// let modules = Modules::empty().with("count-lines", |call| {
     ///     let (found, problems) = std::sync::mpsc::channel::<String>();
     ///     let next = move || problems.try_iter().map(StageMessage::problem).collect();
     ///     call.add_message_source(next);
