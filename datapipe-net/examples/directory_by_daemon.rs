@@ -11,6 +11,9 @@
 //! directory_by_daemon restore /backup/data.tap /srv/restored
 //! ```
 //!
+//! The exit code is 0 if all is well, 3 if the pipe ended well but is incomplete, because files
+//! could not be read or restored, and 1 if it failed or was stopped.
+//!
 //! The program itself reads and writes no data. The modules do, as the daemon's user, confined to
 //! the paths that this program names and that the daemon's configuration allows. The configuration
 //! in this crate's README has the modules. They are the library's; `docs/host-protocol.md`
@@ -54,6 +57,7 @@ pub(crate) fn main() -> ExitCode {
     let args = Args::parse();
     match run(&args) {
         Ok(PipeState::ENDED) => ExitCode::SUCCESS,
+        Ok(PipeState::INCOMPLETE) => ExitCode::from(3),
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("{}", show::escaped(&error.to_string()));
@@ -183,6 +187,13 @@ fn watch(client: &mut Client, name: &str) -> Result<PipeState, Box<dyn Error>> {
         };
         if let Some(state) = state.filter(|state| state.is_final()) {
             println!("{name}: {state}");
+            if state == PipeState::INCOMPLETE {
+                let problems = client.problems(name)?;
+                println!(
+                    "{name}: {} problems; `datapiped problems {name}` shows the last of them",
+                    problems.count
+                );
+            }
             return Ok(state);
         }
     }

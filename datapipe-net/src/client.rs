@@ -31,8 +31,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use crate::limits::{CLIENT_PATIENCE, MAX_WAITING_EVENTS};
 use crate::protocol::{
     AttachRole, ClientHello, CloseReason, DecodeError, EventKind, HELLO_LEN, Initiate, MessageHead,
-    PipeEntry, PipeEvent, PipeStatus, Refusal, Reply, Request, ServerHello, ServerMessage,
-    VERSIONS, Versions,
+    PastPipe, PipeEntry, PipeEvent, PipeProblems, PipeStatus, Refusal, Reply, Request, ServerHello,
+    ServerMessage, VERSIONS, Versions,
 };
 use crate::socket::{Channel, ChannelError, Deadline, Stop};
 
@@ -191,6 +191,46 @@ impl Client {
     pub fn list(&mut self) -> Result<Vec<PipeEntry>, ClientError> {
         match self.request(&Request::List)? {
             (Reply::List(entries), _) => Ok(entries),
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    /// Returns the last problems of a pipe, which may have ended.
+    ///
+    /// # Errors
+    ///
+    /// If the daemon refuses, or the connection fails.
+    pub fn problems(&mut self, pipe: &str) -> Result<PipeProblems, ClientError> {
+        match self.request(&Request::Problems {
+            pipe: pipe.to_owned(),
+        })? {
+            (Reply::Problems(problems), _) => Ok(problems),
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    /// Returns the last pipes that have ended and that this user may see, the newest first: at most
+    /// `limit`, or all that the daemon remembers.
+    ///
+    /// # Errors
+    ///
+    /// If the connection fails.
+    pub fn history(&mut self, limit: Option<u32>) -> Result<Vec<PastPipe>, ClientError> {
+        match self.request(&Request::History { limit })? {
+            (Reply::History(pipes), _) => Ok(pipes),
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    /// Returns the metrics of the daemon as OpenMetrics text. Root, the daemon's own user, and
+    /// users whom the configuration names may have them.
+    ///
+    /// # Errors
+    ///
+    /// If the daemon refuses, or the connection fails.
+    pub fn metrics(&mut self) -> Result<String, ClientError> {
+        match self.request(&Request::Metrics)? {
+            (Reply::Metrics(text), _) => Ok(text),
             (other, _) => Err(unexpected(&other)),
         }
     }

@@ -44,6 +44,42 @@ pub const MAX_DESCRIPTORS: u64 = 1 << 20;
 /// Number of ended pipes whose outcome the daemon remembers.
 pub const KEPT_ENDED: usize = 128;
 
+/// Number of problems of a pipe whose texts the daemon keeps: the last ones.
+pub const KEPT_PROBLEMS: usize = 100;
+
+/// Longest text of a problem that the daemon keeps, in bytes.
+pub const MAX_PROBLEM: usize = 1024;
+
+/// Most bytes of the problems that the daemon keeps of one pipe, with the names of their stages.
+pub const MAX_PROBLEM_BYTES: usize = 32 << 10;
+
+/// Number of ended pipes in the history: the last ones. If there are more, the oldest pipe of the
+/// user with the most pipes is removed.
+pub const MAX_HISTORY: usize = 1000;
+
+/// Longest line of the history's file, in bytes.
+pub const MAX_HISTORY_LINE: usize = 4096;
+
+/// Number of lines of the history's file at which it is written anew.
+pub const MAX_HISTORY_LINES: usize = 2 * MAX_HISTORY;
+
+/// Number of bytes of the history's file that the daemon reads: the last ones.
+pub const MAX_HISTORY_FILE: u64 = (MAX_HISTORY_LINES * MAX_HISTORY_LINE) as u64;
+
+/// Number of pipes that wait until they are written to the history's file. Further ones are counted
+/// and not written.
+pub const MAX_UNWRITTEN: usize = 256;
+
+/// Time that a daemon that stops waits until the history and the metrics are written.
+pub const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Number of labels whose last success is a metric: the latest ones, and of one user at most
+/// [`MAX_METRIC_LABELS_PER_USER`].
+pub const MAX_METRIC_LABELS: usize = 256;
+
+/// Number of labels of one user whose last success is a metric.
+pub const MAX_METRIC_LABELS_PER_USER: usize = 32;
+
 /// Largest number of connections at a time that a configuration may allow.
 pub const MAX_CONNECTIONS: u32 = 4096;
 
@@ -115,10 +151,19 @@ pub const CLIENT_PATIENCE: Duration = Duration::from_secs(30);
 
 const _: () = {
     // A pipe's name, its label, its explanation, and the numbers with the heads of their fields.
-    let entry = 106 + MAX_LABEL + MAX_BRIEF + 160;
+    let entry = 106 + MAX_LABEL + MAX_BRIEF + 174;
     assert!(
         (MAX_PIPES as usize + KEPT_ENDED) * entry <= MAX_BODY,
         "a whole list fits in a message"
+    );
+    // A pipe of the history has two numbers more.
+    assert!(
+        MAX_HISTORY * (entry + 28) <= MAX_BODY,
+        "a whole history fits in a message"
+    );
+    assert!(
+        KEPT_PROBLEMS * 64 + MAX_PROBLEM_BYTES <= MAX_BODY,
+        "the problems of a pipe fit in a message"
     );
     assert!(
         MAX_BRIEF <= MAX_EXPLANATION,

@@ -100,6 +100,9 @@ fn request() -> impl Strategy<Value = Request> {
         pipe.prop_map(|pipe| Request::Status { pipe }),
         Just(Request::List),
         option::of(pipe).prop_map(|pipe| Request::Subscribe { pipe }),
+        pipe.prop_map(|pipe| Request::Problems { pipe }),
+        option::of(any::<u32>()).prop_map(|limit| Request::History { limit }),
+        Just(Request::Metrics),
     ]
 }
 
@@ -114,6 +117,7 @@ fn event() -> impl Strategy<Value = PipeEvent> {
         option::of(any::<u32>()),
         option::of(any::<u32>()),
         option::of(any::<u64>()),
+        option::of(any::<u64>()),
     );
     (
         any::<u16>(),
@@ -123,10 +127,17 @@ fn event() -> impl Strategy<Value = PipeEvent> {
         option::of(any::<u8>()),
     )
         .prop_map(
-            |(kind, (pipe, stage, text, note), (instance, process, lost), replaced, state)| {
+            |(
+                kind,
+                (pipe, stage, text, note),
+                (instance, process, lost, problems),
+                replaced,
+                state,
+            )| {
                 let mut event = PipeEvent::new(EventKind(kind), pipe);
                 (event.stage, event.text, event.note) = (stage, text, note);
-                (event.instance, event.process, event.lost) = (instance, process, lost);
+                (event.instance, event.process) = (instance, process);
+                (event.lost, event.problems) = (lost, problems);
                 (event.replaced, event.state) = (replaced, state.map(PipeState));
                 event
             },
@@ -142,6 +153,7 @@ fn message() -> impl Strategy<Value = ServerMessage> {
         Just(ServerMessage::Reply(Reply::Identified)),
         Just(ServerMessage::Reply(Reply::Stopping)),
         Just(ServerMessage::Reply(Reply::Subscribed)),
+        "\\PC{0,40}".prop_map(|text| ServerMessage::Reply(Reply::Metrics(text))),
         refusal.prop_map(
             |(code, text)| ServerMessage::Reply(Reply::Refused(Refusal::new(
                 RefusalCode(code),
@@ -313,7 +325,7 @@ fn unknown_fields_and_kinds_are_skipped_or_rejected() {
         refused.to_string(),
         "stop: field 99 is unknown here, and must not be skipped"
     );
-    assert!(Request::decode(8, &[]).unwrap_err().unknown);
+    assert!(Request::decode(11, &[]).unwrap_err().unknown);
     // The same holds for fields within fields.
     let stage = fields(&[(0x8001, b"zstd"), (0x8063, b"new")]);
     let initiate = fields(&[(1, b"x"), (6, &stage)]);
@@ -369,6 +381,7 @@ fn entry(explanation: &str) -> Vec<u8> {
         (5, &[5]),
         (6, &1_500_000_000u64.to_le_bytes()),
         (7, explanation.as_bytes()),
+        (8, &12u64.to_le_bytes()),
     ])
 }
 
@@ -396,6 +409,78 @@ fn lists_have_the_documented_fields() {
     let longer = fields(&[(1, &entry(&format!("{long}!")))]);
     let error = ServerMessage::decode(0x8006, &longer).unwrap_err();
     assert!(error.to_string().contains("257 bytes, more than 256"));
+}
+
+#[test]
+fn problems_have_the_documented_fields() {
+    let problem = fields(&[(1, b"head"), (2, &7u32.to_le_bytes()), (3, b"a: is gone")]);
+    let body = fields(&[(1, &9u64.to_le_bytes()), (2, &problem), (2, &problem)]);
+    let message = ServerMessage::decode(0x8008, &body).unwrap();
+    assert_eq!(message.encode(), body);
+    let ServerMessage::Reply(Reply::Problems(problems)) = message else {
+        panic!("{message:?}")
+    };
+    assert_eq!((problems.count, problems.last.len()), (9, 2));
+    let last = &problems.last[1];
+    assert_eq!(
+        (&*last.stage, last.instance, &*last.text),
+        ("head", 7, "a: is gone")
+    );
+    let count = 9u64.to_le_bytes();
+    let many: Vec<_> = [(1, &count[..])]
+        .into_iter()
+        .chain([(2, &problem[..]); 101])
+        .collect();
+    let error = |body: &[u8]| ServerMessage::decode(0x8008, body).unwrap_err().to_string();
+    assert!(error(&fields(&many)).contains("more than 100 times"));
+    let long = fields(&[(1, b"head"), (3, &[b'x'; 1025])]);
+    assert!(error(&fields(&[(1, &count), (2, &long)])).contains("1025 bytes, more than 1024"));
+    assert!(error(&[]).contains("field 1 is missing"));
+}
+
+#[test]
+fn histories_have_the_documented_fields() {
+    let wide = |number: u64| number.to_le_bytes();
+    let past = fields(&[
+        (1, b"host.1.2"),
+        (2, b"nightly"),
+        (3, &7u32.to_le_bytes()),
+        (4, &[1]),
+        (5, &[7]),
+        (6, &wide(6)),
+        (7, &wide(7)),
+        (8, &wide(8)),
+        (9, &wide(9)),
+        (10, b"9 problems"),
+    ]);
+    let body = fields(&[(1, &past), (1, &past)]);
+    let message = ServerMessage::decode(0x8009, &body).unwrap();
+    assert_eq!(message.encode(), body);
+    let ServerMessage::Reply(Reply::History(pipes)) = message else {
+        panic!("{message:?}")
+    };
+    let pipe = &pipes[1];
+    assert_eq!(
+        (pipe.state, pipe.direction),
+        (PipeState::INCOMPLETE, Direction::Restore)
+    );
+    assert_eq!(
+        [pipe.started, pipe.duration, pipe.bytes, pipe.problems],
+        [6, 7, 8, 9]
+    );
+    assert_eq!((pipe.ended(), &*pipe.cause), (13, "9 problems"));
+    let error = |body: &[u8]| ServerMessage::decode(0x8009, body).unwrap_err().to_string();
+    let many = vec![(1, &past[..]); 1001];
+    assert!(error(&fields(&many)).contains("more than 1000 times"));
+    assert!(error(&fields(&[(1, b"")])).contains("field 1 is missing"));
+    assert_eq!(
+        Request::decode(9, &fields(&[(0x8001, &20u32.to_le_bytes())])),
+        Ok(Request::History { limit: Some(20) })
+    );
+    assert_eq!(
+        Request::decode(9, &[]),
+        Ok(Request::History { limit: None })
+    );
 }
 
 #[test]

@@ -153,6 +153,9 @@ impl Console {
         }
         summary.add_status(&pipe.status());
         let outcome = pipe.wait();
+        if let Ok(report) = &outcome {
+            summary.is_complete &= report.is_complete();
+        }
         summary
             .notes
             .append(&mut replaced.lock().unwrap_or_else(PoisonError::into_inner));
@@ -167,7 +170,7 @@ impl Console {
         outcome: Result<(), Failure>,
         listing: Option<&Listing>,
     ) -> ExitCode {
-        let is_complete = summary.errors_total == 0;
+        let is_complete = summary.is_complete && summary.errors_total == 0;
         let outcome = summary.finish_errors(outcome);
         let (exit, message) = match outcome {
             Ok(()) => (if is_complete { 0 } else { INCOMPLETE }, None),

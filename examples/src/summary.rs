@@ -53,6 +53,10 @@ pub struct Summary {
     /// Every error, for `--errors-to`.
     #[serde(skip)]
     pub errors_to: ErrorsFile,
+    /// False if a pipe of the job has ended as incomplete. Errors that the program itself adds,
+    /// such as a path that is not in the archive, are in `errors_total` only.
+    #[serde(skip)]
+    pub is_complete: bool,
     #[serde(skip)]
     began: Instant,
 }
@@ -79,6 +83,7 @@ impl Summary {
             left_out_total: 0,
             notes: Vec::new(),
             errors_to: ErrorsFile::default(),
+            is_complete: true,
             began: Instant::now(),
         }
     }

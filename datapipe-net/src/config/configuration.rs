@@ -9,6 +9,7 @@ use super::limits::Limits;
 use super::module::Module;
 use super::permissions::Access;
 use super::program::check_ownership;
+use super::records::Metrics;
 use super::validate::validate;
 use crate::limits::MAX_CONFIG;
 
@@ -29,6 +30,11 @@ pub struct Config {
     pub access: Access,
     /// Limits of the daemon.
     pub limits: Limits,
+    /// Directory of the history of pipes; `None` if it is kept in memory only. It takes effect when
+    /// the daemon starts.
+    pub state_dir: Option<PathBuf>,
+    /// Metrics of the daemon.
+    pub metrics: Metrics,
     /// Modules that a pipe may have.
     pub modules: Vec<Module>,
 }

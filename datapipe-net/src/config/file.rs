@@ -16,6 +16,11 @@ pub(super) struct ConfigFile {
     pub(super) socket: Spanned<PathBuf>,
     pub(super) socket_mode: Option<Spanned<String>>,
     pub(super) socket_group: Option<Spanned<String>>,
+    pub(super) state_dir: Option<Spanned<PathBuf>>,
+    pub(super) metrics_file: Option<Spanned<PathBuf>>,
+    pub(super) metrics_interval_s: Option<Spanned<u64>>,
+    #[serde(default)]
+    pub(super) metrics_users: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) access: AccessTable,
     #[serde(default)]

@@ -20,6 +20,7 @@ mod module; // modules that a pipe may have
 mod paths; // paths that a module may open
 mod permissions; // rights of users
 mod program; // programs that may run, and their identity
+mod records; // history and metrics
 mod users; // names of users and groups
 mod validate; // from the file to the configuration
 
@@ -30,4 +31,6 @@ pub use module::Module;
 pub use paths::{PathError, PathRules, resolve};
 pub use permissions::Access;
 pub use program::{OwnershipError, Program, ProgramError};
+pub use records::Metrics;
+pub(crate) use records::is_written_by_others;
 pub use users::User;

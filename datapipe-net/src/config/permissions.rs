@@ -4,6 +4,7 @@
 //! ```text
 //!   connect                  Access::allows    root, the daemon's user, and [access]
 //!   use a module             Module::allows    root, the daemon's user, and the module's users
+//!   read the metrics    Metrics::allows    root, the daemon's user, and metrics_users
 //!   see and stop a pipe,
 //!   attach to it             User::may_manage  root, the daemon's user, and the pipe's owner
 //! ```
@@ -11,6 +12,7 @@
 use std::io;
 
 use super::module::Module;
+use super::records::Metrics;
 use super::users::{User, groups_of};
 
 /// Users and groups that may connect, besides root and the daemon's own user.
@@ -79,6 +81,13 @@ impl Module {
     }
 }
 
+impl Metrics {
+    /// True if `user` may ask for the metrics, which cover the pipes of all users.
+    pub fn allows(&self, user: User) -> bool {
+        user.is_privileged() || self.users.contains(&user.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +127,16 @@ mod tests {
         assert_eq!(grouped.allows_without_lookup(stranger, 8), None);
         let nothing = Access::default();
         assert!(!nothing.decide(stranger, 8, fails).unwrap());
+    }
+
+    #[test]
+    fn metrics_are_for_named_users() {
+        let metrics = Metrics {
+            users: vec![4_000_000_001],
+            ..Metrics::default()
+        };
+        assert!(metrics.allows(User(4_000_000_001)) && metrics.allows(User(0)));
+        assert!(metrics.allows(User::own()) && !metrics.allows(User(4_000_000_002)));
     }
 
     #[test]

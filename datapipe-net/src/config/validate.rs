@@ -1,7 +1,7 @@
 //! From the keys of the file to a configuration. Validation finds all mistakes, not only the first.
 
 use std::ops::{Range, RangeInclusive};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use datapipe::Role;
@@ -17,6 +17,7 @@ use super::module::Module;
 use super::paths::{PathRules, resolve};
 use super::permissions::Access;
 use super::program::Program;
+use super::records::{Metrics, check_directory, check_metrics_file};
 use super::users::{User, find_group};
 use crate::limits::{MAX_CONNECTIONS, MAX_DESCRIPTORS, MAX_NAME, MAX_PIPES, MAX_PROCESSES};
 use crate::socket::fits_in_address;
@@ -65,6 +66,20 @@ impl Validator<'_> {
             socket: self.socket(file.socket),
             socket_mode: self.socket_mode(file.socket_mode.as_ref()),
             socket_group: file.socket_group.and_then(|group| self.group(&group)),
+            state_dir: self.path(file.state_dir.as_ref(), check_directory),
+            metrics: Metrics {
+                file: self.path(file.metrics_file.as_ref(), check_metrics_file),
+                interval: self.seconds(
+                    "metrics_interval_s",
+                    &file.metrics_interval_s,
+                    Metrics::default().interval,
+                ),
+                users: file
+                    .metrics_users
+                    .iter()
+                    .filter_map(|user| self.user(user))
+                    .collect(),
+            },
             access: self.access(&file.access),
             limits: self.limits(&file.limits),
             modules: self.modules(file.module),
@@ -93,6 +108,19 @@ impl Validator<'_> {
             self.mistake(&mode.span(), what);
             0
         })
+    }
+
+    /// Checks a path with `check`.
+    fn path(
+        &mut self,
+        path: Option<&Spanned<PathBuf>>,
+        check: fn(&Path) -> Result<(), String>,
+    ) -> Option<PathBuf> {
+        let path = path?;
+        if let Err(what) = check(path.get_ref()) {
+            self.mistake(&path.span(), what);
+        }
+        Some(path.get_ref().clone())
     }
 
     fn access(&mut self, table: &AccessTable) -> Access {
@@ -395,7 +423,7 @@ mod tests {
 
     /// A configuration with a program and a directory that exist; `more` are further lines of its
     /// module.
-    fn text(dir: &std::path::Path, more: &str) -> String {
+    fn text(dir: &Path, more: &str) -> String {
         let program = dir.join("program");
         std::fs::write(&program, "").unwrap();
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();

@@ -84,6 +84,7 @@ impl<'d> Acceptor<'d> {
             Err(reason) => {
                 // The hello fits in the empty buffer of the socket. If it cannot be written, the
                 // client is gone.
+                self.state.metrics.count_closed(reason);
                 let hello = ServerHello::closing(reason).encode();
                 let _ = channel.write(&hello, Deadline::after(Duration::ZERO));
                 return;

@@ -192,7 +192,6 @@ impl Accounts {
     }
 
     /// Shared memory that is charged to all users, in bytes.
-    #[allow(dead_code, reason = "for sums over all users")]
     pub(super) fn memory(&self) -> u64 {
         self.totals.lock().all.0[MEMORY]
     }

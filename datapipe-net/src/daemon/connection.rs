@@ -47,6 +47,8 @@ impl Connection {
     /// Serves the client until it closes the connection, violates the protocol, or the daemon
     /// stops.
     pub(super) fn serve(mut self) {
+        let state = Arc::clone(&self.state);
+        let _open = state.metrics.open_connection();
         let served = self.greet().and_then(|accepted| {
             if accepted {
                 self.serve_requests()
@@ -94,6 +96,9 @@ impl Connection {
             log_refused(&self.state, user);
             ServerHello::closing(CloseReason::ACCESS)
         };
+        if let Err(reason) = answer.version {
+            self.state.metrics.count_closed(reason);
+        }
         self.channel
             .write(&answer.encode(), Deadline::after(patience))?;
         Ok(answer.version.is_ok())
@@ -149,7 +154,10 @@ impl Connection {
             Ok(request) => self.answer(head.request, request),
             Err(error) => Err(error.into()),
         };
-        let (reply, control) = result.unwrap_or_else(|refusal| (Reply::Refused(refusal), None));
+        let (reply, control) = result.unwrap_or_else(|refusal| {
+            self.state.metrics.count_refusal(refusal.code);
+            (Reply::Refused(refusal), None)
+        });
         self.send(head.request, reply, control)
     }
 
@@ -167,6 +175,9 @@ impl Connection {
             Request::Stop { pipe } => requester.stop(&pipe),
             Request::Status { pipe } => requester.status(&pipe),
             Request::List => Ok((requester.list(), None)),
+            Request::Problems { pipe } => requester.problems(&pipe),
+            Request::History { limit } => Ok((requester.history(limit), None)),
+            Request::Metrics => requester.metrics(),
             Request::Subscribe { pipe } => {
                 self.subscribe(number, pipe)?;
                 Ok((Reply::Subscribed, None))

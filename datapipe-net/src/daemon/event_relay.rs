@@ -5,16 +5,18 @@ use std::sync::Arc;
 use datapipe::controller::Event;
 use parking_lot::Mutex;
 
+use super::problem_list::ProblemList;
 use super::state::DaemonState;
 use crate::config::User;
 use crate::limits::{MAX_EXPLANATION, MAX_WAITING_EVENTS};
-use crate::protocol::{EventKind, PipeEvent, truncated};
+use crate::protocol::{EventKind, PipeEvent, PipeProblem, truncated};
 
 /// Publishes the events of one pipe. The controller's first events come before the pipe's name is
 /// known; the relay keeps them until then.
 pub(super) struct EventRelay {
     state: Arc<DaemonState>,
     owner: User,
+    problems: Arc<ProblemList>,
     progress: Mutex<RelayProgress>,
 }
 
@@ -34,8 +36,14 @@ impl EventRelay {
         Self {
             state,
             owner,
+            problems: Arc::default(),
             progress: Mutex::default(),
         }
+    }
+
+    /// The last problems of the pipe.
+    pub(super) fn problems(&self) -> &Arc<ProblemList> {
+        &self.problems
     }
 
     /// Publishes an event of the controller, unless clients learn of it otherwise: they receive the
@@ -52,8 +60,24 @@ impl EventRelay {
             event,
             Event::Stalled { .. } | Event::StillWaiting { .. } | Event::OverLimit { .. }
         );
+        self.record(event);
         if !is_implied {
             self.publish(pipe_event(event), is_warning);
+        }
+    }
+
+    /// Keeps a problem for clients that are not subscribed, and counts deaths.
+    fn record(&self, event: &Event) {
+        match event {
+            Event::Problem {
+                stage,
+                instance,
+                text,
+            } => self
+                .problems
+                .add(PipeProblem::new(stage, instance.index(), text)),
+            Event::Died { replaced, .. } => self.state.metrics.count_death(*replaced),
+            _ => {}
         }
     }
 
@@ -187,6 +211,16 @@ fn pipe_event(event: &Event) -> PipeEvent {
             replaced: Some(*replaced),
             text: status.map(|status| status.to_string()),
             ..of_stage(EventKind::DIED, stage)
+        },
+        Event::Problem {
+            stage,
+            instance,
+            text,
+        } => PipeEvent {
+            instance: Some(instance.index()),
+            text: Some(truncated(text, MAX_EXPLANATION).to_owned()),
+            problems: Some(1),
+            ..of_stage(EventKind::NOTE, stage)
         },
         Event::StageMessage {
             stage,

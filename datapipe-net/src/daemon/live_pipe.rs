@@ -1,6 +1,7 @@
 //! A pipe that has not ended, and its status.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use datapipe::pool::Activity as CoreActivity;
 use datapipe::{Canceller, Direction, Pipe, Status};
@@ -8,9 +9,12 @@ use parking_lot::{Mutex, RwLock};
 
 use super::accounts::Charge;
 use super::lingering::Holder;
+use super::problem_list::ProblemList;
 use crate::config::User;
+use crate::limits::MAX_BRIEF;
 use crate::protocol::{
-    Activity, Initiate, InstanceStatus, PipeEntry, PipeState, PipeStatus, StageStatus,
+    Activity, Initiate, InstanceStatus, PastPipe, PipeEntry, PipeState, PipeStatus, StageStatus,
+    truncated,
 };
 
 /// Pipe that has not ended.
@@ -25,6 +29,9 @@ pub(super) struct LivePipe {
     /// Processes that were attached to the pipe.
     attached: Mutex<Vec<Holder>>,
     since: Instant,
+    /// Time of the start on the clock of the machine, in milliseconds since 1970.
+    started: u64,
+    problems: Arc<ProblemList>,
     canceller: Canceller,
     /// Cause of its stop, once it is being stopped.
     stopping: Mutex<Option<String>>,
@@ -33,7 +40,14 @@ pub(super) struct LivePipe {
 }
 
 impl LivePipe {
-    pub(super) fn new(pipe: Pipe, request: &Initiate, charge: Charge) -> Self {
+    pub(super) fn new(
+        pipe: Pipe,
+        request: &Initiate,
+        charge: Charge,
+        problems: Arc<ProblemList>,
+    ) -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_millis();
         Self {
             name: pipe.name().to_string(),
             label: request.label.clone(),
@@ -42,6 +56,8 @@ impl LivePipe {
             charge: Mutex::new(Some(charge)),
             attached: Mutex::default(),
             since: Instant::now(),
+            started: u64::try_from(now).unwrap_or(u64::MAX),
+            problems,
             canceller: pipe.canceller(),
             stopping: Mutex::default(),
             pipe: RwLock::new(Some(pipe)),
@@ -79,6 +95,27 @@ impl LivePipe {
         &self.label
     }
 
+    /// The last problems of the pipe.
+    pub(super) fn problems(&self) -> &Arc<ProblemList> {
+        &self.problems
+    }
+
+    /// Record of the pipe for the history, from its last status.
+    pub(super) fn past(&self, status: &PipeStatus) -> PastPipe {
+        let entry = &status.entry;
+        PastPipe {
+            label: entry.label.clone(),
+            direction: entry.direction,
+            state: entry.state,
+            started: self.started,
+            duration: u64::try_from(entry.elapsed.as_millis()).unwrap_or(u64::MAX),
+            bytes: status.bytes(),
+            problems: entry.problems,
+            cause: truncated(&entry.explanation, MAX_BRIEF).to_owned(),
+            ..PastPipe::new(&*self.name, self.owner.0)
+        }
+    }
+
     /// Begins to stop the pipe. `cause` says who stops it; the first cause stays.
     pub(super) fn stop(&self, cause: impl Into<String>) {
         self.stopping.lock().get_or_insert_with(|| cause.into());
@@ -112,6 +149,7 @@ impl LivePipe {
         entry.label.clone_from(&self.label);
         entry.direction = self.direction;
         entry.elapsed = self.since.elapsed();
+        entry.problems = self.with_pipe(Pipe::problem_count).unwrap_or_default();
         let unattached = status.map(unattached_stages).unwrap_or_default();
         if let Some(cause) = &*self.stopping.lock() {
             entry.state = PipeState::STOPPING;

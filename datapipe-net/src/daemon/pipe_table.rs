@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::accounts::Charge;
 use super::live_pipe::LivePipe;
+use super::problem_list::ProblemList;
 use crate::config::User;
 use crate::limits::KEPT_ENDED;
 use crate::protocol::{Initiate, PipeEntry, PipeStatus, Refusal, RefusalCode};
@@ -30,6 +31,8 @@ struct TableEntries {
     ended: VecDeque<EndedPipe>,
     /// Number of pipes that live, are being started, or ended without that being published yet.
     unfinished: u32,
+    /// Bytes of the pipes that have ended.
+    ended_bytes: u64,
     /// True once the daemon stops.
     closing: bool,
 }
@@ -38,12 +41,22 @@ struct TableEntries {
 struct EndedPipe {
     since: Instant,
     status: Arc<PipeStatus>,
+    problems: Arc<ProblemList>,
+}
+
+/// Sums over the pipes of all users.
+#[derive(Debug, Default)]
+pub(super) struct TableSums {
+    /// Entries of the pipes that live.
+    pub(super) live: Vec<PipeEntry>,
+    /// Bytes of the pipes that live and of those that have ended.
+    pub(super) bytes: u64,
 }
 
 /// Pipe that the daemon knows.
 pub(super) enum KnownPipe {
     Live(Arc<LivePipe>),
-    Ended(Arc<PipeStatus>),
+    Ended(Arc<PipeStatus>, Arc<ProblemList>),
 }
 
 /// Place for a pipe that is being started. Dropping it frees the place.
@@ -54,13 +67,13 @@ pub(super) struct Reservation<'p> {
 
 impl KnownPipe {
     pub(super) fn has_ended(&self) -> bool {
-        matches!(self, Self::Ended(_))
+        matches!(self, Self::Ended(..))
     }
 
     fn owner(&self) -> User {
         match self {
             Self::Live(live) => live.owner(),
-            Self::Ended(status) => User(status.entry.owner),
+            Self::Ended(status, _) => User(status.entry.owner),
         }
     }
 }
@@ -114,6 +127,24 @@ impl PipeTable {
         all.into_iter().map(|(_, entry)| entry).collect()
     }
 
+    /// Returns the sums over all pipes. A pipe that ends meanwhile may be missing.
+    pub(super) fn sums(&self) -> TableSums {
+        let (live, mut sums) = {
+            let entries = self.entries.lock();
+            let sums = TableSums {
+                live: Vec::new(),
+                bytes: entries.ended_bytes,
+            };
+            (entries.live.clone(), sums)
+        };
+        for live in live {
+            let status = live.status();
+            sums.bytes = sums.bytes.saturating_add(status.bytes());
+            sums.live.push(status.entry);
+        }
+        sums
+    }
+
     /// Admits no further pipe, stops all pipes, and waits until their ends are published.
     pub(super) fn close(&self) {
         let mut entries = self.entries.lock();
@@ -126,6 +157,7 @@ impl PipeTable {
     /// Records that a pipe has ended, with its last status.
     pub(super) fn record_end(&self, live: &Arc<LivePipe>, status: PipeStatus) {
         let mut entries = self.entries.lock();
+        entries.ended_bytes = entries.ended_bytes.saturating_add(status.bytes());
         entries.live.retain(|other| !Arc::ptr_eq(other, live));
         if entries.ended.len() >= KEPT_ENDED {
             entries.forget_one();
@@ -133,6 +165,7 @@ impl PipeTable {
         entries.ended.push_back(EndedPipe {
             since: live.since(),
             status: Arc::new(status),
+            problems: Arc::clone(live.problems()),
         });
     }
 
@@ -168,7 +201,8 @@ impl TableEntries {
         }
         let mut ended = self.ended.iter();
         let ended = ended.find(|ended| ended.status.entry.name == name)?;
-        Some(KnownPipe::Ended(Arc::clone(&ended.status)))
+        let (status, problems) = (Arc::clone(&ended.status), Arc::clone(&ended.problems));
+        Some(KnownPipe::Ended(status, problems))
     }
 }
 
@@ -179,9 +213,10 @@ impl Reservation<'_> {
         pipe: Pipe,
         request: &Initiate,
         charge: Charge,
+        problems: Arc<ProblemList>,
     ) -> Arc<LivePipe> {
         self.committed = true;
-        let live = Arc::new(LivePipe::new(pipe, request, charge));
+        let live = Arc::new(LivePipe::new(pipe, request, charge, problems));
         let mut entries = self.table.entries.lock();
         entries.live.push(Arc::clone(&live));
         // `close` did not see this pipe.
@@ -213,6 +248,7 @@ mod tests {
                 number.to_string(),
                 owner,
             ))),
+            problems: Arc::default(),
         };
         entries.ended.push_back(ended(7, 0));
         for number in 1..1000 {

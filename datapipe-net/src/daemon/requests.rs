@@ -12,14 +12,17 @@ use super::accounts::{Charge, Usage};
 use super::event_relay::{EventRelay, pipe_in_log};
 use super::lingering::Holder;
 use super::live_pipe::LivePipe;
+use super::metrics::metrics;
+use super::metrics_text::Form;
 use super::pipe_description::describe;
 use super::pipe_table::KnownPipe;
 use super::state::DaemonState;
 use super::supervision::supervise;
 use crate::config::Limits;
+use crate::limits::MAX_HISTORY;
 use crate::protocol::{
-    AttachRole, EventKind, Initiate, PipeEvent, PipeState, Refusal, RefusalCode, Reply,
-    StageRequest,
+    AttachRole, EventKind, Initiate, PipeEvent, PipeProblems, PipeState, Refusal, RefusalCode,
+    Reply, StageRequest,
 };
 use crate::socket::Peer;
 
@@ -90,10 +93,12 @@ impl<'c> Requester<'c> {
         let name = pipe.name().to_string();
         let role = request.participation.role();
         let control = role.map(|role| self.admit(&pipe, role)).transpose()?;
-        let live = reservation.commit(pipe, request, charge);
+        let problems = Arc::clone(relay.problems());
+        let live = reservation.commit(pipe, request, charge, problems);
         if control.is_some() {
             self.note_attached(&live);
         }
+        state.metrics.count_start();
         relay.open(&name, &request.label);
         supervise(state, live)?;
         Ok((name, control))
@@ -203,9 +208,37 @@ impl<'c> Requester<'c> {
     pub(super) fn status(&self, name: &str) -> ReplyResult {
         let status = match self.state.pipes.find(name, self.peer.user)? {
             KnownPipe::Live(live) => live.status(),
-            KnownPipe::Ended(status) => (*status).clone(),
+            KnownPipe::Ended(status, _) => (*status).clone(),
         };
         Ok((Reply::Status(status), None))
+    }
+
+    /// Returns the last problems of a pipe.
+    pub(super) fn problems(&self, name: &str) -> ReplyResult {
+        let pipe = self.state.pipes.find(name, self.peer.user)?;
+        let (count, last) = match &pipe {
+            KnownPipe::Live(live) => (live.entry(None).problems, live.problems().last()),
+            KnownPipe::Ended(status, problems) => (status.entry.problems, problems.last()),
+        };
+        // A pipe that ends at this moment has problems before it has their number.
+        let count = count.max(last.len() as u64);
+        Ok((Reply::Problems(PipeProblems { count, last }), None))
+    }
+
+    /// Returns the last pipes that have ended.
+    pub(super) fn history(&self, limit: Option<u32>) -> Reply {
+        let limit = limit.map_or(MAX_HISTORY, |limit| limit as usize);
+        Reply::History(self.state.history.last(self.peer.user, limit))
+    }
+
+    /// Returns the metrics, which cover the pipes of all users.
+    pub(super) fn metrics(&self) -> ReplyResult {
+        if !self.state.config().metrics.allows(self.peer.user) {
+            let why = "the metrics are for root, the daemon's user and the metrics_users of the \
+                       configuration";
+            return Err(Refusal::new(RefusalCode::NOT_ALLOWED, why));
+        }
+        Ok((Reply::Metrics(metrics(self.state, Form::OpenMetrics)), None))
     }
 
     pub(super) fn list(&self) -> Reply {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::acceptor::Acceptor;
 use super::error::DaemonError;
+use super::history_file;
+use super::metrics_file::MetricsFile;
 use super::state::DaemonState;
 use crate::config::Config;
 use crate::limits::LOG_PATIENCE;
@@ -37,6 +39,7 @@ impl Daemon {
         let (stop, hang_up) = (Stop::new()?, Stop::new()?);
         let listener = Listener::bind(&config.socket, config.socket_mode, config.socket_group)?;
         let state = Arc::new(DaemonState::new(config, stop, hang_up, log)?);
+        history_file::attach(&state);
         Ok(Self { state, listener })
     }
 
@@ -54,11 +57,16 @@ impl Daemon {
     /// If the daemon can no longer wait for connections. It stops in the same way first.
     pub fn run(self) -> Result<(), DaemonError> {
         let Self { state, listener } = self;
+        let metrics = MetricsFile::start(&state);
         let served = Acceptor::new(&state, &listener).run();
         state.pipes.close();
         // Only now: until here the connections deliver the ends of the pipes.
         state.hang_up.stop();
         state.accounts.wait_until_no_connection();
+        if !state.history.close() {
+            state.log("the end of the history is not written: its directory does not answer");
+        }
+        metrics.close();
         drop(listener);
         state.log.flush(LOG_PATIENCE);
         served.map_err(DaemonError::System)

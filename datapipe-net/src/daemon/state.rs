@@ -7,6 +7,8 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::accounts::Accounts;
+use super::counters::Counters;
+use super::history::History;
 use super::log::Log;
 use super::pipe_table::PipeTable;
 use super::refused_users::RefusedUsers;
@@ -23,6 +25,8 @@ pub(super) struct DaemonState {
     /// Taken amounts of each user.
     pub(super) accounts: Arc<Accounts>,
     pub(super) refused_users: RefusedUsers,
+    pub(super) history: History,
+    pub(super) metrics: Counters,
     /// Stops the daemon: it accepts no further connection.
     pub(super) stop: Stop,
     /// Ends the connections, after the pipes have ended.
@@ -43,6 +47,8 @@ impl DaemonState {
             subscribers: Subscribers::default(),
             accounts: Arc::default(),
             refused_users: RefusedUsers::default(),
+            history: History::default(),
+            metrics: Counters::default(),
             stop,
             hang_up,
             log: Log::start(log)?,

@@ -44,8 +44,13 @@ fn end(state: &DaemonState, live: &Arc<LivePipe>, supervised: Result<(), String>
     );
     let status = pipe.as_ref().map(Pipe::status);
     let mut entry = live.entry(None);
+    entry.problems = pipe.as_ref().map_or(0, Pipe::problem_count);
     (entry.state, entry.explanation) = outcome(pipe, supervised, live.stop_cause());
+    if entry.state == PipeState::INCOMPLETE {
+        entry.explanation = describe_problems(entry.problems, &live.problems().newest());
+    }
     let (name, outcome, text) = (live.name(), entry.state, entry.explanation.clone());
+    let problems = entry.problems;
     let pipe_in_log = pipe_in_log(name, live.label(), live.owner());
     state.log(&match &*text {
         "" => format!("{pipe_in_log}: {outcome}"),
@@ -58,12 +63,14 @@ fn end(state: &DaemonState, live: &Arc<LivePipe>, supervised: Result<(), String>
         .zip(segment)
         .filter(|_| !holders.is_empty())
         .and_then(|(charge, segment)| LingeringMemory::new(segment, holders, charge));
-    state
-        .pipes
-        .record_end(live, pipe_status(entry, status.as_ref()));
+    let status = pipe_status(entry, status.as_ref());
+    state.history.add(live.past(&status));
+    state.metrics.count_end(outcome, problems);
+    state.pipes.record_end(live, status);
     let event = PipeEvent {
         state: Some(outcome),
         text: Some(text).filter(|text| !text.is_empty()),
+        problems: Some(problems).filter(|problems| *problems > 0),
         ..PipeEvent::new(EventKind::OVER, name)
     };
     state.subscribers.publish(live.owner(), event);
@@ -71,6 +78,15 @@ fn end(state: &DaemonState, live: &Arc<LivePipe>, supervised: Result<(), String>
     // On the thread of the pipe, of which the charge allows one for each pipe.
     if let Some(lingering) = lingering.filter(|_| has_thread) {
         lingering.wait(state);
+    }
+}
+
+/// Describes a pipe that is incomplete: the number of problems, and the last one.
+fn describe_problems(count: u64, newest: &str) -> String {
+    let noun = if count == 1 { "problem" } else { "problems" };
+    match newest {
+        "" => format!("{count} {noun}"),
+        newest => format!("{count} {noun}, the last: {newest}"),
     }
 }
 
@@ -88,8 +104,9 @@ fn outcome(
         return (PipeState::ENDED, String::new());
     };
     // A panic of a controller is a fault of this program. It ends this pipe, and no other.
-    match catch_unwind(AssertUnwindSafe(|| pipe.wait().map(drop))) {
-        Ok(Ok(())) => (PipeState::ENDED, String::new()),
+    match catch_unwind(AssertUnwindSafe(|| pipe.wait())) {
+        Ok(Ok(report)) if report.is_complete() => (PipeState::ENDED, String::new()),
+        Ok(Ok(_)) => (PipeState::INCOMPLETE, String::new()),
         Ok(Err(Error::Cancelled)) => (PipeState::STOPPED, stop_cause),
         Ok(Err(error)) => (PipeState::FAILED, error.to_string()),
         Err(_) => (PipeState::FAILED, "its controller panicked".to_owned()),

@@ -29,6 +29,8 @@ pub struct PipeEvent {
     pub note: Option<Vec<u8>>,
     /// Number of events that were lost before this one.
     pub lost: Option<u64>,
+    /// Number of problems of a pipe that has ended, or 1 if the text is that of a problem.
+    pub problems: Option<u64>,
 }
 
 impl PipeEvent {
@@ -45,6 +47,7 @@ impl PipeEvent {
             text: None,
             note: None,
             lost: None,
+            problems: None,
         }
     }
 
@@ -76,6 +79,9 @@ impl PipeEvent {
         if let Some(lost) = self.lost {
             body.put_u64(10, lost);
         }
+        if let Some(problems) = self.problems {
+            body.put_u64(11, problems);
+        }
         body
     }
 
@@ -94,6 +100,7 @@ impl PipeEvent {
                 8 => field.set(&mut event.text, field.text(MAX_EXPLANATION)?)?,
                 9 => field.set(&mut event.note, field.bytes(MAX_BODY)?.to_vec())?,
                 10 => field.set(&mut event.lost, field.u64()?)?,
+                11 => field.set(&mut event.problems, field.u64()?)?,
                 _ => field.skip()?,
             }
         }

@@ -17,6 +17,8 @@ mod fields; // tags, lengths, values
 mod frame; // hellos, and the heads of messages
 mod message; // everything that a daemon sends after its hello
 mod numbers; // named numbers of the protocol
+mod past_pipe; // a pipe of the history
+mod problems; // the last problems of a pipe
 mod refusal; // the negative answer to a request
 mod reply; // answers to requests
 mod request; // requests of a client
@@ -32,6 +34,8 @@ pub use frame::{
 };
 pub use message::ServerMessage;
 pub use numbers::{Activity, EventKind, PipeState, RefusalCode};
+pub use past_pipe::PastPipe;
+pub use problems::{PipeProblem, PipeProblems};
 pub use refusal::Refusal;
 pub use reply::Reply;
 pub use request::{Initiate, Request};

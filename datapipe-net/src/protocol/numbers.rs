@@ -71,13 +71,19 @@ open_enum! {
         FAILED = 5 "failed",
         /// A client or the daemon stopped it.
         STOPPED = 6 "stopped",
+        /// It ended after its last block, and its modules have counted problems: files that were
+        /// not read, damaged blocks, names that were not restored.
+        INCOMPLETE = 7 "incomplete",
     }
 }
 
 impl PipeState {
     /// True if the pipe has ended, in any way.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::ENDED | Self::FAILED | Self::STOPPED)
+        matches!(
+            self,
+            Self::ENDED | Self::FAILED | Self::STOPPED | Self::INCOMPLETE
+        )
     }
 }
 

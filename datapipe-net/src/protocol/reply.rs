@@ -2,10 +2,14 @@
 
 use super::fields::{Body, DecodeError, Fields, MUST_KNOW, required, truncated};
 use super::numbers::RefusalCode;
+use super::past_pipe::PastPipe;
+use super::problems::PipeProblems;
 use super::refusal::Refusal;
-use super::request::{IDENTIFY, INITIATE, LIST, STATUS, STOP, SUBSCRIBE};
+use super::request::{
+    HISTORY, IDENTIFY, INITIATE, LIST, METRICS, PROBLEMS, STATUS, STOP, SUBSCRIBE,
+};
 use super::status::{PipeEntry, PipeStatus};
-use crate::limits::{MAX_EXPLANATION, MAX_NAME, MAX_PIPES};
+use crate::limits::{MAX_BODY, MAX_EXPLANATION, MAX_NAME, MAX_PIPES};
 
 /// Bit that is set in the kind of a reply; the other bits are the kind of its request.
 pub(super) const REPLY: u16 = 1 << 15;
@@ -35,6 +39,12 @@ pub enum Reply {
     List(Vec<PipeEntry>),
     /// The subscription has begun; events follow.
     Subscribed,
+    /// Last problems of a pipe.
+    Problems(PipeProblems),
+    /// Pipes that have ended and that the client may see, the newest first.
+    History(Vec<PastPipe>),
+    /// Metrics of the daemon, as OpenMetrics text.
+    Metrics(String),
     /// The daemon does not do what the client requested.
     Refused(Refusal),
 }
@@ -48,6 +58,9 @@ impl Reply {
             Self::Status(_) => STATUS | REPLY,
             Self::List(_) => LIST | REPLY,
             Self::Subscribed => SUBSCRIBE | REPLY,
+            Self::Problems(_) => PROBLEMS | REPLY,
+            Self::History(_) => HISTORY | REPLY,
+            Self::Metrics(_) => METRICS | REPLY,
             Self::Refused(_) => REFUSED,
         }
     }
@@ -65,6 +78,11 @@ impl Reply {
             Self::List(entries) => entries
                 .iter()
                 .for_each(|entry| body.put_fields(1, &entry.body())),
+            Self::Problems(problems) => body = problems.body(),
+            Self::History(pipes) => pipes
+                .iter()
+                .for_each(|pipe| body.put_fields(1, &pipe.body())),
+            Self::Metrics(text) => body.put_text(1, text),
             Self::Refused(Refusal { code, text }) => {
                 body.put_u16(1, code.0);
                 body.put_text(2, truncated(text, MAX_EXPLANATION));
@@ -88,6 +106,9 @@ impl Reply {
             STATUS => Self::Status(PipeStatus::decode(Fields::new("a status", body))?),
             LIST => decode_list(Fields::new("a list", body))?,
             SUBSCRIBE => without_fields("the reply to subscribe", body, Self::Subscribed)?,
+            PROBLEMS => Self::Problems(PipeProblems::decode(Fields::new("problems", body))?),
+            HISTORY => Self::History(PastPipe::decode_list(Fields::new("a history", body))?),
+            METRICS => decode_metrics(Fields::new("the reply to metrics", body))?,
             _ => return Ok(None),
         };
         Ok(Some(reply))
@@ -150,6 +171,17 @@ fn decode_list(mut fields: Fields<'_>) -> Result<Reply, DecodeError> {
         }
     }
     Ok(Reply::List(entries))
+}
+
+fn decode_metrics(mut fields: Fields<'_>) -> Result<Reply, DecodeError> {
+    let mut text = None;
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => field.set(&mut text, field.text(MAX_BODY)?)?,
+            _ => field.skip()?,
+        }
+    }
+    Ok(Reply::Metrics(required("the reply to metrics", 1, text)?))
 }
 
 fn decode_refusal(mut fields: Fields<'_>) -> Result<Reply, DecodeError> {

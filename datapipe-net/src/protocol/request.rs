@@ -15,6 +15,9 @@ pub(super) const STOP: u16 = 4;
 pub(super) const STATUS: u16 = 5;
 pub(super) const LIST: u16 = 6;
 pub(super) const SUBSCRIBE: u16 = 7;
+pub(super) const PROBLEMS: u16 = 8;
+pub(super) const HISTORY: u16 = 9;
+pub(super) const METRICS: u16 = 10;
 
 /// Request of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,18 @@ pub enum Request {
         /// Name of the only pipe of the subscription; `None` for all that the client may see.
         pipe: Option<String>,
     },
+    /// Report the last problems of a pipe.
+    Problems {
+        /// Name of the pipe.
+        pipe: String,
+    },
+    /// List the last pipes that have ended, the newest first.
+    History {
+        /// Number of pipes at most; `None` for all that the daemon remembers.
+        limit: Option<u32>,
+    },
+    /// Report the daemon's metrics.
+    Metrics,
 }
 
 /// Description of a pipe that the daemon is to start.
@@ -179,6 +194,9 @@ impl Request {
             Self::Status { .. } => STATUS,
             Self::List => LIST,
             Self::Subscribe { .. } => SUBSCRIBE,
+            Self::Problems { .. } => PROBLEMS,
+            Self::History { .. } => HISTORY,
+            Self::Metrics => METRICS,
         }
     }
 
@@ -188,12 +206,20 @@ impl Request {
         let mut body = Body::new();
         match self {
             Self::Initiate(initiate) => body = initiate.body(),
-            Self::Extend | Self::List | Self::Subscribe { pipe: None } => {}
+            Self::Extend
+            | Self::List
+            | Self::Metrics
+            | Self::History { limit: None }
+            | Self::Subscribe { pipe: None } => {}
+            Self::History { limit: Some(limit) } => body.put_u32(1 | MUST_KNOW, *limit),
             Self::Identify { pipe, role } => {
                 body.put_text(1 | MUST_KNOW, pipe);
                 body.put_u8(2 | MUST_KNOW, role.number());
             }
-            Self::Stop { pipe } | Self::Status { pipe } | Self::Subscribe { pipe: Some(pipe) } => {
+            Self::Stop { pipe }
+            | Self::Status { pipe }
+            | Self::Problems { pipe }
+            | Self::Subscribe { pipe: Some(pipe) } => {
                 body.put_text(1 | MUST_KNOW, pipe);
             }
         }
@@ -224,13 +250,12 @@ impl Request {
             STATUS => Ok(Self::Status {
                 pipe: required("status", 1, decode_pipe("status", body)?)?,
             }),
-            LIST => {
-                let mut fields = Fields::new("list", body);
-                while let Some(field) = fields.next()? {
-                    field.skip()?;
-                }
-                Ok(Self::List)
-            }
+            LIST => skip_all("list", body).map(|()| Self::List),
+            METRICS => skip_all("metrics", body).map(|()| Self::Metrics),
+            PROBLEMS => Ok(Self::Problems {
+                pipe: required("problems", 1, decode_pipe("problems", body)?)?,
+            }),
+            HISTORY => decode_limit(body).map(|limit| Self::History { limit }),
             SUBSCRIBE => Ok(Self::Subscribe {
                 pipe: decode_pipe("subscribe", body)?,
             }),
@@ -240,6 +265,27 @@ impl Request {
             )),
         }
     }
+}
+
+/// Skips the fields of a request that has none in this version of the protocol.
+fn skip_all(what: &'static str, body: &[u8]) -> Result<(), DecodeError> {
+    let mut fields = Fields::new(what, body);
+    while let Some(field) = fields.next()? {
+        field.skip()?;
+    }
+    Ok(())
+}
+
+fn decode_limit(body: &[u8]) -> Result<Option<u32>, DecodeError> {
+    let mut fields = Fields::new("history", body);
+    let mut limit = None;
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => field.set(&mut limit, field.u32()?)?,
+            _ => field.skip()?,
+        }
+    }
+    Ok(limit)
 }
 
 fn decode_pipe(what: &'static str, body: &[u8]) -> Result<Option<String>, DecodeError> {

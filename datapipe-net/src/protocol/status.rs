@@ -30,6 +30,8 @@ pub struct PipeEntry {
     pub elapsed: Duration,
     /// Cause of its failure or stop, or the process that it waits for; otherwise empty.
     pub explanation: String,
+    /// Number of problems that its modules have counted.
+    pub problems: u64,
 }
 
 /// Status of a pipe at one moment.
@@ -129,6 +131,7 @@ impl PipeEntry {
             state: PipeState::RUNNING,
             elapsed: Duration::ZERO,
             explanation: String::new(),
+            problems: 0,
         }
     }
 
@@ -151,6 +154,9 @@ impl PipeEntry {
         if !self.explanation.is_empty() {
             body.put_text(7, truncated(&self.explanation, max));
         }
+        if self.problems > 0 {
+            body.put_u64(8, self.problems);
+        }
         body
     }
 
@@ -158,7 +164,7 @@ impl PipeEntry {
     fn decode_with_explanation(mut fields: Fields<'_>, max: usize) -> Result<Self, DecodeError> {
         let what = "an entry of a list";
         let (mut name, mut label, mut owner, mut direction) = (None, None, None, None);
-        let (mut state, mut elapsed, mut explanation) = (None, None, None);
+        let (mut state, mut elapsed, mut explanation, mut problems) = (None, None, None, None);
         while let Some(field) = fields.next()? {
             match field.number {
                 1 => field.set(&mut name, field.text(MAX_NAME)?)?,
@@ -168,6 +174,7 @@ impl PipeEntry {
                 5 => field.set(&mut state, PipeState(field.u8()?))?,
                 6 => field.set(&mut elapsed, field.u64()?)?,
                 7 => field.set(&mut explanation, field.text(max)?)?,
+                8 => field.set(&mut problems, field.u64()?)?,
                 _ => field.skip()?,
             }
         }
@@ -179,6 +186,7 @@ impl PipeEntry {
             state: required(what, 5, state)?,
             elapsed: Duration::from_nanos(elapsed.unwrap_or_default()),
             explanation: explanation.unwrap_or_default(),
+            problems: problems.unwrap_or_default(),
         })
     }
 }

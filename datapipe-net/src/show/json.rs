@@ -19,6 +19,7 @@ pub fn entry_json(entry: &PipeEntry) -> Value {
         },
         "state": entry.state.to_string(),
         "explanation": entry.explanation,
+        "problems": entry.problems,
         "elapsed_s": entry.elapsed.as_secs_f64(),
     })
 }

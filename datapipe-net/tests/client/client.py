@@ -8,6 +8,8 @@ modules from docs/host-protocol.md.
 usage: client.py SOCKET list
        client.py SOCKET status PIPE
        client.py SOCKET copy FROM TO
+       client.py SOCKET problems PIPE
+       client.py SOCKET history LIMIT
 """
 
 import json
@@ -16,6 +18,7 @@ import struct
 import sys
 
 REFUSED, INITIATE, STATUS, LIST, SUBSCRIBE, EVENT = 0x8000, 1, 5, 6, 7, 0x4001
+PROBLEMS, HISTORY = 8, 9
 OVER, ENDED = 7, 4
 
 
@@ -124,7 +127,22 @@ def entry(value):
         "owner": number(found, 3),
         "state": number(found, 5),
         "explanation": text(found, 7),
+        "problems": number(found, 8),
     }
+
+
+def problem(value):
+    found = fields(value)
+    return {"stage": text(found, 1), "instance": number(found, 2), "text": text(found, 3)}
+
+
+def past_pipe(value):
+    found = fields(value)
+    names = ["started", "duration", "bytes", "problems"]
+    shown = {name: number(found, at) for at, name in enumerate(names, 6)}
+    shown.update(name=text(found, 1), label=text(found, 2), owner=number(found, 3))
+    shown.update(state=number(found, 5), cause=text(found, 10))
+    return shown
 
 
 def instance(value):
@@ -145,6 +163,13 @@ def main():
     if sys.argv[2] == "list":
         pipes = ask(connection, LIST).get(1, [])
         print(json.dumps([entry(value) for value in pipes]))
+    elif sys.argv[2] == "problems":
+        found = ask(connection, PROBLEMS, field(1, sys.argv[3].encode()))
+        last = [problem(value) for value in found.get(2, [])]
+        print(json.dumps({"count": number(found, 1), "last": last}))
+    elif sys.argv[2] == "history":
+        found = ask(connection, HISTORY, field(1, struct.pack("<I", int(sys.argv[3]))))
+        print(json.dumps([past_pipe(value) for value in found.get(1, [])]))
     elif sys.argv[2] == "copy":
         print(copy(connection, *(name.encode() for name in sys.argv[3:5])))
     else:

@@ -224,6 +224,38 @@ pub(crate) fn client_from_the_page_alone_shows_lists_and_statuses() {
     );
 }
 
+/// The same holds for problems and the history.
+pub(crate) fn client_from_the_page_alone_shows_problems_and_history() {
+    let site = Site::new("");
+    let mut client = site.client();
+    let mut request = plain("0");
+    request.stages[0] = StageRequest::module("troubled").arguments("3");
+    let pipe = client.initiate(&request).unwrap().pipe;
+    assert_eq!(outcome(&mut client, &pipe).0, PipeState::INCOMPLETE);
+    let problems = json(&run_script(&site, &["problems", &pipe]));
+    assert_eq!(problems["count"], 3);
+    let last = &problems["last"][2];
+    assert_eq!(
+        (&last["stage"], &last["text"]),
+        (&"troubled".into(), &"\u{1b}[31m2 is not read".into())
+    );
+    let past = &json(&run_script(&site, &["history", "1"]))[0];
+    assert_eq!(
+        (&past["name"], &past["state"]),
+        (&(*pipe).into(), &7.into())
+    );
+    let rust = &client.history(Some(1)).unwrap()[0];
+    for (name, number) in [
+        ("started", rust.started),
+        ("duration", rust.duration),
+        ("bytes", rust.bytes),
+        ("problems", rust.problems),
+    ] {
+        assert_eq!(past[name], number, "{name}");
+    }
+    assert_eq!(past["cause"], *rust.cause);
+}
+
 fn run_script(site: &Site, arguments: &[&str]) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/client/client.py");
     let mut command = Command::new("python3");

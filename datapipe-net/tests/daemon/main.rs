@@ -8,9 +8,11 @@ mod deaths; // deaths of the daemon, of modules and of clients
 mod floods; // clients that flood the daemon
 mod hostile; // clients that violate the protocol
 mod logging; // a log that cannot be written
+mod metrics; // the metrics, and a strict reader of their form
 mod modules; // modules of the pipes
 mod other_users; // rights of other users
 mod readme; // the configuration and the example of the README
+mod records; // problems and history
 mod refusals; // refused requests
 mod run; // pipes from start to end
 mod screen; // the screen of `status`
@@ -214,12 +216,52 @@ const TESTS: &[suite::Test] = &[
         commands::client_from_the_page_alone_shows_lists_and_statuses,
     ),
     (
+        "client_from_the_page_alone_shows_problems_and_history",
+        commands::client_from_the_page_alone_shows_problems_and_history,
+    ),
+    (
         "client_from_the_pages_alone_copies_a_file",
         commands::client_from_the_pages_alone_copies_a_file,
     ),
     (
         "configurations_with_mistakes_are_rejected_with_their_line",
         commands::configurations_with_mistakes_are_rejected_with_their_line,
+    ),
+    (
+        "pipe_with_problems_is_incomplete_everywhere",
+        records::pipe_with_problems_is_incomplete_everywhere,
+    ),
+    (
+        "problems_of_a_live_pipe_can_be_read",
+        records::problems_of_a_live_pipe_can_be_read,
+    ),
+    (
+        "history_survives_the_daemon",
+        records::history_survives_the_daemon,
+    ),
+    (
+        "history_file_with_garbage_is_read_as_far_as_possible",
+        records::history_file_with_garbage_is_read_as_far_as_possible,
+    ),
+    (
+        "history_without_a_usable_directory_is_in_memory",
+        records::history_without_a_usable_directory_is_in_memory,
+    ),
+    (
+        "records_of_others_are_hidden",
+        records::records_of_others_are_hidden,
+    ),
+    (
+        "metrics_have_the_form_and_the_counts",
+        metrics::metrics_have_the_form_and_the_counts,
+    ),
+    (
+        "metrics_file_is_replaced_and_ends_with_the_last_counts",
+        metrics::metrics_file_is_replaced_and_ends_with_the_last_counts,
+    ),
+    (
+        "labels_in_metrics_are_bounded",
+        metrics::labels_in_metrics_are_bounded,
     ),
     (
         "readme_configuration_backs_up_and_restores",

@@ -79,7 +79,8 @@ impl Tail for Count {
 /// The modules of this file and those of the library.
 ///
 /// `numbers` has the number of blocks as its argument, or `forever`; `noisy` sends 200 messages at
-/// a time; `read` sends as many blocks as its file has bytes; `pass` fails at the block of its
+/// a time; `troubled` reports as many problems as its argument says, and with a second word goes on
+/// for ever; `read` sends as many blocks as its file has bytes; `pass` fails at the block of its
 /// argument; `hog` takes the MiB of its argument; `count` writes to the file of its argument.
 pub(crate) fn modules() -> Modules {
     datapipe::modules()
@@ -104,6 +105,20 @@ pub(crate) fn modules() -> Modules {
                 next: 0,
                 end: u64::MAX,
             }))
+        })
+        .with("troubled", |call| {
+            let (mut all, forever) = match call.text()?.split_once(' ') {
+                Some((all, _)) => (all.parse::<u32>()?, true),
+                None => (call.text()?.parse()?, false),
+            };
+            call.add_message_source(move || {
+                let problems = 0..std::mem::take(&mut all);
+                problems
+                    .map(|n| StageMessage::problem(format!("\u{1b}[31m{n} is not read")))
+                    .collect()
+            });
+            let end = if forever { u64::MAX } else { 3 };
+            Ok(Stage::head("troubled", move |_| Numbers { next: 0, end }))
         })
         .with("read", |call| {
             let content = fs::read(call.text()?)?;

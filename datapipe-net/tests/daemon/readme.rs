@@ -74,6 +74,12 @@ pub(crate) fn readme_configuration_backs_up_and_restores() {
         run(&["restore", "out/data.tap", "restored"]),
         PipeState::ENDED
     );
+    assert_eq!(
+        run(&["restore", "out/data.tap", "restored"]),
+        PipeState::INCOMPLETE,
+        "what exists is not replaced, and is named"
+    );
+    assert_problems_of_the_last_pipe(&site);
     let restored = fs::read(Path::new(&site.path("restored")).join("data/inner/file")).unwrap();
     assert_eq!(restored, b"content");
 }
@@ -114,4 +120,21 @@ pub(crate) fn example_names_the_path_that_it_cannot_find() {
     let error = error.to_string();
     let expected = format!("cannot find {}: ", missing.display());
     assert!(error.starts_with(&expected), "{error}");
+}
+
+/// A client that was not subscribed can read the problems of the last pipe.
+fn assert_problems_of_the_last_pipe(site: &Site) {
+    let mut client = site.client();
+    let entry = client.list().unwrap().pop().unwrap();
+    let problems = client.problems(&entry.name).unwrap();
+    assert!(
+        entry.problems > 0 && problems.count == entry.problems,
+        "{entry:?}"
+    );
+    assert_eq!(problems.last.len() as u64, problems.count);
+    let of_file = problems
+        .last
+        .iter()
+        .find(|problem| problem.text.contains("inner/file"));
+    assert_eq!(of_file.unwrap().stage, "tree-restore");
 }

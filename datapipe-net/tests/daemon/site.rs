@@ -65,6 +65,7 @@ impl Site {
         let modules = [
             module("numbers", "head", "fill", ""),
             module("noisy", "head", "fill", ""),
+            module("troubled", "head", "fill", ""),
             module(
                 "read",
                 "head",

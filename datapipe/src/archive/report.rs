@@ -48,6 +48,15 @@ pub(super) trait Outcome: Copy + Default + PartialEq + Send + 'static {
 
     /// The flag that is set when the whole archive was read or written.
     fn complete(&mut self) -> &mut bool;
+
+    /// Number of problems in the outcome of a stage that went on to its end.
+    fn problem_count(&self) -> u64 {
+        0
+    }
+
+    fn describe_problems(&self) -> String {
+        String::new()
+    }
 }
 
 impl<O: Outcome> Mirror for ArchiveReport<O> {
@@ -69,6 +78,18 @@ impl<O: Outcome> Mirror for ArchiveReport<O> {
 
     fn reject(&self, _: &DecodeError) {
         *self.0.lock().complete() = false;
+    }
+
+    fn problem_count(&self) -> u64 {
+        self.snapshot().problem_count()
+    }
+
+    fn describe_problems(&self) -> String {
+        self.snapshot().describe_problems()
+    }
+
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
     }
 }
 
@@ -224,7 +245,28 @@ impl Outcome for ReadOutcome {
     fn complete(&mut self) -> &mut bool {
         &mut self.complete
     }
+
+    /// Rejected blocks, and an archive that was not read. A reader without a log fails at a missing
+    /// block, and one with a log adds all of these to it.
+    fn problem_count(&self) -> u64 {
+        let unread = u64::from(self.after_end == AfterEnd::Archive);
+        self.rejected.saturating_add(unread)
+    }
+
+    fn describe_problems(&self) -> String {
+        match (&self.first_rejected, self.after_end) {
+            (_, AfterEnd::Archive) => UNREAD_ARCHIVE.to_owned(),
+            (Some(rejected), _) => {
+                format!("{}; rejected blocks so far: {}", rejected, self.rejected)
+            }
+            (None, _) => String::new(),
+        }
+    }
 }
+
+/// Problem of a medium whose second archive was not read.
+const UNREAD_ARCHIVE: &str = "the medium has another archive after this one, which was not read: \
+                              to read it, copy it to a medium of its own";
 
 /// Codes of [`ReadOutcome::first_rejected`]: there is none; block and offset; position as well.
 const NONE: u8 = 0;
@@ -409,9 +451,7 @@ impl DamageReporter {
             log.add(DamageEntry {
                 block: None,
                 position: None,
-                what: "the medium has another archive after this one, which was not read: to read \
-                       it, copy it to a medium of its own"
-                    .to_owned(),
+                what: UNREAD_ARCHIVE.to_owned(),
             });
         }
     }

@@ -156,6 +156,19 @@ pub enum Event {
         /// True if another process replaces it; otherwise the pipe stops.
         replaced: bool,
     },
+    /// A process reported a problem and goes on: an object that was not read as it was, a block
+    /// that is damaged, a name that was not restored. The pipe ends as
+    /// [incomplete](super::Report::is_complete). Stages on threads have their problems in their
+    /// reports only.
+    Problem {
+        /// Name of the stage.
+        stage: String,
+        /// The instance; the first one if the process runs several.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::index"))]
+        instance: InstanceId,
+        /// Description of the problem. May contain any characters.
+        text: String,
+    },
     /// A process sent a message for people to read.
     StageMessage {
         /// Name of the stage.
@@ -223,7 +236,12 @@ impl fmt::Display for Event {
                 }
                 f.write_str(if *replaced { " and is replaced" } else { "" })
             }
-            Self::StageMessage {
+            Self::Problem {
+                stage,
+                instance,
+                text,
+            }
+            | Self::StageMessage {
                 stage,
                 instance,
                 text,
@@ -291,6 +309,7 @@ impl Event {
                 | Self::Stalled { .. }
                 | Self::StillWaiting { .. }
                 | Self::OverLimit { .. }
+                | Self::Problem { .. }
         )
     }
 }

@@ -16,6 +16,7 @@ use crate::host::attach_socket;
 #[cfg(feature = "processes")]
 use crate::memory::Process;
 use crate::memory::{PipeName, Segment};
+use crate::stage::ProblemCount;
 #[cfg(feature = "processes")]
 use crate::stage::Role;
 
@@ -55,6 +56,7 @@ pub struct Pipe {
     canceller: Canceller,
     attach_point: Arc<AttachPoint>,
     watch: Arc<WorkWatch>,
+    problems: ProblemCount,
     ended: Arc<EndFlag>,
     controller: Option<JoinHandle<Result<Report, Error>>>,
 }
@@ -99,6 +101,7 @@ impl Pipe {
         let canceller = prepared.canceller.clone();
         let attach_point = Arc::clone(&prepared.attach_point);
         let watch = Arc::clone(&prepared.watch);
+        let problems = prepared.problems.clone();
         let ended = Arc::new(EndFlag::default());
         let set_on_drop = SetOnDrop(Arc::clone(&ended));
         let run = move || {
@@ -117,6 +120,7 @@ impl Pipe {
             canceller,
             attach_point,
             watch,
+            problems,
             ended,
             controller: Some(controller),
         })
@@ -142,6 +146,12 @@ impl Pipe {
     /// Reads the activity and the counters of every instance, without stopping anything.
     pub fn status(&self) -> Status {
         Status::of(&self.segment).with(&self.plan.label, &self.segment, &self.watch)
+    }
+
+    /// Number of problems that the stages have counted so far, as in
+    /// [`Report::problems`]. It is final when the pipe has ended, also if it failed.
+    pub fn problem_count(&self) -> u64 {
+        self.problems.get()
     }
 
     /// Waits for `interval`, then reads the status. Returns `None` as soon as the pipe has ended.

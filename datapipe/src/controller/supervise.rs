@@ -12,7 +12,7 @@ use crate::error::{
 };
 use crate::memory::{InstanceId, Segment, StageId, TableIndex};
 use crate::pool::{Activity, AuditFinding, tally};
-use crate::stage::{NoticeSource, Settings};
+use crate::stage::{NoticeSource, ProblemCount, Settings};
 
 use super::cancel::Canceller;
 use super::description::Description;
@@ -40,6 +40,7 @@ pub(super) struct PreparedPipe<'a> {
     instances: Instances<'a>,
     pub(super) watch: Arc<WorkWatch>,
     notices: Vec<StageNotices>,
+    pub(super) problems: ProblemCount,
     listener: Listener,
     /// Made on the caller's thread, whose subscriber and span it takes over.
     span: PipeSpan,
@@ -69,6 +70,10 @@ impl<'a> PreparedPipe<'a> {
         let (Some(head), Some(tail)) = (description.head, description.tail) else {
             unreachable!("the plan has refused a pipe without head or tail");
         };
+        let middle_settings = middles.iter().map(|middle| &middle.settings);
+        let stages = [&head.settings, &tail.settings].into_iter();
+        let stages = stages.chain(middle_settings);
+        let problems = ProblemCount::new(stages.map(Settings::reports).collect());
         let instances = Instances::new(head, middles, tail, &segment, description.at_limit)
             .map_err(|(id, error)| Error::Stage(stage_failure(&plan, id, error)))?;
         let attach_point =
@@ -89,6 +94,7 @@ impl<'a> PreparedPipe<'a> {
             canceller: description.canceller,
             attach_point: Arc::new(attach_point),
             instances,
+            problems,
             listener: description.listener,
             stopped_limit: description.stopped_limit,
             stall_after: description.stall_after,
@@ -110,6 +116,7 @@ impl<'a> PreparedPipe<'a> {
             instances,
             watch,
             notices,
+            problems,
             listener,
             span: _,
             stopped_limit,
@@ -137,7 +144,7 @@ impl<'a> PreparedPipe<'a> {
             }
             monitor.receive_exits(&exits);
         });
-        let outcome = monitor.outcome();
+        let outcome = monitor.outcome(&problems);
         // A process that has attached may map the segment for as long as it likes. If the memory
         // cannot be returned now, it returns with the last mapping.
         if plan.has_unbound() {
@@ -360,7 +367,7 @@ impl<'s> Monitor<'s> {
         }
     }
 
-    fn outcome(self) -> Result<Report, Error> {
+    fn outcome(self, problems: &ProblemCount) -> Result<Report, Error> {
         match self.failure {
             // Admission makes sure that stages which keep no more than they declare cannot cause a
             // deadlock. So the shared words have.
@@ -388,7 +395,8 @@ impl<'s> Monitor<'s> {
             return Err(Error::Corrupt(Corruption::new(what)));
         }
         let (label, chain) = (self.plan.label.clone(), self.plan.to_string());
-        Ok(Report::new(label, chain, self.observer.status()))
+        let status = self.observer.status();
+        Ok(Report::new(label, chain, status, problems.get()))
     }
 }
 
@@ -432,7 +440,7 @@ mod tests {
             });
         }
         assert!(segment.is_stopped());
-        monitor.outcome().unwrap_err()
+        monitor.outcome(&ProblemCount::default()).unwrap_err()
     }
 
     #[test]

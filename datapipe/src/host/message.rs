@@ -14,7 +14,7 @@ use crate::error::{Corruption, StageError};
 use crate::limits::{MAX_FAILURE_TEXT, MAX_STAGE_MESSAGE};
 use crate::memory::{BufferId, QueueId};
 use crate::pool::PortError;
-use crate::stage::mirror::Update;
+use crate::stage::mirror::{OWN_PROBLEMS, Packet, Update};
 use crate::wire::codec::{Bytes, DecodeError, Put, len_u16, truncate};
 
 /// A message of a process.
@@ -32,8 +32,20 @@ pub(crate) enum Message {
 pub struct StageMessage {
     pub(crate) text: String,
     pub(crate) data: Vec<u8>,
-    /// True if the data is a piece of a report of the stage, and not for the handler.
-    pub(crate) is_report: bool,
+    pub(crate) about: About,
+}
+
+/// Subject of a message about the work of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum About {
+    /// Text and data are the module's own.
+    #[default]
+    Work,
+    /// The data is a piece of a report of the stage, and not for the handler.
+    Report,
+    /// A report of the stage has counted further problems: its number and the increase. The text
+    /// may describe them.
+    Problems(u8, u64),
 }
 
 impl StageMessage {
@@ -49,7 +61,7 @@ impl StageMessage {
             Some(room) => Ok(Self {
                 text: truncate(text.as_ref(), room).to_owned(),
                 data,
-                is_report: false,
+                about: About::Work,
             }),
             None => Err(StageError::new(format!(
                 "the data of a stage message has {} bytes, the limit is {MAX_STAGE_MESSAGE}",
@@ -58,12 +70,50 @@ impl StageMessage {
         }
     }
 
-    /// A piece of a report.
-    pub(super) fn report(Update { text, data }: Update) -> Self {
-        let message = Self::new(text, data).expect("a piece fits into a stage message");
+    /// A message about one problem of the stage, for people: something that was not read, written
+    /// or restored as it should be, while the stage goes on. The pipe ends as
+    /// [incomplete](crate::Report::is_complete). The text is truncated to [`MAX_STAGE_MESSAGE`]
+    /// bytes.
+    ///
+    /// ```
+    /// use datapipe::host::{Modules, StageMessage};
+    /// use datapipe::prelude::*;
+    ///
+    /// let modules = Modules::empty().with("count-lines", |call| {
+    ///     let (found, problems) = std::sync::mpsc::channel::<String>();
+    ///     let next = move || problems.try_iter().map(StageMessage::problem).collect();
+    ///     call.add_message_source(next);
+    ///     # drop(found);
+    ///     Ok(TailStage::from(StreamTail::new(std::io::sink())))
+    /// });
+    /// # drop(modules);
+    /// ```
+    pub fn problem(text: impl AsRef<str>) -> Self {
         Self {
-            is_report: true,
-            ..message
+            text: truncate(text.as_ref(), MAX_STAGE_MESSAGE).to_owned(),
+            data: Vec::new(),
+            about: About::Problems(OWN_PROBLEMS, 1),
+        }
+    }
+
+    /// A packet of a report.
+    pub(super) fn report(packet: Packet) -> Self {
+        match packet {
+            Packet::Piece(Update { text, data, .. }) => {
+                let message = Self::new(text, data).expect("a piece fits into a stage message");
+                Self {
+                    about: About::Report,
+                    ..message
+                }
+            }
+            Packet::Problems {
+                report,
+                increase,
+                text,
+            } => Self {
+                about: About::Problems(report, increase),
+                ..Self::problem(text)
+            },
         }
     }
 }
@@ -76,6 +126,7 @@ const STOPPED: u8 = 3;
 const CORRUPT: u8 = 4;
 const MESSAGE: u8 = 5;
 const REPORT: u8 = 6;
+const PROBLEMS: u8 = 7;
 /// Queue or buffer of a corruption that names none.
 const NONE: u32 = u32::MAX;
 /// Bytes of a result packet before its text: kind, instance, and the queue and the buffer of a
@@ -113,12 +164,16 @@ pub(super) fn send_result(control: &OwnedFd, instance: u32, result: &Result<(), 
 
 /// Sends a message about the process's work.
 pub(super) fn send_message(control: &OwnedFd, message: &StageMessage) {
-    let StageMessage {
-        text,
-        data,
-        is_report,
-    } = message;
-    let mut bytes = vec![if *is_report { REPORT } else { MESSAGE }];
+    let StageMessage { text, data, about } = message;
+    let mut bytes = match about {
+        About::Work => vec![MESSAGE],
+        About::Report => vec![REPORT],
+        About::Problems(report, increase) => {
+            let mut bytes = vec![PROBLEMS, *report];
+            bytes.put_u64(*increase);
+            bytes
+        }
+    };
     bytes.put_u16(len_u16(text.len()));
     bytes.put(text.as_bytes());
     bytes.put(data);
@@ -185,13 +240,19 @@ pub(crate) fn unread(control: &OwnedFd) -> usize {
 fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
     let mut bytes = Bytes::new("a message of its process", bytes);
     let kind = bytes.u8()?;
-    if matches!(kind, MESSAGE | REPORT) {
+    let about = match kind {
+        MESSAGE => Some(About::Work),
+        REPORT => Some(About::Report),
+        PROBLEMS => Some(About::Problems(bytes.u8()?, bytes.u64()?)),
+        _ => None,
+    };
+    if let Some(about) = about {
         let len = usize::from(bytes.u16()?);
         let text = bytes.text(len)?;
         return Ok(Message::StageMessage(StageMessage {
             text,
             data: bytes.rest().to_vec(),
-            is_report: kind == REPORT,
+            about,
         }));
     }
     let (instance, queue, buffer) = (bytes.u32()?, bytes.u32()?, bytes.u32()?);
@@ -288,8 +349,10 @@ mod tests {
         let whole = StageMessage::new("é".repeat(1000), vec![3; MAX_STAGE_MESSAGE - 2000]).unwrap();
         let cut = StageMessage::new("é".repeat(1000), vec![3; MAX_STAGE_MESSAGE - 1999]).unwrap();
         assert_eq!((whole.text.len(), cut.text.len()), (2000, 1998));
-        let piece = StageMessage::report(Update::silent(vec![1, 0, 7]));
-        for sent in [StageMessage::default(), whole, cut, piece] {
+        let piece = StageMessage::report(Packet::Piece(Update::silent(vec![1, 0, 7])));
+        let problem = StageMessage::problem("é".repeat(MAX_STAGE_MESSAGE));
+        assert_eq!(problem.text.len(), MAX_STAGE_MESSAGE);
+        for sent in [StageMessage::default(), whole, cut, piece, problem] {
             send_message(&theirs, &sent);
             match recv_now(&ours) {
                 Received::Message(Message::StageMessage(message), _) => assert_eq!(message, sent),

@@ -66,11 +66,11 @@ impl MessageSources {
             // A panic of another source is reported by that source's call.
             let _ = sources.send_pending();
         });
-        for (kind, mut pieces) in reports.sources(&hook) {
+        for (kind, mut packets) in reports.sources(&hook) {
             let mut added = self.reports.lock();
             if !added.contains(&kind) {
                 added.push(kind);
-                let source = move || pieces().into_iter().map(StageMessage::report).collect();
+                let source = move || packets().into_iter().map(StageMessage::report).collect();
                 self.sources.lock().push(Box::new(source));
             }
         }

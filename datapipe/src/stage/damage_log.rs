@@ -228,11 +228,9 @@ impl Mirror for DamageLog {
             updates.push(Update::silent(encode_positions(positions)));
         }
         let (entries, unkept) = (&inner.outcome.entries, inner.unkept);
-        updates.extend(entries.iter().skip(cursor.entries).map(|entry| Update {
-            text: entry.to_string(),
-            data: encode(entry),
-        }));
-        updates.extend(unsent.iter().map(|entry| Update::silent(encode(entry))));
+        let update = |entry: &DamageEntry| Update::problem(entry.to_string(), encode(entry));
+        updates.extend(entries.iter().skip(cursor.entries).map(update));
+        updates.extend(unsent.iter().map(update));
         if unkept > cursor.unkept {
             let mut data = vec![UNKEPT];
             data.put_u64(unkept - cursor.unkept);
@@ -259,6 +257,14 @@ impl Mirror for DamageLog {
             what: format!("malformed report from a process: {error}"),
         });
         calls.run();
+    }
+
+    fn problem_count(&self) -> u64 {
+        self.count()
+    }
+
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
     }
 
     /// A damaged block moves on only after its damage has been sent, so a replacement need not find

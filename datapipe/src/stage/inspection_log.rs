@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use crate::limits::{MAX_BUFFERS, MAX_LOG_ENTRIES};
 use crate::wire::codec::{Bytes, DecodeError, Put};
+use crate::words::count_of;
 
 use super::mirror::{ChangeHook, MAX_PIECE, Mirror, ReportKind, Update};
 
@@ -205,6 +206,23 @@ impl Mirror for InspectionMirror {
     fn reject(&self, error: &DecodeError) {
         let fault = format!("malformed report from a process: {error}");
         self.log.0.lock().outcome.fault.get_or_insert(fault);
+    }
+
+    /// The content of a rejected block goes no further.
+    fn problem_count(&self) -> u64 {
+        self.log.0.lock().outcome.rejected_count
+    }
+
+    fn describe_problems(&self) -> String {
+        let rejected = self.log.0.lock().outcome.rejected_count;
+        match rejected {
+            0 => String::new(),
+            count => format!("{} rejected so far", count_of(count, "block")),
+        }
+    }
+
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.log.0).addr()
     }
 
     /// A block moves on only after its finding has been sent: a process that is killed then loses

@@ -53,6 +53,7 @@ mod into_stage; // conversions into the stages of a pipe
 pub(crate) mod mirror; // copies of a process's reports in the controller
 mod notice; // news of a stage for the events of its pipe
 mod outputs; // the blocks that a stage makes from one
+mod problem_count; // problems of a pipe
 pub(crate) mod problem_sink; // problems on their way to the caller
 mod role; // head, middle or tail
 pub(crate) mod runner; // one instance, step by step, on a thread or inline
@@ -86,6 +87,7 @@ pub use inspection_log::{InspectionLog, InspectionOutcome};
 pub use into_stage::{IntoHead, IntoMiddle, IntoTail};
 pub(crate) use notice::{Notice, NoticeSource};
 pub use outputs::Outputs;
+pub(crate) use problem_count::ProblemCount;
 pub use role::Role;
 pub use settings::{Confinement, StageKind};
 pub(crate) use settings::{MessageHandler, Module, Offsets, Placement, Settings};

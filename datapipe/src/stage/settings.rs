@@ -77,6 +77,11 @@ impl Settings {
             memory_limit: None,
         }
     }
+
+    /// The reports of the stage, and the problems that its processes count.
+    pub(crate) fn reports(&self) -> Mirrors {
+        self.message_handler.reports.clone()
+    }
 }
 
 /// Effect of a stage on the offsets of blocks in the plain stream, which an archive records.

@@ -94,6 +94,7 @@ const TESTS: &[Test] = suite::tests![
     refusals::host_rejects_launches_by_other_processes,
     tree::tree_read_in_a_process_matches_a_thread,
     tree::tree_problems_are_reported_as_found,
+    tree::problems_make_a_pipe_incomplete_in_every_place,
     tree::tree_restored_in_a_process_matches_a_thread,
     tree::selected_paths_restored_in_a_process_match_a_thread,
     tree::tree_verified_in_a_process_matches_a_thread,

@@ -126,9 +126,43 @@ pub(crate) fn tree_problems_are_reported_as_found() {
         "{problem}"
     );
     let problem = problem.to_string();
-    let reported =
-        |event: &Event| matches!(event, Event::StageMessage { text, .. } if *text == problem);
+    let reported = |event: &Event| matches!(event, Event::Problem { text, .. } if *text == problem);
     assert!(events.lock().iter().any(reported), "{events:?}");
+}
+
+/// In every place, and also without the code of the stage here, the report of the pipe has the
+/// number of its problems.
+pub(crate) fn problems_make_a_pipe_incomplete_in_every_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let long = data.join(["a long name of a directory"; 40].join("/"));
+    fs::create_dir_all(&long).unwrap();
+    fs::write(data.join("file"), "content").unwrap();
+    let head = || TreeHead::new(&[&data], TreeOptions::default()).unwrap();
+    let module = || {
+        let source = Arguments::new().with("source", data.to_str().unwrap());
+        let head = HeadStage::head_of_module("head", StageKind::Fill).unwrap();
+        head.module("datapipe.tree-head", source).in_processes()
+    };
+    let places: [&dyn Fn() -> HeadStage<'static>; 3] = [
+        &|| head().instances(1),
+        &|| head().instances(1).in_processes(),
+        &module,
+    ];
+    for place in places {
+        for (block, problems) in [(512, 1), (64 << 10, 0)] {
+            let pipe = Pipe::builder().buffer_size(block).head(place());
+            let pipe = pipe.tail(StreamTail::new(std::io::sink())).start().unwrap();
+            while pipe.status_every(std::time::Duration::MAX).is_some() {}
+            assert_eq!(pipe.problem_count(), problems);
+            let report = pipe.wait().unwrap();
+            assert_eq!(
+                (report.problems, report.is_complete()),
+                (problems, problems == 0)
+            );
+            assert_eq!(report.to_string().ends_with(", 1 problem"), problems == 1);
+        }
+    }
 }
 
 /// Restores the tree that a head reads, and returns the report.

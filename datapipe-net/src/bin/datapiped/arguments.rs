@@ -13,7 +13,8 @@ Exit codes:
   0  success; for run: stopped by a signal, and all pipes have ended
   1  failure: no daemon answers, the daemon refuses, the pipe to stop has failed, or a second
      signal ends run
-  2  usage error: invalid arguments or configuration, no such pipe, or several that match";
+  2  usage error: invalid arguments or configuration, no such pipe, or several that match
+  3  for stop and problems: the pipe is incomplete, it ended well except for its problems";
 
 /// Start, watch and stop pipes for the users of this machine.
 #[derive(Debug, Parser)]
@@ -50,6 +51,34 @@ pub(crate) enum Command {
         /// Print a JSON object; its "pipes" are a list
         #[arg(long)]
         json: bool,
+    },
+    /// Show the problems of a pipe, live or ended: files that were not read, damaged blocks, names
+    /// that were not restored. Their number, and the last of them
+    Problems {
+        #[command(flatten)]
+        daemon: DaemonArgs,
+        /// Name of the pipe; or its label, of several the newest; or the beginning of its name, if
+        /// only one pipe matches
+        pipe: String,
+        /// Print a JSON object; its "problems" are a list
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the last pipes that have ended, the newest first, with their outcome
+    History {
+        #[command(flatten)]
+        daemon: DaemonArgs,
+        /// Print a JSON object; its "pipes" are a list
+        #[arg(long)]
+        json: bool,
+        /// List N pipes at most
+        #[arg(long, value_name = "N")]
+        limit: Option<u32>,
+    },
+    /// Print the metrics of the daemon as OpenMetrics text
+    Metrics {
+        #[command(flatten)]
+        daemon: DaemonArgs,
     },
     /// Stop a pipe, and wait until it has ended. A pipe that has ended already counts as stopped
     Stop {

@@ -11,6 +11,9 @@ pub(crate) const FAILED: u8 = 1;
 /// Exit code of a command that was invalid.
 pub(crate) const USAGE: u8 = 2;
 
+/// Exit code of a command about a pipe that ended well except for its problems.
+pub(crate) const INCOMPLETE: u8 = 3;
+
 /// Failure of a command.
 #[derive(Debug)]
 pub(crate) struct Failure {

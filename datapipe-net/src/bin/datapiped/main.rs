@@ -3,7 +3,9 @@
 mod arguments; // the command line
 mod failure; // failures, with their exit code
 mod find; // the pipe that a command names
+mod history; // the history and the metrics
 mod output; // standard output and standard error
+mod problems; // the problems of a pipe
 mod run; // the daemon
 mod signals; // signals that end a command
 mod standard_output; // standard output that is closed
@@ -31,6 +33,13 @@ fn main() -> ExitCode {
             .map_err(Failure::from),
         Command::Status(arguments) => status::status(&arguments),
         Command::List { daemon, json } => status::list(&daemon.socket, json),
+        Command::Problems { daemon, pipe, json } => problems::problems(&daemon.socket, &pipe, json),
+        Command::History {
+            daemon,
+            json,
+            limit,
+        } => history::history(&daemon.socket, limit, json),
+        Command::Metrics { daemon } => history::metrics(&daemon.socket),
         Command::Stop {
             daemon,
             pipe,

@@ -7,7 +7,7 @@ use datapipe_net::client::{Client, ClientError};
 use datapipe_net::protocol::{EventKind, PipeEntry, PipeEvent, PipeState, RefusalCode};
 use datapipe_net::show::{self, Purpose};
 
-use crate::failure::{FAILED, Failure};
+use crate::failure::{FAILED, Failure, INCOMPLETE};
 use crate::find::find;
 use crate::output::print;
 
@@ -76,6 +76,10 @@ fn outcome(entry: &PipeEntry, before: &str) -> Result<(), Failure> {
         PipeState::FAILED => Err(Failure {
             message,
             exit: FAILED,
+        }),
+        PipeState::INCOMPLETE => Err(Failure {
+            message,
+            exit: INCOMPLETE,
         }),
         _ => print(&format!("{}\n", show::escaped_line(&message))),
     }

@@ -22,10 +22,12 @@ use super::spec::{ProcessSource, ProcessSpec};
 use super::start::start;
 use crate::error::{Death, NotReplaced, StageError};
 use crate::host::StageMessage;
+use crate::host::message::About;
 use crate::host::message::{self, Message, Received};
 use crate::limits::MAX_FRUITLESS_DEATHS;
 use crate::memory::{Dead, Number, StageId};
 use crate::pool::{Activity, Inputs, PortError};
+use crate::stage::mirror::Receipt;
 use crate::stage::runner::thread::catch_panic;
 
 /// Longest time between two checks for a stop of the pipe.
@@ -311,43 +313,57 @@ impl Supervisor<'_> {
             Message::Ended(instance, result) => {
                 slot.record_end(instance as usize, result, self.context.segment);
             }
-            Message::StageMessage(StageMessage {
-                text,
-                data,
-                is_report,
-            }) => {
-                self.pass_on_data(slot, &data, is_report);
+            Message::StageMessage(message) => {
+                let is_report = message.about != About::Work;
+                let receipt = self.pass_on_data(slot, &message);
+                let StageMessage { text, .. } = message;
                 if !text.is_empty() {
-                    let stage = slot.spec.stage_name.clone();
-                    let instance = slot.spec.id;
-                    self.context.listener.notify(|| Event::StageMessage {
-                        stage,
-                        instance,
-                        text,
-                    });
+                    self.notify_text(slot, text, receipt.is_problem);
+                }
+                if let Some(fault) = receipt.fault.filter(|_| is_report) {
+                    self.notify_text(slot, fault, true);
                 }
             }
         }
     }
 
-    /// Passes the data of a message to the stage's reports or to its handler. If that panics, the
-    /// stage has failed.
-    fn pass_on_data(&self, slot: &mut Slot, data: &[u8], is_report: bool) {
-        if data.is_empty() {
-            return;
-        }
+    /// Reports a text of a slot's process.
+    fn notify_text(&self, slot: &Slot, text: String, is_problem: bool) {
+        let (stage, instance) = (slot.spec.stage_name.clone(), slot.spec.id);
+        self.context.listener.notify(|| match is_problem {
+            true => Event::Problem {
+                stage,
+                instance,
+                text,
+            },
+            false => Event::StageMessage {
+                stage,
+                instance,
+                text,
+            },
+        });
+    }
+
+    /// Passes a message to the stage's reports or to its handler. If that panics, the stage has
+    /// failed.
+    fn pass_on_data(&self, slot: &mut Slot, message: &StageMessage) -> Receipt {
         let (handler, instance) = (&slot.spec.message_handler, slot.spec.id.index());
+        let mut receipt = Receipt::default();
         let handled = catch_panic(|| {
-            if is_report {
-                handler.reports.receive(instance, data);
-            } else {
-                handler.call(data);
+            match message.about {
+                About::Work if message.data.is_empty() => {}
+                About::Work => handler.call(&message.data),
+                About::Report => receipt = handler.reports.receive(instance, &message.data),
+                About::Problems(report, increase) => {
+                    receipt = handler.reports.receive_problems(instance, report, increase);
+                }
             }
             Ok(())
         });
         if handled.is_err() {
             slot.record_end(0, handled, self.context.segment);
         }
+        receipt
     }
 
     /// Decides how an unbound slot goes on whose process has not died, or has not attached yet.

@@ -104,6 +104,7 @@ impl TreeNote {
         Update {
             text: self.to_string(),
             data: message,
+            is_problem: false,
         }
     }
 

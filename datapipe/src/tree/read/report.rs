@@ -284,11 +284,7 @@ impl Mirror for TreeReport {
         let outcome = &mut inner.outcome;
         let new = outcome.problems.iter().skip(cursor.problems);
         let mut updates: Vec<_> = new.map(TreeProblem::update).collect();
-        updates.extend(
-            unsent
-                .iter()
-                .map(|problem| Update::silent(problem.encode())),
-        );
+        updates.extend(unsent.iter().map(TreeProblem::update));
         cursor.problems = outcome.problems.len();
         updates.extend(
             outcome
@@ -334,6 +330,14 @@ impl Mirror for TreeReport {
 
     fn reject(&self, error: &DecodeError) {
         self.problem(b"", ProblemKind::Garbled(error.to_string()));
+    }
+
+    fn problem_count(&self) -> u64 {
+        self.0.lock().outcome.problem_count
+    }
+
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
     }
 
     /// Problems that the list does not keep are sent when there are many.
@@ -409,10 +413,7 @@ impl TreeProblem {
         } else {
             self.to_string()
         };
-        Update {
-            text,
-            data: self.encode(),
-        }
+        Update::problem(text, self.encode())
     }
 
     /// Encodes a message.

@@ -209,17 +209,14 @@ impl Mirror for RestoreReport {
         let outcome = &mut inner.outcome;
         let problems = outcome.problems.iter().skip(cursor.problems);
         let mut updates: Vec<_> = problems.map(RestoreProblem::update).collect();
-        updates.extend(
-            unsent
-                .iter()
-                .map(|problem| Update::silent(problem.encode())),
-        );
+        updates.extend(unsent.iter().map(RestoreProblem::update));
         let damaged = outcome.damaged.iter().skip(cursor.damaged);
         updates.extend(damaged.map(|path| Update::silent([&[DAMAGED], path.as_slice()].concat())));
         let notes = outcome.notes.iter().skip(cursor.notes);
         updates.extend(notes.map(|note| Update {
             text: note.clone(),
             data: [&[NOTE], note.as_bytes()].concat(),
+            is_problem: false,
         }));
         let counts = outcome.counters().map(|count| *count);
         if counts != cursor.counts {
@@ -266,6 +263,14 @@ impl Mirror for RestoreReport {
         self.record_problem(b"", format!("the process sent a malformed report: {error}"));
     }
 
+    fn problem_count(&self) -> u64 {
+        self.0.lock().outcome.problem_count
+    }
+
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     /// Problems that the list does not keep are sent when there are many.
     fn on_urgent_change(&self, hook: ChangeHook) {
         self.0.lock().onward.set_send(hook);
@@ -282,10 +287,7 @@ impl RestoreProblem {
     }
 
     fn update(&self) -> Update {
-        Update {
-            text: self.to_string(),
-            data: self.encode(),
-        }
+        Update::problem(self.to_string(), self.encode())
     }
 }
 

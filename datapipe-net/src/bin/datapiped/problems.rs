@@ -1,0 +1,37 @@
+//! The command `problems`.
+
+use std::path::Path;
+
+use datapipe_net::Client;
+use datapipe_net::protocol::PipeState;
+use datapipe_net::show;
+
+use crate::failure::{Failure, INCOMPLETE};
+use crate::find::find;
+use crate::output::print;
+
+/// Prints the last problems of a pipe. A pipe that is incomplete has the exit code 3.
+pub(crate) fn problems(socket: &Path, pipe: &str, json: bool) -> Result<(), Failure> {
+    let mut client = Client::connect(socket)?;
+    let entries = client.list()?;
+    // Jobs that run every night have the same label: the question is about the last one.
+    let is_named = entries.iter().any(|entry| entry.name == pipe);
+    let newest = entries.iter().rev().find(|entry| entry.label == pipe);
+    let name = match newest.filter(|_| !is_named) {
+        Some(newest) => newest.name.clone(),
+        None => find(&entries, pipe)?,
+    };
+    let problems = client.problems(&name)?;
+    print(&match json {
+        true => format!("{}\n", show::problems_json(&name, &problems)),
+        false => show::problems_text(&problems),
+    })?;
+    let entry = client.status(&name)?.entry;
+    match entry.state {
+        PipeState::INCOMPLETE => Err(Failure {
+            message: format!("{name} is incomplete"),
+            exit: INCOMPLETE,
+        }),
+        _ => Ok(()),
+    }
+}
