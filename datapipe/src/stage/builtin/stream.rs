@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::StageError;
 use crate::pool::{Block, HeadPort, TailPort};
@@ -81,9 +81,10 @@ impl StreamHead<OpenFile> {
     }
 
     /// Makes the module's stage: from the file at the field `path`, or else from the descriptor
-    /// that `given` returns.
+    /// that `given` returns. `allow` judges the path, and resolves it.
     pub(crate) fn from_fields(
         mut fields: Fields<'_>,
+        allow: impl FnOnce(&Path) -> Result<PathBuf, StageError>,
         given: impl FnOnce() -> Result<OwnedFd, StageError>,
     ) -> Result<HeadStage<'static>, StageError> {
         let path = fields.path("path")?;
@@ -93,7 +94,7 @@ impl StreamHead<OpenFile> {
                 .map(OwnedFd::from)
                 .map_err(|error| cannot_open(path, error))
         };
-        let file = path.map_or_else(given, |path| opened(&path))?;
+        let file = path.map_or_else(given, |path| opened(&allow(&path)?))?;
         Ok(Self::file(file).into())
     }
 }
@@ -219,6 +220,7 @@ impl StreamTail<OpenFile> {
     /// field `overwrite` is present, or else from the descriptor that `given` returns.
     pub(crate) fn from_fields(
         mut fields: Fields<'_>,
+        allow: impl FnOnce(&Path) -> Result<PathBuf, StageError>,
         given: impl FnOnce() -> Result<OwnedFd, StageError>,
     ) -> Result<TailStage<'static>, StageError> {
         let (path, overwrite) = (fields.path("path")?, fields.flag("overwrite")?);
@@ -235,7 +237,7 @@ impl StreamTail<OpenFile> {
                 .map(OwnedFd::from)
                 .map_err(|error| cannot_open(path, error))
         };
-        let file = path.map_or_else(given, |path| open(&path))?;
+        let file = path.map_or_else(given, |path| open(&allow(&path)?))?;
         Ok(Self::file(file).into())
     }
 }
