@@ -16,6 +16,7 @@ pub(super) struct ConfigFile {
     pub(super) socket: Spanned<PathBuf>,
     pub(super) socket_mode: Option<Spanned<String>>,
     pub(super) socket_group: Option<Spanned<String>>,
+    pub(super) temporary_directory: Option<Spanned<PathBuf>>,
     #[serde(default)]
     pub(super) access: AccessTable,
     #[serde(default)]
@@ -58,6 +59,9 @@ pub(super) struct ModuleTable {
     pub(super) role: RoleKey,
     pub(super) max_instances: Option<Spanned<u64>>,
     pub(super) confined: Option<bool>,
+    pub(super) run_as: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) temporary: bool,
     #[serde(default)]
     pub(super) always: PathsTable,
     #[serde(default)]

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use super::open_connections::OpenConnection;
 use super::requests::{ReplyResult, Requester, pipe_has_ended};
 use super::state::DaemonState;
 use super::subscribers::EventQueue;
@@ -18,6 +19,8 @@ pub(super) struct Connection {
     state: Arc<DaemonState>,
     channel: Channel,
     peer: Peer,
+    /// Entry in the list of open connections.
+    open: Option<OpenConnection>,
     /// Number of the request that subscribed, and the queue of its events.
     subscription: Option<(u32, Arc<EventQueue>)>,
 }
@@ -28,6 +31,7 @@ impl Connection {
             state,
             channel,
             peer,
+            open: None,
             subscription: None,
         }
     }
@@ -57,6 +61,8 @@ impl Connection {
 
     /// Exchanges the hellos. Returns true if the connection is accepted.
     fn greet(&mut self) -> Result<bool, ChannelError> {
+        let open = self.state.open.register(self.peer, self.channel.as_fd());
+        self.open = Some(open.map_err(ChannelError::from)?);
         let config = self.state.config();
         let patience = config.limits.client_patience;
         let answer = if config.access.allows(self.peer.user, self.peer.group) {

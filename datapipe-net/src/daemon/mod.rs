@@ -25,6 +25,8 @@ mod connection_count; // limit of connections
 mod error; // failures of the daemon
 mod event_relay; // from the controller's events to those of the protocol
 mod live_pipe; // a pipe that has not ended
+mod module_user; // the user that a stage's processes run as
+mod open_connections; // connections that a new configuration may close
 mod pipe_description; // from a request to a pipe builder
 mod pipe_table; // live and ended pipes, and their room
 mod requests; // the work of each request
@@ -33,6 +35,7 @@ mod stage_check; // permission for each requested stage
 mod state; // state that the threads share
 mod subscribers; // queues of events
 mod supervision; // the end of each pipe
+mod temporary; // private directories for temporary files
 
 pub use error::DaemonError;
 pub use server::{Daemon, Handle};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::acceptor::Acceptor;
 use super::error::DaemonError;
 use super::state::DaemonState;
+use super::temporary::remove_left;
 use crate::config::Config;
 use crate::socket::{Listener, Stop};
 
@@ -34,6 +35,7 @@ impl Daemon {
     ) -> Result<Self, DaemonError> {
         let (stop, hang_up) = (Stop::new()?, Stop::new()?);
         let listener = Listener::bind(&config.socket, config.socket_mode, config.socket_group)?;
+        remove_left(&config.temporary_directory);
         let state = Arc::new(DaemonState::new(config, stop, hang_up, log));
         Ok(Self { state, listener })
     }
@@ -67,8 +69,8 @@ impl Handle {
         self.0.stop.stop();
     }
 
-    /// Replaces the configuration for future connections and pipes. The socket of `config` is
-    /// ignored.
+    /// Replaces the configuration for future connections and pipes, and closes the connections of
+    /// users who may no longer connect; their pipes go on. The socket of `config` is ignored.
     pub fn reconfigure(&self, config: Config) {
         self.0.replace_config(config);
     }

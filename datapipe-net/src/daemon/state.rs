@@ -6,8 +6,10 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::connection_count::ConnectionCount;
+use super::open_connections::OpenConnections;
 use super::pipe_table::PipeTable;
 use super::subscribers::Subscribers;
+use super::temporary::Temporary;
 use crate::config::Config;
 use crate::show;
 use crate::socket::Stop;
@@ -19,6 +21,8 @@ pub(super) struct DaemonState {
     pub(super) pipes: PipeTable,
     pub(super) subscribers: Subscribers,
     pub(super) connections: Arc<ConnectionCount>,
+    pub(super) open: Arc<OpenConnections>,
+    pub(super) temporary: Temporary,
     /// Stops the daemon: it accepts no further connection.
     pub(super) stop: Stop,
     /// Ends the connections, after the pipes have ended.
@@ -38,6 +42,8 @@ impl DaemonState {
             pipes: PipeTable::default(),
             subscribers: Subscribers::default(),
             connections: Arc::default(),
+            open: Arc::default(),
+            temporary: Temporary::default(),
             stop,
             hang_up,
             log: Box::new(log),
@@ -49,7 +55,14 @@ impl DaemonState {
     }
 
     pub(super) fn replace_config(&self, config: Config) {
-        *self.config.write() = Arc::new(config);
+        let config = Arc::new(config);
+        *self.config.write() = Arc::clone(&config);
+        let closed = self.open.close_others(&config.access);
+        if closed > 0 {
+            self.log(&format!(
+                "closed {closed} connections of users who may no longer connect"
+            ));
+        }
     }
 
     /// Logs one line: names and texts of clients are escaped.
