@@ -1,6 +1,7 @@
 //! A configuration in words: the rights that it gives to users.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 
 use super::configuration::Config;
 use super::module::{Module, RunAs};
@@ -102,6 +103,14 @@ impl Config {
                 "its users read and write {what} with the rights of {runner}, also where the \
                  modes of the files do not permit it to themselves"
             ));
+        }
+        let is_for_all = module.program.file().metadata();
+        let is_for_all = is_for_all.map_or(0, |found| found.mode() & 0o001) != 0;
+        if own.0 == 0 && runner != Some(User(0)) && !is_for_all {
+            warnings.push(
+                "other users than root may not execute the program: set its mode to 0755"
+                    .to_owned(),
+            );
         }
         let shared = ["/tmp", "/var/tmp", "/dev/shm", "/"];
         let mut written = module.always.write.iter().map(AllowedPath::path);

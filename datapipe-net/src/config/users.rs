@@ -121,6 +121,16 @@ mod tests {
     }
 
     #[test]
+    fn processes_of_a_user_have_the_groups_of_the_database() {
+        let root = User(0).process_user(7).unwrap();
+        assert_eq!((root.user(), root.group()), (0, 0));
+        assert!(root.supplementary().contains(&0));
+        let stranger = User(4_000_000_001).process_user(7).unwrap();
+        assert_eq!((stranger.user(), stranger.group()), (4_000_000_001, 7));
+        assert_eq!(stranger.supplementary(), [0; 0]);
+    }
+
+    #[test]
     fn groups_of_a_user_are_those_of_the_database() {
         assert!(groups_of(User(0)).contains(&0));
         assert_eq!(groups_of(User(4_000_000_001)), [0; 0]);
