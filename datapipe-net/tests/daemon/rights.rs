@@ -367,7 +367,7 @@ pub(crate) fn arguments_name_only_allowed_paths() {
     }
     for text in &texts {
         assert!(
-            text.contains("names PATH, which is not beneath the paths"),
+            text.contains("name PATH, which is not beneath the paths"),
             "{text}"
         );
     }
@@ -461,6 +461,8 @@ pub(crate) fn replacement_runs_the_program_that_was_checked() {
     let id = rustix::process::Pid::from_raw(first as i32).unwrap();
     rustix::process::kill_process(id, Signal::KILL).unwrap();
     wait_until("it is replaced", || {
+        let entry = client.status(&pipe).unwrap().entry;
+        assert!(!entry.state.is_final(), "{}", entry.explanation);
         let now = process_of(&mut client);
         now != 0 && now != first && lives(now)
     });
