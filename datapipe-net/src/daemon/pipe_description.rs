@@ -97,7 +97,7 @@ fn name_of(unbound: &StageRequest, default: &str) -> String {
     unbound.name.clone().unwrap_or_else(|| default.to_owned())
 }
 
-/// What all stages of a pipe share.
+/// Facts that all stages of a pipe share.
 struct Site<'a> {
     temporary: &'a Temporary,
     /// Directory in which they get theirs for temporary files.

@@ -1,8 +1,8 @@
 //! Private directories for the temporary files of stages.
 //!
 //! ```text
-//!   TEMPORARY/datapiped-XXXX/      one for the daemon; locked while the daemon lives
-//!                           YYYY/  one for each stage that has temporary files, its user's own
+//!   TEMPORARY/datapiped-RANDOM/       one for the daemon; locked while the daemon lives
+//!                           RANDOM/  one for each stage that has temporary files, its user's own
 //! ```
 //!
 //! A daemon that starts removes the directories of daemons that were killed.

@@ -1,5 +1,4 @@
-//! What users could take from a daemon that runs as root: attacks, each of which must fail. They
-//! need root, to become other users; without it they test nothing.
+//! Attacks of users on a daemon that runs as root, each of which must fail. They need root, to become other users; without it they test nothing.
 
 use std::fs::{self, File};
 use std::io::Write as _;
