@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   TEMPORARY/datapiped-RANDOM/       one for the daemon; locked while the daemon lives
-//!                           RANDOM/  one for each stage that has temporary files, its user's own
+//!                          RANDOM/  one for each stage that has temporary files, its user's own
 //! ```
 //!
 //! A daemon that starts removes the directories of daemons that were killed.

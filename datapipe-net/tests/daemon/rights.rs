@@ -1,4 +1,5 @@
-//! Attacks of users on a daemon that runs as root, each of which must fail. They need root, to become other users; without it they test nothing.
+//! Attacks of users on a daemon that runs as root, each of which must fail. They need root,
+//! to become other users; without it they test nothing.
 
 use std::fs::{self, File};
 use std::io::Write as _;

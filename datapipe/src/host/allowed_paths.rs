@@ -61,9 +61,8 @@ fn resolve(path: &Path, path_use: PathUse, last: LastLink) -> io::Result<PathBuf
     if !path.is_absolute() {
         return Err(io::Error::other("the path is not absolute"));
     }
-    let name = match path.components().next_back() {
-        Some(Component::Normal(name)) => name,
-        _ => return fs::canonicalize(path),
+    let Some(Component::Normal(name)) = path.components().next_back() else {
+        return fs::canonicalize(path);
     };
     let in_folder = || Ok(fs::canonicalize(path.parent().unwrap_or(path))?.join(name));
     let is_new = || {

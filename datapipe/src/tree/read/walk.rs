@@ -425,7 +425,7 @@ impl Walk {
 fn open_source(path: &Path, only_straight: bool) -> Result<OpenObject, Errno> {
     let text = |path: &OsStr| CString::new(path.as_bytes()).map_err(|_| Errno::INVAL);
     let (Some(folder), Some(name), true) = (path.parent(), path.file_name(), only_straight) else {
-        return open_object(CWD, &*text(path.as_os_str())?, FileType::Unknown);
+        return open_object(CWD, &text(path.as_os_str())?, FileType::Unknown);
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = retry_on_shortage(|| {
@@ -434,7 +434,7 @@ fn open_source(path: &Path, only_straight: bool) -> Result<OpenObject, Errno> {
             rustix::fs::openat2(CWD, folder, flags, Mode::empty(), straight)
         })
     })?;
-    open_object(folder.as_fd(), &*text(name)?, FileType::Unknown)
+    open_object(folder.as_fd(), &text(name)?, FileType::Unknown)
 }
 
 /// Opens an object as [`open::open`] does, and tries again if this process is short of descriptors.
