@@ -336,7 +336,7 @@ pub(crate) fn write_root_that_has_vanished_allows_nothing() {
 }
 
 /// Attributes and links of any file were in the archive of a source that the request did not name,
-/// and the error told which paths exist.
+/// and the error revealed which paths exist.
 pub(crate) fn arguments_name_only_allowed_paths() {
     let site = tree_site("");
     let mut client = site.client();
@@ -374,7 +374,7 @@ pub(crate) fn arguments_name_only_allowed_paths() {
     assert_eq!(fs::read(site.path("outside")).unwrap(), b"outside");
 }
 
-/// A refusal told users what is in directories that they may not search.
+/// A refusal revealed to users what is in directories that they may not search.
 pub(crate) fn refusals_do_not_reveal_what_the_user_may_not_see() {
     if !is_root() {
         return;

@@ -43,7 +43,7 @@ pub(super) fn run_as(command: &mut Command, user: &ProcessUser) {
         rustix::thread::set_thread_res_gid(gid, gid, gid)?;
         rustix::thread::set_thread_res_uid(uid, uid, uid)?;
         if !uid.is_root() {
-            // The change of the user clears them too, unless the controller was told to keep them.
+            // The change of the user clears them too, unless the controller is set to keep them.
             let none = CapabilitySet::empty();
             rustix::thread::set_capabilities(
                 None,
