@@ -229,8 +229,8 @@ impl fmt::Display for PathError {
             } => write!(f, "may not {} {}: {source}", verb(*access), path.display()),
             Self::Changed(path) => write!(
                 f,
-                "may not open {0} now: it does not exist any more, or is another file than when the \
-                 configuration was checked; if that is intended, send SIGHUP to the daemon",
+                "may not open {0} now: it does not exist any more, or is another file than when \
+                 the configuration was checked; if that is intended, send SIGHUP to the daemon",
                 path.display()
             ),
             Self::Outside {

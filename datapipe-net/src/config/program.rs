@@ -138,7 +138,8 @@ impl Program {
         self.file.path()
     }
 
-    /// The file that was checked. Processes are started from it, also if another is at its path by then.
+    /// The file that was checked. Processes are started from it, also if another is at its
+    /// path by then.
     pub fn file(&self) -> &ProgramFile {
         &self.file
     }
