@@ -75,7 +75,8 @@ impl ProcessUser {
 }
 
 /// File of a program, held open: every process that is started from it runs this file, also if
-/// another is at its path by then ([`Stage::in_processes_of_file`](super::Stage::in_processes_of_file)).
+/// another is at its path by then
+/// ([`Stage::in_processes_of_file`](super::Stage::in_processes_of_file)).
 ///
 /// A script cannot be started in this way: its interpreter would look for the file by name.
 #[derive(Clone, Debug)]
