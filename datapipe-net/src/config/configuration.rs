@@ -1,6 +1,6 @@
 //! The configuration that the daemon obeys.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use super::error::{ConfigError, Mistake};
 use super::limits::Limits;
 use super::module::Module;
 use super::permissions::Access;
-use super::program::check_ownership;
+use super::program::{check_directories, check_ownership};
 use super::records::Metrics;
 use super::validate::validate;
 use crate::limits::MAX_CONFIG;
@@ -26,6 +26,8 @@ pub struct Config {
     pub socket_mode: u32,
     /// Group of the socket; `None` for the daemon's.
     pub socket_group: Option<u32>,
+    /// Directory in which pipes get private directories for temporary files.
+    pub temporary_directory: PathBuf,
     /// Users and groups that may connect.
     pub access: Access,
     /// Limits of the daemon.
@@ -44,8 +46,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, a user other than root and the daemon's own may write it, or its
-    /// content is invalid.
+    /// If the file cannot be read, a user other than root and the daemon's own may write or replace
+    /// it, or its content is invalid.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let unreadable = |source| ConfigError::Unreadable {
@@ -59,6 +61,13 @@ impl Config {
         let file = File::open(path).map_err(unreadable)?;
         check_ownership(&file.metadata().map_err(unreadable)?).map_err(|error| {
             let what = format!("the file {error}: its writers decide what the daemon runs");
+            invalid(vec![Mistake { line: 0, what }])
+        })?;
+        let resolved = fs::canonicalize(path).map_err(unreadable)?;
+        check_directories(&resolved).map_err(|error| {
+            let what = format!(
+                "the file could be replaced: {error}: its writers decide what the daemon runs"
+            );
             invalid(vec![Mistake { line: 0, what }])
         })?;
         let mut text = String::new();

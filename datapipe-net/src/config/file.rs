@@ -21,6 +21,7 @@ pub(super) struct ConfigFile {
     pub(super) metrics_interval_s: Option<Spanned<u64>>,
     #[serde(default)]
     pub(super) metrics_users: Vec<Spanned<String>>,
+    pub(super) temporary_directory: Option<Spanned<PathBuf>>,
     #[serde(default)]
     pub(super) access: AccessTable,
     #[serde(default)]
@@ -71,6 +72,9 @@ pub(super) struct ModuleTable {
     pub(super) role: RoleKey,
     pub(super) max_instances: Option<Spanned<u64>>,
     pub(super) confined: Option<bool>,
+    pub(super) run_as: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) temporary: bool,
     #[serde(default)]
     pub(super) always: PathsTable,
     #[serde(default)]

@@ -13,6 +13,7 @@
 //! This module receives nothing from clients, and starts nothing.
 
 mod configuration; // the validated configuration
+mod describe; // a configuration in words
 mod error; // mistakes, with their lines
 mod file; // keys of the file
 mod limits; // limits of the daemon, with their defaults
@@ -27,8 +28,8 @@ mod validate; // from the file to the configuration
 pub use configuration::{Config, DEFAULT};
 pub use error::{ConfigError, Mistake};
 pub use limits::Limits;
-pub use module::Module;
-pub use paths::{PathError, PathRules, resolve};
+pub use module::{Module, RunAs};
+pub use paths::{AllowedPath, PathError, PathRules, resolve};
 pub use permissions::Access;
 pub use program::{OwnershipError, Program, ProgramError};
 pub use records::Metrics;

@@ -1,10 +1,16 @@
 //! Paths that a module may open. Symbolic links are followed before a path is compared with the
-//! configuration.
+//! configuration, and an allowed path is held by a descriptor: one that has vanished, or has been
+//! replaced, allows nothing.
 
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::protocol::PathAccess;
 
@@ -12,10 +18,113 @@ use crate::protocol::PathAccess;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PathRules {
-    /// Paths that the module may read, all symbolic links resolved.
-    pub read: Vec<PathBuf>,
-    /// Paths that the module may write and read, all symbolic links resolved.
-    pub write: Vec<PathBuf>,
+    /// Paths that the module may read.
+    pub read: Vec<AllowedPath>,
+    /// Paths that the module may write and read.
+    pub write: Vec<AllowedPath>,
+}
+
+/// Path of the configuration that a module may open, with everything beneath it.
+#[derive(Clone, Debug)]
+pub struct AllowedPath {
+    path: PathBuf,
+    /// Descriptor of what was at the path when the configuration was validated.
+    held: Arc<OwnedFd>,
+    identity: (u64, u64),
+}
+
+impl AllowedPath {
+    /// Opens a path, after all its symbolic links. It must exist.
+    ///
+    /// # Errors
+    ///
+    /// If the path is not absolute, or the system cannot open it.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        if !path.is_absolute() {
+            return Err(io::Error::other("the path is not absolute"));
+        }
+        let path = fs::canonicalize(path)?;
+        let held = open_straight(&path)?;
+        Ok(Self {
+            identity: identity_of(&held)?,
+            held: Arc::new(held),
+            path,
+        })
+    }
+
+    /// The path, all symbolic links resolved.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Checks that the path leads to what it led to when it was opened.
+    ///
+    /// # Errors
+    ///
+    /// [`PathError::Changed`] if it does not, or the error of the system.
+    pub fn verify_unchanged(&self) -> Result<(), PathError> {
+        let changed = || PathError::Changed(self.path.clone());
+        match open_straight(&self.path).and_then(|found| identity_of(&found)) {
+            Ok(identity) if identity == self.identity => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(PathError::Unresolved {
+                    access: PathAccess::Read,
+                    path: self.path.clone(),
+                    source: error,
+                })
+            }
+            _ => Err(changed()),
+        }
+    }
+
+    /// Returns `resolved`, which is beneath this path, or the directory in which it is to be made.
+    /// Both are found from the descriptor, through no link.
+    fn existing(&self, access: PathAccess, resolved: PathBuf) -> io::Result<PathBuf> {
+        match self.find(&resolved) {
+            Err(error) if access == PathAccess::Write && error == Errno::NOENT => {
+                let directory = resolved.parent().unwrap_or(&resolved).to_owned();
+                self.find(&directory)?;
+                Ok(directory)
+            }
+            found => Ok(found.map(|()| resolved)?),
+        }
+    }
+
+    fn find(&self, resolved: &Path) -> Result<(), Errno> {
+        // The directory of an allowed path is not beneath it.
+        let beneath = resolved
+            .strip_prefix(&self.path)
+            .map_err(|_| Errno::NOENT)?;
+        if beneath.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let held = self.held.as_fd();
+        retry_on_intr(|| rustix::fs::openat2(held, beneath, flags, Mode::empty(), resolve))
+            .map(drop)
+    }
+}
+
+impl PartialEq for AllowedPath {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.path, self.identity) == (&other.path, other.identity)
+    }
+}
+
+impl Eq for AllowedPath {}
+
+fn open_straight(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let straight = ResolveFlags::NO_SYMLINKS;
+    Ok(retry_on_intr(|| {
+        rustix::fs::openat2(CWD, path, flags, Mode::empty(), straight)
+    })?)
+}
+
+fn identity_of(file: &OwnedFd) -> io::Result<(u64, u64)> {
+    let stat = retry_on_intr(|| rustix::fs::fstat(file))?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 /// Refusal of a path.
@@ -42,41 +151,59 @@ pub enum PathError {
         /// Error of the system.
         source: io::Error,
     },
+    /// An allowed path does not exist any more, or leads elsewhere: it was renamed or removed, or a
+    /// file system was mounted or unmounted.
+    Changed(PathBuf),
 }
 
 impl PathRules {
-    /// Resolves `path`, if the module may have this access to it. A path to be read must exist.
+    /// Resolves `path`, if the module may have this access to it. A path to be read must exist. For
+    /// one to be written that does not, returns its directory, which is allowed, too.
     ///
     /// # Errors
     ///
-    /// If the resolved path is not allowed, or the path cannot be resolved.
+    /// If the resolved path is not allowed, the path cannot be resolved, or the allowed path above
+    /// it has changed since the configuration was validated.
     pub fn allow(&self, access: PathAccess, path: &Path) -> Result<PathBuf, PathError> {
         let roots = self.roots(access);
         // `starts_with` compares components: /srv/data2 is not beneath /srv/data.
-        let is_inside = |path: &Path| roots.iter().any(|root| path.starts_with(root));
+        let root_of = |path: &Path| {
+            let roots = roots.iter().filter(|root| path.starts_with(&root.path));
+            roots
+                .max_by_key(|root| root.path.as_os_str().len())
+                .copied()
+        };
+        let unresolved = |source| PathError::Unresolved {
+            access,
+            path: path.to_owned(),
+            source,
+        };
         let resolved = match access {
             PathAccess::Read => resolve(path).and_then(fs::canonicalize),
             PathAccess::Write => resolve(path),
         };
-        match resolved {
-            Ok(resolved) if is_inside(&resolved) => Ok(resolved),
+        let inside = resolved.map(|resolved| (root_of(&resolved), resolved));
+        match inside {
+            Ok((Some(root), resolved)) => {
+                root.verify_unchanged()?;
+                root.existing(access, resolved).map_err(unresolved)
+            }
             // Only a path that certainly stays inside gets the system's error: for any other, the
             // error would reveal what exists outside.
-            Err(source) if is_inside(path) && is_straight(path) => Err(PathError::Unresolved {
-                access,
-                path: path.to_owned(),
-                source,
-            }),
+            Err(source) if is_straight(path) && root_of(path).is_some() => {
+                root_of(path).map_or(Ok(()), AllowedPath::verify_unchanged)?;
+                Err(unresolved(source))
+            }
             _ => Err(PathError::Outside {
                 access,
                 path: path.to_owned(),
-                allowed: roots.into_iter().cloned().collect(),
+                allowed: roots.iter().map(|root| root.path.clone()).collect(),
             }),
         }
     }
 
     /// Paths beneath which the access is allowed. A path that may be written may also be read.
-    fn roots(&self, access: PathAccess) -> Vec<&PathBuf> {
+    fn roots(&self, access: PathAccess) -> Vec<&AllowedPath> {
         match access {
             PathAccess::Read => self.read.iter().chain(&self.write).collect(),
             PathAccess::Write => self.write.iter().collect(),
@@ -100,6 +227,12 @@ impl fmt::Display for PathError {
                 path,
                 source,
             } => write!(f, "may not {} {}: {source}", verb(*access), path.display()),
+            Self::Changed(path) => write!(
+                f,
+                "may not open {0} now: it does not exist any more, or is another file than when \
+                 the configuration was checked; if that is intended, send SIGHUP to the daemon",
+                path.display()
+            ),
             Self::Outside {
                 access,
                 path,
@@ -125,7 +258,7 @@ impl std::error::Error for PathError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unresolved { source, .. } => Some(source),
-            Self::Outside { .. } => None,
+            Self::Outside { .. } | Self::Changed(_) => None,
         }
     }
 }
@@ -193,8 +326,8 @@ mod tests {
         symlink(root.join("nowhere"), root.join("out/dangling")).unwrap();
         symlink(root.join("nowhere/deep"), root.join("data/leads-nowhere")).unwrap();
         let rules = PathRules {
-            read: vec![root.join("data")],
-            write: vec![root.join("out")],
+            read: vec![AllowedPath::open(&root.join("data")).unwrap()],
+            write: vec![AllowedPath::open(&root.join("out")).unwrap()],
         };
         (dir, root, rules)
     }
@@ -207,7 +340,7 @@ mod tests {
             (PathAccess::Read, "data/file", "data/file"),
             (PathAccess::Read, "data2/../data/inner", "data/inner"),
             (PathAccess::Read, "leads-in", "data/inner"),
-            (PathAccess::Write, "out/new", "out/new"),
+            (PathAccess::Write, "out/new", "out"),
             (PathAccess::Read, "out", "out"),
         ] {
             let resolved = rules.allow(access, &root.join(path)).unwrap();
@@ -267,5 +400,36 @@ mod tests {
             let error = error.to_string();
             assert!(error.ends_with("after symbolic links"), "{path}: {error}");
         }
+    }
+
+    /// A user who could rename the allowed directory, or empty the one above it, got that one.
+    #[test]
+    fn allowed_path_that_has_vanished_or_was_replaced_allows_nothing() {
+        let (_dir, root, rules) = linked_site();
+        let refused = |path: &str, access| {
+            let error = rules.allow(access, &root.join(path)).unwrap_err();
+            assert!(
+                error.to_string().contains("may not open"),
+                "{path}: {error}"
+            );
+            assert!(error.to_string().contains("SIGHUP"), "{path}: {error}");
+        };
+        fs::rename(root.join("out"), root.join("elsewhere")).unwrap();
+        refused("out", PathAccess::Write);
+        refused("out/new", PathAccess::Write);
+        fs::create_dir(root.join("out")).unwrap();
+        refused("out", PathAccess::Write);
+        refused("out/new", PathAccess::Write);
+        refused("out", PathAccess::Read);
+        fs::remove_dir(root.join("out")).unwrap();
+        symlink(root.join("data"), root.join("out")).unwrap();
+        for path in ["out", "out/new"] {
+            assert!(rules.allow(PathAccess::Write, &root.join(path)).is_err());
+        }
+        fs::remove_file(root.join("out")).unwrap();
+        fs::rename(root.join("elsewhere"), root.join("out")).unwrap();
+        rules
+            .allow(PathAccess::Write, &root.join("out/new"))
+            .unwrap();
     }
 }

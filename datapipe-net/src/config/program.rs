@@ -7,10 +7,13 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use datapipe::stage::ProgramFile;
+
 /// Program that was checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Program {
-    path: PathBuf,
+    /// The file that was checked, held open.
+    file: ProgramFile,
     identity: Identity,
 }
 
@@ -101,7 +104,8 @@ impl Program {
             source,
         };
         let resolved = fs::canonicalize(path).map_err(unreadable)?;
-        let metadata = fs::metadata(&resolved).map_err(unreadable)?;
+        let file = ProgramFile::open(resolved).map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
         if !metadata.is_file() {
             return Err(ProgramError::NotAFile { path: named() });
         }
@@ -112,35 +116,41 @@ impl Program {
             path: named(),
             source,
         })?;
-        for directory in resolved.ancestors().skip(1) {
-            let metadata = fs::metadata(directory).map_err(|error| {
-                let what = format!("{}: {error}", directory.display());
-                unreadable(io::Error::new(error.kind(), what))
-            })?;
-            check_ownership(&metadata).map_err(|source| ProgramError::Replaceable {
+        check_directories(file.path()).map_err(|error| match error {
+            DirectoryError::Unreadable { directory, source } => {
+                let what = format!("{}: {source}", directory.display());
+                unreadable(io::Error::new(source.kind(), what))
+            }
+            DirectoryError::Writable { directory, source } => ProgramError::Replaceable {
                 path: named(),
-                directory: directory.to_owned(),
+                directory,
                 source,
-            })?;
-        }
+            },
+        })?;
         Ok(Self {
-            path: resolved,
+            file,
             identity: Identity::of(&metadata),
         })
     }
 
     /// Path of the program, all symbolic links resolved.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
-    /// Verifies that the file is still the one that was checked.
+    /// The file that was checked. Processes are started from it, also if another is at its
+    /// path by then.
+    pub fn file(&self) -> &ProgramFile {
+        &self.file
+    }
+
+    /// Verifies that the file at the path is still the one that was checked.
     ///
     /// # Errors
     ///
     /// If the file cannot be inspected, or has changed.
     pub fn verify_unchanged(&self) -> io::Result<()> {
-        let now = Identity::of(&fs::symlink_metadata(&self.path)?);
+        let now = Identity::of(&fs::symlink_metadata(self.path())?);
         if now != self.identity {
             let why = "it has changed since the configuration was checked: send SIGHUP to the \
                        daemon to check it again";
@@ -160,6 +170,50 @@ impl Identity {
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
+}
+
+/// Reason for which a file could be replaced.
+#[derive(Debug)]
+pub(super) enum DirectoryError {
+    Unreadable {
+        directory: PathBuf,
+        source: io::Error,
+    },
+    /// Another user can replace what is in the directory.
+    Writable {
+        directory: PathBuf,
+        source: OwnershipError,
+    },
+}
+
+impl fmt::Display for DirectoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { directory, source } => {
+                write!(f, "the directory {}: {source}", directory.display())
+            }
+            Self::Writable { directory, source } => {
+                write!(f, "the directory {} {source}", directory.display())
+            }
+        }
+    }
+}
+
+/// Checks that only root and the daemon's own user can replace a file, or a directory above it.
+/// `resolved` has no symbolic links.
+pub(super) fn check_directories(resolved: &Path) -> Result<(), DirectoryError> {
+    for directory in resolved.ancestors().skip(1) {
+        let named = || directory.to_owned();
+        let metadata = fs::metadata(directory).map_err(|source| DirectoryError::Unreadable {
+            directory: named(),
+            source,
+        })?;
+        check_ownership(&metadata).map_err(|source| DirectoryError::Writable {
+            directory: named(),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 /// Checks that only root and the daemon's own user can write a file.

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::io;
 
+use datapipe::stage::ProcessUser;
 use nix::unistd::{Gid, Group, Uid, getgrouplist};
 
 /// User of this machine, by user id. The rights of a user are in `permissions.rs`
@@ -35,6 +36,24 @@ impl User {
     }
 }
 
+impl User {
+    /// Returns the ids with which a process of the user runs, with the groups of the machine's
+    /// database. A user who is not in it gets `group`, and no other groups.
+    ///
+    /// # Errors
+    ///
+    /// If the user cannot be looked up.
+    pub fn process_user(self, group: u32) -> io::Result<ProcessUser> {
+        let entry = nix::unistd::User::from_uid(Uid::from_raw(self.0))?;
+        let Some(entry) = entry else {
+            return Ok(ProcessUser::new(self.0, group));
+        };
+        let groups = getgrouplist(&CString::new(entry.name)?, entry.gid)?;
+        let groups = groups.into_iter().map(Gid::as_raw);
+        Ok(ProcessUser::new(self.0, entry.gid.as_raw()).groups(groups))
+    }
+}
+
 /// Prints the name of the user, or the number if it has no name.
 impl fmt::Display for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,6 +75,14 @@ pub(super) fn find_group(name: &str) -> Result<u32, String> {
             "cannot look up the group \"{}\": {error}",
             name.escape_debug()
         )),
+    }
+}
+
+/// Name of a group, or its number if it has none.
+pub(super) fn name_of_group(group: u32) -> String {
+    match Group::from_gid(Gid::from_raw(group)) {
+        Ok(Some(group)) => group.name,
+        _ => group.to_string(),
     }
 }
 
@@ -90,6 +117,16 @@ mod tests {
         ] {
             assert!(error.contains("\"no such one\""), "{error}");
         }
+    }
+
+    #[test]
+    fn processes_of_a_user_have_the_groups_of_the_database() {
+        let root = User(0).process_user(7).unwrap();
+        assert_eq!((root.user(), root.group()), (0, 0));
+        assert!(root.supplementary().contains(&0));
+        let stranger = User(4_000_000_001).process_user(7).unwrap();
+        assert_eq!((stranger.user(), stranger.group()), (4_000_000_001, 7));
+        assert_eq!(stranger.supplementary(), [0; 0]);
     }
 
     #[test]

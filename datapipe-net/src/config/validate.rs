@@ -13,10 +13,10 @@ use super::configuration::Config;
 use super::error::Mistake;
 use super::file::{AccessTable, ConfigFile, LimitsTable, ModuleTable, PathsTable, WorkKey};
 use super::limits::Limits;
-use super::module::Module;
-use super::paths::{PathRules, resolve};
+use super::module::{Module, RunAs};
+use super::paths::{AllowedPath, PathRules};
 use super::permissions::Access;
-use super::program::Program;
+use super::program::{Program, check_ownership};
 use super::records::{Metrics, check_directory, check_metrics_file};
 use super::users::{User, find_group};
 use crate::limits::{MAX_CONNECTIONS, MAX_DESCRIPTORS, MAX_NAME, MAX_PIPES, MAX_PROCESSES};
@@ -80,6 +80,7 @@ impl Validator<'_> {
                     .filter_map(|user| self.user(user))
                     .collect(),
             },
+            temporary_directory: self.temporary_directory(file.temporary_directory.as_ref()),
             access: self.access(&file.access),
             limits: self.limits(&file.limits),
             modules: self.modules(file.module),
@@ -299,6 +300,10 @@ impl Validator<'_> {
         let users = table
             .users
             .map(|users| users.iter().filter_map(|user| self.user(user)).collect());
+        let run_as = table
+            .run_as
+            .as_ref()
+            .map_or(RunAs::Requester, |name| self.run_as(name));
         let name = table.name.into_inner();
         let module = table
             .module
@@ -314,6 +319,8 @@ impl Validator<'_> {
             role,
             max_instances,
             confined: table.confined.unwrap_or(true),
+            run_as,
+            temporary: table.temporary,
             always,
             paths,
             users,
@@ -354,11 +361,11 @@ impl Validator<'_> {
         }
     }
 
-    /// Resolves paths, which must exist.
-    fn roots(&mut self, paths: &[Spanned<PathBuf>]) -> Vec<PathBuf> {
+    /// Opens paths, which must exist.
+    fn roots(&mut self, paths: &[Spanned<PathBuf>]) -> Vec<AllowedPath> {
         let mut roots = Vec::new();
         for path in paths {
-            match resolve(path.get_ref()).and_then(|root| std::fs::metadata(&root).map(|_| root)) {
+            match AllowedPath::open(path.get_ref()) {
                 Ok(root) => roots.push(root),
                 Err(error) => {
                     let what = format!("{}: {error}", path.get_ref().display());
@@ -367,6 +374,41 @@ impl Validator<'_> {
             }
         }
         roots
+    }
+
+    fn run_as(&mut self, name: &Spanned<String>) -> RunAs {
+        if name.get_ref() == "requester" {
+            return RunAs::Requester;
+        }
+        let Some(user) = self.user(name) else {
+            return RunAs::Requester;
+        };
+        let own = User::own();
+        if own.0 != 0 && User(user) != own {
+            let what =
+                format!("the daemon is not root: it can only run modules as its own user, {own}");
+            self.mistake(&name.span(), what);
+        }
+        RunAs::User(User(user))
+    }
+
+    /// Resolves the directory for temporary files, which must exist.
+    fn temporary_directory(&mut self, path: Option<&Spanned<PathBuf>>) -> PathBuf {
+        let Some(path) = path else {
+            return std::env::temp_dir();
+        };
+        let directory = AllowedPath::open(path.get_ref()).map_err(|error| error.to_string());
+        let directory = directory.and_then(|directory| {
+            let metadata =
+                std::fs::metadata(directory.path()).map_err(|error| error.to_string())?;
+            check_ownership(&metadata).map_err(|error| format!("the directory {error}"))?;
+            Ok(directory.path().to_owned())
+        });
+        directory.unwrap_or_else(|error| {
+            let what = format!("{}: {error}", path.get_ref().display());
+            self.mistake(&path.span(), what);
+            PathBuf::new()
+        })
     }
 
     fn user(&mut self, name: &Spanned<String>) -> Option<u32> {
@@ -471,8 +513,8 @@ mod tests {
             ("reader", &*root.join("program"))
         );
         assert_eq!(
-            (&module.paths.read, module.paths.write.len()),
-            (&vec![root], 0)
+            (module.paths.read[0].path(), module.paths.write.len()),
+            (&*root, 0)
         );
         assert!(
             module.allows(User(7)) && module.allows(User(0)) && !module.allows(User(4_000_000_001))

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::open_connections::OpenConnection;
 use super::requests::{ReplyResult, Requester, pipe_has_ended};
 use super::state::DaemonState;
 use super::subscribers::EventQueue;
@@ -30,6 +31,8 @@ pub(super) struct Connection {
     state: Arc<DaemonState>,
     channel: Channel,
     peer: Peer,
+    /// Entry in the list of open connections.
+    open: Option<OpenConnection>,
     /// Number of the request that subscribed, and the queue of its events.
     subscription: Option<(u32, Arc<EventQueue>)>,
 }
@@ -40,6 +43,7 @@ impl Connection {
             state,
             channel,
             peer,
+            open: None,
             subscription: None,
         }
     }
@@ -71,6 +75,8 @@ impl Connection {
 
     /// Exchanges the hellos. Returns true if the connection is accepted.
     fn greet(&mut self) -> Result<bool, ChannelError> {
+        let open = self.state.open.register(self.peer, self.channel.as_fd());
+        self.open = Some(open.map_err(ChannelError::from)?);
         let config = self.state.config();
         let patience = config.limits.client_patience;
         let Peer { user, group, .. } = self.peer;

@@ -36,6 +36,8 @@ mod log; // bounded queue of lines, and its writer
 mod metrics; // the metrics of this moment
 mod metrics_file; // the file for a collector
 mod metrics_text; // text of metrics
+mod module_user; // the user that a stage's processes run as
+mod open_connections; // connections that a new configuration may close
 mod pipe_description; // from a request to a pipe builder
 mod pipe_table; // live and ended pipes, and their room
 mod problem_list; // the last problems of a pipe
@@ -46,6 +48,7 @@ mod stage_check; // permission for each requested stage
 mod state; // state that the threads share
 mod subscribers; // queues of events
 mod supervision; // the end of each pipe
+mod temporary; // private directories for temporary files
 
 pub use error::DaemonError;
 pub use server::{Daemon, Handle};

@@ -83,7 +83,13 @@ impl<'c> Requester<'c> {
         let relay = Arc::new(EventRelay::new(Arc::clone(state), user));
         let data = Arc::clone(&relay);
         let on_data = Arc::new(move |stage: &str, bytes: &[u8]| data.send_data(stage, bytes));
-        let builder = describe(&config, user, request, &(on_data as _))?;
+        let builder = describe(
+            &config,
+            &state.temporary,
+            self.peer,
+            request,
+            &(on_data as _),
+        )?;
         let events = Arc::clone(&relay);
         let builder = builder.on_event(move |event| events.send(event));
         let plan = builder.plan().map_err(|error| refusal_of(&error))?;

@@ -8,6 +8,7 @@ use super::error::DaemonError;
 use super::history_file;
 use super::metrics_file::MetricsFile;
 use super::state::DaemonState;
+use super::temporary::remove_left;
 use crate::config::Config;
 use crate::limits::LOG_PATIENCE;
 use crate::socket::{Listener, Stop};
@@ -38,6 +39,7 @@ impl Daemon {
     pub fn bind(config: Config, log: impl Fn(&str) + Send + 'static) -> Result<Self, DaemonError> {
         let (stop, hang_up) = (Stop::new()?, Stop::new()?);
         let listener = Listener::bind(&config.socket, config.socket_mode, config.socket_group)?;
+        remove_left(&config.temporary_directory);
         let state = Arc::new(DaemonState::new(config, stop, hang_up, log)?);
         history_file::attach(&state);
         Ok(Self { state, listener })
@@ -79,8 +81,8 @@ impl Handle {
         self.0.stop.stop();
     }
 
-    /// Replaces the configuration for future connections and pipes. The socket of `config` is
-    /// ignored.
+    /// Replaces the configuration for future connections and pipes, and closes the connections of
+    /// users who may no longer connect; their pipes go on. The socket of `config` is ignored.
     pub fn reconfigure(&self, config: Config) {
         self.0.replace_config(config);
     }

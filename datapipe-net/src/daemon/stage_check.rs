@@ -6,13 +6,16 @@ use std::path::PathBuf;
 use datapipe::Role;
 use datapipe::stage::StageKind;
 
-use crate::config::{Config, Module, User};
+use super::module_user::ModuleUser;
+use crate::config::{AllowedPath, Config, Module, PathError, User};
 use crate::protocol::{PathAccess, Refusal, RefusalCode, StageRequest};
+use crate::socket::Peer;
 
 /// Stage that the daemon may start.
 pub(super) struct AllowedStage<'c> {
     pub(super) module: &'c Module,
     pub(super) request: &'c StageRequest,
+    pub(super) user: ModuleUser,
     /// Paths that its processes may read.
     pub(super) read: Vec<PathBuf>,
     /// Paths that its processes may write.
@@ -24,7 +27,7 @@ pub(super) struct AllowedStage<'c> {
 /// Checks a stage against the configuration. Returns `None` for an unbound seat.
 pub(super) fn check_stage<'c>(
     config: &'c Config,
-    user: User,
+    peer: Peer,
     request: &'c StageRequest,
     role: Role,
 ) -> Result<Option<AllowedStage<'c>>, Refusal> {
@@ -36,7 +39,7 @@ pub(super) fn check_stage<'c>(
     let Some(name) = &request.module else {
         return check_unbound(request).map(|()| None);
     };
-    let module = find_module(config, user, name)?;
+    let module = find_module(config, peer.user, name)?;
     check_settings(module, request, role)?;
     if let Err(error) = module.program.verify_unchanged() {
         let program = module.program.path().display();
@@ -46,10 +49,20 @@ pub(super) fn check_stage<'c>(
             &format!("is not started: {program}: {error}"),
         ));
     }
-    let (read, write) = check_paths(module, request)?;
+    let user = ModuleUser::of(module, peer).map_err(|error| {
+        let why = format!("is not started: cannot look up its user: {error}");
+        refusal(module, RefusalCode::SYSTEM, &why)
+    })?;
+    // The user's own view decides: a refusal does not reveal what the user may not see.
+    let paths = user.see(|| check_paths(module, request)).map_err(|error| {
+        let why = format!("is not started: cannot become its user: {error}");
+        refusal(module, RefusalCode::SYSTEM, &why)
+    })?;
+    let (read, write) = paths?;
     Ok(Some(AllowedStage {
         module,
         request,
+        user,
         read,
         write,
         memory_per_process: config.limits.memory_per_process,
@@ -121,24 +134,21 @@ fn check_paths(
     module: &Module,
     request: &StageRequest,
 ) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Refusal> {
-    let (mut read, mut write) = (module.always.read.clone(), module.always.write.clone());
+    let refused = |error: PathError| refusal(module, RefusalCode::PATH, &error.to_string());
+    let always = |paths: &[AllowedPath]| {
+        let paths = paths.iter().map(|path| {
+            path.verify_unchanged()?;
+            Ok(path.path().to_owned())
+        });
+        paths.collect::<Result<Vec<_>, _>>().map_err(refused)
+    };
+    let (mut read, mut write) = (always(&module.always.read)?, always(&module.always.write)?);
     for (access, path) in &request.paths {
-        let allowed = module.paths.allow(*access, path);
-        let allowed =
-            allowed.map_err(|error| refusal(module, RefusalCode::PATH, &error.to_string()))?;
+        let allowed = module.paths.allow(*access, path).map_err(refused)?;
         match access {
             PathAccess::Read => read.push(allowed),
-            PathAccess::Write => write.push(existing(allowed)),
+            PathAccess::Write => write.push(allowed),
         }
     }
     Ok((read, write))
-}
-
-/// Returns the path, or its directory if the path does not exist: the kernel's rules are for files
-/// that exist. The directory is beneath an allowed path, too.
-fn existing(path: PathBuf) -> PathBuf {
-    match path.parent() {
-        Some(directory) if !path.exists() => directory.to_owned(),
-        _ => path,
-    }
 }

@@ -10,9 +10,11 @@ use super::accounts::Accounts;
 use super::counters::Counters;
 use super::history::History;
 use super::log::Log;
+use super::open_connections::OpenConnections;
 use super::pipe_table::PipeTable;
 use super::refused_users::RefusedUsers;
 use super::subscribers::Subscribers;
+use super::temporary::Temporary;
 use crate::config::{Config, User};
 use crate::socket::Stop;
 
@@ -25,6 +27,8 @@ pub(super) struct DaemonState {
     /// Taken amounts of each user.
     pub(super) accounts: Arc<Accounts>,
     pub(super) refused_users: RefusedUsers,
+    pub(super) open: Arc<OpenConnections>,
+    pub(super) temporary: Temporary,
     pub(super) history: History,
     pub(super) metrics: Counters,
     /// Stops the daemon: it accepts no further connection.
@@ -47,6 +51,8 @@ impl DaemonState {
             subscribers: Subscribers::default(),
             accounts: Arc::default(),
             refused_users: RefusedUsers::default(),
+            open: Arc::default(),
+            temporary: Temporary::default(),
             history: History::default(),
             metrics: Counters::default(),
             stop,
@@ -60,8 +66,15 @@ impl DaemonState {
     }
 
     pub(super) fn replace_config(&self, config: Config) {
-        *self.config.write() = Arc::new(config);
+        let config = Arc::new(config);
+        *self.config.write() = Arc::clone(&config);
         self.refused_users.clear();
+        let closed = self.open.close_others(&config.access);
+        if closed > 0 {
+            self.log(&format!(
+                "closed {closed} connections of users who may no longer connect"
+            ));
+        }
     }
 
     /// Logs one line: names and texts of clients are escaped. Does not wait until it is written.

@@ -14,6 +14,7 @@ mod other_users; // rights of other users
 mod readme; // the configuration and the example of the README
 mod records; // problems and history
 mod refusals; // refused requests
+mod rights; // attacks on a daemon that runs as root
 mod run; // pipes from start to end
 mod screen; // the screen of `status`
 mod shares; // limits of each user
@@ -94,6 +95,42 @@ const TESTS: &[suite::Test] = &[
     (
         "users_cannot_manage_pipes_of_others",
         other_users::users_cannot_manage_pipes_of_others,
+    ),
+    (
+        "modules_have_the_rights_of_the_requesting_user",
+        rights::modules_have_the_rights_of_the_requesting_user,
+    ),
+    (
+        "processes_of_modules_have_no_rights_of_root",
+        rights::processes_of_modules_have_no_rights_of_root,
+    ),
+    (
+        "restore_for_another_user_gives_no_rights",
+        rights::restore_for_another_user_gives_no_rights,
+    ),
+    (
+        "write_root_that_has_vanished_allows_nothing",
+        rights::write_root_that_has_vanished_allows_nothing,
+    ),
+    (
+        "arguments_name_only_allowed_paths",
+        rights::arguments_name_only_allowed_paths,
+    ),
+    (
+        "refusals_do_not_reveal_what_the_user_may_not_see",
+        rights::refusals_do_not_reveal_what_the_user_may_not_see,
+    ),
+    (
+        "temporary_files_are_private_to_a_stage",
+        rights::temporary_files_are_private_to_a_stage,
+    ),
+    (
+        "replacement_runs_the_program_that_was_checked",
+        rights::replacement_runs_the_program_that_was_checked,
+    ),
+    (
+        "removed_user_loses_open_connections",
+        rights::removed_user_loses_open_connections,
     ),
     (
         "hellos_that_are_invalid_are_refused",

@@ -344,8 +344,8 @@ impl Target {
         options: VolumeOptions,
         replacing: Option<Replacing>,
     ) -> Result<Box<dyn Medium>, StageError> {
-        let path = self.path.clone();
         if self.is_opened {
+            let path = self.path.clone();
             let descriptors = [
                 call.descriptor(0)?,
                 call.descriptor(1)?,
@@ -359,6 +359,7 @@ impl Target {
                 descriptors,
             )?);
         }
+        let path = call.allow_write(&self.path)?;
         Ok(match self.form {
             Form::Tape => Box::new(VirtualTape::create(path, options)?),
             Form::Directory => Box::new(VolumeDirectory::create(path, options)?),
@@ -366,11 +367,12 @@ impl Target {
     }
 
     fn open_to_read(&self, call: &StageArgs<'_>) -> Result<Box<dyn Medium>, StageError> {
-        let path = self.path.clone();
         if self.is_opened {
+            let path = self.path.clone();
             let descriptor = call.descriptor(0)?;
             return Ok(reopen_to_read(self.form, path, descriptor)?);
         }
+        let path = call.allow_read(&self.path)?;
         Ok(match self.form {
             Form::Tape => Box::new(VirtualTape::open(path)?),
             Form::Directory => Box::new(VolumeDirectory::open(path)?),

@@ -1,7 +1,10 @@
 //! A process that runs instances of a stage, from its launch request to its end.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::thread::{self, Builder};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -68,11 +71,23 @@ fn take_control() -> io::Result<(OwnedFd, Process)> {
             "its parent is not the process that made its control socket",
         ));
     }
+    name_process();
     let nothing = rustix::io::retry_on_intr(|| {
         rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
     })?;
     rustix::stdio::dup2_stdin(&nothing)?;
     Ok((control, watched))
+}
+
+/// Names this process by its program, for people who list processes: one that was started from an
+/// open file has the number of a descriptor as its name.
+fn name_process() {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&program).file_name().unwrap_or_default();
+    if let Ok(name) = CString::new(name.as_bytes()) {
+        // The name is for people only.
+        let _ = rustix::thread::set_name(&name);
+    }
 }
 
 /// Receives the launch request, and runs its instances. Returns true if all of them ended well.
@@ -137,16 +152,16 @@ fn make_workers(
     modules: &Modules,
     messages: &MessageSources,
 ) -> Result<Vec<Worker<'static>>, StageError> {
-    let Job { kind, module, .. } = job;
-    let mut stage = runner::catch_panic(|| modules.make(&module, messages))?;
+    let mut stage = runner::catch_panic(|| modules.make(&job, messages))?;
     messages.add_reports(stage.reports());
     let fits = |id: &InstanceId| stage.fits(id.stage(), segment.shape());
-    if stage.kind() != kind || !instances.iter().all(fits) {
+    if stage.kind() != job.kind || !instances.iter().all(fits) {
         return Err(StageError::new(format!(
             "the host's module \"{}\" makes another kind of stage than the pipe was described with",
-            module.name.escape_debug()
+            job.module.name.escape_debug()
         )));
     }
+    drop(job);
     instances
         .iter()
         .map(|id| runner::catch_panic(|| Ok(stage.worker(*id))))

@@ -35,6 +35,7 @@ const MAX_DESCRIPTORS: usize = 1 + MAX_MODULE_DESCRIPTORS;
 const TERMINATE_AT_LIMIT: u8 = 1;
 const NAMED: u8 = 2;
 const CONFINED: u8 = 4;
+const PLAIN: u8 = 8;
 
 /// The instances that a process is to run, and their stage.
 #[derive(Clone, Debug)]
@@ -55,6 +56,8 @@ pub(crate) struct Job {
     pub(crate) kind: StageKind,
     pub(crate) module: Module,
     pub(crate) confinement: Option<Confinement>,
+    /// The stage restores no owners, setuid, setgid, capabilities and devices.
+    pub(crate) restores_plainly: bool,
 }
 
 /// A decoded packet, before its descriptors are assigned.
@@ -145,7 +148,11 @@ impl LaunchRequest {
         let flag = |is: bool, flag: u8| if is { flag } else { 0 };
         let flags = flag(self.at_limit == AtLimit::Terminate, TERMINATE_AT_LIMIT)
             | flag(segment.is_some(), NAMED)
-            | flag(confinement.is_some(), CONFINED);
+            | flag(confinement.is_some(), CONFINED)
+            | flag(
+                self.job.as_ref().is_some_and(|job| job.restores_plainly),
+                PLAIN,
+            );
         let kind = self.job.as_ref().map_or(0, |job| job.kind as u8);
         // Large enough never to move, which would leave a copy of a key.
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_LEN));
@@ -178,7 +185,7 @@ impl LaunchRequest {
             )));
         }
         let (kind, flags) = (bytes.u8()?, bytes.u8()?);
-        if flags & !(TERMINATE_AT_LIMIT | NAMED | CONFINED) != 0 {
+        if flags & !(TERMINATE_AT_LIMIT | NAMED | CONFINED | PLAIN) != 0 {
             return Err(bytes.error(format!(
                 "has flags that this program does not know: {flags:#x}"
             )));
@@ -242,6 +249,7 @@ impl Job {
                 descriptors: Vec::new(),
             },
             confinement,
+            restores_plainly: flags & PLAIN != 0,
         })
     }
 }
@@ -295,6 +303,7 @@ mod tests {
             kind: StageKind::Analyze,
             module,
             confinement,
+            restores_plainly: true,
         });
         LaunchRequest {
             first: StageId::new(3).instance(2),

@@ -87,6 +87,7 @@
 //! or [by other means](crate::Pipe::admit), and the process uses the primitives through an
 //! [`Attachment`]. [The recipe](crate::recipes::attach) has a whole program.
 
+mod allowed_paths; // paths that a module's arguments may name
 mod any_stage; // a stage in any role
 mod attach_error; // reasons why a process cannot take a seat
 pub(crate) mod attach_socket; // the control connection, over a socket of the caller

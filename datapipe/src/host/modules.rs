@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 use super::any_stage::AnyStage;
+use super::launch_request::Job;
 use super::message_sources::MessageSources;
 use super::stage_args::StageArgs;
 use crate::error::StageError;
@@ -16,9 +18,9 @@ use crate::stage::deflate;
 #[cfg(feature = "zstd")]
 use crate::stage::zstd;
 use crate::stage::{
-    ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, Module, RESEQUENCE_MODULE, SALVAGE,
-    SEQUENCE_MODULE, STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, StreamHead, StreamTail, ZSTD_MODULE,
-    analyze, decompress, decompress_salvaging, resequence, sequence,
+    ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, RESEQUENCE_MODULE, SALVAGE, SEQUENCE_MODULE,
+    STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, StreamHead, StreamTail, ZSTD_MODULE, analyze,
+    decompress, decompress_salvaging, resequence, sequence,
 };
 
 /// Makes a stage from its arguments.
@@ -74,10 +76,12 @@ impl Modules {
                 args.fields()?.end().map(|()| analyze())
             })
             .with(STREAM_HEAD_MODULE, |args| {
-                StreamHead::from_fields(args.fields()?, || args.descriptor(0))
+                let allow = |path: &Path| args.allow_read(path);
+                StreamHead::from_fields(args.fields()?, allow, || args.descriptor(0))
             })
             .with(STREAM_TAIL_MODULE, |args| {
-                StreamTail::from_fields(args.fields()?, || args.descriptor(0))
+                let allow = |path: &Path| args.allow_write(path);
+                StreamTail::from_fields(args.fields()?, allow, || args.descriptor(0))
             })
     }
 
@@ -97,12 +101,13 @@ impl Modules {
         self
     }
 
-    /// Makes the stage that `module` names.
+    /// Makes the stage that the module of `job` names.
     pub(super) fn make(
         &self,
-        module: &Module,
+        job: &Job,
         messages: &MessageSources,
     ) -> Result<AnyStage, StageError> {
+        let module = &job.module;
         let Some(make) = self.0.get(&module.name) else {
             let known: Vec<_> = self.0.keys().map(String::as_str).collect();
             let name = module.name.escape_debug();
@@ -118,7 +123,7 @@ impl Modules {
                 "the host has no module \"{name}\", {known}{hint}"
             )));
         };
-        make(&StageArgs::new(module, messages))
+        make(&StageArgs::new(job, messages))
     }
 }
 

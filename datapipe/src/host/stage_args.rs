@@ -1,24 +1,34 @@
 //! Everything that a module has to make a stage from.
 
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
+use super::allowed_paths::{LastLink, PathUse, judge};
+use super::launch_request::Job;
 use super::message::StageMessage;
 use super::message_sources::{MessageSources, Notifier};
 use crate::error::StageError;
 use crate::stage::mirror::{Mirror, Mirrors};
-use crate::stage::{DamageLog, Fields, Module};
+use crate::stage::{Confinement, DamageLog, Fields, Module};
 use crate::words::len_of;
 
 /// Arguments, descriptors and message channel from which a module makes a stage.
 #[derive(Debug)]
 pub struct StageArgs<'c> {
     module: &'c Module,
+    confinement: Option<&'c Confinement>,
+    restores_plainly: bool,
     messages: &'c MessageSources,
 }
 
 impl<'c> StageArgs<'c> {
-    pub(super) fn new(module: &'c Module, messages: &'c MessageSources) -> Self {
-        Self { module, messages }
+    pub(super) fn new(job: &'c Job, messages: &'c MessageSources) -> Self {
+        Self {
+            module: &job.module,
+            confinement: job.confinement.as_ref(),
+            restores_plainly: job.restores_plainly,
+            messages,
+        }
     }
 }
 
@@ -61,6 +71,55 @@ impl StageArgs<'_> {
             ))
         };
         Ok(descriptors.get(n).ok_or_else(none)?.try_clone()?)
+    }
+
+    /// Judges a path of the arguments that the stage is to read: returns the path without symbolic
+    /// links if the [confinement](crate::stage::Stage::confined) of the process allows it. The
+    /// kernel prevents a confined process from opening other files, but not from inspecting them
+    /// and their links. Without a confinement, every path is returned as it is.
+    ///
+    /// # Errors
+    ///
+    /// If the path is not allowed, or cannot be resolved. The error reveals nothing about files
+    /// outside of the allowed paths, also not that they exist.
+    pub fn allow_read(&self, path: impl AsRef<Path>) -> Result<PathBuf, StageError> {
+        judge(
+            self.confinement,
+            path.as_ref(),
+            PathUse::Read,
+            LastLink::Followed,
+        )
+    }
+
+    /// As [`allow_read`](Self::allow_read), for a path that the stage is to write. It need not
+    /// exist, but its directory must.
+    ///
+    /// # Errors
+    ///
+    /// As [`allow_read`](Self::allow_read).
+    pub fn allow_write(&self, path: impl AsRef<Path>) -> Result<PathBuf, StageError> {
+        judge(
+            self.confinement,
+            path.as_ref(),
+            PathUse::Write,
+            LastLink::Followed,
+        )
+    }
+
+    /// As [`allow_read`](Self::allow_read), for an object that is read as a link if it is one.
+    pub(crate) fn allow_read_of_object(&self, path: &Path) -> Result<PathBuf, StageError> {
+        judge(self.confinement, path, PathUse::Read, LastLink::Kept)
+    }
+
+    /// True if the process may open, or inspect, no other paths than those of a list.
+    pub(crate) fn is_confined(&self) -> bool {
+        self.confinement.is_some()
+    }
+
+    /// True if the stage must not restore owners, setuid, setgid, file capabilities and devices:
+    /// [`Stage::restores_plainly`](crate::stage::Stage::restores_plainly).
+    pub fn restores_plainly(&self) -> bool {
+        self.restores_plainly
     }
 
     /// Number of descriptors that came with the arguments.

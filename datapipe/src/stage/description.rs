@@ -354,6 +354,7 @@ impl<W> Stage<W> {
     #[must_use]
     pub fn in_processes(mut self) -> Self {
         self.settings.placement = Placement::Process(None);
+        self.settings.rights.program = None;
         self
     }
 
@@ -364,6 +365,7 @@ impl<W> Stage<W> {
     #[must_use]
     pub fn in_processes_of(mut self, program: impl Into<PathBuf>) -> Self {
         self.settings.placement = Placement::Process(Some(program.into()));
+        self.settings.rights.program = None;
         self
     }
 

@@ -55,6 +55,7 @@ mod notice; // news of a stage for the events of its pipe
 mod outputs; // the blocks that a stage makes from one
 mod problem_count; // problems of a pipe
 pub(crate) mod problem_sink; // problems on their way to the caller
+mod process_rights; // user, program and temporary files of a stage's processes
 mod role; // head, middle or tail
 pub(crate) mod runner; // one instance, step by step, on a thread or inline
 mod settings; // name, instances, placement and module of a stage
@@ -88,6 +89,8 @@ pub use into_stage::{IntoHead, IntoMiddle, IntoTail};
 pub(crate) use notice::{Notice, NoticeSource};
 pub use outputs::Outputs;
 pub(crate) use problem_count::ProblemCount;
+pub(crate) use process_rights::ProcessRights;
+pub use process_rights::{ProcessUser, ProgramFile};
 pub use role::Role;
 pub use settings::{Confinement, StageKind};
 pub(crate) use settings::{MessageHandler, Module, Offsets, Placement, Settings};

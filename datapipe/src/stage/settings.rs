@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::mirror::Mirrors;
 use super::notice::NoticeSource;
+use super::process_rights::ProcessRights;
 
 /// Everything known of a stage without its code.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) local: Option<Cow<'static, str>>,
     /// Paths that the stage's processes may open; `None` if they are not confined.
     pub(crate) confinement: Option<Confinement>,
+    /// Rights of the stage's processes.
+    pub(crate) rights: ProcessRights,
     pub(crate) message_handler: MessageHandler,
     pub(crate) offsets: Offsets,
     /// Each block of this head has entries of several objects of a tree.
@@ -68,6 +71,7 @@ impl Settings {
             module: None,
             local: None,
             confinement: None,
+            rights: ProcessRights::default(),
             message_handler: MessageHandler::default(),
             offsets: Offsets::Unknown,
             sends_tree: false,

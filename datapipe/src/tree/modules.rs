@@ -54,13 +54,16 @@ fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
         }
     };
     let names: Vec<_> = names;
+    let paths = paths.iter().map(|path| call.allow_read_of_object(path));
+    let paths = paths.collect::<Result<Vec<_>, _>>()?;
     let head = TreeHead::named(
         names.into_iter().zip(paths),
         TreeOptions::default()
             .one_file_system(one_file_system)
             .exclude(exclude)
             .skip(skip)
-            .refuse_empty(refuse_empty),
+            .refuse_empty(refuse_empty)
+            .only_straight(call.is_confined()),
     )?;
     call.mirror(&head.report());
     Ok(head.instances(1)) // the pipe adds the others
@@ -87,12 +90,13 @@ fn make_restore(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> 
         overwrite: fields.flag("overwrite")?,
         sync: !fields.flag("no-sync")?,
         threads: fields.number_or("threads", 0)?,
+        plain: fields.flag("plain")? || call.restores_plainly(),
     };
     let paths: Vec<_> = fields.all("only").into_iter().map(<[u8]>::to_vec).collect();
     let (selection, is_part) = (Selection::new(&paths), fields.flag("part")?);
     fields.end()?;
     let dest = match &path {
-        Some(path) => open_directory(path).map_err(|error| {
+        Some(path) => open_directory(&call.allow_write(path)?).map_err(|error| {
             StageError::with_source(format!("cannot restore to {}", path.display()), error)
         })?,
         None => call.descriptor(0)?,

@@ -82,13 +82,14 @@ pub(crate) fn tree_read_in_a_process_matches_a_thread() {
         assert!(same == blocks, "other blocks");
         assert_eq!(report, wanted);
     }
-    let (_, report) = blocks_and_report(reading(dir.path()), confined("data/a/b"));
-    assert_eq!((report.files, report.problem_count), (0, 2));
-    assert!(
-        report.problems[0]
-            .to_string()
-            .contains("tree: cannot be read: Permission denied")
-    );
+    // A source beyond the paths of the process is refused before anything is inspected.
+    let refused = Pipe::builder()
+        .buffer_size(BLOCK)
+        .head(confined("data/a/b")(reading(dir.path())))
+        .tail(StreamTail::new(std::io::sink()))
+        .run();
+    let error = refused.unwrap_err().to_string();
+    assert!(error.contains("not beneath the paths"), "{error}");
     let (others, report) =
         blocks_and_report(reading(dir.path()), |head| head.instances(5).in_processes());
     assert_same_objects(&parse(&blocks), &parse(&others));

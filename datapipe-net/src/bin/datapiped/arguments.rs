@@ -36,7 +36,7 @@ pub(crate) enum Command {
         #[arg(long)]
         print_default_config: bool,
     },
-    /// Check a configuration, and exit
+    /// Check a configuration, print in words what it allows, and exit
     Check {
         #[command(flatten)]
         config: ConfigArgs,

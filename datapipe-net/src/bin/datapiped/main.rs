@@ -29,8 +29,8 @@ fn main() -> ExitCode {
         } => output::print(datapipe_net::config::DEFAULT),
         Command::Run { config, .. } => run::run(&config.config),
         Command::Check { config } => Config::load(&config.config)
-            .map(drop)
-            .map_err(Failure::from),
+            .map_err(Failure::from)
+            .and_then(|config| output::print(&config.describe())),
         Command::Status(arguments) => status::status(&arguments),
         Command::List { daemon, json } => status::list(&daemon.socket, json),
         Command::Problems { daemon, pipe, json } => problems::problems(&daemon.socket, &pipe, json),

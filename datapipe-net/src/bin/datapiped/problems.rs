@@ -4,7 +4,7 @@ use std::path::Path;
 
 use datapipe_net::Client;
 use datapipe_net::protocol::PipeState;
-use datapipe_net::show;
+use datapipe_net::show::{self, Purpose};
 
 use crate::failure::{Failure, INCOMPLETE};
 use crate::find::find;
@@ -18,15 +18,15 @@ pub(crate) fn problems(socket: &Path, pipe: &str, json: bool) -> Result<(), Fail
     let is_named = entries.iter().any(|entry| entry.name == pipe);
     let newest = entries.iter().rev().find(|entry| entry.label == pipe);
     let name = match newest.filter(|_| !is_named) {
-        Some(newest) => newest.name.clone(),
-        None => find(&entries, pipe)?,
+        Some(newest) => &newest.name,
+        None => &find(&entries, pipe, Purpose::Show)?.name,
     };
-    let problems = client.problems(&name)?;
+    let problems = client.problems(name)?;
     print(&match json {
-        true => format!("{}\n", show::problems_json(&name, &problems)),
+        true => format!("{}\n", show::problems_json(name, &problems)),
         false => show::problems_text(&problems),
     })?;
-    let entry = client.status(&name)?.entry;
+    let entry = client.status(name)?.entry;
     match entry.state {
         PipeState::INCOMPLETE => Err(Failure {
             message: format!("{name} is incomplete"),

@@ -14,6 +14,7 @@
 //! This module does not decide from shared memory who is dead, and does not kill a process that it
 //! did not start.
 
+mod identity; // the user that a process runs as
 mod memory_limit; // limit of a process's own memory
 mod running_process; // a process that runs
 mod slot; // instances of one process, and its history

@@ -11,8 +11,9 @@ use crate::host::launch_request::{Job, LaunchRequest, control_pair};
 use crate::host::{ARGUMENT, StopSignalsBlocked};
 use crate::memory::{InstanceId, Process, Segment, StageId};
 use crate::pool::AtLimit;
-use crate::stage::{MessageHandler, Placement, Role, Settings, StageKind};
+use crate::stage::{MessageHandler, Placement, ProcessRights, Role, Settings, StageKind};
 
+use super::identity::run_as;
 use super::memory_limit::limit_memory;
 use super::running_process::RunningProcess;
 
@@ -24,6 +25,7 @@ pub(crate) struct ProcessSpec {
     pub(super) instances: u32,
     pub(super) stage_name: String,
     pub(super) source: ProcessSource,
+    pub(super) rights: ProcessRights,
     pub(super) request: LaunchRequest,
     /// Reason for which a process that is killed is not replaced; `None` if it is.
     pub(super) irreplaceable: Option<NotReplaced>,
@@ -66,6 +68,7 @@ impl ProcessSpec {
             kind,
             module,
             confinement: settings.confinement.clone(),
+            restores_plainly: settings.rights.restores_plainly,
         });
         let irreplaceable = if is_bound {
             irreplaceable(settings, kind, role)
@@ -83,6 +86,7 @@ impl ProcessSpec {
             instances,
             stage_name: settings.name.clone(),
             source: source.clone(),
+            rights: settings.rights.clone(),
             request: LaunchRequest {
                 first: stage.instance(first),
                 instances,
@@ -124,10 +128,21 @@ impl ProcessSpec {
         };
         let (control, theirs) = control_pair()?;
         self.request.send(&control, segment)?;
-        let mut command = match program {
-            Some(program) => Command::new(program),
-            None => own_program(),
+        let mut command = match (program, &self.rights.program) {
+            (Some(path), Some(file)) => {
+                let mut command = Command::new(file.path_of_descriptor()?);
+                command.arg0(path);
+                command
+            }
+            (Some(path), None) => Command::new(path),
+            (None, _) => own_program(),
         };
+        if let Some(user) = &self.rights.user {
+            run_as(&mut command, user);
+        }
+        if let Some(directory) = &self.rights.temporary {
+            command.env("TMPDIR", directory);
+        }
         // For lists of processes.
         let label = format!("{}/{}", self.stage_name, self.id.index());
         // In a process group of its own: a terminal's interrupt is for the controller, which then

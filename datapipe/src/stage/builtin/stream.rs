@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::StageError;
 use crate::pool::{Block, HeadPort, TailPort};
@@ -82,9 +82,10 @@ impl StreamHead<OpenFile> {
     }
 
     /// Makes the module's stage: from the file at the field `path`, or else from the descriptor
-    /// that `given` returns.
+    /// that `given` returns. `allow` judges the path, and resolves it.
     pub(crate) fn from_fields(
         mut fields: Fields<'_>,
+        allow: impl FnOnce(&Path) -> Result<PathBuf, StageError>,
         given: impl FnOnce() -> Result<OwnedFd, StageError>,
     ) -> Result<HeadStage<'static>, StageError> {
         let path = fields.path("path")?;
@@ -94,7 +95,7 @@ impl StreamHead<OpenFile> {
                 .map(OwnedFd::from)
                 .map_err(|error| cannot_open(path, error))
         };
-        let file = path.map_or_else(given, |path| opened(&path))?;
+        let file = path.map_or_else(given, |path| opened(&allow(&path)?))?;
         Ok(Self::file(file).into())
     }
 }
@@ -222,6 +223,7 @@ impl StreamTail<OpenFile> {
     /// A new file is its owner's alone: the data may come from a file that others may not read.
     pub(crate) fn from_fields(
         mut fields: Fields<'_>,
+        allow: impl FnOnce(&Path) -> Result<PathBuf, StageError>,
         given: impl FnOnce() -> Result<OwnedFd, StageError>,
     ) -> Result<TailStage<'static>, StageError> {
         let (path, overwrite) = (fields.path("path")?, fields.flag("overwrite")?);
@@ -239,7 +241,7 @@ impl StreamTail<OpenFile> {
                 .map(OwnedFd::from)
                 .map_err(|error| cannot_open(path, error))
         };
-        let file = path.map_or_else(given, |path| open(&path))?;
+        let file = path.map_or_else(given, |path| open(&allow(&path)?))?;
         Ok(Self::file(file).into())
     }
 }

@@ -55,6 +55,8 @@ pub struct TreeOptions {
     /// and not all objects could be read. A file system that is not mounted looks like this. If the
     /// archive is to replace another, the other stays.
     pub refuse_empty: bool,
+    /// Opens no source through a symbolic link, and does not inspect the target of one.
+    pub(super) only_straight: bool,
 }
 
 impl TreeOptions {
@@ -62,6 +64,13 @@ impl TreeOptions {
     #[must_use]
     pub fn one_file_system(mut self, yes: bool) -> Self {
         self.one_file_system = yes;
+        self
+    }
+
+    /// Opens no source through a symbolic link in its path, which must be resolved, and does not
+    /// inspect the target of a source that is a link, if `yes`.
+    pub(in crate::tree) fn only_straight(mut self, yes: bool) -> Self {
+        self.only_straight = yes;
         self
     }
 

@@ -9,14 +9,15 @@
 //! inside it, by `..`, if that is still the same directory, and otherwise from the source.
 
 use std::collections::HashSet;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::vec;
 
 use parking_lot::Mutex;
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::error::StageError;
@@ -76,6 +77,7 @@ pub(super) struct Rules {
     excluded: Excluded,
     skip: HashSet<(u64, u64)>,
     one_file_system: bool,
+    only_straight: bool,
     pub(super) report: TreeReport,
     /// The object at which this process first ran out of a resource, and the error.
     shortage: Mutex<Option<(Vec<u8>, Errno)>>,
@@ -119,6 +121,7 @@ impl Walk {
             excluded: Excluded::new(&options.exclude, named)?,
             skip: options.skip.iter().copied().collect(),
             one_file_system: options.one_file_system,
+            only_straight: options.only_straight,
             report,
             shortage: Mutex::default(),
         };
@@ -239,8 +242,8 @@ impl Walk {
         if self.rules.is_excluded(&self.path, FileType::Unknown) {
             return true;
         }
-        let path = CString::new(source.path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL);
-        let opened = path.and_then(|path| open_object(CWD, &path, FileType::Unknown));
+        let only_straight = self.rules.only_straight;
+        let opened = open_source(&source.path, only_straight);
         if (self.rules).is_excluded_directory(&self.path, FileType::Unknown, &opened) {
             return true;
         }
@@ -249,7 +252,7 @@ impl Walk {
             if opened.meta.kind == FileType::Symlink {
                 self.rules.report.note(TreeNote::LinkSource {
                     path: self.path.clone(),
-                    dangling: retry(|| std::fs::metadata(&source.path)).is_err(),
+                    dangling: !only_straight && retry(|| std::fs::metadata(&source.path)).is_err(),
                 });
             }
         }
@@ -415,6 +418,23 @@ impl Walk {
             })
             .ok()
     }
+}
+
+/// Opens a source; if `only_straight`, through no symbolic link: another process may have put one
+/// into the path since it was resolved and allowed.
+fn open_source(path: &Path, only_straight: bool) -> Result<OpenObject, Errno> {
+    let text = |path: &OsStr| CString::new(path.as_bytes()).map_err(|_| Errno::INVAL);
+    let (Some(folder), Some(name), true) = (path.parent(), path.file_name(), only_straight) else {
+        return open_object(CWD, &text(path.as_os_str())?, FileType::Unknown);
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = retry_on_shortage(|| {
+        let straight = ResolveFlags::NO_SYMLINKS;
+        rustix::io::retry_on_intr(|| {
+            rustix::fs::openat2(CWD, folder, flags, Mode::empty(), straight)
+        })
+    })?;
+    open_object(folder.as_fd(), &text(name)?, FileType::Unknown)
 }
 
 /// Opens an object as [`open::open`] does, and tries again if this process is short of descriptors.

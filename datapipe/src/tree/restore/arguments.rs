@@ -33,6 +33,7 @@ impl RestoreArguments {
             .with_flag("no-sync", !options.sync)
             .with("threads", options.threads.to_string())
             .with_all("only", scope.selection.paths())
+            .with_flag("plain", options.plain)
             .with_flag("part", file.is_some());
         let descriptors = [dest]
             .into_iter()

@@ -34,19 +34,34 @@ pub(super) enum ObjectFd<'a> {
 pub(super) struct Credentials {
     uid: u32,
     gid: u32,
+    /// Nothing that gives rights is restored, also not by root.
+    plain: bool,
 }
 
 impl Credentials {
-    pub(super) fn current() -> Self {
+    pub(super) fn current(plain: bool) -> Self {
         let (uid, gid) = (
             rustix::process::geteuid().as_raw(),
             rustix::process::getegid().as_raw(),
         );
-        Self { uid, gid }
+        Self { uid, gid, plain }
     }
 
-    pub(super) fn is_root(self) -> bool {
+    fn is_root(self) -> bool {
         self.uid == 0
+    }
+
+    /// True if owners, setuid, setgid, file capabilities and devices are restored.
+    pub(super) fn may_give_rights(self) -> bool {
+        self.is_root() && !self.plain
+    }
+
+    fn why_not(self) -> &'static str {
+        if self.plain {
+            "this restore gives no rights of users"
+        } else {
+            "only root may do that"
+        }
     }
 
     /// Gives us access to an existing directory that we own, so that we can create objects in it.
@@ -126,12 +141,13 @@ impl Credentials {
         object: &ObjectMeta<'_>,
         report: &RestoreReport,
     ) -> bool {
-        if !self.is_root() {
+        if !self.may_give_rights() {
+            let why = self.why_not();
             if (object.uid, object.gid) != (self.uid, self.gid) {
-                report.record_note("owners are not restored: only root may do that");
+                report.record_note(&format!("owners are not restored: {why}"));
             }
             if object.mode & !PLAIN_MODE != 0 {
-                report.record_note("setuid and setgid are not restored: only root may do that");
+                report.record_note(&format!("setuid and setgid are not restored: {why}"));
             }
             return false;
         }
@@ -165,10 +181,11 @@ impl Credentials {
         let mut all = true;
         for (name, value) in description.attributes().filter(|(name, _)| chosen(name)) {
             let is_for_root = name.starts_with(b"security.") || name.starts_with(b"trusted.");
-            if is_for_root && !self.is_root() {
-                report.record_note(
-                    "security.* and trusted.* attributes are not restored: only root may do that",
-                );
+            if is_for_root && !self.may_give_rights() {
+                let why = self.why_not();
+                report.record_note(&format!(
+                    "security.* and trusted.* attributes are not restored: {why}"
+                ));
                 all = false;
             } else if let Err(error) = fd.set_attribute(name, value) {
                 let what = format_args!("attribute {}", name.escape_ascii());

@@ -24,6 +24,10 @@ pub struct RestoreOptions {
     /// [`MAX_RESTORE_THREADS`](crate::limits::MAX_RESTORE_THREADS); 0 for one per processor. They
     /// run only while the tail has a block. Default: 0.
     pub threads: usize,
+    /// True to restore nothing that gives rights of users, also as root: no owners, setuid and
+    /// setgid, file capabilities, other attributes that only root may set, and devices. For a
+    /// restore with more rights than the user has for whom it is. Default: false.
+    pub plain: bool,
 }
 
 impl RestoreOptions {
@@ -47,6 +51,13 @@ impl RestoreOptions {
         self.threads = threads;
         self
     }
+
+    /// Sets [`plain`](Self::plain).
+    #[must_use]
+    pub fn plain(mut self, plain: bool) -> Self {
+        self.plain = plain;
+        self
+    }
 }
 
 impl Default for RestoreOptions {
@@ -55,6 +66,7 @@ impl Default for RestoreOptions {
             overwrite: false,
             sync: true,
             threads: 0,
+            plain: false,
         }
     }
 }

@@ -139,7 +139,7 @@ impl TreeRestore {
     ) -> io::Result<Self> {
         let (dest, report) = (Arc::new(dest), RestoreReport::default());
         let arguments = RestoreArguments::new(Arc::clone(&dest), options, &scope)?;
-        let writer = Writer::new(dest, options.overwrite, options.sync, &report)?;
+        let writer = Writer::new(dest, options, &report)?;
         let assembler = ObjectAssembler::new(writer, scope, report).with_threads(options.threads);
         Ok(Self {
             assembler,

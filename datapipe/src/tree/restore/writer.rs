@@ -29,6 +29,7 @@ use super::durability::{self, Durability};
 use super::link_targets::{LinkTarget, ObjectOutcome};
 use super::naming::{MADE_BY_THIS_RESTORE, PendingNames};
 use super::object_in_progress::ObjectDescription;
+use super::options::RestoreOptions;
 use super::record_stack::RecordStack;
 use super::report::RestoreReport;
 use super::sink::{Failure, Sink};
@@ -76,17 +77,16 @@ impl Writer {
     /// Creates a writer to an open directory.
     pub(super) fn new(
         dest: Dir,
-        overwrite: bool,
-        sync: bool,
+        options: &RestoreOptions,
         report: &RestoreReport,
     ) -> io::Result<Self> {
         Ok(Self {
             destination: Destination::new(dest, report)?,
-            overwrite,
-            sync,
+            overwrite: options.overwrite,
+            sync: options.sync,
             is_worker: false,
             pending: PendingNames::default(),
-            credentials: Credentials::current(),
+            credentials: Credentials::current(options.plain),
             directories: RecordStack::default(),
             report: report.clone(),
         })
@@ -277,9 +277,9 @@ impl Writer {
             ObjectKind::CharacterDevice => (Some(FileType::CharacterDevice), object.device),
             _ => (Some(FileType::BlockDevice), object.device),
         };
-        if !self.credentials.is_root() && node.is_some_and(|node| node != FileType::Fifo) {
+        if !self.credentials.may_give_rights() && node.is_some_and(|node| node != FileType::Fifo) {
             return Err(Failure::Refused(
-                "is a device, which only root may create".to_owned(),
+                "is a device, which only root may create, and no plain restore".to_owned(),
             ));
         }
         let (dir, name) = self.parent(object.path)?;
