@@ -14,6 +14,7 @@ mod attached_over; // the same, over a connected socket
 mod causes; // causes of errors in processes
 mod deaths; // killed, crashed or failed processes
 mod ends; // heads and tails
+mod keys; // keys in the memory of processes
 mod logs; // logs of the caller, written in processes
 mod own_medium; // media of an adopter
 mod refusals; // stages and hosts that cannot run in processes
@@ -80,6 +81,7 @@ const TESTS: &[Test] = suite::tests![
     ends::heads_and_tails_are_not_replaced,
     ends::stopped_process_is_killed_and_replaced,
     ends::confined_process_reads_only_its_paths,
+    keys::key_file_is_in_no_process_of_a_pipe,
     stopped::end_of_a_stopped_process_is_not_a_standstill,
     stopped::stopped_instance_among_several_is_not_a_standstill,
     attached::head_and_tail_processes_attach,
