@@ -126,7 +126,7 @@ pub const RESERVED_DESCRIPTORS: u64 = 64;
 
 /// Descriptors that the daemon needs for a connection: its socket, its queue of events, and one
 /// that is being received or sent.
-pub const CONNECTION_DESCRIPTORS: u64 = 3;
+pub const CONNECTION_DESCRIPTORS: u64 = 4;
 
 /// Descriptors that the daemon needs for a pipe, besides those of its processes.
 pub const PIPE_DESCRIPTORS: u64 = 8;

@@ -175,6 +175,9 @@ pub mod recipes;
 #[cfg(not(loom))]
 pub mod sequence;
 #[cfg(not(loom))]
+#[allow(unsafe_code, reason = "loads bytes that other processes change")]
+mod shared_bytes; // bytes that another process may change while they are read
+#[cfg(not(loom))]
 pub mod stage;
 #[cfg(all(not(loom), any(test, feature = "testkit")))]
 pub mod testkit;

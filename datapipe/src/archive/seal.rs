@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::crypto::{Cipher, NonceKind, TAG_LEN, nonce};
 use crate::error::StageError;
 use crate::memory::Number;
-use crate::pool::{Block, Codec, Marks};
+use crate::pool::{Block, BlockInfo, Codec, Marks};
 use crate::stage::{DamageLog, InPlace, MiddleStage, Offsets, SALVAGE, Stage, Verdict};
 
 use super::arguments::{OPEN_MODULE, SEAL_MODULE, key_arguments};
@@ -92,7 +92,7 @@ impl InPlace for Open {
             return Ok(Verdict::Send);
         }
         let number = block.archive_number();
-        let opened = self.open(block, number);
+        let opened = self.open(block, number, &info);
         info.sealed = false;
         if let Err(why) = opened {
             let Some(log) = &self.log else {
@@ -113,16 +113,15 @@ impl Open {
     /// # Errors
     ///
     /// The defect of the block. Its content is then undefined.
-    fn open(&self, block: &mut Block, number: u64) -> Result<(), &'static str> {
-        let info = block.info();
+    fn open(&self, block: &mut Block, number: u64, info: &BlockInfo) -> Result<(), &'static str> {
         let data = block.len().checked_sub(TAG_LEN).filter(|_| info.sealed);
         let Some(data) = data else {
             return Err("is not encrypted, although a key was given");
         };
         let header =
-            unit_header(number, &info, data).map_err(|_| "cannot be a block of an archive")?;
+            unit_header(number, info, data).map_err(|_| "cannot be a block of an archive")?;
         let mut tag = [0; TAG_LEN];
-        tag.copy_from_slice(&block.bytes()[data..]);
+        block.shared().copy_to(data, &mut tag);
         block.truncate(data);
         let nonce = nonce(number, NonceKind::Block);
         self.cipher

@@ -168,11 +168,12 @@ impl Drop for StopOnPanic<'_> {
 
 /// Follows a running pipe: receives the exits of its instances, and checks for progress in between.
 ///
-/// While exits arrive, nothing else is checked. When none has arrived for a tick, the buffers are
-/// compared with where they were at the last tick. If no buffer has moved, one of three things is
-/// the case, and two ticks without movement in a row tell which: an instance works for long, and
-/// all is well; all instances sleep, and each waits for another ([`Error::Deadlock`]); or the
-/// shared words contradict each other ([`Error::Corrupt`]).
+/// While exits arrive, nothing else is checked. When none has arrived for a tick, the pipe is
+/// compared with what it was at the last tick: the buffers, the marks of instances that have sent
+/// everything, and the ends. If none has changed, one of three things is the case, and two ticks
+/// without movement in a row tell which: an instance works for long, and all is well; all instances
+/// sleep, and each waits for another ([`Error::Deadlock`]); or the shared words contradict each
+/// other ([`Error::Corrupt`]).
 struct Monitor<'s> {
     segment: &'s Segment,
     plan: &'s Plan,
@@ -184,7 +185,7 @@ struct Monitor<'s> {
     /// Number of instances that ended, well or not.
     ended: usize,
     instances: usize,
-    /// Fingerprint of where every buffer was at the last tick.
+    /// Fingerprint of what moves, at the last tick.
     position: Option<u64>,
     /// Finding of the audit at the last tick.
     finding: Option<AuditFinding>,
@@ -297,21 +298,27 @@ impl<'s> Monitor<'s> {
     /// Checks for progress, after a tick without an exit. The reason is most likely a long job, but
     /// it may be that a participant has overwritten shared words.
     ///
-    /// Nothing is checked while buffers move. Otherwise this mends what a participant may have
+    /// Nothing is checked while something moves. Otherwise this mends what a participant may have
     /// lost, a wake-up or the mark of an instance that ended, and wakes all instances, so that each
     /// looks again. A finding of the audit counts only if the next tick has the same one: a single
     /// one may be of a hand-over in progress.
+    ///
+    /// The sleepers are not looked at in one moment, and any process, this one too, may be stopped
+    /// between two looks, or the whole machine. So what moves is looked at before and after them:
+    /// if it is the same at both ticks, then it was so during all looks, and an instance that has
+    /// looked again has seen all there is.
     fn check_progress(&mut self) {
         if self.is_stopping() {
             self.segment.stop(); // again, in case a participant has overwritten it
         }
+        let before = self.segment.movement_digest();
+        let asleep = self.segment.asleep();
         let position = self.segment.movement_digest();
-        if self.position.replace(position) != Some(position) {
+        if self.position.replace(position) != Some(position) || before != position {
             self.finding = None;
             self.asleep = None;
             return;
         }
-        let asleep = self.segment.asleep();
         if self.is_deadlocked(asleep.as_deref()) {
             // All sleep, so a contradiction now is not a hand-over in progress.
             match self.segment.audit() {
@@ -335,10 +342,16 @@ impl<'s> Monitor<'s> {
 
     /// True if every instance has looked again since the last tick woke it, and gone back to sleep,
     /// while nothing moved: no instance is left that could wake another.
+    ///
+    /// An instance that has left its seat while its exit has not arrived may still fail the pipe
+    /// with the reason: its process is stopped before it reports, or its stage takes long to drop.
     fn is_deadlocked(&self, asleep: Option<&[u64]>) -> bool {
         let (Some(before), Some(now)) = (&self.asleep, asleep) else {
             return false;
         };
+        if now.iter().filter(|&&since| since == 0).count() > self.ended {
+            return false;
+        }
         let all_looked_again = before
             .iter()
             .zip(now)

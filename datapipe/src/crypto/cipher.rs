@@ -8,6 +8,7 @@ use std::fmt;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use zeroize::Zeroize;
 
+use super::clean_stack::on_clean_stack;
 use super::data_key::SubKey;
 use super::secret_kind::KEY_LEN;
 
@@ -94,6 +95,11 @@ impl Cipher {
     }
 
     pub(super) fn with_key_bytes(key: &[u8; KEY_LEN], backend: Backend) -> Self {
+        // The key schedule begins with the key.
+        on_clean_stack(|| Self::schedule(key, backend))
+    }
+
+    fn schedule(key: &[u8; KEY_LEN], backend: Backend) -> Self {
         Self(match backend {
             Backend::RustCrypto => {
                 BackendKey::RustCrypto(Box::new(aes_gcm::Aes256Gcm::new(key.into())))

@@ -65,7 +65,7 @@ impl Argon2Cost {
         &self,
         passphrase: &Passphrase,
         salt: &[u8; 32],
-    ) -> Result<Zeroizing<[u8; KEY_LEN]>, UnlockError> {
+    ) -> Result<Box<Zeroizing<[u8; KEY_LEN]>>, UnlockError> {
         self.check()?;
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(KEY_LEN));
         let params = params.expect("our limits are within those of Argon2");
@@ -73,12 +73,12 @@ impl Argon2Cost {
         let mut memory = memory.ok_or(UnlockError::NoMemory {
             memory_kib: self.memory_kib,
         })?;
-        let mut key = Zeroizing::new([0; KEY_LEN]);
+        let mut key = Box::new(Zeroizing::new([0; KEY_LEN]));
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
             .hash_password_into_with_memory(
                 passphrase.bytes(),
                 salt,
-                key.as_mut(),
+                &mut key[..],
                 memory.as_mut_slice(),
             )
             .expect("passphrase, salt, output and memory have lengths that Argon2 takes");

@@ -17,13 +17,11 @@ const PURPOSE: &[u8] = b"datapipe 1 archive key";
 /// anything itself.
 ///
 /// Erased from memory when it is dropped; never printed.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct DataKey([u8; KEY_LEN]);
+pub struct DataKey(Box<Zeroizing<[u8; KEY_LEN]>>);
 
 /// The key that one writer seals one archive with. Erased from memory when it is dropped; never
 /// printed.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct SubKey([u8; KEY_LEN]);
+pub struct SubKey(Box<Zeroizing<[u8; KEY_LEN]>>);
 
 impl DataKey {
     /// A new key, for a new session.
@@ -32,9 +30,9 @@ impl DataKey {
     ///
     /// [`KeyError`] if the system has no random numbers.
     pub fn random() -> Result<Self, KeyError> {
-        let mut bytes = Zeroizing::new([0; KEY_LEN]);
-        fill_random(bytes.as_mut())?;
-        Ok(Self(*bytes))
+        let mut bytes = Box::new(Zeroizing::new([0; KEY_LEN]));
+        fill_random(&mut bytes[..])?;
+        Ok(Self(bytes))
     }
 
     /// Derives the key of one archive from the salt that its writer drew, its id, and the SHA-256
@@ -49,10 +47,11 @@ impl DataKey {
         archive_id: &[u8; 16],
         header_hash: &[u8; 32],
     ) -> SubKey {
-        SubKey(*derive(&self.0, salt, &[PURPOSE, archive_id, header_hash]))
+        SubKey(derive(&self.0, salt, &[PURPOSE, archive_id, header_hash]))
     }
 
-    pub(super) fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
+    /// A data key whose bytes are on the heap, and stay there.
+    pub(super) fn from_box(bytes: Box<Zeroizing<[u8; KEY_LEN]>>) -> Self {
         Self(bytes)
     }
 
@@ -68,13 +67,49 @@ impl SubKey {
     ///
     /// An error, if `bytes` does not have the length of a key.
     pub(crate) fn from_slice(bytes: &[u8]) -> Result<Self, TryFromSliceError> {
-        bytes.try_into().map(Self)
+        let mut key = Self(Box::new(Zeroizing::new([0; KEY_LEN])));
+        key.0.copy_from_slice(<&[u8; KEY_LEN]>::try_from(bytes)?);
+        Ok(key)
     }
 
     pub(crate) fn bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
     }
 }
+
+impl Clone for DataKey {
+    /// Copies from heap to heap: a derived one leaves a copy on the stack.
+    fn clone(&self) -> Self {
+        let mut key = Self(Box::new(Zeroizing::new([0; KEY_LEN])));
+        key.0.copy_from_slice(&self.0[..]);
+        key
+    }
+}
+
+impl Zeroize for DataKey {
+    fn zeroize(&mut self) {
+        self.0.as_mut().zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for DataKey {}
+
+impl Clone for SubKey {
+    /// Copies from heap to heap: a derived one leaves a copy on the stack.
+    fn clone(&self) -> Self {
+        let mut key = Self(Box::new(Zeroizing::new([0; KEY_LEN])));
+        key.0.copy_from_slice(&self.0[..]);
+        key
+    }
+}
+
+impl Zeroize for SubKey {
+    fn zeroize(&mut self) {
+        self.0.as_mut().zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for SubKey {}
 
 impl fmt::Debug for DataKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -107,12 +142,12 @@ mod tests {
     #[test]
     fn sub_key_depends_on_data_key_salt_archive_and_header() {
         let (salt, archive, header) = ([1; 32], [2; 16], [3; 32]);
-        let key = DataKey([9; 32]);
+        let key = DataKey(Box::new([9; 32].into()));
         // Computed with Python's cryptography package: HKDF(SHA256, 32, salt, info).derive(key).
         let expected = hex("a110a7454c29341bcb705a6249b105a5716450ea641ca9964790df66e61266f9");
         assert_eq!(key.sub_key(&salt, &archive, &header).0.to_vec(), expected);
         for other in [
-            DataKey([8; 32]).sub_key(&salt, &archive, &header),
+            DataKey(Box::new([8; 32].into())).sub_key(&salt, &archive, &header),
             key.sub_key(&[0; 32], &archive, &header),
             key.sub_key(&salt, &[0; 16], &header),
             key.sub_key(&salt, &archive, &[0; 32]),

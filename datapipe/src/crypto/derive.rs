@@ -4,6 +4,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use super::clean_stack::on_clean_stack;
 use super::secret_kind::KEY_LEN;
 
 /// Derives 32 bytes from `secret` and `salt`, for the purpose that `info` names. Its parts are
@@ -12,10 +13,12 @@ pub(super) fn derive(
     secret: &[u8; KEY_LEN],
     salt: &[u8; 32],
     info: &[&[u8]],
-) -> Zeroizing<[u8; KEY_LEN]> {
-    let mut derived = Zeroizing::new([0; KEY_LEN]);
-    let expanded =
-        Hkdf::<Sha256>::new(Some(salt), secret).expand_multi_info(info, derived.as_mut());
-    expanded.expect("HKDF-SHA256 gives up to 255 times 32 bytes");
-    derived
+) -> Box<Zeroizing<[u8; KEY_LEN]>> {
+    on_clean_stack(|| {
+        let mut derived = Box::new(Zeroizing::new([0; KEY_LEN]));
+        let expanded =
+            Hkdf::<Sha256>::new(Some(salt), secret).expand_multi_info(info, &mut derived[..]);
+        expanded.expect("HKDF-SHA256 gives up to 255 times 32 bytes");
+        derived
+    })
 }

@@ -17,6 +17,7 @@
 //! format does.
 
 mod cipher; // AES-256-GCM, by either of two implementations
+mod clean_stack; // work that leaves no key on the stack
 mod cost; // the cost of Argon2id, and its limits
 mod data_key; // the key of a session, and those of its archives
 mod derive; // HKDF-SHA256

@@ -103,13 +103,14 @@ impl KeySlot {
         }
         slot.0[SALT..CHECK].copy_from_slice(salt);
         let slot_key = slot.slot_key(secret)?;
-        slot.0[CHECK..WRAPPED].copy_from_slice(&*derive(&slot_key, salt, &[CHECK_PURPOSE]));
-        let mut wrapped = Zeroizing::new(*data_key.bytes());
+        slot.0[CHECK..WRAPPED].copy_from_slice(&derive(&slot_key, salt, &[CHECK_PURPOSE])[..]);
+        // It is erased by its encryption, or when it is dropped.
+        let mut wrapped = Zeroizing::new(data_key.bytes().to_vec());
         let tag = slot
             .cipher(&slot_key)
-            .seal(&WRAP_NONCE, &slot.covered(session_id), wrapped.as_mut())
+            .seal(&WRAP_NONCE, &slot.covered(session_id), &mut wrapped)
             .expect("32 bytes are not too long");
-        slot.0[WRAPPED..TAG].copy_from_slice(wrapped.as_ref());
+        slot.0[WRAPPED..TAG].copy_from_slice(&wrapped);
         slot.0[TAG..].copy_from_slice(&tag);
         Ok(slot)
     }
@@ -151,16 +152,16 @@ impl KeySlot {
         if !bool::from(check[..].ct_eq(&self.0[CHECK..WRAPPED])) {
             return Err(UnlockError::WrongSecret { kind: needs });
         }
-        let mut data_key = Zeroizing::new(self.array::<KEY_LEN>(WRAPPED));
+        let mut data_key = Box::new(Zeroizing::new(self.array::<KEY_LEN>(WRAPPED)));
         self.cipher(&slot_key)
             .open(
                 &WRAP_NONCE,
                 &self.covered(session_id),
-                data_key.as_mut(),
+                &mut data_key[..],
                 &self.array::<TAG_LEN>(TAG),
             )
             .map_err(|_| UnlockError::Damaged)?;
-        Ok(DataKey::from_bytes(*data_key))
+        Ok(DataKey::from_box(data_key))
     }
 
     /// Checks that every field has a value that this version knows, and returns the kind of secret
@@ -198,9 +199,13 @@ impl KeySlot {
 
     /// The key from which check and wrapping key are derived: the key file's 32 bytes, or the 32
     /// bytes that Argon2id derives from the passphrase.
-    fn slot_key(&self, secret: &Secret) -> Result<Zeroizing<[u8; KEY_LEN]>, UnlockError> {
+    fn slot_key(&self, secret: &Secret) -> Result<Box<Zeroizing<[u8; KEY_LEN]>>, UnlockError> {
         match secret {
-            Secret::Key(key) => Ok(Zeroizing::new(*key.bytes())),
+            Secret::Key(key) => {
+                let mut slot_key = Box::new(Zeroizing::new([0; KEY_LEN]));
+                slot_key.copy_from_slice(key.bytes());
+                Ok(slot_key)
+            }
             Secret::Passphrase(passphrase) => self.cost().stretch(passphrase, &self.salt()),
         }
     }
@@ -309,7 +314,7 @@ mod tests {
     }
 
     fn data_key() -> DataKey {
-        DataKey::from_bytes(counting(0x40))
+        DataKey::from_box(Box::new(counting(0x40).into()))
     }
 
     fn slot(secret: &Secret) -> KeySlot {

@@ -77,16 +77,28 @@ impl Segment {
         self.shape().participant_ids().map(asleep).collect()
     }
 
-    /// A digest of all ledger words. It stays the same while no buffer moves, and almost certainly
-    /// changes when one does.
+    /// A digest of all that a waiting instance may wait for: the ledger words, the marks of
+    /// instances that have sent everything, and the instances that have ended. It stays the same
+    /// while nothing moves, and almost certainly changes when something does.
     pub(crate) fn movement_digest(&self) -> u64 {
-        let words = self
-            .tables()
+        let tables = self.tables();
+        let words = tables
             .buffers
             .as_slice()
             .iter()
-            .map(|entry| entry.word.load(Ordering::Relaxed));
-        words.fold(0, |sum: u64, word| sum.rotate_left(7) ^ word)
+            .map(|entry| entry.word.load(Ordering::Acquire));
+        let marks = self
+            .shape()
+            .stage_ids()
+            .map(|stage| tables.stages[stage].done.load(Ordering::Acquire));
+        let ends = self
+            .shape()
+            .participant_ids()
+            .map(|id| u64::from(Activity::of(tables, id) == Activity::Ended));
+        words
+            .chain(marks)
+            .chain(ends)
+            .fold(0, |sum: u64, word| sum.rotate_left(7) ^ word)
     }
 }
 
@@ -186,8 +198,10 @@ pub(super) fn audit(tables: &Tables, live: bool) -> Result<(), AuditFinding> {
         id: CONTROLLER,
     };
     let shape = &tables.shape;
+    // A stage may wait outside of the pipe on a thread of its own while its port sends.
+    let in_the_act = |activity| matches!(activity, Activity::Working | Activity::WaitingOutside);
     let excused = |who: ParticipantId| {
-        live && shape.has_participant(who) && Activity::of(tables, who) == Activity::Working
+        live && shape.has_participant(who) && in_the_act(Activity::of(tables, who))
     };
     let mut queued = vec![0u32; shape.ring_count() as usize];
     for buffer in shape.buffer_ids() {

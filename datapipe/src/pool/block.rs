@@ -11,8 +11,9 @@
 //! unwinds.
 //!
 //! This module does not defend the bytes against a process that maps the segment and writes to a
-//! buffer that it does not hold: such a process was trusted with the segment. Its writes cannot
-//! make the bytes anything but bytes; lengths and offsets are checked.
+//! buffer that it does not hold: such a process was trusted with what passes through the pipe. Its
+//! writes cannot make the bytes anything but bytes; lengths and offsets are checked. A stage that
+//! has more rights than other processes of the pipe copies what it checks: `Block::shared`.
 
 use std::cell::Cell;
 use std::fmt;
@@ -29,6 +30,7 @@ use super::participant::Held;
 use super::port_core::PortCore;
 use super::stop::Stop;
 use crate::block_info::BlockInfo;
+use crate::shared_bytes::SharedBytes;
 
 /// A block of data in a buffer of the pool, exclusively ours until it is sent or dropped.
 pub struct Block {
@@ -132,8 +134,20 @@ impl Block {
     }
 
     /// The data.
+    ///
+    /// A process that maps the pipe's memory can change them at any time. A stage with more rights
+    /// than another process of the pipe copies what it checks, for example a path, before it checks
+    /// it, and then uses only the copy.
     pub fn bytes(&self) -> &[u8] {
         self.area(self.start as usize, self.len as usize)
+    }
+
+    /// The data, of which a stage copies what it checks: see [`SharedBytes`].
+    pub(crate) fn shared(&self) -> SharedBytes<'_> {
+        let first = self.first_byte(self.start as usize, self.len as usize);
+        // SAFETY: the range is inside our buffer, initialised, and mapped as long as `self` is
+        // borrowed, which keeps this process from writing to it.
+        unsafe { SharedBytes::new(first, self.len as usize) }
     }
 
     /// The data, to be changed in place.

@@ -63,7 +63,7 @@ pub enum EntryBody<'a> {
 
 const OBJECT: u8 = 1;
 const ATTRIBUTE: u8 = 2;
-const EXTENT: u8 = 3;
+pub(super) const EXTENT: u8 = 3;
 const END: u8 = 4;
 const CATALOGUE: u8 = 16;
 
@@ -134,11 +134,8 @@ impl<'a> Entry<'a> {
     /// [`DecodeError`], if the entry is damaged or has a value that this version does not know.
     pub fn parse(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), DecodeError> {
         let mut header = Bytes::new("entry", bytes);
-        let kind = header.u8()?;
-        header.zeros(3)?;
-        let length = header.u32()?;
-        let object = header.u64()?;
-        let bytes = header.take(usize::try_from(length).unwrap_or(usize::MAX))?;
+        let EntryHeader { kind, len, object } = EntryHeader::parse(&mut header)?;
+        let bytes = header.take(len)?;
         let body = match kind {
             OBJECT => EntryBody::Object(ObjectMeta::parse(bytes)?),
             ATTRIBUTE => parse_attribute(bytes)?,
@@ -156,6 +153,35 @@ impl<'a> Entry<'a> {
         };
         Ok((Self { object, body }, header.rest()))
     }
+}
+
+/// Header of an entry.
+pub(super) struct EntryHeader {
+    pub(super) kind: u8,
+    /// Length of the body in bytes.
+    pub(super) len: usize,
+    object: u64,
+}
+
+impl EntryHeader {
+    pub(super) fn parse(bytes: &mut Bytes<'_>) -> Result<Self, DecodeError> {
+        let kind = bytes.u8()?;
+        bytes.zeros(3)?;
+        let len = usize::try_from(bytes.u32()?).unwrap_or(usize::MAX);
+        let object = bytes.u64()?;
+        Ok(Self { kind, len, object })
+    }
+}
+
+/// Returns the extent with this header, of [`EXTENT_HEADER_LEN`] bytes, and these data, whose length
+/// the header states.
+pub(super) fn parse_extent<'a>(header: &[u8], data: &'a [u8]) -> Result<Entry<'a>, DecodeError> {
+    let mut bytes = Bytes::new("extent", header);
+    let EntryHeader { object, .. } = EntryHeader::parse(&mut bytes)?;
+    let offset = bytes.u64()?;
+    check_extent(offset, data.len())?;
+    let body = EntryBody::Extent(offset, data);
+    Ok(Entry { object, body })
 }
 
 fn parse_attribute(bytes: &[u8]) -> Result<EntryBody<'_>, DecodeError> {

@@ -20,6 +20,7 @@
     clippy::unwrap_used
 )]
 
+mod block_entries; // entries of a block that another process may change
 mod catalogue_entry; // an object's location
 pub(crate) mod codec; // one cursor over bytes, and one way to write them
 mod entry; // entries of a file tree, of all kinds
@@ -33,6 +34,8 @@ mod record; // records, as a medium takes them
 mod unit; // units, as the stream consists of them
 mod unit_kind; // kinds of units, encryption and blocks
 
+#[cfg(feature = "tree")]
+pub(crate) use block_entries::{BlockEntries, DamagedEntry, EntryCopy, FetchedEntry};
 pub use catalogue_entry::CatalogueEntry;
 pub use codec::DecodeError;
 pub use entry::{ENTRY_HEADER_LEN, EXTENT_HEADER_LEN, Entry, EntryBody, extent_header};

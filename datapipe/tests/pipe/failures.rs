@@ -334,3 +334,27 @@ fn stop_through_a_block_writer_stays_a_stop() {
     pipe.cancel();
     assert!(matches!(pipe.wait(), Err(Error::Cancelled)));
 }
+
+/// A stage whose drop takes long has given its seat back, but its error comes later. The others
+/// wait for it all the time.
+#[test]
+fn late_error_of_a_stage_is_not_taken_for_corruption() {
+    struct Slow;
+    impl InPlace for Slow {
+        fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
+            match block.number().get() {
+                5 => Err(StageError::new("no more")),
+                _ => Ok(Verdict::Send),
+            }
+        }
+    }
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            std::thread::sleep(Duration::from_millis(1200)); // several checks of the controller
+        }
+    }
+    let stage = Stage::in_place("slow", |_| Slow);
+    let pipe = small().head(numbers(1_000_000)).stage(stage);
+    let error = pipe.tail(collect(&Collected::default())).run().unwrap_err();
+    assert_eq!(error.to_string(), "stage \"slow\": no more");
+}

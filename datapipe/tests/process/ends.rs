@@ -29,7 +29,7 @@ fn far_counting(most: u64) -> HeadStage<'static> {
 }
 
 /// Returns a tail in a process that checks the blocks of [`counting`] and reports its progress.
-fn far_checking(count: &Arc<AtomicU64>) -> TailStage<'static> {
+pub(crate) fn far_checking(count: &Arc<AtomicU64>) -> TailStage<'static> {
     let count = Arc::clone(count);
     let noted = move |data: &[u8]| {
         let now = u64::from_le_bytes(data.try_into().unwrap());

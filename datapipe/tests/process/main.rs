@@ -14,12 +14,14 @@ mod attached_over; // the same, over a connected socket
 mod causes; // causes of errors in processes
 mod deaths; // killed, crashed or failed processes
 mod ends; // heads and tails
+mod keys; // keys in the memory of processes
 mod logs; // logs of the caller, written in processes
 mod own_medium; // media of an adopter
 mod refusals; // stages and hosts that cannot run in processes
 mod same; // results equal to those of threads
 mod scribbles; // a process that overwrites the words of its pipe
 mod stages; // the modules of this host
+mod stopped; // processes that are stopped and continued
 mod suites; // the suites of the testkit
 mod tree; // trees and streams
 mod unruly; // processes and callers that break the rules
@@ -79,6 +81,9 @@ const TESTS: &[Test] = suite::tests![
     ends::heads_and_tails_are_not_replaced,
     ends::stopped_process_is_killed_and_replaced,
     ends::confined_process_reads_only_its_paths,
+    keys::key_file_is_in_no_process_of_a_pipe,
+    stopped::end_of_a_stopped_process_is_not_a_standstill,
+    stopped::stopped_instance_among_several_is_not_a_standstill,
     attached::head_and_tail_processes_attach,
     attached::attachment_is_refused_or_times_out,
     attached::failure_of_an_attached_process_is_reported,

@@ -7,6 +7,7 @@ use crate::error::StageError;
 use crate::limits::MAX_CHUNK_BLOCKS;
 use crate::media::{Medium, Position};
 use crate::pool::{Block, BlockInfo, Marks};
+use crate::shared_bytes::SharedBytes;
 use crate::stage::{Tail, TailStage};
 use crate::wire::{
     ArchiveEntry, ArchiveFooter, BlockKind, CipherKind, Framing, SessionFooter, UnitHeader,
@@ -246,11 +247,17 @@ impl<M: Medium> ArchiveTail<M> {
 
     /// Checks that the first block was encrypted with the key of this archive: the seal of another
     /// one would make an archive that no reader opens. `len` is the length of its data.
-    fn check_seal(&self, header: &UnitHeader, sealed: &[u8], len: usize) -> Result<(), StageError> {
+    fn check_seal(
+        &self,
+        header: &UnitHeader,
+        sealed: SharedBytes<'_>,
+        len: usize,
+    ) -> Result<(), StageError> {
         let Some(key) = &self.plan.key else {
             return Ok(());
         };
-        let mut data = sealed.to_vec();
+        let mut data = Vec::new();
+        sealed.copy_into(&mut data);
         let mut tag = [0; TAG_LEN];
         tag.copy_from_slice(&data[len..]);
         data.truncate(len);
@@ -296,7 +303,7 @@ impl<M: Medium> ArchiveTail<M> {
             )));
         }
         if number == 0 {
-            self.check_seal(&header, block.bytes(), len)?;
+            self.check_seal(&header, block.shared(), len)?;
         }
         self.continuity.advance(&header).map_err(|why| {
             StageError::new(format!(

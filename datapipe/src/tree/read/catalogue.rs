@@ -11,6 +11,7 @@ use std::io;
 use crate::error::StageError;
 use crate::limits::CATALOGUE_PIECE;
 use crate::pool::Block;
+use crate::shared_bytes::SharedBytes;
 use crate::tree::temp_file::SpillFile;
 use crate::wire::{ENTRY_HEADER_LEN, Entry};
 
@@ -93,7 +94,7 @@ impl Catalogue {
             let from = (at + in_file as u64 - self.file.len()) as usize;
             second.copy_from_slice(&self.memory[from..][..second.len()]);
         }
-        let whole = whole_entries(buf);
+        let whole = whole_entries(SharedBytes::from(&*buf));
         if whole == 0 && len > 0 {
             return Err(StageError::new(
                 "the catalogue's temporary file does not contain what was written to it",
@@ -105,10 +106,10 @@ impl Catalogue {
 }
 
 /// Returns the length of the complete entries at the start of `bytes`.
-pub(super) fn whole_entries(bytes: &[u8]) -> usize {
+pub(super) fn whole_entries(bytes: SharedBytes<'_>) -> usize {
     let mut whole = 0;
-    while let Some(length) = bytes[whole..].get(4..8) {
-        let length = length.try_into().map_or(0, u32::from_le_bytes) as usize;
+    while let Some(length) = bytes.array(whole + 4) {
+        let length = u32::from_le_bytes(length) as usize;
         match whole
             .checked_add(ENTRY_HEADER_LEN + length)
             .filter(|&end| end <= bytes.len())

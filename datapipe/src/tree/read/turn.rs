@@ -18,6 +18,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::StageError;
 use crate::pool::Block;
+use crate::shared_bytes::SharedBytes;
 use crate::stage::Fill;
 use crate::wire::BlockKind;
 
@@ -282,13 +283,15 @@ impl CommitOrder {
     fn append_to_remainder(&mut self, block: &mut Block) -> bool {
         let spare = block.capacity() - self.remainder.len();
         let fits = block.len() <= spare;
-        let len = if fits {
-            block.len()
-        } else {
-            whole_entries(&block.bytes()[..spare])
-        };
-        self.remainder.extend_from_slice(&block.bytes()[..len]);
-        self.overflow.extend_from_slice(&block.bytes()[len..]);
+        let before = self.remainder.len();
+        self.remainder.extend_from_slice(block.bytes());
+        if !fits {
+            // Of the private copy: another process may change the block meanwhile.
+            let first = &self.remainder[before..][..spare];
+            let len = before + whole_entries(SharedBytes::from(first));
+            self.overflow.extend_from_slice(&self.remainder[len..]);
+            self.remainder.truncate(len);
+        }
         block.clear();
         fits
     }

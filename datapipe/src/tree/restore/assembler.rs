@@ -14,12 +14,14 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 
 use crate::error::StageError;
 use crate::limits::{MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS};
 use crate::pool::{Block, Marks};
 use crate::wire::{
-    BlockKind, CatalogueEntry, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
+    BlockEntries, BlockKind, CatalogueEntry, Entry, EntryBody, EntryCopy, ObjectEnd, ObjectKind,
+    ObjectMeta, ObjectState,
 };
 
 use super::link_targets::{LinkTarget, LinkTargets, ObjectOutcome};
@@ -38,6 +40,8 @@ pub(super) struct ObjectAssembler<S: Sink> {
     open: Vec<ObjectInProgress<S::Partial>>,
     link_targets: LinkTargets,
     lost: LostBlocks,
+    /// Copy of the entries of the block that is read.
+    entries: EntryCopy,
     /// Number of the next block, if none is missing.
     next: u64,
     /// Objects that were reported although their object entry never came, or that were given up:
@@ -57,6 +61,7 @@ impl<S: Sink> ObjectAssembler<S> {
             open: Vec::new(),
             link_targets: LinkTargets::default(),
             lost: LostBlocks::default(),
+            entries: EntryCopy::default(),
             next: 0,
             unknown: VecDeque::new(),
             workers: Vec::new(),
@@ -105,14 +110,22 @@ impl<S: Sink> ObjectAssembler<S> {
             self.mark_lost(number, number, 0, what);
             return Ok(());
         }
-        if info.kind == BlockKind::Data.code() {
-            return self.read_data_block(number, block.bytes());
-        }
+        let is_data = info.kind == BlockKind::Data.code();
         // A restore of some blocks gets no more of the catalogue than shares a block with them.
-        if self.scope.blocks.is_none() || !self.lost.is_empty() {
-            self.read_catalogue_block(number, block.bytes());
+        if !is_data && self.scope.blocks.is_some() && self.lost.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        // Another process may change the block meanwhile: all that is checked is copied first.
+        let mut copy = mem::take(&mut self.entries);
+        let entries = copy.fetch(block.shared());
+        let read = if is_data {
+            self.read_data_block(number, &entries)
+        } else {
+            self.read_catalogue_block(number, &entries);
+            Ok(())
+        };
+        self.entries = copy;
+        read
     }
 
     /// Reads the entries of a data block: first those that must be processed in order, then, with
@@ -121,56 +134,58 @@ impl<S: Sink> ObjectAssembler<S> {
     /// Directories, links and objects that span blocks come first, so that a file finds its
     /// directory. None of them refers to one of the files, because a file that has further names is
     /// not among those.
-    fn read_data_block(&mut self, number: u64, block: &[u8]) -> Result<(), StageError> {
+    fn read_data_block(
+        &mut self,
+        number: u64,
+        entries: &BlockEntries<'_>,
+    ) -> Result<(), StageError> {
         self.sink.begin_block()?;
-        let (mut rest, mut files) = (block, Vec::new());
-        while !rest.is_empty() {
-            let from = block.len() - rest.len();
-            let (entry, following) = match Entry::parse(rest) {
-                Ok(parsed) => parsed,
-                Err(error) => {
+        let (mut next, mut files) = (0, Vec::new());
+        while let Some(fetched) = entries.get(next) {
+            let fetched = match fetched {
+                Ok(fetched) => fetched,
+                Err(damaged) => {
                     // The length of the entry is unknown, so the rest of the block is lost.
+                    let (from, error) = (damaged.offset, damaged.error);
                     let what = format!("block {number}, byte {from}: {error}");
                     self.mark_lost(number, number, from, what);
                     break;
                 }
             };
+            let entry = fetched.entry;
             if let EntryBody::Object(object) = &entry.body
-                && let Some(len) = self.len_of_complete_file(entry.object, object, rest)
+                && let Some(file) = self.complete_file(entry.object, object, entries, next)
             {
+                next = file.end;
                 if self.wants_file(object.path) {
-                    files.push(from..from + len);
+                    files.push(file);
                 }
-                rest = &rest[len..];
                 continue;
             }
-            let bytes = &rest[..rest.len() - following.len()];
-            self.process_entry(entry.object, entry.body, bytes)?;
-            rest = following;
+            self.process_entry(entry.object, entry.body, fetched.bytes)?;
+            next += 1;
         }
-        self.restore_files(block, &files)
+        self.restore_files(entries, &files)
     }
 
     /// Reads the entries of a catalogue block, which names objects that began in lost blocks.
-    fn read_catalogue_block(&mut self, number: u64, block: &[u8]) {
-        let mut rest = block;
-        while !rest.is_empty() {
-            let from = block.len() - rest.len();
-            let (entry, following) = match Entry::parse(rest) {
-                Ok(parsed) => parsed,
-                Err(error) => {
+    fn read_catalogue_block(&mut self, number: u64, entries: &BlockEntries<'_>) {
+        for fetched in entries.iter() {
+            let fetched = match fetched {
+                Ok(fetched) => fetched,
+                Err(damaged) => {
+                    let (from, error) = (damaged.offset, damaged.error);
                     self.report_problem(format!("block {number}, byte {from}: {error}"));
                     break;
                 }
             };
-            match entry.body {
+            match fetched.entry.body {
                 EntryBody::Catalogue(entry) => self.check_catalogue_entry(&entry),
                 EntryBody::Later(_) => {}
                 _ => self.report_problem(format!(
                     "catalogue block {number} contains an entry of another kind"
                 )),
             }
-            rest = following;
         }
     }
 
@@ -182,7 +197,7 @@ impl<S: Sink> ObjectAssembler<S> {
         !self.scope.renames.contains_key(&number) && !self.open.iter().any(conflicts)
     }
 
-    /// Processes an entry of object `number`. `bytes` are those of the entry.
+    /// Processes an entry of object `number`. `bytes` are those of its private copy.
     pub(super) fn process_entry(
         &mut self,
         number: u64,

@@ -6,7 +6,8 @@
 //!                worker 0  worker 1                  then: each worker a run of the files
 //! ```
 //!
-//! Threads live only while the tail has the block, whose bytes they read in place. The files of a
+//! Threads live only while the tail has the block, whose data they read in place, and the copy of
+//! its entries. The files of a
 //! block are divided into consecutive runs of about equal cost, one for each worker, and the last
 //! for the tail's own thread.
 
@@ -18,7 +19,7 @@ use std::thread;
 use crate::error::StageError;
 use crate::limits::MAX_RESTORE_THREADS;
 use crate::tree::select::Selection;
-use crate::wire::{Entry, EntryBody, ObjectKind, ObjectMeta};
+use crate::wire::{BlockEntries, EntryBody, ObjectKind, ObjectMeta};
 
 use super::assembler::ObjectAssembler;
 use super::scope::RestoreScope;
@@ -45,54 +46,56 @@ impl<S: Sink> ObjectAssembler<S> {
         self
     }
 
-    /// Length of a file's entries if the file is complete within `entries` and can be written by a
-    /// worker: not a hard link or the target of one, no conflict with an open object. `entries`
-    /// begins with its object entry.
-    pub(super) fn len_of_complete_file(
+    /// Entries of a file if the file is complete within `entries` and can be written by a worker:
+    /// not a hard link or the target of one, no conflict with an open object. `first` is its object
+    /// entry.
+    pub(super) fn complete_file(
         &self,
         number: u64,
         object: &ObjectMeta<'_>,
-        entries: &[u8],
-    ) -> Option<usize> {
+        entries: &BlockEntries<'_>,
+        first: usize,
+    ) -> Option<Range<usize>> {
         if object.kind != ObjectKind::File
             || object.linked
             || !self.is_independent(number, object.path)
         {
             return None;
         }
-        let mut rest = Entry::parse(entries).ok()?.1;
+        let mut next = first + 1;
         loop {
-            let (entry, following) = Entry::parse(rest).ok()?;
-            rest = following;
+            let entry = entries.get(next)?.ok()?.entry;
+            next += 1;
             match entry.body {
                 _ if entry.object != number => return None,
                 EntryBody::Attribute(..) | EntryBody::Extent(..) => {}
-                EntryBody::End(_) => return Some(entries.len() - rest.len()),
+                EntryBody::End(_) => return Some(first..next),
                 _ => return None,
             }
         }
     }
 
-    /// Restores the files whose entries are in these ranges of a block.
+    /// Restores the files whose entries are in these ranges of a block's entries.
     ///
     /// Waits for all threads. Returns this thread's error, or else the first of the others'. If a
     /// thread panics, this function panics.
     pub(super) fn restore_files(
         &mut self,
-        block: &[u8],
+        entries: &BlockEntries<'_>,
         files: &[Range<usize>],
     ) -> Result<(), StageError> {
         if files.len() < MIN_PARALLEL_FILES {
-            return self.restore_in_order(block, files);
+            return self.restore_in_order(entries, files);
         }
         let mut workers = mem::take(&mut self.workers);
+        let cost = |file: &Range<usize>| entries.len_of(file.clone()) + FILE_COST;
         let share = files.iter().map(cost).sum::<usize>() / (workers.len() + 1);
         let mut rest = files;
         let restored = thread::scope(|scope| {
             let mut threads = Vec::new();
             for worker in &mut workers {
-                let (own, following) = rest.split_at(count_within(rest, share));
-                let restore = move || worker.restore_in_order(block, own);
+                let (own, following) = rest.split_at(count_within(rest, share, cost));
+                let restore = move || worker.restore_in_order(entries, own);
                 // If the system has no more threads, this one restores what remains.
                 let Ok(thread) = thread::Builder::new().spawn_scoped(scope, restore) else {
                     break;
@@ -100,7 +103,7 @@ impl<S: Sink> ObjectAssembler<S> {
                 rest = following;
                 threads.push(thread);
             }
-            let own = self.restore_in_order(block, rest);
+            let own = self.restore_in_order(entries, rest);
             let others = threads.into_iter().map(|thread| {
                 thread
                     .join()
@@ -112,26 +115,29 @@ impl<S: Sink> ObjectAssembler<S> {
         restored
     }
 
-    fn restore_in_order(&mut self, block: &[u8], files: &[Range<usize>]) -> Result<(), StageError> {
-        for file in files {
-            let mut rest = &block[file.clone()];
-            while !rest.is_empty() {
-                let (entry, following) = Entry::parse(rest)?;
-                let bytes = &rest[..rest.len() - following.len()];
-                self.process_entry(entry.object, entry.body, bytes)?;
-                rest = following;
-            }
+    fn restore_in_order(
+        &mut self,
+        entries: &BlockEntries<'_>,
+        files: &[Range<usize>],
+    ) -> Result<(), StageError> {
+        for index in files.iter().cloned().flatten() {
+            let Some(fetched) = entries.get(index) else {
+                break; // it was there when the file was found to be complete
+            };
+            let fetched = fetched.map_err(|damaged| damaged.error)?;
+            let entry = fetched.entry;
+            self.process_entry(entry.object, entry.body, fetched.bytes)?;
         }
         Ok(())
     }
 }
 
-fn cost(file: &Range<usize>) -> usize {
-    file.len() + FILE_COST
-}
-
 /// Number of files at the beginning of `files` that together cost no more than `share`.
-fn count_within(files: &[Range<usize>], share: usize) -> usize {
+fn count_within(
+    files: &[Range<usize>],
+    share: usize,
+    cost: impl Fn(&Range<usize>) -> usize,
+) -> usize {
     let mut sum = 0;
     files
         .iter()

@@ -1,11 +1,14 @@
 //! Visits all objects of an archived tree, in the catalogue or in the objects themselves.
 
+use std::mem;
+
 use crate::error::StageError;
 use crate::limits::MAX_OPEN_OBJECTS;
 use crate::pool::{Block, Marks};
 use crate::stage::{DamageLog, Tail, TailStage};
 use crate::wire::{
-    BlockKind, CatalogueEntry, Entry, EntryBody, ObjectKind, ObjectMeta, ObjectState,
+    BlockEntries, BlockKind, CatalogueEntry, DamagedEntry, Entry, EntryBody, EntryCopy,
+    FetchedEntry, ObjectKind, ObjectMeta, ObjectState,
 };
 
 /// Receiver of the objects of a scan.
@@ -24,6 +27,8 @@ pub(in crate::tree) struct ObjectScan<V> {
     begun: Vec<BegunObject>,
     /// Blocks of data were received, so the catalogue repeats objects already visited.
     has_data: bool,
+    /// Copy of the entries of the block that is read.
+    copy: EntryCopy,
     /// Log of entries that cannot be decoded; without one they end the pipe.
     log: Option<DamageLog>,
 }
@@ -43,6 +48,7 @@ impl<V: VisitObject> ObjectScan<V> {
             visitor,
             begun: Vec::new(),
             has_data: false,
+            copy: EntryCopy::default(),
             log: None,
         }
     }
@@ -51,6 +57,41 @@ impl<V: VisitObject> ObjectScan<V> {
     /// block.
     pub(in crate::tree) fn with_log(self, log: Option<DamageLog>) -> Self {
         Self { log, ..self }
+    }
+
+    /// Takes the entries of a block.
+    fn read_entries(
+        &mut self,
+        number: u64,
+        is_data: bool,
+        entries: &BlockEntries<'_>,
+    ) -> Result<(), StageError> {
+        for fetched in entries.iter() {
+            let FetchedEntry {
+                entry,
+                bytes,
+                offset,
+            } = match (fetched, &self.log) {
+                (Ok(fetched), _) => fetched,
+                (Err(DamagedEntry { offset, error }), Some(log)) => {
+                    log.report(number, format!("byte {offset}: {error}"));
+                    return Ok(());
+                }
+                (Err(DamagedEntry { offset, error }), None) => {
+                    return Err(StageError::new(format!(
+                        "block {number}, byte {offset}: {error}"
+                    )));
+                }
+            };
+            match entry.body {
+                EntryBody::Catalogue(object) if !is_data => {
+                    self.visitor.visit(entry.object, &object)?;
+                }
+                _ if is_data => self.entry(&entry, bytes, (number, u32::try_from(offset)?))?,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Takes an entry of a block of data, at block and offset `at`.
@@ -149,32 +190,10 @@ impl<V: VisitObject + Send> Tail for ObjectScan<V> {
         if !is_data && (self.has_data || info.kind != BlockKind::ClosingCatalogue.code()) {
             return Ok(());
         }
-        let mut rest = block.bytes();
-        while !rest.is_empty() {
-            let offset = block.len() - rest.len();
-            let (entry, after) = match (Entry::parse(rest), &self.log) {
-                (Ok(parsed), _) => parsed,
-                (Err(error), Some(log)) => {
-                    log.report(number, format!("byte {offset}: {error}"));
-                    return Ok(());
-                }
-                (Err(error), None) => {
-                    return Err(StageError::new(format!(
-                        "block {number}, byte {offset}: {error}"
-                    )));
-                }
-            };
-            let bytes = &rest[..rest.len() - after.len()];
-            match entry.body {
-                EntryBody::Catalogue(object) if !is_data => {
-                    self.visitor.visit(entry.object, &object)?;
-                }
-                _ if is_data => self.entry(&entry, bytes, (number, u32::try_from(offset)?))?,
-                _ => {}
-            }
-            rest = after;
-        }
-        Ok(())
+        let mut copy = mem::take(&mut self.copy);
+        let read = self.read_entries(number, is_data, &copy.fetch(block.shared()));
+        self.copy = copy;
+        read
     }
 
     fn finish(&mut self) -> Result<(), StageError> {

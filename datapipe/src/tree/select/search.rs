@@ -19,7 +19,7 @@ use crate::error::StageError;
 use crate::limits::{MAX_RESTORE_MEMORY, MAX_WANTED_LINKS};
 use crate::pool::{Block, Marks};
 use crate::stage::{Tail, TailStage};
-use crate::wire::{BlockKind, CatalogueEntry, Entry, EntryBody};
+use crate::wire::{BlockKind, CatalogueEntry, EntryBody, EntryCopy};
 
 use super::paths::Selection;
 
@@ -83,7 +83,7 @@ impl CatalogueQuery {
     /// is complete. A query takes one pass, or two if hard links are selected.
     pub fn search(&self) -> Option<Search> {
         let step = self.0.lock().step;
-        (step != SearchStep::Done).then(|| Search(self.clone()))
+        (step != SearchStep::Done).then(|| Search(self.clone(), EntryCopy::default()))
     }
 
     /// Returns the blocks that a restore needs, and those of the catalogue, which names the objects
@@ -121,7 +121,7 @@ impl CatalogueQuery {
 
 /// Tail that searches the catalogue, from [`CatalogueQuery::search`].
 #[derive(Debug)]
-pub struct Search(CatalogueQuery);
+pub struct Search(CatalogueQuery, EntryCopy);
 
 impl QueryInner {
     /// Takes an entry of the catalogue. `object` is 0 unless hard links to it may follow.
@@ -177,13 +177,11 @@ impl Tail for Search {
             return Ok(());
         }
         let mut inner = self.0.0.lock();
-        let mut rest = block.bytes();
-        while !rest.is_empty() {
-            let (entry, after) = Entry::parse(rest)?;
+        for fetched in self.1.fetch(block.shared()).iter() {
+            let entry = fetched.map_err(|damaged| damaged.error)?.entry;
             if let EntryBody::Catalogue(body) = &entry.body {
                 inner.entry(entry.object, body)?;
             }
-            rest = after;
         }
         Ok(())
     }

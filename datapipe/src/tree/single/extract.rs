@@ -1,10 +1,14 @@
 //! The tail that passes on the data of one file, and checks them.
 
+use std::mem;
+
 use crate::error::StageError;
 use crate::pool::{Block, Marks};
 use crate::stage::{Tail, TailStage};
 use crate::tree::digest::Digest;
-use crate::wire::{BlockKind, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectState};
+use crate::wire::{
+    BlockKind, DamagedEntry, Entry, EntryBody, EntryCopy, ObjectEnd, ObjectKind, ObjectState,
+};
 
 use super::find::FoundObject;
 
@@ -19,6 +23,8 @@ pub(super) struct ExtractTail<'a, F> {
     /// Number of the object, once its first entry has come.
     number: Option<u64>,
     digest: Digest,
+    /// Copy of the entries of the block that is read.
+    copy: EntryCopy,
     extraction: &'a mut Extraction,
 }
 
@@ -44,6 +50,7 @@ impl<'a, F: FnMut(u64, &[u8]) -> Result<(), StageError> + Send> ExtractTail<'a, 
             visit,
             number: None,
             digest: Digest::new(),
+            copy: EntryCopy::default(),
             extraction,
         }
     }
@@ -129,20 +136,19 @@ impl<F: FnMut(u64, &[u8]) -> Result<(), StageError> + Send> Tail for ExtractTail
         if info.kind != BlockKind::Data.code() {
             return Ok(());
         }
-        let mut rest = block.bytes();
-        while !rest.is_empty() && !self.is_done() {
-            let offset = block.len() - rest.len();
-            match Entry::parse(rest) {
-                Ok((entry, after)) => {
-                    self.entry(&entry, number, offset)?;
-                    rest = after;
-                }
-                Err(error) => {
+        let mut copy = mem::take(&mut self.copy);
+        for fetched in copy.fetch(block.shared()).iter() {
+            match fetched {
+                Ok(fetched) => self.entry(&fetched.entry, number, fetched.offset)?,
+                Err(DamagedEntry { offset, error }) => {
                     self.fail(format!("block {number}, byte {offset}: {error}"));
-                    break;
                 }
             }
+            if self.is_done() {
+                break;
+            }
         }
+        self.copy = copy;
         Ok(())
     }
 

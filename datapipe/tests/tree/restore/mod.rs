@@ -2,6 +2,7 @@
 //! and nothing outside of the destination for any archive.
 
 mod damage; // blocks that are missing, damaged or wrong
+mod flips; // blocks that change while they are read
 mod hostile; // archives that an enemy wrote
 mod measure; // the time of a small file
 mod pack; // archives made by hand

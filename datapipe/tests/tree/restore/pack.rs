@@ -282,7 +282,13 @@ impl Pack {
 }
 
 /// A head that sends prepared blocks.
-struct Blocks(std::vec::IntoIter<Prepared>);
+pub(crate) struct Blocks(std::vec::IntoIter<Prepared>);
+
+impl Blocks {
+    pub(crate) fn new(pack: Pack) -> Self {
+        Self(pack.blocks.into_iter())
+    }
+}
 
 impl Head for Blocks {
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {

@@ -51,6 +51,12 @@ impl Site {
         paths: &[Vec<u8>],
     ) -> RestoreOutcome {
         let report = pack.restore_paths(&self.dest(), options, paths, self.placement);
+        self.assert_untouched();
+        report
+    }
+
+    /// Asserts that nothing outside of the destination has changed.
+    pub(crate) fn assert_untouched(&self) {
         assert_eq!(
             walk(&self.root.path().join("outside")),
             self.before,
@@ -61,7 +67,6 @@ impl Site {
             2,
             "nothing new beside the destination"
         );
-        report
     }
 
     /// Restores with the default options.

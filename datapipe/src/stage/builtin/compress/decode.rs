@@ -1,5 +1,7 @@
 //! Decompression, for every algorithm. Its input is untrusted.
 
+use std::mem;
+
 use crate::error::StageError;
 use crate::pool::{Block, Codec, Marks};
 use crate::stage::damage_log::DamageLog;
@@ -17,6 +19,9 @@ pub(super) struct Decompress {
     zstd: Option<ZstdDecoder>,
     #[cfg(feature = "deflate")]
     deflate: Option<DeflateDecoder>,
+    /// Private copy of the compressed data: another process may change the block while a library
+    /// that does not expect that reads lengths and distances from it.
+    input: Vec<u8>,
     /// Log of damage, if the stage is to continue after damage.
     log: Option<DamageLog>,
 }
@@ -28,6 +33,7 @@ impl Decompress {
             zstd: None,
             #[cfg(feature = "deflate")]
             deflate: None,
+            input: Vec::new(),
             log,
         }
     }
@@ -98,7 +104,12 @@ impl Transform for Decompress {
         // Before anything is decompressed: the block's claimed length limits what is written, and
         // must fit into the buffer.
         let decoded = match output.spare().get_mut(..plain_len) {
-            Some(to) => self.decode(info.codec, input.bytes(), to)?,
+            Some(to) => {
+                let mut from = mem::take(&mut self.input);
+                let decoded = self.decode(info.codec, input.shared().copy_into(&mut from), to);
+                self.input = from;
+                decoded?
+            }
             None => Err(format!(
                 "its length before compression is {plain_len} bytes, but the pipe's buffers hold \
                  {room}; use larger ones if that length is right"

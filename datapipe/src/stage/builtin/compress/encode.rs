@@ -63,6 +63,9 @@ pub(super) struct Compress {
     /// Made for the first block and reused, because a context costs more than a small block.
     encoder: Option<Box<dyn Encoder>>,
     probe: Probe,
+    /// Private copy of the data: another process may change the block while a library that does
+    /// not expect that compares and counts its bytes.
+    input: Vec<u8>,
 }
 
 impl Compress {
@@ -71,6 +74,7 @@ impl Compress {
             method,
             encoder: None,
             probe: Probe::default(),
+            input: Vec::new(),
         }
     }
 }
@@ -81,13 +85,15 @@ impl Transform for Compress {
         if info.sealed || info.codec != Codec::NONE || input.len() < 2 {
             return Ok(Verdict::SendInput);
         }
-        let worth_it = match probe::attempt(info.class, input.len()) {
-            Attempt::Never => false,
-            Attempt::Always => true,
-            Attempt::IfProbeShrinks if !self.method.needs_probe() => true,
-            Attempt::IfProbeShrinks => self.probe.shrinks(input.bytes(), output.spare())?,
-        };
-        if !worth_it {
+        let attempt = probe::attempt(info.class, input.len());
+        if attempt == Attempt::Never {
+            return Ok(Verdict::SendInput);
+        }
+        let from = input.shared().copy_into(&mut self.input);
+        if attempt == Attempt::IfProbeShrinks
+            && self.method.needs_probe()
+            && !self.probe.shrinks(from, output.spare())?
+        {
             return Ok(Verdict::SendInput);
         }
         let encoder = match &mut self.encoder {
@@ -96,7 +102,7 @@ impl Transform for Compress {
         };
         // The result must save at least one byte to be worth keeping.
         let room = (input.len() - 1).min(output.spare().len());
-        let Some(len) = encoder.encode(input.bytes(), &mut output.spare()[..room])? else {
+        let Some(len) = encoder.encode(from, &mut output.spare()[..room])? else {
             return Ok(Verdict::SendInput);
         };
         output.grow(len)?;
