@@ -11,6 +11,7 @@ mod attributes; // attributes that cannot be kept, or that a destination adds
 mod close_errors; // storage that fails when files are synced or closed
 mod closed_streams; // standard streams that are closed
 mod existing_directories; // directories that are there already
+mod hard_linked_media; // media whose files have another name
 mod interrupted; // calls that signals interrupt
 mod killed_restore; // restores that are killed, and run again
 mod left_out_in_silence; // archives that miss something
