@@ -25,10 +25,13 @@ mod restore_collisions; // names that the destination takes for one, devices
 mod shell; // scripts that run the programs
 mod stopped_jobs; // Ctrl-Z, and signals to stopped jobs
 mod verify_and_restore; // damage of every kind, and both agree
+mod waits; // waits that only a signal ends
 
 #[path = "../programs/fixture.rs"]
 #[allow(dead_code, reason = "this target uses some of it")]
 mod fixture;
+#[path = "../programs/terminal.rs"]
+mod terminal;
 #[path = "../programs/walk.rs"]
 #[allow(dead_code, reason = "this target uses some of it")]
 mod walk;
