@@ -9,7 +9,7 @@
 use std::io;
 use std::mem;
 use std::process;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -24,12 +24,12 @@ static STATE: Mutex<State> = Mutex::new(State {
     canceller: None,
 });
 
-/// True after the first signal. Not a part of the state, which is locked while a signal is handled.
-static RECEIVED: AtomicBool = AtomicBool::new(false);
+/// 1 after the first signal. Not a part of the state, which is locked while a signal is handled.
+static RECEIVED: AtomicU8 = AtomicU8::new(0);
 
 /// True if a signal was received that stops the program.
 pub(crate) fn was_signal_received() -> bool {
-    RECEIVED.load(Ordering::Relaxed)
+    RECEIVED.load(Ordering::Relaxed) != 0
 }
 
 struct State {
@@ -64,7 +64,7 @@ pub fn handle(
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
-                RECEIVED.store(true, Ordering::Relaxed);
+                RECEIVED.store(1, Ordering::Relaxed);
                 let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
                 if mem::replace(&mut state.received, true) {
                     process::exit(1);

@@ -466,7 +466,10 @@ fn are_empty<S: Storage>(storage: &S, path: &Path, volumes: &[u32]) -> Result<bo
     for volume in volumes {
         let file = file_of(path, *volume, false);
         match storage.open_to_write(&file) {
-            Ok(opened) if opened.is_empty().map_err(MediumError::io("look at", &file))? => {}
+            Ok(opened)
+                if opened
+                    .is_empty()
+                    .map_err(MediumError::io("look at", &file))? => {}
             _ => return Ok(false),
         }
     }

@@ -110,7 +110,10 @@ fn one_block_is_not_plural() {
 #[test]
 fn full_disk_of_a_stream_is_named() {
     let fixture = Fixture::new();
-    ok(&shell(&fixture, "head -c 100000 /dev/zero | $D --quiet - tape"));
+    ok(&shell(
+        &fixture,
+        "head -c 100000 /dev/zero | $D --quiet - tape",
+    ));
     for placement in ["", "--processes"] {
         let output = shell(&fixture, &format!("$R {placement} tape - > /dev/full"));
         let text = failed(&output, 1);

@@ -71,9 +71,8 @@ fn verify_finds_what_a_restore_finds() {
     }
 }
 
-/// A user restores one directory of a damaged tape, is told that all is well, and finds out later
-/// what a restore of everything would have said about it; or is told of damage that does not concern
-/// the directory.
+/// A user restores one directory of a damaged tape, gets no message, and finds out later what a
+/// restore of everything would have reported about it.
 #[test]
 fn restore_of_some_paths_finds_what_a_restore_of_all_finds_about_them() {
     let fixture = Fixture::new();

@@ -323,9 +323,7 @@ impl<'a> ObjectFd<'a> {
         let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         match self {
             Self::Open(fd) => repeat(|| rustix::fs::fchown(fd, uid, gid)),
-            Self::Path(fd) => {
-                repeat(|| rustix::fs::chownat(fd, "", uid, gid, AtFlags::EMPTY_PATH))
-            }
+            Self::Path(fd) => repeat(|| rustix::fs::chownat(fd, "", uid, gid, AtFlags::EMPTY_PATH)),
         }
     }
 
@@ -386,9 +384,7 @@ impl<'a> ObjectFd<'a> {
         };
         match self {
             Self::Open(fd) => repeat(|| rustix::fs::futimens(fd, &times)),
-            Self::Path(fd) => {
-                repeat(|| rustix::fs::utimensat(fd, "", &times, AtFlags::EMPTY_PATH))
-            }
+            Self::Path(fd) => repeat(|| rustix::fs::utimensat(fd, "", &times, AtFlags::EMPTY_PATH)),
         }
     }
 }

@@ -5,9 +5,7 @@ use std::fs;
 
 use datapipe::prelude::*;
 use datapipe::tree::{RestoreOptions, TreeRestore};
-use datapipe::wire::{
-    CatalogueEntry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
-};
+use datapipe::wire::{CatalogueEntry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState};
 
 use super::pack::{Pack, digest, file, object};
 use super::site::{Site, damaged, problems};
