@@ -298,9 +298,12 @@ fn verify_and_restore_check_the_catalogue(placement: Placement) {
     assert_eq!(restored.files, report.files, "a restore does not need it");
 }
 
+/// A change of an entry of the catalogue.
+type Change = fn(&mut CatalogueEntry<'_>);
+
 /// A list, and a restore of some paths, believe the catalogue.
 fn catalogue_that_differs_from_the_objects_is_reported(placement: Placement) {
-    let changes: [(&str, fn(&mut CatalogueEntry<'_>)); 9] = [
+    let changes: [(&str, Change); 9] = [
         ("size", |entry| entry.size += 1),
         ("state", |entry| entry.state = ObjectState::Unread),
         ("mode", |entry| entry.mode ^= 0o111),
