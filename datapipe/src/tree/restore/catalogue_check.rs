@@ -173,7 +173,7 @@ impl CatalogueCheck {
         let is_comparable = self.listed.count > 0 && self.lost.is_empty() && !self.has_reported;
         (is_comparable && self.listed != self.all).then(|| {
             format!(
-                "the catalogue does not agree with the objects: it lists {}, and the archive has {}",
+                "the catalogue does not agree with the objects: it lists {}, and there are {}",
                 count_of(self.listed.count, "object"),
                 self.all.count
             )

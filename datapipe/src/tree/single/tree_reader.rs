@@ -138,8 +138,8 @@ impl<M: Medium + 'static> TreeReader<'_, M> {
     ///
     /// A pattern is compared with the path in the archive and with the last name of the path: `*`,
     /// `?`, `[a-z]`, `{a,b}` as in a shell, `**` for any number of directories. A pattern that ends
-    /// with `/` matches directories only, and one that begins with `/` is refused, because no path in
-    /// an archive does. Objects below a directory that matches are not part of
+    /// with `/` matches directories only, and one that begins with `/` is refused, because no path
+    /// in an archive does. Objects below a directory that matches are not part of
     /// the list unless they match, as they do with `dir/**`.
     ///
     /// # Errors
