@@ -193,6 +193,10 @@ pub const MAX_UNSENT_PROBLEMS: usize = 256 << 10;
 /// remembered.
 pub const MAX_LOST_OBJECTS: usize = 1 << 20;
 
+/// Objects of an archive that are compared with its catalogue one by one, about 32 bytes each. Of
+/// more, only the sums are compared.
+pub const MAX_COMPARED_OBJECTS: usize = 1 << 19;
+
 /// Bytes of what an entry of a log of damage says.
 pub const MAX_DAMAGE_TEXT: usize = 512;
 

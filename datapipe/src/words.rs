@@ -17,6 +17,17 @@ pub(crate) fn len_of(count: usize, noun: &str) -> String {
     count_of(count as u64, noun)
 }
 
+/// Gives an error of storage that has no room the text of [`describe_full`], and its kind. Other
+/// errors are returned as they are.
+pub(crate) fn name_full(error: Error) -> Error {
+    match error.kind() {
+        kind @ (ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) => {
+            Error::new(kind, describe_full(&error))
+        }
+        _ => error,
+    }
+}
+
 /// Describes an error of storage that has no room: its meaning, the name that manuals have it
 /// under, and the limit, if a limit of this process is the reason. Other errors are shown as they
 /// are.
@@ -55,6 +66,9 @@ mod tests {
         );
         assert!(describe(ErrorKind::QuotaExceeded).contains("EDQUOT"));
         assert!(describe(ErrorKind::FileTooLarge).contains("EFBIG"));
+        let full = name_full(Error::from_raw_os_error(28));
+        assert_eq!(full.kind(), ErrorKind::StorageFull);
+        assert!(full.to_string().contains("ENOSPC"));
         let other = Error::from_raw_os_error(5);
         assert_eq!(describe_full(&other), other.to_string());
     }

@@ -1,7 +1,7 @@
 //! Messages of both programs, their reaction to signals, and their exit codes.
 
 use std::error::Error;
-use std::io::{self, IsTerminal, Write, stderr, stdout};
+use std::io::{self, IsTerminal, Write as _, stderr};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +18,7 @@ use crate::listing::Listing;
 use crate::progress::{CLEAR, JobProgress, REDRAW, draw};
 use crate::signals;
 use crate::standard_streams::Stream;
+use crate::stoppable_output::StoppableOutput;
 use crate::summary::{ProblemEntry, Summary};
 
 /// Number of problems of each kind that are listed one by one. The rest is only counted.
@@ -93,22 +94,18 @@ impl Console {
     pub fn warn(&self, text: &str) {
         let clear = if self.live { CLEAR } else { "" };
         // If standard error is closed, the message has no other destination.
-        let _ = writeln!(
-            stderr(),
-            "{clear}{}: {}",
-            self.program,
-            escape_controls(text)
-        );
+        let line = format!("{clear}{}: {}\n", self.program, escape_controls(text));
+        let _ = StoppableOutput::stderr().write(line.as_bytes());
     }
 
     /// Prints an informational message.
     pub fn info(&self, text: &str) {
-        let text = escape_controls(text);
-        let _ = match self.info_target {
-            InfoTarget::Nowhere => Ok(()),
-            InfoTarget::Stdout => writeln!(stdout(), "{text}"),
-            InfoTarget::Stderr => writeln!(stderr(), "{text}"),
+        let mut output = match self.info_target {
+            InfoTarget::Nowhere => return,
+            InfoTarget::Stdout => StoppableOutput::stdout(),
+            InfoTarget::Stderr => StoppableOutput::stderr(),
         };
+        let _ = output.write(format!("{}\n", escape_controls(text)).as_bytes());
     }
 
     /// Runs a pipe to its end. Shows the chain, and the progress, for which `done` returns the
@@ -149,7 +146,7 @@ impl Console {
             before = now;
         }
         if self.live {
-            let _ = write!(stderr(), "{CLEAR}");
+            let _ = StoppableOutput::stderr().write(CLEAR.as_bytes());
         }
         summary.add_status(&pipe.status());
         let outcome = pipe.wait();
@@ -234,9 +231,9 @@ impl Console {
         match listing {
             Some(listing) => listing.finish(summary),
             None if self.json => {
-                let mut out = stdout().lock();
-                serde_json::to_writer(&mut out, summary)?;
-                writeln!(out)
+                let mut object = serde_json::to_vec(summary)?;
+                object.push(b'\n');
+                StoppableOutput::stdout().write_all(&object)
             }
             None => Ok(()),
         }

@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::console::Failure;
 use crate::format::count_of;
 use crate::medium::Location;
+use crate::stoppable_output::StoppableOutput;
 use crate::summary::to_json_text;
 
 /// Option for the file of errors.
@@ -67,6 +68,10 @@ impl ErrorsArgs {
         let output = Output {
             path: path.clone(),
             id: found.is_file().then_some(id),
+            stream: match found.is_file() {
+                true => None,
+                false => Some(StoppableOutput::new(file.try_clone().map_err(cannot)?)),
+            },
             file,
             written: 0,
             error: None,
@@ -153,6 +158,8 @@ struct Output {
     /// Device and inode of a file with a name.
     id: Option<(u64, u64)>,
     file: File,
+    /// The same, if it is a pipe or a terminal, whose reader may never read.
+    stream: Option<StoppableOutput>,
     /// Number of lines that were written.
     written: u64,
     /// The first error. Nothing is written after it.
@@ -282,7 +289,10 @@ impl Output {
         }
         let written = line.and_then(|mut line| {
             line.push(b'\n');
-            self.file.write_all(&line)
+            match &self.stream {
+                Some(stream) => (&mut &*stream).write_all(&line),
+                None => self.file.write_all(&line),
+            }
         });
         match written {
             Ok(()) => self.written += 1,

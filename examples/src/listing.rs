@@ -1,7 +1,7 @@
 //! List of the objects of an archive: a line for each object, or the entries of a JSON object.
 
 use std::borrow::Cow;
-use std::io::{self, BufWriter, Stdout, Write, stdout};
+use std::io::{self, BufWriter, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datapipe::wire::{CatalogueEntry, ObjectKind, ObjectState};
@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::format::{escape, format_minute, format_mode};
 use crate::signals::exit_on_broken_pipe;
+use crate::stoppable_output::StoppableOutput;
 use crate::summary::{Summary, to_json_text};
 
 /// Printer of a list. It prints each object immediately, so that its memory does not grow with
@@ -19,7 +20,7 @@ pub struct Listing(Arc<Mutex<ListingState>>);
 /// Output and counts of a list.
 #[derive(Debug)]
 struct ListingState {
-    out: BufWriter<Stdout>,
+    out: BufWriter<&'static StoppableOutput>,
     json: bool,
     /// True after the start of the JSON object and of its list of entries was printed.
     begun: bool,
@@ -28,13 +29,16 @@ struct ListingState {
     others: u64,
 }
 
+/// Bytes of the list that are written together.
+const BUFFER: usize = 32 << 10;
+
 /// Start of the JSON object and of its list of entries.
 const JSON_START: &[u8] = b"{\"entries\":[";
 
 impl Listing {
     /// Makes a list on standard output: lines, or the entries of a JSON object.
     pub fn new(json: bool) -> Self {
-        let out = BufWriter::new(stdout());
+        let out = BufWriter::with_capacity(BUFFER, StoppableOutput::stdout());
         Self(Arc::new(Mutex::new(ListingState {
             out,
             json,

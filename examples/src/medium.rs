@@ -160,6 +160,10 @@ impl Location {
                 "{self} is being written by {writer}; wait until it has ended, or write elsewhere"
             )));
         }
+        if self.bytes() == 0 {
+            // A job that was stopped before its first block may have left empty volumes.
+            return Ok(());
+        }
         let mut medium = match self.open() {
             Err(MediumError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Ok(());
@@ -169,7 +173,6 @@ impl Location {
         };
         let mut record = Vec::new();
         let content = match medium.read(&mut record) {
-            Ok(Item::End) if !self.directory => return Ok(()),
             Ok(Item::Record(_)) => session_of_label(&record).map_or_else(
                 || UNKNOWN_CONTENT.to_owned(),
                 |session| self.describe_archive(&session, secret),

@@ -1,6 +1,6 @@
 //! The progress line, which is redrawn while a pipe runs.
 
-use std::io::{Write, stderr};
+use std::io::{Write as _, stderr};
 use std::time::Duration;
 
 use datapipe::controller::ByteCount;
@@ -8,6 +8,7 @@ use datapipe::prelude::*;
 use rustix::termios::tcgetwinsize;
 
 use crate::format::{count_of, escape_controls};
+use crate::stoppable_output::StoppableOutput;
 
 /// Interval at which the line is redrawn.
 pub(crate) const REDRAW: Duration = Duration::from_millis(500);
@@ -41,7 +42,7 @@ pub(crate) fn draw(now: &Status, lately: &Status, done: JobProgress) {
     // The last column stays empty: some terminals start a new line after a character there.
     let columns = if columns == 0 { 79 } else { columns - 1 };
     let line: String = line.text().chars().take(columns).collect();
-    let _ = write!(stderr(), "{CLEAR}{line}");
+    let _ = StoppableOutput::stderr().write(format!("{CLEAR}{line}").as_bytes());
 }
 
 /// Content of the progress line.

@@ -9,6 +9,7 @@
 use std::io;
 use std::mem;
 use std::process;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -22,6 +23,14 @@ static STATE: Mutex<State> = Mutex::new(State {
     received: false,
     canceller: None,
 });
+
+/// 1 after the first signal. Not a part of the state, which is locked while a signal is handled.
+static RECEIVED: AtomicU8 = AtomicU8::new(0);
+
+/// True if a signal was received that stops the program.
+pub(crate) fn was_signal_received() -> bool {
+    RECEIVED.load(Ordering::Relaxed) != 0
+}
 
 struct State {
     /// True after the first signal.
@@ -55,6 +64,7 @@ pub fn handle(
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
+                RECEIVED.store(1, Ordering::Relaxed);
                 let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
                 if mem::replace(&mut state.received, true) {
                     process::exit(1);

@@ -10,7 +10,8 @@ use crate::wire::looks_like_record;
 use super::dir_storage::DirStorage;
 use super::reader::VolumeReader;
 use super::volume_files::{
-    Volumes, begin_in_place, create_directory, file_of, lock_directory, remove_lock, settle, switch,
+    Volumes, begin_in_place, create_directory, file_of, lock_directory, remove_lock,
+    remove_volumes, settle, switch,
 };
 use super::writer::{VolumeWriter, check_identity, check_size, is_full, lock_file, no_space};
 use super::{
@@ -72,7 +73,7 @@ impl VolumeDirectory {
     /// # Errors
     ///
     /// [`MediumError::InUse`] if it is being written, [`MediumError::NotEmpty`] if there
-    /// are volumes and the options do not allow overwriting,
+    /// are volumes, at least one of them with content, and the options do not allow overwriting,
     /// [`MediumError::VolumeTooSmall`], [`MediumError::Full`] and [`MediumError::Io`].
     pub fn create(path: impl Into<PathBuf>, options: VolumeOptions) -> Result<Self, MediumError> {
         Self::create_on(FileSystem, path, options)
@@ -437,7 +438,12 @@ fn begin_medium<S: Storage>(
     path: &Path,
     options: VolumeOptions,
 ) -> Result<Begun<S::File>, MediumError> {
-    let old = settle(storage, path)?.current;
+    let mut old = settle(storage, path)?.current;
+    if are_empty(storage, path, &old)? {
+        // A writer that was stopped before its first record left them.
+        remove_volumes(storage, path, &old)?;
+        old.clear();
+    }
     if let Some(first) = old.first()
         && !options.overwrite
     {
@@ -453,6 +459,21 @@ fn begin_medium<S: Storage>(
     let file = file_of(path, 1, replacing.is_some());
     let (writer, identity) = begin(storage, path, file, 1, options.volume_size)?;
     Ok((writer, identity, replacing))
+}
+
+/// True if no volume has a byte. A file that cannot be opened to write has content for all we know.
+fn are_empty<S: Storage>(storage: &S, path: &Path, volumes: &[u32]) -> Result<bool, MediumError> {
+    for volume in volumes {
+        let file = file_of(path, *volume, false);
+        match storage.open_to_write(&file) {
+            Ok(opened)
+                if opened
+                    .is_empty()
+                    .map_err(MediumError::io("look at", &file))? => {}
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 /// The writer of a volume, and the identity of its file.

@@ -28,6 +28,14 @@ pub enum MediumError {
         /// The tape or the volume that has content.
         path: PathBuf,
     },
+    /// The content that is to be overwritten in place has another name, a hard link, under which it
+    /// would be lost, too.
+    OtherNames {
+        /// The tape.
+        path: PathBuf,
+        /// Number of names of its file, 2 or more.
+        names: u64,
+    },
     /// Another writer has the medium.
     InUse {
         /// The tape or the directory.
@@ -134,6 +142,13 @@ impl MediumError {
                     path.display()
                 )
             }
+            Self::OtherNames { path, names } => write!(
+                f,
+                "{} has {names} names (hard links), and overwriting in place would destroy its \
+                 content under all of them; remove {} first, or do not overwrite in place",
+                path.display(),
+                path.display()
+            ),
             Self::InUse { path, writer } => write!(
                 f,
                 "{} is being written by {writer}; wait until it has ended, or write elsewhere",
@@ -160,9 +175,10 @@ impl fmt::Display for MediumError {
                 )
             }
             Self::Full { path, what } => write!(f, "{} is full: {what}", path.display()),
-            Self::NotEmpty { .. } | Self::InUse { .. } | Self::Displaced { .. } => {
-                self.fmt_conflict(f)
-            }
+            Self::NotEmpty { .. }
+            | Self::OtherNames { .. }
+            | Self::InUse { .. }
+            | Self::Displaced { .. } => self.fmt_conflict(f),
             Self::NoVolumes { path } => {
                 write!(
                     f,

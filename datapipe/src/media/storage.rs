@@ -186,6 +186,15 @@ pub trait StorageFile: Debug + Send + 'static {
         Ok((0, 0))
     }
 
+    /// Number of names of the file: 1 unless it has hard links.
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage. The provided method returns 1, for a storage without hard links.
+    fn links(&self) -> io::Result<u64> {
+        Ok(1)
+    }
+
     /// Gives the file the owner and the permissions of another one, as far as the process may. The
     /// provided method does nothing.
     ///
@@ -327,6 +336,10 @@ impl StorageFile for File {
 
     fn identity(&self) -> io::Result<(u64, u64)> {
         retry(|| self.metadata()).map(|found| (found.dev(), found.ino()))
+    }
+
+    fn links(&self) -> io::Result<u64> {
+        Ok(retry(|| self.metadata())?.nlink())
     }
 
     fn copy_access(&self, from: &Self) -> io::Result<()> {

@@ -58,8 +58,9 @@ impl VirtualTape {
     /// # Errors
     ///
     /// [`MediumError::InUse`] if it is being written, [`MediumError::NotEmpty`] if it has content
-    /// and the options do not allow overwriting, [`MediumError::VolumeTooSmall`],
-    /// [`MediumError::Full`] and [`MediumError::Io`].
+    /// and the options do not allow overwriting, [`MediumError::OtherNames`] if it cannot be
+    /// overwritten in place, [`MediumError::VolumeTooSmall`], [`MediumError::Full`] and
+    /// [`MediumError::Io`].
     pub fn create(path: impl Into<PathBuf>, options: VolumeOptions) -> Result<Self, MediumError> {
         Self::create_on(FileSystem, path, options)
     }
@@ -271,6 +272,7 @@ fn reuse<S: Storage>(
     synced.map_err(MediumError::io("sync the directory", directory))?;
     if options.in_place {
         let writer = VolumeWriter::in_place(old, path.to_owned(), 1, size);
+        writer.check_only_name()?;
         return Ok((writer, Some(Replaces::InPlace)));
     }
     let target = storage

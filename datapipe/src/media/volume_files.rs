@@ -137,15 +137,22 @@ pub(super) fn settle(storage: &impl Storage, path: &Path) -> Result<Volumes, Med
         complete_switch(storage, path, last)?;
         return Volumes::list(storage, path);
     }
-    remove_new(storage, path, &found.new)?;
+    for volume in &found.new {
+        remove(storage, &file_of(path, *volume, true))?;
+    }
     Ok(found)
 }
 
-/// Removes volumes that were to replace others.
-fn remove_new(storage: &impl Storage, path: &Path, volumes: &[u32]) -> Result<(), MediumError> {
+/// Removes volumes, from the last one down, so that those that remain have no gap.
+pub(super) fn remove_volumes(
+    storage: &impl Storage,
+    path: &Path,
+    volumes: &[u32],
+) -> Result<(), MediumError> {
     volumes
         .iter()
-        .try_for_each(|volume| remove(storage, &file_of(path, *volume, true)))
+        .rev()
+        .try_for_each(|volume| remove(storage, &file_of(path, *volume, false)))
 }
 
 /// Replaces all volumes by the new ones, 1 to `last`, which are on stable storage.
@@ -183,11 +190,7 @@ fn switch_file(path: &Path, last: u32) -> PathBuf {
 /// Removes the old volumes of a directory, gives the first new one its name, and syncs the
 /// directory.
 pub(super) fn begin_in_place(storage: &impl Storage, path: &Path) -> Result<(), MediumError> {
-    // From the last one down: if the process is stopped on the way, the volumes that remain are a
-    // complete prefix.
-    for volume in Volumes::list(storage, path)?.current.iter().rev() {
-        remove(storage, &file_of(path, *volume, false))?;
-    }
+    remove_volumes(storage, path, &Volumes::list(storage, path)?.current)?;
     // Without this sync, a crash could leave old volumes after the new ones.
     sync(storage, path)?;
     let (from, to) = (file_of(path, 1, true), file_of(path, 1, false));

@@ -23,7 +23,8 @@ pub struct VolumeOptions {
     /// content stays.
     pub overwrite: bool,
     /// True if old content that may be replaced is removed by the first write, for a file system
-    /// that has no room for both. Without effect unless `overwrite` is true.
+    /// that has no room for both. Without effect unless `overwrite` is true. A tape whose file has
+    /// another name, a hard link, is refused: its content would be lost under that name, too.
     pub in_place: bool,
     /// True if an archive without any data may replace old content. By default that is an error,
     /// because the cause is nearly always a source that failed.

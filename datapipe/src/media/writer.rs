@@ -90,14 +90,28 @@ impl<F: StorageFile> VolumeWriter<F> {
 
     /// Removes the old content, if there is some.
     fn remove_old(&mut self) -> Result<(), MediumError> {
-        if std::mem::take(&mut self.has_old) {
-            self.broken = true;
+        if self.has_old {
+            // A name may have been added since the medium was created.
+            self.check_only_name()?;
+            (self.has_old, self.broken) = (false, true);
             // Without this sync, a crash could leave old records after the new ones.
             let emptied = self.file.truncate(0).and_then(|()| self.file.sync());
             emptied.map_err(MediumError::io("empty", &self.path))?;
             self.broken = false;
         }
         Ok(())
+    }
+
+    /// Checks that old content in this file is not that of another name, too.
+    pub(super) fn check_only_name(&self) -> Result<(), MediumError> {
+        let names = self.file.links();
+        match names.map_err(MediumError::io("look at", &self.path))? {
+            0 | 1 => Ok(()),
+            names => Err(MediumError::OtherNames {
+                path: self.path.clone(),
+                names,
+            }),
+        }
     }
 
     pub(super) fn volume(&self) -> u32 {

@@ -56,7 +56,7 @@ pub struct ObjectEnd {
 /// State of an object in the archive, compared with the original.
 ///
 /// Exhaustive: version 1 will not get another one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ObjectState {
     /// The object is whole.
     #[default]

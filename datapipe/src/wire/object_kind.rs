@@ -5,7 +5,7 @@ use super::codec::{Bytes, DecodeError};
 /// The kind of an object.
 ///
 /// Exhaustive: version 1 will not get another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "their names say it")]
 pub enum ObjectKind {
     File,

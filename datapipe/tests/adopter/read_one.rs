@@ -156,6 +156,8 @@ fn objects_are_listed_by_pattern() {
         assert!(paths(&tree, &["nothing"]).is_empty());
         assert_eq!(paths(&tree, &[]), paths(&tree, &["**"]));
         assert_eq!(paths(&tree, &[]).len(), 14);
+        let error = tree.list(["/data/a"], |_| Ok(())).unwrap_err();
+        assert!(error.to_string().contains("leave the slash out"), "{error}");
         let error = tree.list(["[a"], |_| Ok(())).unwrap_err();
         assert!(matches!(error, TreeReadError::Pattern(_)), "{error}");
         let stop = tree.list(["**"], |_| Err(StageError::new("enough")));

@@ -6,6 +6,7 @@ mod one_writer; // a medium has one writer, and keeps its files
 mod replace; // old content that is replaced
 mod site; // a medium, its storage, and readers independent of the library's
 mod suite; // the tests that each medium passes
+mod unwritten; // media whose writer was stopped before its first record
 
 /// Makes a test of each function of the suite for each medium and storage.
 macro_rules! suite {

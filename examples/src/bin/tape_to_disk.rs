@@ -385,6 +385,8 @@ impl Job<'_> {
                 "incomplete"
             };
             text += &format!("; the archive is {completeness}, on {volumes}");
+        } else {
+            text += "; the rest of the archive was not looked at";
         }
         self.console.info(&text);
     }

@@ -6,6 +6,8 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
+use rustix::fs::XattrFlags;
+
 use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, ok};
 
 /// Runs a program with one interrupted call after the other. Returns false without strace.
@@ -72,6 +74,8 @@ fn interrupted_calls_are_repeated() {
     sparse.set_len(1 << 20).unwrap();
     sparse.write_all(b"start").unwrap();
     drop(sparse);
+    let file = fixture.path("src/data/below/file");
+    rustix::fs::setxattr(&file, "user.note", b"x", XattrFlags::empty()).unwrap();
     ok(&fixture.back_up(&["--quiet", "src/data", "old.tap"]));
 
     let reading = [
@@ -98,7 +102,21 @@ fn interrupted_calls_are_repeated() {
         }
     }
     let restoring = ["--quiet", "--instances=1", "old.tap", "out"];
-    for call in ["openat", "openat2", "statx", "mkdirat"] {
+    for call in [
+        "openat",
+        "openat2",
+        "statx",
+        "mkdirat",
+        "fchmod",
+        "fchown",
+        "fchownat",
+        "fsetxattr",
+        "flistxattr",
+        "utimensat",
+        "linkat",
+        "renameat2,renameat",
+        "symlinkat",
+    ] {
         interrupt_each(&fixture, call, TAPE_TO_DISK, &restoring);
     }
 }

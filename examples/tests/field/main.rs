@@ -11,6 +11,7 @@ mod attributes; // attributes that cannot be kept, or that a destination adds
 mod close_errors; // storage that fails when files are synced or closed
 mod closed_streams; // standard streams that are closed
 mod existing_directories; // directories that are there already
+mod hard_linked_media; // media whose files have another name
 mod interrupted; // calls that signals interrupt
 mod killed_restore; // restores that are killed, and run again
 mod left_out_in_silence; // archives that miss something
@@ -24,10 +25,13 @@ mod restore_collisions; // names that the destination takes for one, devices
 mod shell; // scripts that run the programs
 mod stopped_jobs; // Ctrl-Z, and signals to stopped jobs
 mod verify_and_restore; // damage of every kind, and both agree
+mod waits; // waits that only a signal ends
 
 #[path = "../programs/fixture.rs"]
 #[allow(dead_code, reason = "this target uses some of it")]
 mod fixture;
+#[path = "../programs/terminal.rs"]
+mod terminal;
 #[path = "../programs/walk.rs"]
 #[allow(dead_code, reason = "this target uses some of it")]
 mod walk;

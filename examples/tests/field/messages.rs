@@ -105,3 +105,18 @@ fn one_block_is_not_plural() {
     }
     assert!(is_named, "no part of the archive ends after one block");
 }
+
+/// A stream is restored to a full disk.
+#[test]
+fn full_disk_of_a_stream_is_named() {
+    let fixture = Fixture::new();
+    ok(&shell(
+        &fixture,
+        "head -c 100000 /dev/zero | $D --quiet - tape",
+    ));
+    for placement in ["", "--processes"] {
+        let output = shell(&fixture, &format!("$R {placement} tape - > /dev/full"));
+        let text = failed(&output, 1);
+        assert!(text.contains("No space left on device (ENOSPC)"), "{text}");
+    }
+}

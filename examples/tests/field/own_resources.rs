@@ -4,8 +4,10 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use rustix::fs::XattrFlags;
+
 use crate::fixture::{Fixture, failed, ok};
-use crate::shell::shell;
+use crate::shell::{can_trace, shell};
 use crate::walk::assert_same;
 
 /// 150 directories in one another with a file each, and 40 directories side by side with 20 each.
@@ -148,5 +150,35 @@ fn too_few_threads_are_an_error() {
                 "{text}"
             );
         }
+    }
+}
+
+/// The machine has no memory for a moment, or for longer, while attributes are restored. The user
+/// read that this file lacks them, and restored it again in vain.
+#[test]
+fn memory_that_is_short_is_not_a_property_of_an_attribute() {
+    if !can_trace() {
+        return;
+    }
+    let fixture = Fixture::new();
+    let file = fixture.path("src/data/file");
+    fs::write(&file, "x").unwrap();
+    rustix::fs::setxattr(&file, "user.note", b"x", XattrFlags::empty()).unwrap();
+    ok(&fixture.back_up(&["--quiet", "src/data", "tape"]));
+    for (call, when, exit) in [
+        ("fsetxattr", "when=1", 0),
+        ("fsetxattr", "when=1+", 1),
+        ("flistxattr", "when=1+", 1),
+        ("fchmod", "when=2+", 1),
+    ] {
+        let script = format!(
+            "strace -f -qq -o /dev/null -e trace={call} -e inject={call}:error=ENOMEM:{when} \
+             $R --quiet tape out"
+        );
+        let output = shell(&fixture, &script);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(exit), "{call} {when}: {text}");
+        assert_eq!(exit == 1, text.contains("memory"), "{call} {when}: {text}");
+        fixture.clear("out");
     }
 }

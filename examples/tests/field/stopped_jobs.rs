@@ -120,3 +120,37 @@ fn signal_to_a_stopped_job_cancels_it() {
     assert!(text.contains("SIGTERM"), "{text}");
     drop(input);
 }
+
+/// A job that `nohup` started, whose terminal is closed: the signal is sent to its process group,
+/// and to the processes of its stages if they are in it.
+#[test]
+fn processes_of_a_job_under_nohup_go_on() {
+    let fixture = Fixture::new();
+    let ignoring = "trap '' HUP; exec \"$0\" --processes --quiet --buffer-size 64KiB - tape";
+    let mut job = fixture
+        .command("sh", &["-c", ignoring, DISK_TO_TAPE])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let mut input = job.stdin.take().unwrap();
+    // More than a pipe holds, so all stages run.
+    input.write_all(&noise(1 << 20)).unwrap();
+    let threads = fs::read_dir(format!("/proc/{}/task", job.id())).unwrap();
+    let processes: Vec<String> = threads
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|ids| ids.split_whitespace().map(String::from).collect::<Vec<_>>())
+        .collect();
+    assert!(!processes.is_empty());
+    signal_group(&job, "-HUP");
+    for process in &processes {
+        let sent = Command::new("kill").args(["-HUP", process]).status();
+        assert!(sent.unwrap().success());
+    }
+    input.write_all(&noise(1 << 20)).unwrap();
+    drop(input);
+    ok(&job.wait_with_output().unwrap());
+    ok(&fixture.restore(&["--quiet", "--verify", "tape"]));
+}

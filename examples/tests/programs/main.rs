@@ -15,4 +15,5 @@ mod progress; // the progress line on a terminal
 mod round_trip; // backup and restore of trees
 mod signals; // interrupted jobs
 mod stream; // standard input and output
+mod terminal; // terminals for the programs
 mod walk; // creation and comparison of trees

@@ -2,38 +2,10 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
-
 use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, noise, ok};
-
-/// Makes a terminal with the given number of columns. Returns its two ends: the screen and the
-/// descriptor for the program.
-fn terminal(columns: u16) -> (File, OwnedFd) {
-    let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&screen).unwrap();
-    unlockpt(&screen).unwrap();
-    let name = ptsname(&screen, Vec::new()).unwrap();
-    let program = openat(
-        CWD,
-        name,
-        OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .unwrap();
-    let size = Winsize {
-        ws_row: 24,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    tcsetwinsize(&program, size).unwrap();
-    (File::from(screen), program)
-}
+use crate::terminal::terminal;
 
 /// Reads from the screen until a rate is shown.
 fn read_until_rate(screen: &mut File) -> String {

@@ -110,11 +110,24 @@ impl<M: Medium> BackReader<M> {
     /// Reads forward to the next unit, which must be of this kind.
     pub(super) fn read_unit(&mut self, kind: UnitKind) -> Result<(UnitHeader, Vec<u8>), OpenError> {
         self.units.moved(1);
+        let (header, _) = self.next_unit(kind)?;
+        Ok((header, self.units.body().to_vec()))
+    }
+
+    /// Reads on after [`read_unit`](Self::read_unit) to the next unit, which must be of this kind,
+    /// and returns the position of the record in which it begins, if that is known.
+    pub(super) fn position_of_next(
+        &mut self,
+        kind: UnitKind,
+    ) -> Result<Option<Position>, OpenError> {
+        self.next_unit(kind).map(|(_, at)| at)
+    }
+
+    /// The next unit, which must be of this kind.
+    fn next_unit(&mut self, kind: UnitKind) -> Result<(UnitHeader, Option<Position>), OpenError> {
         loop {
             match self.units.next()? {
-                UnitEvent::Unit(header, _) if header.kind == kind => {
-                    return Ok((header, self.units.body().to_vec()));
-                }
+                UnitEvent::Unit(header, at) if header.kind == kind => return Ok((header, at)),
                 UnitEvent::Label(..) => {}
                 UnitEvent::Unit(header, _) => {
                     return Err(OpenError::no_index(format!(

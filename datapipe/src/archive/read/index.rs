@@ -79,7 +79,7 @@ impl Index {
                 ));
             }
         }
-        reader.back_to(|header| header.first == Some(0))?;
+        let end = reader.back_to(|header| header.first == Some(0))?;
         let (_, body) = reader.read_unit(UnitKind::SessionFooter)?;
         let archives = SessionFooter::parse(&body)?.archives;
         let [archive] = archives[..] else {
@@ -92,6 +92,13 @@ impl Index {
         let (header, body) = reader.read_unit(UnitKind::ArchiveFooter)?;
         let footer = open_footer(cipher, &header, &body)
             .map_err(|why| OpenError::no_index(format!("the archive footer {why}")))?;
+        // The positions may lead from the end of a second copy of the archive to the first.
+        let first_end = reader.position_of_next(UnitKind::SessionFooter)?;
+        if first_end.map(|at| (at.volume, at.byte)) != Some((end.volume, end.byte)) {
+            return Err(OpenError::no_index(
+                "its end is not where it says: the medium has more than this archive",
+            ));
+        }
         reader.seek(archive.place)?;
         let locator = reader.back_to(|header| header.position <= archive.locator)?;
         let (_, body) = reader.read_unit(UnitKind::Locator)?;

@@ -10,6 +10,7 @@ use crate::error::StageError;
 use crate::pool::{Block, HeadPort, TailPort};
 
 use crate::stage::{Arguments, Fields, Fill, Head, HeadStage, Offsets, Tail, TailStage};
+use crate::words::name_full;
 
 use super::open_file::OpenFile;
 
@@ -103,10 +104,8 @@ impl StreamHead<OpenFile> {
 /// Makes the error of a tail that cannot write at byte `at` of its stream. If the pipe was stopped,
 /// that is the error.
 pub(crate) fn write_error(at: u64, error: io::Error) -> StageError {
-    StageError::with_source(
-        format!("cannot write to the destination at byte {at}"),
-        error,
-    )
+    let what = format!("cannot write to the destination at byte {at}");
+    StageError::with_source(what, name_full(error))
 }
 
 fn cannot_open(path: &Path, error: io::Error) -> StageError {

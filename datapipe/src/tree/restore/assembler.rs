@@ -24,6 +24,7 @@ use crate::wire::{
     ObjectMeta, ObjectState,
 };
 
+use super::catalogue_check::CatalogueCheck;
 use super::link_targets::{LinkTarget, LinkTargets, ObjectOutcome};
 use super::lost_blocks::LostBlocks;
 use super::object_in_progress::ObjectInProgress;
@@ -42,6 +43,8 @@ pub(super) struct ObjectAssembler<S: Sink> {
     lost: LostBlocks,
     /// Copy of the entries of the block that is read.
     entries: EntryCopy,
+    /// The comparison with the catalogue, if all objects are read.
+    comparison: Option<Box<CatalogueCheck>>,
     /// Number of the next block, if none is missing.
     next: u64,
     /// Objects that were reported although their object entry never came, or that were given up:
@@ -54,8 +57,10 @@ pub(super) struct ObjectAssembler<S: Sink> {
 
 impl<S: Sink> ObjectAssembler<S> {
     pub(super) fn new(sink: S, scope: RestoreScope, report: RestoreReport) -> Self {
+        let is_all = scope.blocks.is_none() && scope.selection.paths().next().is_none();
         Self {
             sink,
+            comparison: is_all.then(Box::default),
             scope,
             report,
             open: Vec::new(),
@@ -121,7 +126,7 @@ impl<S: Sink> ObjectAssembler<S> {
         let read = if is_data {
             self.read_data_block(number, &entries)
         } else {
-            self.read_catalogue_block(number, &entries);
+            self.read_catalogue_block(number, info.kind, &entries);
             Ok(())
         };
         self.entries = copy;
@@ -165,22 +170,38 @@ impl<S: Sink> ObjectAssembler<S> {
             self.process_entry(entry.object, entry.body, fetched.bytes)?;
             next += 1;
         }
+        self.note_entries(number, entries);
         self.restore_files(entries, &files)
     }
 
+    /// Notes what the catalogue must say about the objects in a data block.
+    fn note_entries(&mut self, number: u64, entries: &BlockEntries<'_>) {
+        let Some(comparison) = &mut self.comparison else {
+            return;
+        };
+        // What follows an entry that cannot be parsed is lost.
+        for fetched in entries.iter().map_while(Result::ok) {
+            let start = (number, u32::try_from(fetched.offset).unwrap_or(u32::MAX));
+            comparison.add_entry(&fetched.entry, start, fetched.bytes);
+        }
+    }
+
     /// Reads the entries of a catalogue block, which names objects that began in lost blocks.
-    fn read_catalogue_block(&mut self, number: u64, entries: &BlockEntries<'_>) {
+    fn read_catalogue_block(&mut self, number: u64, kind: u8, entries: &BlockEntries<'_>) {
         for fetched in entries.iter() {
             let fetched = match fetched {
                 Ok(fetched) => fetched,
                 Err(damaged) => {
                     let (from, error) = (damaged.offset, damaged.error);
                     self.report_problem(format!("block {number}, byte {from}: {error}"));
+                    self.comparison = None;
                     break;
                 }
             };
             match fetched.entry.body {
-                EntryBody::Catalogue(entry) => self.check_catalogue_entry(&entry),
+                EntryBody::Catalogue(body) => {
+                    self.check_catalogue_entry(fetched.entry.object, &body, kind);
+                }
                 EntryBody::Later(_) => {}
                 _ => self.report_problem(format!(
                     "catalogue block {number} contains an entry of another kind"
@@ -429,8 +450,13 @@ impl<S: Sink> ObjectAssembler<S> {
         Ok(target.outcome)
     }
 
-    /// Reports an object that the catalogue names and that began in a lost block.
-    fn check_catalogue_entry(&mut self, entry: &CatalogueEntry<'_>) {
+    /// Reports an object that the catalogue names and that began in a lost block, or is not as the
+    /// catalogue says.
+    fn check_catalogue_entry(&mut self, number: u64, entry: &CatalogueEntry<'_>, kind: u8) {
+        let comparison = self.comparison.as_mut();
+        if let Some(what) = comparison.and_then(|check| check.check_entry(number, entry, kind)) {
+            self.report.record_problem(entry.path, what);
+        }
         if self.lost.is_newly_lost(entry) && self.wants_file(entry.path) {
             let block = entry.blocks.0;
             let what = format!("is lost: it begins in block {block}, which is lost");
@@ -465,6 +491,9 @@ impl<S: Sink> ObjectAssembler<S> {
     fn mark_lost(&mut self, first: u64, last: u64, from: usize, what: String) {
         self.report_problem(what);
         self.lost.add(first, last, from);
+        if let Some(comparison) = &mut self.comparison {
+            comparison.lose(first, last);
+        }
         for at in 0..self.open.len() {
             self.open[at].is_doubtful = true;
             if !self.open[at].has_data {
@@ -545,6 +574,9 @@ impl<S: Sink> ObjectAssembler<S> {
             self.handle_gap(self.next, u64::MAX);
         }
         self.abandon_open_objects();
+        if let Some(what) = self.comparison.as_ref().and_then(|check| check.finish()) {
+            self.report_problem(what);
+        }
         for path in self.scope.selection.not_found() {
             self.report.record_problem(path, "not found in the archive");
         }

@@ -7,13 +7,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
 };
-use rustix::io::{Errno, Result};
+use rustix::io::{Errno, Result, retry_on_intr};
 
 use super::object_in_progress::ObjectDescription;
 use super::report::RestoreReport;
 use super::set_properties::SetProperties;
 use crate::limits::MAX_ATTRIBUTE;
 use crate::tree::inode_calls;
+use crate::tree::own_resources::{is_shortage, retry_on_shortage};
 use crate::wire::{ObjectKind, ObjectMeta};
 
 /// Mode bits that every user may set: all but setuid and setgid.
@@ -85,16 +86,22 @@ impl Credentials {
     /// object inherited from its directory, or what an existing directory had.
     /// With a list, the group's part of a mode is the most that the list gives. So until the list
     /// is set, and if it cannot be set, the group gets what the list gives to it.
+    ///
+    /// What cannot be set is reported.
+    ///
+    /// # Errors
+    ///
+    /// A resource that this process or the machine lacks, which is not a property of the object.
     pub(super) fn apply(
         self,
         fd: ObjectFd<'_>,
         description: &ObjectDescription,
         report: &RestoreReport,
-    ) {
+    ) -> Result<()> {
         let Some(object) = description.object() else {
-            return;
+            return Ok(());
         };
-        let may_set_id = self.apply_owner(fd, &object, report);
+        let may_set_id = self.apply_owner(fd, &object, report)?;
         let mode = if may_set_id {
             object.mode
         } else {
@@ -102,9 +109,9 @@ impl Credentials {
         };
         let is_acl = |name: &[u8]| name.starts_with(b"system.");
         if object.kind != ObjectKind::Symlink {
-            remove_others(fd, description, report);
+            remove_others(fd, description, report)?;
         }
-        self.apply_attributes(fd, description, report, |name| !is_acl(name));
+        self.apply_attributes(fd, description, report, |name| !is_acl(name))?;
         let first = mode_without_list(mode, description);
         let mut set = SetProperties {
             owner: may_set_id,
@@ -120,17 +127,18 @@ impl Credentials {
                 object.path,
                 &format_args!("its mode to {first:o}"),
                 error,
-            );
+            )?;
         }
-        if self.apply_attributes(fd, description, report, is_acl) {
+        if self.apply_attributes(fd, description, report, is_acl)? {
             // The list has changed the group's part of the mode.
             set.mode = set.mode.map(|_| mode);
         }
         if let Err(error) = fd.set_modified(&object) {
             set.modified = false;
-            report_unset(report, object.path, &"its times", error);
+            report_unset(report, object.path, &"its times", error)?;
         }
         set.check(fd.descriptor(), &object, report);
+        Ok(())
     }
 
     /// Sets the owner, which only root may. Returns true if the object has its owner, and thus may
@@ -140,7 +148,7 @@ impl Credentials {
         fd: ObjectFd<'_>,
         object: &ObjectMeta<'_>,
         report: &RestoreReport,
-    ) -> bool {
+    ) -> Result<bool> {
         if !self.may_give_rights() {
             let why = self.why_not();
             if (object.uid, object.gid) != (self.uid, self.gid) {
@@ -149,7 +157,7 @@ impl Credentials {
             if object.mode & !PLAIN_MODE != 0 {
                 report.record_note(&format!("setuid and setgid are not restored: {why}"));
             }
-            return false;
+            return Ok(false);
         }
         // For chown, u32::MAX means "leave as it is".
         if object.uid == u32::MAX || object.gid == u32::MAX {
@@ -160,14 +168,14 @@ impl Credentials {
                 u32::MAX
             );
             report.record_problem(object.path, what);
-            return false;
+            return Ok(false);
         }
         if let Err(error) = fd.set_owner(object.uid, object.gid) {
             let owner = format_args!("its owner to {}:{}", object.uid, object.gid);
-            report_unset(report, object.path, &owner, error);
-            return false;
+            report_unset(report, object.path, &owner, error)?;
+            return Ok(false);
         }
-        true
+        Ok(true)
     }
 
     /// Sets those extended attributes whose names are `chosen`. Returns true if all were set.
@@ -177,7 +185,7 @@ impl Credentials {
         description: &ObjectDescription,
         report: &RestoreReport,
         chosen: impl Fn(&[u8]) -> bool,
-    ) -> bool {
+    ) -> Result<bool> {
         let mut all = true;
         for (name, value) in description.attributes().filter(|(name, _)| chosen(name)) {
             let is_for_root = name.starts_with(b"security.") || name.starts_with(b"trusted.");
@@ -189,24 +197,30 @@ impl Credentials {
                 all = false;
             } else if let Err(error) = fd.set_attribute(name, value) {
                 let what = format_args!("attribute {}", name.escape_ascii());
-                report_unset(report, description.path(), &what, error);
+                report_unset(report, description.path(), &what, error)?;
                 all = false;
             }
         }
-        all
+        Ok(all)
     }
 }
 
 /// Removes the attributes that the archive does not have, among them access control lists. Those
 /// that the system gives, such as the label of a security module, stay and are noted.
-fn remove_others(fd: ObjectFd<'_>, description: &ObjectDescription, report: &RestoreReport) {
+fn remove_others(
+    fd: ObjectFd<'_>,
+    description: &ObjectDescription,
+    report: &RestoreReport,
+) -> Result<()> {
     let names = match fd.attribute_names() {
         Ok(names) => names,
-        Err(Errno::NOTSUP) => return,
+        Err(Errno::NOTSUP) => return Ok(()),
+        Err(error) if is_shortage(error) => return Err(error),
         Err(error) => {
             let why = inode_calls::describe(error);
             let what = format!("cannot list its attributes, to remove those of others: {why}");
-            return report.record_problem(description.path(), what);
+            report.record_problem(description.path(), what);
+            return Ok(());
         }
     };
     for name in names.split_inclusive(|&byte| byte == 0) {
@@ -231,6 +245,7 @@ fn remove_others(fd: ObjectFd<'_>, description: &ObjectDescription, report: &Res
         match fd.remove_attribute(name) {
             // Gone already.
             Ok(()) | Err(Errno::NODATA) => {}
+            Err(error) if is_shortage(error) => return Err(error),
             Err(error) => {
                 let what = format!(
                     "cannot remove attribute {}, which the archive does not have: {}",
@@ -241,6 +256,7 @@ fn remove_others(fd: ObjectFd<'_>, description: &ObjectDescription, report: &Res
             }
         }
     }
+    Ok(())
 }
 
 /// True for an attribute that users, programs or administrators give, and not the system.
@@ -293,9 +309,24 @@ fn group_permissions(list: &[u8]) -> u32 {
     permissions(GROUP_OBJ).unwrap_or(0) & permissions(MASK).unwrap_or(7)
 }
 
-fn report_unset(report: &RestoreReport, path: &[u8], what: &dyn fmt::Display, error: Errno) {
+/// Reports what could not be set; an error that says nothing about the object is returned instead.
+fn report_unset(
+    report: &RestoreReport,
+    path: &[u8],
+    what: &dyn fmt::Display,
+    error: Errno,
+) -> Result<()> {
+    if is_shortage(error) {
+        return Err(error);
+    }
     let why = inode_calls::describe(error);
     report.record_problem(path, format!("cannot set {what}: {why}"));
+    Ok(())
+}
+
+/// Calls `call` until no signal interrupts it, and again while a resource is short.
+fn repeat<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    retry_on_shortage(|| retry_on_intr(&mut call))
 }
 
 impl<'a> ObjectFd<'a> {
@@ -308,30 +339,32 @@ impl<'a> ObjectFd<'a> {
     fn set_owner(self, uid: u32, gid: u32) -> Result<()> {
         let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         match self {
-            Self::Open(fd) => rustix::fs::fchown(fd, uid, gid),
-            Self::Path(fd) => rustix::fs::chownat(fd, "", uid, gid, AtFlags::EMPTY_PATH),
+            Self::Open(fd) => repeat(|| rustix::fs::fchown(fd, uid, gid)),
+            Self::Path(fd) => repeat(|| rustix::fs::chownat(fd, "", uid, gid, AtFlags::EMPTY_PATH)),
         }
     }
 
     fn set_mode(self, mode: u32) -> Result<()> {
         match self {
-            Self::Open(fd) => rustix::fs::fchmod(fd, Mode::from_raw_mode(mode)),
-            Self::Path(fd) => inode_calls::set_mode(fd, mode),
+            Self::Open(fd) => repeat(|| rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))),
+            Self::Path(fd) => repeat(|| inode_calls::set_mode(fd, mode)),
         }
     }
 
     fn set_attribute(self, name: &[u8], value: &[u8]) -> Result<()> {
         match self {
-            Self::Open(fd) => rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()),
-            Self::Path(fd) => inode_calls::set(fd, name, value),
+            Self::Open(fd) => {
+                repeat(|| rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()))
+            }
+            Self::Path(fd) => repeat(|| inode_calls::set(fd, name, value)),
         }
     }
 
     /// Returns the names of all attributes, each followed by a zero byte.
     fn attribute_names(self) -> Result<Vec<u8>> {
         let list = |buf: &mut [u8]| match self {
-            Self::Open(fd) => rustix::fs::flistxattr(fd, buf),
-            Self::Path(fd) => inode_calls::list(fd, buf),
+            Self::Open(fd) => repeat(|| rustix::fs::flistxattr(fd, &mut *buf)),
+            Self::Path(fd) => repeat(|| inode_calls::list(fd, &mut *buf)),
         };
         // Most objects have none, and few have more than this.
         let mut few = [0; 512];
@@ -349,8 +382,8 @@ impl<'a> ObjectFd<'a> {
 
     fn remove_attribute(self, name: &CStr) -> Result<()> {
         match self {
-            Self::Open(fd) => rustix::fs::fremovexattr(fd, name),
-            Self::Path(fd) => inode_calls::remove(fd, name),
+            Self::Open(fd) => repeat(|| rustix::fs::fremovexattr(fd, name)),
+            Self::Path(fd) => repeat(|| inode_calls::remove(fd, name)),
         }
     }
 
@@ -367,8 +400,8 @@ impl<'a> ObjectFd<'a> {
             last_modification: modified,
         };
         match self {
-            Self::Open(fd) => rustix::fs::futimens(fd, &times),
-            Self::Path(fd) => rustix::fs::utimensat(fd, "", &times, AtFlags::EMPTY_PATH),
+            Self::Open(fd) => repeat(|| rustix::fs::futimens(fd, &times)),
+            Self::Path(fd) => repeat(|| rustix::fs::utimensat(fd, "", &times, AtFlags::EMPTY_PATH)),
         }
     }
 }

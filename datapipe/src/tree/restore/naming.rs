@@ -205,7 +205,7 @@ impl Writer {
         } else if is_directory(stat) {
             "a directory exists in its place and is kept"
         } else if !self.overwrite {
-            "already exists and is left unchanged"
+            "already exists and is left unchanged; to replace it, restore with overwrite"
         } else {
             return Ok(());
         };

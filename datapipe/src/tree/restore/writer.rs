@@ -173,7 +173,10 @@ impl Writer {
             let _ = rustix::fs::fchmod(&partial.file, OWNER_ONLY);
         }
         let fd = ObjectFd::Open(partial.file.as_fd());
-        self.credentials.apply(fd, description, &self.report);
+        if let Err(error) = self.credentials.apply(fd, description, &self.report) {
+            self.remove_part(object, &partial.part);
+            return Err(failure(SET_ATTRIBUTES, object.path, error));
+        }
         let PartialFile { file, part, .. } = partial;
         let (outcome, durability) = self.made(&file, object, &part)?;
         let synced = match durability {
@@ -295,8 +298,11 @@ impl Writer {
             self.destination.remove_part(&dir, &part);
             failure("open", object.path, error)
         })?;
-        self.credentials
-            .apply(ObjectFd::Path(fd.as_fd()), description, &self.report);
+        let fd_of = ObjectFd::Path(fd.as_fd());
+        if let Err(error) = self.credentials.apply(fd_of, description, &self.report) {
+            self.destination.remove_part(&dir, &part);
+            return Err(failure(SET_ATTRIBUTES, object.path, error));
+        }
         let (outcome, _) = self.made(&fd, object, &part)?;
         // It has no data that a loss of power could take, and a symbolic link must be in its place
         // before the archive's next paths lead there.
@@ -305,9 +311,9 @@ impl Writer {
     }
 
     /// Sets the attributes of a directory, when everything in it has been created.
-    fn finish_directory(&mut self, description: &ObjectDescription) {
+    fn finish_directory(&mut self, description: &ObjectDescription) -> Result<(), StageError> {
         let Some(object) = description.object() else {
-            return;
+            return Ok(());
         };
         match self.destination.directory(object.path, Missing::Fail) {
             Ok(dir) => {
@@ -318,13 +324,15 @@ impl Writer {
                     true => ObjectFd::Path(dir.as_fd()),
                     false => ObjectFd::Open(dir.as_fd()),
                 };
-                self.credentials.apply(fd, description, &self.report);
+                let applied = self.credentials.apply(fd, description, &self.report);
+                applied.map_err(|error| shortage_error(SET_ATTRIBUTES, object.path, error))?;
                 self.sync_directory(&dir, object.path);
             }
             Err(error) => self
                 .report
                 .record_problem(object.path, format!("cannot set its attributes: {error}")),
         }
+        Ok(())
     }
 
     /// Brings a directory to stable storage where `syncfs` may not report that it failed.
@@ -509,7 +517,7 @@ impl Sink for Writer {
         while let Some(directory) = self.directories.pop().map_err(|error| {
             StageError::with_source("cannot read directories back from a temporary file", error)
         })? {
-            self.finish_directory(&ObjectDescription::from_bytes(directory));
+            self.finish_directory(&ObjectDescription::from_bytes(directory))?;
         }
         self.destination.remove_lock();
         self.destination.forget_created();
@@ -521,6 +529,9 @@ impl Sink for Writer {
         Ok(())
     }
 }
+
+/// The action of an object that is complete but for its attributes.
+const SET_ATTRIBUTES: &str = "set the attributes of";
 
 /// True if an error will also hit everything that follows, so that the restore must stop.
 pub(super) fn is_final(error: Errno) -> bool {

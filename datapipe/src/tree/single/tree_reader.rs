@@ -8,7 +8,7 @@ use crate::controller::{Error, PipeBuilder};
 use crate::error::StageError;
 use crate::media::{Medium, MediumError};
 use crate::stage::StreamTail;
-use crate::tree::read::Excluded;
+use crate::tree::read::{Excluded, TreeError};
 use crate::tree::select::{ObjectScan, TreeList, VisitObject};
 use crate::wire::{CatalogueEntry, Content, ObjectKind, ObjectState, Time};
 
@@ -138,7 +138,8 @@ impl<M: Medium + 'static> TreeReader<'_, M> {
     ///
     /// A pattern is compared with the path in the archive and with the last name of the path: `*`,
     /// `?`, `[a-z]`, `{a,b}` as in a shell, `**` for any number of directories. A pattern that ends
-    /// with `/` matches directories only. Objects below a directory that matches are not part of
+    /// with `/` matches directories only, and one that begins with `/` is refused, because no path
+    /// in an archive does. Objects below a directory that matches are not part of
     /// the list unless they match, as they do with `dir/**`.
     ///
     /// # Errors
@@ -150,6 +151,14 @@ impl<M: Medium + 'static> TreeReader<'_, M> {
         mut visit: impl FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send,
     ) -> Result<(), TreeReadError> {
         let patterns: Vec<String> = patterns.into_iter().map(Into::into).collect();
+        if let Some(pattern) = patterns.iter().find(|pattern| pattern.starts_with('/')) {
+            return Err(TreeReadError::Pattern(TreeError::Pattern {
+                pattern: pattern.clone(),
+                reason: "paths in an archive do not begin with a slash, so it matches nothing; \
+                         leave the slash out"
+                    .to_owned(),
+            }));
+        }
         let matching = Excluded::new(&patterns, []).map_err(TreeReadError::Pattern)?;
         let mut list = TreeList::new(|object: &CatalogueEntry<'_>| {
             let is_directory = object.kind == ObjectKind::Directory;

@@ -5,7 +5,7 @@ use std::fs;
 
 use datapipe::prelude::*;
 use datapipe::tree::{RestoreOptions, TreeRestore};
-use datapipe::wire::{EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState};
+use datapipe::wire::{CatalogueEntry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState};
 
 use super::pack::{Pack, digest, file, object};
 use super::site::{Site, damaged, problems};
@@ -21,6 +21,7 @@ in_both_placements! {
     repeated_block_is_ignored
     hard_links_of_a_damaged_object_are_damaged
     verify_and_restore_check_the_catalogue
+    catalogue_that_differs_from_the_objects_is_reported
     damaged_files_with_the_longest_names_are_set_aside
 }
 
@@ -38,9 +39,7 @@ fn five_blocks() -> Pack {
     pack.extent(blank, 0, b"blank");
     pack.end(blank, 5, digest(&[(0, b"blank")]));
     pack.extent(long, 3, b"two");
-    let inside = pack.len() as u32;
     pack.file("dir/inside", b"inside");
-    let late_at = pack.len() as u32;
     let late = pack.begin(&file("late"));
     pack.extent(late, 0, b"la");
     pack.cut();
@@ -51,14 +50,8 @@ fn five_blocks() -> Pack {
     pack.cut();
     pack.file("after", b"whole");
     pack.cut();
-    pack.catalogue("dir/inside", (1, 1), inside);
-    pack.catalogue("late", (1, 2), late_at);
-    pack.catalogue("long", (0, 2), 0);
-    pack.cut_as(1);
-    pack.catalogue("dir/inside", (1, 1), inside);
-    pack.catalogue("late", (1, 2), late_at);
-    pack.catalogue("after", (3, 3), 0);
-    pack.cut_as(2);
+    pack.list_all(1, |_| {});
+    pack.list_all(2, |_| {});
     pack
 }
 
@@ -303,6 +296,66 @@ fn verify_and_restore_check_the_catalogue(placement: Placement) {
     let restored = site.restore(pack, RestoreOptions::default());
     assert_eq!(problems(&restored), problems(&report));
     assert_eq!(restored.files, report.files, "a restore does not need it");
+}
+
+/// A change of an entry of the catalogue.
+type Change = fn(&mut CatalogueEntry<'_>);
+
+/// A list, and a restore of some paths, believe the catalogue.
+fn catalogue_that_differs_from_the_objects_is_reported(placement: Placement) {
+    let changes: [(&str, Change); 9] = [
+        ("size", |entry| entry.size += 1),
+        ("state", |entry| entry.state = ObjectState::Unread),
+        ("mode", |entry| entry.mode ^= 0o111),
+        ("time", |entry| entry.modified.seconds += 1),
+        ("kind", |entry| entry.kind = ObjectKind::Fifo),
+        ("name", |entry| entry.path = b"dir/other"),
+        ("first block", |entry| entry.blocks.0 = 0),
+        ("last block", |entry| entry.blocks.1 += 1),
+        ("offset", |entry| entry.offset += 8),
+    ];
+    for (what, change) in changes {
+        for lying in [1, 2] {
+            let mut pack = five_blocks();
+            pack.forget_lists();
+            for kind in [1, 2] {
+                pack.list_all(kind, |entry| {
+                    if kind == lying && entry.path == b"dir/inside" {
+                        change(entry);
+                    }
+                });
+            }
+            let report = pack.clone().verify(placement);
+            assert_eq!(report.problem_count, 1, "{what}: {}", problems(&report));
+            let path = match what {
+                "name" => &b"dir/other"[..],
+                _ => b"dir/inside",
+            };
+            assert_eq!(report.problems[0].path, path, "{what}");
+            let site = Site::new(placement);
+            let restored = site.restore(pack, RestoreOptions::default());
+            assert_eq!(problems(&restored), problems(&report), "{what}");
+            assert_eq!(restored.files, report.files, "{what}");
+        }
+    }
+    // An entry that is missing, and one that is there twice.
+    for twice in [false, true] {
+        let mut pack = five_blocks();
+        pack.forget_lists();
+        pack.list_all(2, |_| {});
+        if twice {
+            pack.list_all(2, |_| {});
+        } else {
+            pack.file("unlisted", b"data");
+            pack.cut();
+        }
+        let report = pack.clone().verify(placement);
+        let text = problems(&report);
+        assert!(text.contains("does not agree with the objects"), "{text}");
+        let site = Site::new(placement);
+        let restored = site.restore(pack, RestoreOptions::default());
+        assert_eq!(problems(&restored), text);
+    }
 }
 
 fn damaged_files_with_the_longest_names_are_set_aside(placement: Placement) {

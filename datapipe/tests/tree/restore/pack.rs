@@ -1,5 +1,6 @@
 //! Archives of trees made by hand: blocks of entries, with any defect that a test needs.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use datapipe::prelude::*;
@@ -185,6 +186,54 @@ impl Pack {
             target,
         };
         self.entry(0, EntryBody::Catalogue(entry));
+    }
+
+    /// Removes the blocks of the catalogue, which are the last ones.
+    pub(crate) fn forget_lists(&mut self) {
+        self.blocks.retain(|block| block.kind == 0);
+        self.next_block = self.blocks.len() as u64;
+    }
+
+    /// Appends the entries that a writer would make of all objects in the blocks so far, after
+    /// `change` has changed them, and ends the block.
+    pub(crate) fn list_all(&mut self, kind: u8, change: impl Fn(&mut CatalogueEntry<'_>)) {
+        let blocks: Vec<_> = self.blocks.iter().filter(|block| block.kind == 0).collect();
+        let (mut begun, mut list) = (BTreeMap::new(), Vec::new());
+        for block in blocks {
+            let mut rest = &block.bytes[..];
+            while let Ok((entry, after)) = Entry::parse(rest) {
+                let offset = (block.bytes.len() - rest.len()) as u32;
+                match entry.body {
+                    EntryBody::Object(object) => {
+                        begun.insert(entry.object, (object, block.number, offset));
+                    }
+                    EntryBody::End(end) => {
+                        let (object, first, offset) = begun[&entry.object];
+                        let is_file = object.kind == ObjectKind::File;
+                        let mut listed = CatalogueEntry {
+                            kind: object.kind,
+                            state: end.state,
+                            mode: object.mode,
+                            size: if is_file { end.size } else { 0 },
+                            link: object.link,
+                            modified: object.modified,
+                            blocks: (first, block.number),
+                            offset,
+                            path: object.path,
+                            target: object.target,
+                        };
+                        change(&mut listed);
+                        let object = if object.linked { entry.object } else { 0 };
+                        let body = EntryBody::Catalogue(listed);
+                        Entry { object, body }.append_to(&mut list).unwrap();
+                    }
+                    _ => {}
+                }
+                rest = after;
+            }
+        }
+        self.current = list;
+        self.cut_as(kind);
     }
 
     /// Ends the block of data, and returns its number.
