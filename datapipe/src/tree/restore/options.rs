@@ -24,6 +24,9 @@ pub struct RestoreOptions {
     /// [`MAX_RESTORE_THREADS`](crate::limits::MAX_RESTORE_THREADS); 0 for one per processor. They
     /// run only while the tail has a block. Default: 0.
     pub threads: usize,
+    /// Device and inode of objects that are never replaced, not even with
+    /// [`overwrite`](Self::overwrite): the files of the medium that is read. Default: none.
+    pub keep: Vec<(u64, u64)>,
 }
 
 impl RestoreOptions {
@@ -47,6 +50,13 @@ impl RestoreOptions {
         self.threads = threads;
         self
     }
+
+    /// Adds objects to [`keep`](Self::keep).
+    #[must_use]
+    pub fn keep(mut self, objects: impl IntoIterator<Item = (u64, u64)>) -> Self {
+        self.keep.extend(objects);
+        self
+    }
 }
 
 impl Default for RestoreOptions {
@@ -55,6 +65,7 @@ impl Default for RestoreOptions {
             overwrite: false,
             sync: true,
             threads: 0,
+            keep: Vec::new(),
         }
     }
 }
