@@ -105,3 +105,19 @@ fn one_block_is_not_plural() {
     }
     assert!(is_named, "no part of the archive ends after one block");
 }
+
+/// A pattern leaves out the source itself, and the message said that it is unreadable.
+#[test]
+fn excluded_source_is_not_unreadable() {
+    let fixture = Fixture::new();
+    fs::write(fixture.path("src/data/file"), "1").unwrap();
+    ok(&fixture.back_up(&["--quiet", "src/data", "tape"]));
+    for pattern in ["data", "*", "data/"] {
+        let job = ["--overwrite", "--exclude", pattern, "src/data", "tape"];
+        let text = failed(&fixture.back_up(&job), 1);
+        assert!(
+            text.contains("the sources are left out by a pattern"),
+            "{text}"
+        );
+    }
+}
