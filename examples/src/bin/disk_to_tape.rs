@@ -187,9 +187,6 @@ fn back_up(
     location.check_is_not_a_stream()?;
     let secret = args.secret.read(console)?;
     args.check_medium_is_not_a_source(location)?;
-    if args.overwrite && !args.is_stream() {
-        location.check_is_no_data_of(&args.sources)?;
-    }
     summary.errors_to = args.errors.create(location, &args.sources)?;
     if !args.overwrite {
         location.check_empty(secret.as_ref())?;
@@ -349,6 +346,9 @@ impl Args {
                 .is_ok_and(|found| (found.dev(), found.ino()) == medium)
         };
         match self.sources.iter().find(is_medium) {
+            None if self.overwrite && !self.is_stream() => {
+                location.check_is_no_data_of(&self.sources)
+            }
             None => Ok(()),
             Some(_) => Err(Failure::usage(format!(
                 "{location} is one of the sources; the archive must be elsewhere"

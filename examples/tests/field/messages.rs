@@ -106,7 +106,7 @@ fn one_block_is_not_plural() {
     assert!(is_named, "no part of the archive ends after one block");
 }
 
-/// A pattern leaves out the source itself, and the message said that it is unreadable.
+/// A pattern leaves out the source itself, and the message called it unreadable.
 #[test]
 fn excluded_source_is_not_unreadable() {
     let fixture = Fixture::new();
