@@ -40,8 +40,8 @@ use datapipe_examples::summary::Summary;
 /// The last name of a source is its name in the archive: /srv/data becomes data, . and .. get the
 /// name of their directory, and / becomes root. Files that change, vanish or cannot be read are
 /// reported, and the rest is backed up. An archive is on one virtual tape or in one directory of
-/// volumes. If the medium is inside a source, it is left out, and so is all else that a directory of
-/// volumes has, which is reported.
+/// volumes. If the medium is inside a source, it is left out, and so is all else that a directory
+/// of volumes has, which is reported.
 #[derive(Debug, Parser)]
 #[command(name = "disk_to_tape", version, after_help = EXIT_CODES)]
 struct Args {

@@ -57,7 +57,8 @@ struct Args {
     /// escaped
     #[arg(long, value_name = "PATH")]
     path: Vec<OsString>,
-    /// Replace existing files, but not MEDIUM, and set mode, owner and times of existing directories
+    /// Replace existing files, but not MEDIUM, and set mode, owner and times of existing
+    /// directories
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
