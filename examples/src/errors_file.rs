@@ -1,7 +1,7 @@
 //! The file of `--errors-to`: every object that is not whole, a JSON object in a line for each.
 
 use std::borrow::Cow;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read, Write, stdout};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -63,6 +63,13 @@ impl ErrorsArgs {
             )));
         }
         if found.is_file() {
+            if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+                let path = path.display();
+                return Err(Failure::new(format!(
+                    "cannot write the errors to {path}: another job is writing it; name another \
+                     file, or wait until that job has ended"
+                )));
+            }
             file.set_len(0).map_err(cannot)?;
         }
         let output = Output {

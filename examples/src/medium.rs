@@ -1,5 +1,6 @@
 //! Location of an archive: a directory of volumes, or a virtual tape.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -208,6 +209,64 @@ impl Location {
         retry(|| fs::metadata(&self.path)).map(|found| identity_of(&found))
     }
 
+    /// Returns device and inode of each file of the medium, which a restore must not replace. Files
+    /// that cannot be inspected are left out.
+    pub fn files(&self) -> Vec<(u64, u64)> {
+        let volumes = match self.directory {
+            true => FileSystem.list(&self.path).unwrap_or_default(),
+            false => Vec::new(),
+        };
+        let volumes = volumes
+            .iter()
+            .filter(|name| is_of_volumes(name))
+            .map(|name| self.path.join(name));
+        let links = [self.path.clone()]
+            .into_iter()
+            .chain(volumes)
+            .filter_map(|path| retry(|| fs::symlink_metadata(&path)).ok())
+            .map(|found| identity_of(&found));
+        self.identity().into_iter().chain(links).collect()
+    }
+
+    /// Returns the names in the directory of volumes that belong to no medium.
+    pub fn other_names(&self) -> Vec<OsString> {
+        let names = match self.directory {
+            true => FileSystem.list(&self.path).unwrap_or_default(),
+            false => Vec::new(),
+        };
+        names
+            .into_iter()
+            .filter(|name| !is_of_volumes(name))
+            .collect()
+    }
+
+    /// Checks that the medium is not a file of one of `sources` that has other data than an
+    /// archive. The job would leave it out and replace it.
+    ///
+    /// # Errors
+    ///
+    /// Returns a failure if it is one.
+    pub fn check_is_no_data_of(&self, sources: &[PathBuf]) -> Result<(), Failure> {
+        let Ok(path) = retry(|| fs::canonicalize(&self.path)) else {
+            return Ok(());
+        };
+        let is_inside = |source: &&PathBuf| {
+            retry(|| fs::canonicalize(source)).is_ok_and(|source| path.starts_with(source))
+        };
+        let Some(source) = sources.iter().find(is_inside) else {
+            return Ok(());
+        };
+        let content = self.content();
+        if content.session.is_some() || content.bytes == 0 {
+            return Ok(());
+        }
+        Err(Failure::usage(format!(
+            "{self} belongs to the source {} and holds {UNKNOWN_CONTENT}, of which this job would \
+             leave no copy: name another medium, or remove it",
+            source.display()
+        )))
+    }
+
     /// Returns the total size of its files in bytes. Files that cannot be inspected are not
     /// counted.
     pub fn bytes(&self) -> u64 {
@@ -228,6 +287,16 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.path.display().fmt(f)
     }
+}
+
+/// True if a directory of volumes has files of this name: a volume, a new one, a lock.
+fn is_of_volumes(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    let is_volume = name
+        .get(..6)
+        .is_some_and(|digits| digits.iter().all(u8::is_ascii_digit))
+        && matches!(&name[6..], b".tap" | b".tap.new" | b".tap.last");
+    is_volume || name == b".datapipe-lock"
 }
 
 fn identity_of(found: &Metadata) -> (u64, u64) {

@@ -9,6 +9,7 @@ use std::hint::black_box;
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use rustix::fs::OFlags;
 use rustix::io::{Errno, fcntl_getfd};
 use rustix::stdio::{stderr, stdin, stdout};
 
@@ -44,9 +45,19 @@ impl Stream {
         };
         match self.is_closed() {
             true => Err(io::Error::other(format!("standard {name} is closed"))),
+            // The standard library takes the failed writes for successful ones.
+            false if self == Self::Output && is_read_only() => {
+                Err(io::Error::other("standard output is open to be read only"))
+            }
             false => Ok(()),
         }
     }
+}
+
+/// True if standard output cannot be written.
+fn is_read_only() -> bool {
+    let flags = rustix::fs::fcntl_getfl(stdout());
+    flags.is_ok_and(|flags| flags & OFlags::ACCMODE == OFlags::RDONLY)
 }
 
 /// A bit for each stream that was closed.

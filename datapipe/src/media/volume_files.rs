@@ -13,8 +13,11 @@
 //! that is stopped at any step leaves either all old volumes or all new ones.
 
 use std::ffi::OsStr;
-use std::io::ErrorKind;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+
+use crate::interrupt::retry;
 
 use super::lock::{LOCK_NAME, find_writer};
 use super::writer::{directory_of, is_full, lock_file, no_space};
@@ -103,6 +106,7 @@ pub(super) fn lock_directory<S: Storage>(
     loop {
         let file = match storage.create_new(&name) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                check_lock_file(&name)?;
                 match storage.open_to_write(&name) {
                     // Its owner has just removed it.
                     Err(error) if error.kind() == ErrorKind::NotFound => continue,
@@ -115,6 +119,21 @@ pub(super) fn lock_directory<S: Storage>(
         if lock_file(storage, &name, &file, path)? {
             return Ok(Some(file));
         }
+    }
+}
+
+/// Checks that the name of a lock has a file, if it exists. A link could lead two writers to two
+/// files, and one that dangles can neither be opened nor created.
+fn check_lock_file(name: &Path) -> Result<(), MediumError> {
+    match retry(|| fs::symlink_metadata(name)) {
+        Ok(found) if !found.is_file() => {
+            let kind = match found.is_symlink() {
+                true => "it is a symbolic link, and not the file of a lock; remove it",
+                false => "it is not a regular file, as that of a lock is; remove it",
+            };
+            Err(MediumError::io("lock", name)(io::Error::other(kind)))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -37,7 +37,7 @@ fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
     let skip = fields
         .all("skip")
         .into_iter()
-        .map(object_to_skip)
+        .map(|text| object_id(text, "skip"))
         .collect::<Result<Vec<_>, _>>()?;
     fields.end()?;
     let names = match names.len() {
@@ -69,7 +69,7 @@ fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
     Ok(head.instances(1)) // the pipe adds the others
 }
 
-fn object_to_skip(text: &[u8]) -> Result<(u64, u64), StageError> {
+fn object_id(text: &[u8], field: &str) -> Result<(u64, u64), StageError> {
     let numbers = str::from_utf8(text)
         .ok()
         .and_then(|text| text.split_once(':'));
@@ -78,7 +78,7 @@ fn object_to_skip(text: &[u8]) -> Result<(u64, u64), StageError> {
     numbers.ok_or_else(|| {
         let text = text.escape_ascii();
         StageError::new(format!(
-            "invalid value \"{text}\" for field `skip`: expected device and inode, as in 2:17"
+            "invalid value \"{text}\" for field `{field}`: expected device and inode, as in 2:17"
         ))
     })
 }
@@ -86,11 +86,15 @@ fn object_to_skip(text: &[u8]) -> Result<(u64, u64), StageError> {
 fn make_restore(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
     let mut fields = call.fields()?;
     let path = fields.path("path")?;
+    let keep = fields.all("keep").into_iter();
     let options = RestoreOptions {
         overwrite: fields.flag("overwrite")?,
         sync: !fields.flag("no-sync")?,
         threads: fields.number_or("threads", 0)?,
         plain: fields.flag("plain")? || call.restores_plainly(),
+        keep: keep
+            .map(|text| object_id(text, "keep"))
+            .collect::<Result<_, _>>()?,
     };
     let paths: Vec<_> = fields.all("only").into_iter().map(<[u8]>::to_vec).collect();
     let (selection, is_part) = (Selection::new(&paths), fields.flag("part")?);

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, stdin};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ use datapipe::host;
 use datapipe::interrupt::retry;
 use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT};
 use datapipe::prelude::*;
-use datapipe::tree::{Excluded, TreeError, TreeReport};
+use datapipe::tree::{Excluded, ProblemKind, TreeError, TreeReport};
 use datapipe::wire::Framing;
 use datapipe_examples::arguments::{
     InstancesArgs, OutputArgs, PlacementArgs, instances_parser, parse_buffer_size, parse_size,
@@ -39,7 +40,8 @@ use datapipe_examples::summary::Summary;
 /// The last name of a source is its name in the archive: /srv/data becomes data, . and .. get the
 /// name of their directory, and / becomes root. Files that change, vanish or cannot be read are
 /// reported, and the rest is backed up. An archive is on one virtual tape or in one directory of
-/// volumes. If the medium is inside a source, it is left out.
+/// volumes. If the medium is inside a source, it is left out, and so is all else that a directory
+/// of volumes has, which is reported.
 #[derive(Debug, Parser)]
 #[command(name = "disk_to_tape", version, after_help = EXIT_CODES)]
 struct Args {
@@ -229,6 +231,7 @@ fn back_up(
     let result = console.run(pipe, &done, summary);
     if let Some(tree) = &tree {
         summary.add_tree(tree);
+        add_left_out_with_medium(location, tree, summary);
     }
     let report = result.map_err(|error| {
         let (failure, written) = (Failure::from(error), written.snapshot());
@@ -243,6 +246,21 @@ fn back_up(
         None => summary.add_stream(),
     }
     Ok(())
+}
+
+/// Adds what the directory of volumes has besides, if it is in a source: it is left out with it.
+fn add_left_out_with_medium(location: &Location, tree: &TreeReport, summary: &mut Summary) {
+    let problems = tree.snapshot().problems;
+    let medium = problems
+        .iter()
+        .find(|found| found.kind == ProblemKind::Medium);
+    let Some(medium) = medium else { return };
+    for name in location.other_names() {
+        let path = [&medium.path[..], b"/", name.as_bytes()].concat();
+        let what = "is in the directory of the archive's own medium, and left out with it: use a \
+                    directory for the medium alone";
+        summary.add_error(path, "medium", what);
+    }
 }
 
 /// Describes what is left of an archive whose job failed.
@@ -328,6 +346,9 @@ impl Args {
                 .is_ok_and(|found| (found.dev(), found.ino()) == medium)
         };
         match self.sources.iter().find(is_medium) {
+            None if self.overwrite && !self.is_stream() => {
+                location.check_is_no_data_of(&self.sources)
+            }
             None => Ok(()),
             Some(_) => Err(Failure::usage(format!(
                 "{location} is one of the sources; the archive must be elsewhere"

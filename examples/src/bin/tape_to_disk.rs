@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, stdout};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use datapipe::archive::{AfterEnd, ReadReport, Reading};
 use datapipe::host;
+use datapipe::interrupt::retry;
 use datapipe::prelude::*;
 use datapipe::tree::{RestoreReport, Selection, TreeList};
 use datapipe::wire::{CatalogueEntry, ObjectKind, ObjectState, Time};
@@ -55,7 +57,8 @@ struct Args {
     /// escaped
     #[arg(long, value_name = "PATH")]
     path: Vec<OsString>,
-    /// Replace existing files, and set mode, owner and times of existing directories
+    /// Replace existing files, but not MEDIUM, and set mode, owner and times of existing
+    /// directories
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
@@ -315,7 +318,9 @@ impl Job<'_> {
                 .failure("holds a file tree and not a stream; restore it to a directory"));
         }
         let dest = self.destination()?;
-        let options = RestoreOptions::default().overwrite(self.args.overwrite);
+        let options = RestoreOptions::default()
+            .overwrite(self.args.overwrite)
+            .keep(self.location.files());
         let tail = match &self.scope {
             ReadScope::Paths(_, _, query) => TreeRestore::part(dest, options, query),
             _ => TreeRestore::paths(dest, options, &self.args.paths()),
@@ -342,7 +347,16 @@ impl Job<'_> {
     fn stream_to_file(&mut self, reader: &Reader) -> Result<(), Failure> {
         let name = reader.header().name.clone();
         self.check_selected(&name)?;
-        let file = NewFile::create(self.destination()?, &name, self.args.overwrite)?;
+        let dest = self.destination()?;
+        let found = retry(|| fs::metadata(dest.join(&name)));
+        if found.is_ok_and(|found| self.location.files().contains(&(found.dev(), found.ino()))) {
+            return Err(self.location.failure(format!(
+                "the restored stream, {}, would replace the medium that is read: restore to \
+                 another directory",
+                escape(name.as_bytes())
+            )));
+        }
+        let file = NewFile::create(dest, &name, self.args.overwrite)?;
         self.run_stream(reader, file.writer()?)?;
         if self.summary.errors_total == 0 {
             self.summary.files = 1;

@@ -18,8 +18,11 @@ mod left_out_in_silence; // archives that miss something
 mod lists_of_problems; // objects that are not whole
 mod medium_names; // media that are streams, links, unfinished or full
 mod messages; // messages that name the fault and the remedy
+mod mounts_in_destination; // file systems below a destination that take nothing
 mod old_archive; // --overwrite, with a job that fails
 mod one_writer; // two jobs on one medium
+mod outputs; // outputs that cannot be written, or that two jobs write
+mod own_medium; // jobs that would replace their own medium or sources
 mod own_resources; // few descriptors, little memory, no threads
 mod restore_collisions; // names that the destination takes for one, devices
 mod shell; // scripts that run the programs

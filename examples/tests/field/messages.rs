@@ -120,3 +120,19 @@ fn full_disk_of_a_stream_is_named() {
         assert!(text.contains("No space left on device (ENOSPC)"), "{text}");
     }
 }
+
+/// A pattern leaves out the source itself, and the message called it unreadable.
+#[test]
+fn excluded_source_is_not_unreadable() {
+    let fixture = Fixture::new();
+    fs::write(fixture.path("src/data/file"), "1").unwrap();
+    ok(&fixture.back_up(&["--quiet", "src/data", "tape"]));
+    for pattern in ["data", "*", "data/"] {
+        let job = ["--overwrite", "--exclude", pattern, "src/data", "tape"];
+        let text = failed(&fixture.back_up(&job), 1);
+        assert!(
+            text.contains("the sources are left out by a pattern"),
+            "{text}"
+        );
+    }
+}

@@ -328,8 +328,9 @@ fn check_content(sources: Option<u64>, report: &TreeReport) -> Result<(), StageE
         {
             Err(StageError::new(format!(
                 "nothing was found to archive: the sources are {}, with {}; check that their file \
-                 systems are mounted, or allow an empty archive",
+                 systems are mounted, and the patterns, or allow an empty archive",
                 match counts.directories {
+                    0 if counts.excluded > 0 => "left out by a pattern".to_owned(),
                     0 => "unreadable".to_owned(),
                     1 => "1 directory".to_owned(),
                     directories => format!("{directories} directories"),

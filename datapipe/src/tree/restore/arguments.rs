@@ -28,10 +28,13 @@ impl RestoreArguments {
         scope: &RestoreScope,
     ) -> io::Result<Self> {
         let file = scope.to_file()?;
+        let keep = options.keep.iter();
+        let keep = keep.map(|(device, inode)| format!("{device}:{inode}"));
         let arguments = Arguments::new()
             .with_flag("overwrite", options.overwrite)
             .with_flag("no-sync", !options.sync)
             .with("threads", options.threads.to_string())
+            .with_all("keep", keep)
             .with_all("only", scope.selection.paths())
             .with_flag("plain", options.plain)
             .with_flag("part", file.is_some());

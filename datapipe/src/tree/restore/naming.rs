@@ -204,6 +204,8 @@ impl Writer {
             MADE_BY_THIS_RESTORE
         } else if is_directory(stat) {
             "a directory exists in its place and is kept"
+        } else if self.keep.contains(&inode_of(stat)) {
+            "is a part of the medium that is read, and is kept"
         } else if !self.overwrite {
             "already exists and is left unchanged; to replace it, restore with overwrite"
         } else {

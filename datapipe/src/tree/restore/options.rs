@@ -28,6 +28,9 @@ pub struct RestoreOptions {
     /// setgid, file capabilities, other attributes that only root may set, and devices. For a
     /// restore with more rights than the user has for whom it is. Default: false.
     pub plain: bool,
+    /// Device and inode of objects that are never replaced, not even with
+    /// [`overwrite`](Self::overwrite): the files of the medium that is read. Default: none.
+    pub keep: Vec<(u64, u64)>,
 }
 
 impl RestoreOptions {
@@ -58,6 +61,13 @@ impl RestoreOptions {
         self.plain = plain;
         self
     }
+
+    /// Adds objects to [`keep`](Self::keep).
+    #[must_use]
+    pub fn keep(mut self, objects: impl IntoIterator<Item = (u64, u64)>) -> Self {
+        self.keep.extend(objects);
+        self
+    }
 }
 
 impl Default for RestoreOptions {
@@ -67,6 +77,7 @@ impl Default for RestoreOptions {
             sync: true,
             threads: 0,
             plain: false,
+            keep: Vec::new(),
         }
     }
 }

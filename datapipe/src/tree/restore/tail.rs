@@ -24,7 +24,8 @@ use super::writer::Writer;
 ///
 /// It takes blocks that are decrypted and decompressed. An object that cannot be restored is a
 /// [`RestoreProblem`](super::RestoreProblem) in the [report](Self::report), and the others are
-/// restored all the same; only a destination that can take nothing more stops the pipe. So check
+/// restored all the same; only a destination that can take nothing more stops the pipe, and
+/// not a full or read-only file system that is mounted below it. So check
 /// [`RestoreOutcome::is_whole`](super::RestoreOutcome::is_whole) when the pipe has ended.
 ///
 /// A damaged object is never left under its name: the recovered part of a file is named

@@ -13,7 +13,8 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
@@ -42,6 +43,8 @@ const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
 pub(super) struct Writer {
     pub(super) destination: Destination,
     pub(super) overwrite: bool,
+    /// Objects that are not replaced.
+    pub(super) keep: Arc<[(u64, u64)]>,
     pub(super) sync: bool,
     /// True for the writer of a worker thread.
     is_worker: bool,
@@ -83,6 +86,7 @@ impl Writer {
         Ok(Self {
             destination: Destination::new(dest, report)?,
             overwrite: options.overwrite,
+            keep: options.keep.as_slice().into(),
             sync: options.sync,
             is_worker: false,
             pending: PendingNames::default(),
@@ -105,7 +109,7 @@ impl Writer {
 
     /// Failure to create something. It stops a restore that has restored nothing yet because this
     /// user may not write to the destination: all that follows would fail in the same way.
-    fn cannot(&self, action: &str, path: &[u8], error: Errno) -> Failure {
+    fn cannot(&mut self, action: &str, path: &[u8], error: Errno) -> Failure {
         let first = path.split(|&byte| byte == b'/').next().unwrap_or(path);
         let counts = self.report.counts();
         if error == Errno::ACCESS
@@ -119,7 +123,36 @@ impl Writer {
             );
             return Failure::Stop(StageError::with_source(what, error));
         }
+        if is_full_or_read_only(error) && self.is_mounted_below(path, error) {
+            let error = describe_full(&error.into());
+            return Failure::Refused(format!(
+                "cannot {action} it in what is mounted there: {error}"
+            ));
+        }
         failure(action, path, error)
+    }
+
+    /// True if an object belongs into another file system, which is mounted below the destination,
+    /// so that an error of that one costs only what belongs there.
+    fn is_mounted_below(&mut self, path: &[u8], error: Errno) -> bool {
+        let root = Arc::clone(self.destination.root());
+        // A directory can be mounted read-only in a file system that is not.
+        let read_only = || {
+            rustix::fs::fstatvfs(&root).map_or(true, |found| {
+                found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY)
+            })
+        };
+        error == Errno::ROFS && !read_only()
+            || self
+                .destination
+                .parent(path, Missing::Fail)
+                .and_then(|(dir, _)| rustix::fs::fstat(&dir))
+                .is_ok_and(|found| self.is_other_device(found.st_dev))
+    }
+
+    fn is_other_device(&self, device: u64) -> bool {
+        let root = rustix::fs::fstat(self.destination.root());
+        root.is_ok_and(|root| root.st_dev != device)
     }
 
     /// Creates an object other than a directory under a hidden name, if its own name is free or may
@@ -408,6 +441,7 @@ impl Sink for Writer {
         Self {
             destination: self.destination.for_worker(),
             overwrite: self.overwrite,
+            keep: Arc::clone(&self.keep),
             sync: self.sync,
             is_worker: true,
             pending: self.pending.clone(),
@@ -454,7 +488,12 @@ impl Sink for Writer {
         partial.file.write_all_at(data, offset).map_err(|error| {
             let what = format!("cannot write {} bytes at byte {offset}", data.len());
             match error.raw_os_error().map(Errno::from_raw_os_error) {
-                Some(errno) if is_final(errno) => {
+                Some(errno)
+                    if is_final(errno)
+                        && !(is_full_or_read_only(errno)
+                            && (partial.file.metadata())
+                                .is_ok_and(|found| self.is_other_device(found.dev()))) =>
+                {
                     Failure::Stop(StageError::with_source(what, error))
                 }
                 _ => Failure::Damaged(format!("{what}: {}", describe_full(&error))),
@@ -536,6 +575,11 @@ const SET_ATTRIBUTES: &str = "set the attributes of";
 /// True if an error will also hit everything that follows, so that the restore must stop.
 pub(super) fn is_final(error: Errno) -> bool {
     is_shortage(error) || matches!(error, Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::IO)
+}
+
+/// True if an error says that a file system takes no more.
+fn is_full_or_read_only(error: Errno) -> bool {
+    matches!(error, Errno::NOSPC | Errno::DQUOT | Errno::ROFS)
 }
 
 /// Failure of an action on an object: a stop if the error is final, or else a refusal.
