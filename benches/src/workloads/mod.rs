@@ -25,6 +25,7 @@ mod registry; // all workloads and programs by name
 mod run_spec; // a command with its expected results
 mod scratch; // a directory in memory, removed in any case
 mod space; // free memory and inodes
+mod stream_to_tape; // a stream to a virtual tape
 mod workload; // kinds of workloads, measures and bounds
 
 pub(crate) use deaths::modules;

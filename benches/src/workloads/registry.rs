@@ -1,7 +1,7 @@
 //! Names of all workloads, and of the programs that this executable runs in child processes.
 
 use super::workload::{Program, Workload};
-use super::{deaths, growth, hand_over, kernel_tree, raw_stream};
+use super::{deaths, growth, hand_over, kernel_tree, raw_stream, stream_to_tape};
 
 /// Every workload, in the order in which they run.
 pub(crate) const ALL: &[Workload] = &[
@@ -10,6 +10,8 @@ pub(crate) const ALL: &[Workload] = &[
     hand_over::PROCESSES,
     hand_over::KERNEL_PIPE,
     raw_stream::WORKLOAD,
+    stream_to_tape::LARGE,
+    stream_to_tape::SMALL,
     kernel_tree::TREE,
     kernel_tree::RESTORE,
     kernel_tree::ONE_FILE,

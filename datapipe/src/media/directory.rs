@@ -199,7 +199,11 @@ impl<S: Storage> VolumeDirectory<S> {
 
 impl<S: Storage> Medium for VolumeDirectory<S> {
     fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
-        self.begun("write")?.write(record)
+        self.write_parts(&[record])
+    }
+
+    fn write_parts(&mut self, parts: &[&[u8]]) -> Result<Position, MediumError> {
+        self.begun("write")?.write(parts)
     }
 
     fn write_mark(&mut self) -> Result<(), MediumError> {

@@ -24,6 +24,20 @@ pub trait Medium: Send {
     /// finds nothing of the record.
     fn write(&mut self, record: &[u8]) -> Result<Position, MediumError>;
 
+    /// Writes a record that consists of `parts`, one after the other, as [`write`](Medium::write)
+    /// does.
+    ///
+    /// The provided method copies the parts into one record, which is what a drive needs. A medium
+    /// in files writes them from where they are: a block from the pool of its pipe. A wrapper calls
+    /// the `write_parts` of the medium in it.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Medium::write).
+    fn write_parts(&mut self, parts: &[&[u8]]) -> Result<Position, MediumError> {
+        self.write(&parts.concat())
+    }
+
     /// Writes a mark. It may use the bytes that are reserved at the end of the volume.
     ///
     /// # Errors
@@ -130,6 +144,10 @@ pub trait Medium: Send {
 impl<M: Medium + ?Sized> Medium for Box<M> {
     fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
         (**self).write(record)
+    }
+
+    fn write_parts(&mut self, parts: &[&[u8]]) -> Result<Position, MediumError> {
+        (**self).write_parts(parts)
     }
 
     fn write_mark(&mut self) -> Result<(), MediumError> {

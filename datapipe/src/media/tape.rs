@@ -307,7 +307,11 @@ fn beside(path: &Path) -> PathBuf {
 
 impl<S: Storage> Medium for VirtualTape<S> {
     fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
-        self.writer()?.write(record)
+        self.write_parts(&[record])
+    }
+
+    fn write_parts(&mut self, parts: &[&[u8]]) -> Result<Position, MediumError> {
+        self.writer()?.write(parts)
     }
 
     fn write_mark(&mut self) -> Result<(), MediumError> {

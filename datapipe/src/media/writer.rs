@@ -132,20 +132,19 @@ impl<F: StorageFile> VolumeWriter<F> {
         self.volume == 1 && self.used == 0 && !self.ended && !self.broken
     }
 
-    pub(super) fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
+    /// Writes a record that consists of `parts`.
+    pub(super) fn write(&mut self, parts: &[&[u8]]) -> Result<Position, MediumError> {
         self.check_intact()?;
-        if record.is_empty() {
+        let len = parts.iter().map(|part| part.len()).sum();
+        if len == 0 {
             return Err(MediumError::Empty);
         }
         let max = self.longest_record();
-        if record.len() > max {
-            return Err(MediumError::TooLong {
-                len: record.len(),
-                max,
-            });
+        if len > max {
+            return Err(MediumError::TooLong { len, max });
         }
         let length = Length {
-            bytes: record.len() as u32,
+            bytes: len as u32,
             bad: false,
         };
         self.check_room(
@@ -153,8 +152,10 @@ impl<F: StorageFile> VolumeWriter<F> {
             if self.ended { WORD } else { VOLUME_RESERVE },
         )?;
         let word = length.bytes.to_le_bytes();
-        let padding = &[0][..record.len() % 2];
-        self.put(&mut [&word, record, padding, &word].map(IoSlice::new))
+        let padding = &[0][..len % 2];
+        let frame = [&[&word[..]], parts, &[padding, &word[..]]].concat();
+        let mut frame: Vec<_> = frame.into_iter().map(IoSlice::new).collect();
+        self.put(&mut frame)
     }
 
     pub(super) fn write_mark(&mut self) -> Result<(), MediumError> {

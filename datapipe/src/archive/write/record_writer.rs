@@ -47,7 +47,7 @@ impl<M: Medium> RecordWriter<M> {
         position: u64,
     ) -> Result<(), StageError> {
         self.volume += 1;
-        match self.append(RecordKind::Label, label, position, Some(0))? {
+        match self.append(RecordKind::Label, label, &[], position, Some(0))? {
             Some(_) => Ok(()),
             None => Err(StageError::new(format!(
                 "volume {} is too small for its label of {} bytes: use larger volumes",
@@ -57,18 +57,19 @@ impl<M: Medium> RecordWriter<M> {
         }
     }
 
-    /// Writes a record and returns its position. The first bytes of `record` are room for its
-    /// header.
+    /// Writes a record that consists of `begin` and `rest`, and returns its position. The first
+    /// bytes of `begin` are room for its header.
     ///
     /// Returns `None` if the volume is full. The next volume has then begun, and needs its label
     /// before the record is written again.
     pub(super) fn write(
         &mut self,
-        record: &mut [u8],
+        begin: &mut [u8],
+        rest: &[u8],
         position: u64,
         first: Option<u32>,
     ) -> Result<Option<Position>, StageError> {
-        if let Some(at) = self.append(RecordKind::Data, record, position, first)? {
+        if let Some(at) = self.append(RecordKind::Data, begin, rest, position, first)? {
             return Ok(Some(at));
         }
         self.medium.next_volume()?;
@@ -101,7 +102,8 @@ impl<M: Medium> RecordWriter<M> {
     fn append(
         &mut self,
         kind: RecordKind,
-        record: &mut [u8],
+        begin: &mut [u8],
+        rest: &[u8],
         position: u64,
         first: Option<u32>,
     ) -> Result<Option<Position>, StageError> {
@@ -110,12 +112,12 @@ impl<M: Medium> RecordWriter<M> {
             session: self.session,
             sequence: self.sequence,
             volume: self.volume,
-            length: u32::try_from(record.len() - RECORD_HEADER_LEN)?,
+            length: u32::try_from(begin.len() - RECORD_HEADER_LEN + rest.len())?,
             position,
             first,
         };
-        record[..RECORD_HEADER_LEN].copy_from_slice(&header.to_bytes());
-        match self.medium.write(record) {
+        begin[..RECORD_HEADER_LEN].copy_from_slice(&header.to_bytes());
+        match self.medium.write_parts(&[begin, rest]) {
             Ok(at) => {
                 self.sequence += 1;
                 Ok(Some(at))

@@ -20,7 +20,7 @@ pub(super) struct UnitWriter<M> {
     records: RecordWriter<M>,
     /// Positions of the blocks and chunks that were written.
     pub(super) index: BlockIndexBuilder,
-    /// The record that is being filled, room for its header included.
+    /// The beginning of the next record, room for its header included: what cannot be written yet.
     record: Vec<u8>,
     /// Length of a full record in bytes, header included.
     record_len: usize,
@@ -115,32 +115,36 @@ impl<M: Medium> UnitWriter<M> {
         })
     }
 
-    /// Appends bytes to the record, and writes it each time it is full and more bytes follow.
+    /// Appends bytes to the stream. Writes each record that is full and that more bytes follow; its
+    /// bytes are not copied. What remains is kept for the next record.
     fn write_bytes(&mut self, mut bytes: &[u8]) -> Result<(), StageError> {
-        while !bytes.is_empty() {
-            if self.record.len() == self.record_len {
-                self.flush()?;
-            }
-            let room = (self.record_len - self.record.len()).min(bytes.len());
-            let (now, later) = bytes.split_at(room);
-            self.record.extend_from_slice(now);
+        while let Some((now, later)) = bytes.split_at_checked(self.record_len - self.record.len())
+            && !later.is_empty()
+        {
+            self.write_record(now)?;
             bytes = later;
         }
+        self.record.extend_from_slice(bytes);
         Ok(())
     }
 
-    /// Writes the record that is being filled and returns its position, or `None` if the record is
-    /// empty. A record that does not fit the volume goes onto the next one, after its label.
+    /// Writes what was kept as a record and returns its position, or `None` if nothing was.
     pub(super) fn flush(&mut self) -> Result<Option<Position>, StageError> {
-        let content = (self.record.len() - RECORD_HEADER_LEN) as u64;
-        if content == 0 {
+        if self.record.len() == RECORD_HEADER_LEN {
             return Ok(None);
         }
-        let at = match self.write_record()? {
+        self.write_record(&[]).map(Some)
+    }
+
+    /// Writes a record: what was kept, and then `rest`. A record that does not fit the volume goes
+    /// onto the next one, after its label.
+    fn write_record(&mut self, rest: &[u8]) -> Result<Position, StageError> {
+        let content = (self.record.len() - RECORD_HEADER_LEN + rest.len()) as u64;
+        let at = match self.put_record(rest)? {
             Some(at) => at,
             None => {
                 self.begin_volume()?;
-                self.write_record()?.ok_or_else(|| {
+                self.put_record(rest)?.ok_or_else(|| {
                     StageError::new(
                         "a record does not fit an empty volume: the storage is full, or the \
                          volumes are too small; make room, or use larger volumes",
@@ -152,12 +156,12 @@ impl<M: Medium> UnitWriter<M> {
         self.position += content;
         self.first = None;
         clear_record(&mut self.record);
-        Ok(Some(at))
+        Ok(at)
     }
 
-    fn write_record(&mut self) -> Result<Option<Position>, StageError> {
+    fn put_record(&mut self, rest: &[u8]) -> Result<Option<Position>, StageError> {
         self.records
-            .write(&mut self.record, self.position, self.first)
+            .write(&mut self.record, rest, self.position, self.first)
     }
 
     /// Writes the label of the volume that begins now.

@@ -74,7 +74,13 @@ pub(super) fn write(medium: &mut impl Medium) -> Vec<Written> {
         };
         let mut bytes = vec![0; len as usize];
         random.fill(&mut bytes);
-        match medium.write(&bytes) {
+        let result = if number % 3 == 0 {
+            let (begin, end) = bytes.split_at(random.below(len + 1) as usize);
+            medium.write_parts(&[begin, &[], end])
+        } else {
+            medium.write(&bytes)
+        };
+        match result {
             Ok(at) => written.push(Written::Record(at, bytes)),
             Err(MediumError::TooLong { max, .. }) if max < bytes.len() && max > 0 => {}
             Err(MediumError::EndOfVolume { .. }) => {
@@ -213,6 +219,11 @@ pub(super) fn compare(contract: Contract, case: &str, found: &[Written], written
 pub(super) fn check_limits(medium: &mut impl Medium) {
     let case = "a record of no bytes";
     match medium.write(&[]) {
+        Err(MediumError::Empty) => {}
+        other => Contract::RecordLimits.broken(case, outcome(&other)),
+    }
+    let case = "a record of no parts";
+    match medium.write_parts(&[]) {
         Err(MediumError::Empty) => {}
         other => Contract::RecordLimits.broken(case, outcome(&other)),
     }

@@ -24,6 +24,7 @@ use super::options::{
     Source, TREE_HEAD_MODULE, TreeError, TreeOptions, head_arguments, name_sources,
     validate_sources,
 };
+use super::reader_gate::{ReadWaits, thread_waits};
 use super::report::TreeReport;
 use super::turn::{BatchRange, SharedHead};
 use super::walk::{NextBatch, Walk};
@@ -73,13 +74,17 @@ pub struct TreeHead {
     /// Batches that this instance has taken from the walk and not committed.
     range: BatchRange,
     phase: Phase,
+    /// Waits of the reads since this instance entered the gate; `None` outside of it.
+    inside: Option<ReadWaits>,
     /// Moving average of the bytes of an object in blocks.
     average: usize,
     /// Objects of the last batch, and the bytes in blocks that they have become so far.
     batch_len: usize,
     batch_bytes: usize,
-    /// Number of this instance, and the maker of its inspector.
+    /// Number of this instance, and of the instances that read.
     number: u32,
+    readers: u32,
+    /// Maker of this instance's inspector.
     inspectors: Option<InspectorFactory>,
     /// Number of sources, if an archive without content is refused.
     refuses_empty: Option<u64>,
@@ -158,10 +163,12 @@ impl TreeHead {
             reader,
             range: BatchRange::default(),
             phase: Phase::New,
+            inside: None,
             average: FIRST_AVERAGE,
             batch_len: 0,
             batch_bytes: 0,
             number,
+            readers: 1,
             inspectors,
             refuses_empty: None,
             arguments: Arguments::new(),
@@ -247,12 +254,12 @@ impl TreeHead {
         }
         loop {
             let before = block.len();
-            let progress = self.reader.fill(block, &self.shared, &mut self.range)?;
+            let progress = self.read(block)?;
             self.batch_bytes += block.len() - before;
             let placed = match progress {
                 FillProgress::Abandoned => return Ok(Fill::End),
                 FillProgress::BlockFull => self.place(block, true)?,
-                FillProgress::BatchDone => match self.take_batch(block.capacity())? {
+                FillProgress::BatchDone => match self.take_batch(block)? {
                     NextBatch::Batch => None,
                     NextBatch::OutOfTurn => self.place(block, false)?,
                     NextBatch::Exhausted => return Ok(Fill::End),
@@ -271,14 +278,28 @@ impl TreeHead {
         }
     }
 
+    /// Reads objects of the batch into the block, and counts the waits of the reads.
+    fn read(&mut self, block: &mut Block) -> Result<FillProgress, StageError> {
+        let others = self.range.waits();
+        let before = thread_waits();
+        let progress = self.reader.fill(block, &self.shared, &mut self.range);
+        let waits = thread_waits() - before;
+        if let Some(read) = &mut self.inside {
+            read.waits += waits.saturating_sub(self.range.waits() - others);
+        }
+        progress
+    }
+
     /// Takes the next batch from the walk, if it follows the objects in the block or the block has
     /// none. Its size is chosen so that about [`BATCHES_PER_BLOCK`] fill a block.
-    fn take_batch(&mut self, capacity: usize) -> Result<NextBatch, StageError> {
+    fn take_batch(&mut self, block: &Block) -> Result<NextBatch, StageError> {
+        let capacity = block.capacity();
         let bytes = self.batch_bytes.min(capacity);
         if let Some(bytes) = bytes.checked_div(self.batch_len) {
             self.average = (3 * self.average + bytes).div_ceil(4);
         }
         let wanted = capacity / BATCHES_PER_BLOCK / self.average;
+        self.pass_gate(block);
         let batch = &mut self.reader.batch;
         let mut walk = self.shared.walk.lock();
         let next = walk.next_batch(batch, self.range.next(), wanted, capacity);
@@ -288,8 +309,24 @@ impl TreeHead {
         if matches!(next, NextBatch::Batch | NextBatch::End) {
             self.range.add(batch.number);
         }
+        if matches!(next, NextBatch::Exhausted | NextBatch::End) {
+            self.shared.gate.open();
+        }
         (self.batch_len, self.batch_bytes) = (batch.len(), 0);
+        if let Some(read) = &mut self.inside {
+            read.objects += batch.len() as u64;
+        }
         Ok(next)
+    }
+
+    /// Leaves the gate and enters it again, if this instance has nothing that is not committed.
+    fn pass_gate(&mut self, block: &Block) {
+        if self.range.next().is_some() {
+            return;
+        }
+        let read = self.inside.take();
+        block.count_wait(self.shared.gate.pass(read.as_ref(), self.readers));
+        self.inside = Some(ReadWaits::default());
     }
 
     /// Commits the content of the block when its turn comes. Returns `None` if it was kept for a
@@ -357,8 +394,8 @@ impl Head for TreeHead {
 
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         if self.phase == Phase::New {
-            let readers = self.shared.walk.lock().readers();
-            self.phase = if self.number < readers && self.shared.register_thread() {
+            self.readers = self.shared.walk.lock().readers();
+            self.phase = if self.number < self.readers && self.shared.register_thread() {
                 let inspectors = self.inspectors.as_ref();
                 self.reader.inspector = inspectors.map(|factory| factory.make(self.number));
                 Phase::Reading

@@ -28,6 +28,7 @@ mod note; // remarks on a result that may not be expected
 mod object_reader; // objects of a batch into a block
 mod open; // descriptor and metadata of an object
 mod options; // sources, exclusions, errors
+mod reader_gate; // number of instances that read at once
 mod report; // outcome and problems
 mod turn; // commit of batches in the order of the walk
 mod unplaced; // finished objects whose blocks have no number yet

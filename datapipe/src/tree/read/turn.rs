@@ -24,6 +24,7 @@ use crate::wire::BlockKind;
 
 use super::catalogue::{Catalogue, whole_entries};
 use super::hard_links::HardLinks;
+use super::reader_gate::{ReaderGate, thread_waits};
 use super::unplaced::{EntryPos, Unplaced};
 use super::walk::Walk;
 
@@ -31,6 +32,7 @@ use super::walk::Walk;
 #[derive(Debug)]
 pub(super) struct SharedHead {
     pub(super) walk: Mutex<Walk>,
+    pub(super) gate: ReaderGate,
     order: Mutex<CommitOrder>,
     /// Notified when the turn passes, and when it never will again.
     turn_passed: Condvar,
@@ -68,6 +70,8 @@ pub(super) struct BatchRange {
     /// Number of the first batch, and one past the number of the last.
     bounds: Option<(u64, u64)>,
     has_turn: bool,
+    /// Number of times that the instance's thread has waited for its turns.
+    waits: u64,
 }
 
 /// The right to commit: the lock on the order, and the range of batches whose turn it is.
@@ -85,6 +89,7 @@ impl SharedHead {
     pub(super) fn new(walk: Walk) -> Self {
         Self {
             walk: Mutex::new(walk),
+            gate: ReaderGate::new(),
             order: Mutex::default(),
             turn_passed: Condvar::new(),
         }
@@ -113,11 +118,15 @@ impl SharedHead {
         let (first, _) = range.bounds?;
         let mut order = self.order.lock();
         let before = order.buffer_wait;
-        while !range.has_turn && order.turn != first {
-            if order.abandoned {
-                return None;
+        if !range.has_turn && order.turn != first {
+            let waits = thread_waits();
+            while order.turn != first {
+                if order.abandoned {
+                    return None;
+                }
+                self.turn_passed.wait(&mut order);
             }
-            self.turn_passed.wait(&mut order);
+            range.waits += thread_waits() - waits;
         }
         range.has_turn = true;
         block.count_wait(order.buffer_wait.saturating_sub(before));
@@ -159,6 +168,7 @@ impl SharedHead {
     pub(super) fn abandon(&self) {
         self.order.lock().abandoned = true;
         self.turn_passed.notify_all();
+        self.gate.open();
     }
 }
 
@@ -166,6 +176,11 @@ impl BatchRange {
     /// Returns the number of the batch that would extend the range, or `None` for an empty range.
     pub(super) fn next(&self) -> Option<u64> {
         self.bounds.map(|(_, end)| end)
+    }
+
+    /// Returns the number of times that the instance's thread has waited for its turns.
+    pub(super) fn waits(&self) -> u64 {
+        self.waits
     }
 
     /// Extends the range by a batch, the one that [`next`](Self::next) returned if it is not empty.
