@@ -9,10 +9,10 @@
 //! does not wait. The writer waits for the thread; after a signal only for a moment, so that the
 //! program ends even if the stream takes nothing any more.
 
-use std::io::{self, Write, stderr, stdout};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,12 +33,20 @@ pub struct StoppableOutput(Mutex<State>);
 
 #[derive(Debug)]
 enum State {
-    /// Nothing was written. The function opens the output.
-    Unused(fn() -> io::Result<OwnedFd>),
+    /// Nothing was written. The function returns the output.
+    Unused(fn() -> Stream),
     /// The output with its thread, or without one if none could be started.
-    Open(OwnedFd, Option<Worker>),
-    /// The output took nothing after a signal, or could not be opened.
+    Open(Stream, Option<Worker>),
+    /// The output took nothing after a signal.
     Stuck,
+}
+
+/// The descriptor of an output, which its thread shares. A copy of it could not be made when this
+/// process has no descriptor left, and that must be said on standard error.
+#[derive(Clone, Debug)]
+enum Stream {
+    Standard(BorrowedFd<'static>),
+    Owned(Arc<OwnedFd>),
 }
 
 /// The thread of an output.
@@ -49,18 +57,18 @@ struct Worker {
 }
 
 static STDOUT: StoppableOutput = StoppableOutput(Mutex::new(State::Unused(|| {
-    stdout().as_fd().try_clone_to_owned()
+    Stream::Standard(rustix::stdio::stdout())
 })));
 static STDERR: StoppableOutput = StoppableOutput(Mutex::new(State::Unused(|| {
-    stderr().as_fd().try_clone_to_owned()
+    Stream::Standard(rustix::stdio::stderr())
 })));
 
 impl StoppableOutput {
     /// An output to an open descriptor.
     pub fn new(descriptor: impl Into<OwnedFd>) -> Self {
-        let descriptor = descriptor.into();
-        let worker = Worker::start(&descriptor);
-        Self(Mutex::new(State::Open(descriptor, worker)))
+        let stream = Stream::Owned(Arc::new(descriptor.into()));
+        let worker = Worker::start(&stream);
+        Self(Mutex::new(State::Open(stream, worker)))
     }
 
     /// Standard output, without a buffer.
@@ -76,14 +84,10 @@ impl StoppableOutput {
     /// Writes all of `bytes`.
     fn put(&self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let State::Unused(open) = *state {
-            *state = match open() {
-                Ok(descriptor) => {
-                    let worker = Worker::start(&descriptor);
-                    State::Open(descriptor, worker)
-                }
-                Err(_) => State::Stuck,
-            };
+        if let State::Unused(stream) = *state {
+            let stream = stream();
+            let worker = Worker::start(&stream);
+            *state = State::Open(stream, worker);
         }
         match &*state {
             State::Open(_, Some(worker)) => match worker.write(bytes) {
@@ -93,7 +97,7 @@ impl StoppableOutput {
                     Err(stuck())
                 }
             },
-            State::Open(descriptor, None) => write_to(descriptor, bytes),
+            State::Open(stream, None) => write_to(stream, bytes),
             _ => Err(stuck()),
         }
     }
@@ -106,8 +110,8 @@ fn stuck() -> io::Error {
 
 impl Worker {
     /// Starts the thread. Returns `None` if the system has none.
-    fn start(descriptor: &OwnedFd) -> Option<Self> {
-        let descriptor = descriptor.try_clone().ok()?;
+    fn start(stream: &Stream) -> Option<Self> {
+        let stream = stream.clone();
         let (requests, received) = channel::<Vec<u8>>();
         let (sender, results) = channel();
         thread::Builder::new()
@@ -115,7 +119,7 @@ impl Worker {
             .stack_size(STACK)
             .spawn(move || {
                 for bytes in received {
-                    if sender.send(write_to(&descriptor, &bytes)).is_err() {
+                    if sender.send(write_to(&stream, &bytes)).is_err() {
                         break;
                     }
                 }
@@ -144,9 +148,18 @@ impl Worker {
     }
 }
 
-fn write_to(descriptor: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Standard(stream) => *stream,
+            Self::Owned(stream) => stream.as_fd(),
+        }
+    }
+}
+
+fn write_to(stream: &Stream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        let written = rustix::io::retry_on_intr(|| rustix::io::write(descriptor, bytes))?;
+        let written = rustix::io::retry_on_intr(|| rustix::io::write(stream, bytes))?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }

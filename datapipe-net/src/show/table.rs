@@ -367,8 +367,8 @@ mod tests {
         let lines: Vec<_> = table.lines().collect();
         assert_eq!(lines.len(), 3);
         assert!(lines[0].starts_with("pipe      label"), "{table}");
-        assert!(lines[1].contains("root  running         0:01"), "{table}");
-        assert!(lines[2].ends_with("failed       2:05:00  why"), "{table}");
+        assert!(lines[1].contains("root  running       0:01"), "{table}");
+        assert!(lines[2].ends_with("failed     2:05:00  why"), "{table}");
         assert_eq!(list_table(&[], 80), "no pipes\n");
     }
 }

@@ -109,7 +109,7 @@ fn full_destination_keeps_its_system_error() {
     assert_eq!(
         error.to_string(),
         "stage \"stream-tail\": cannot write to the destination at byte 0: \
-         No space left on device (os error 28)"
+         No space left on device (ENOSPC)"
     );
     let full = find::<io::Error>(&error).unwrap();
     assert_eq!(full.kind(), io::ErrorKind::StorageFull);

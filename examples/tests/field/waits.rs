@@ -82,7 +82,7 @@ fn output_that_is_not_read_does_not_keep_a_job() {
         (TAPE_TO_DISK, &["--list", "tape"]),
         (TAPE_TO_DISK, &["--list", "--json", "tape"]),
         (DISK_TO_TAPE, &["-", "new"]),
-        (DISK_TO_TAPE, &["--overwrite", "-", "new/"]),
+        (DISK_TO_TAPE, &["--overwrite", "-", "volumes/"]),
     ];
     for (i, (program, args)) in jobs.iter().enumerate() {
         for placement in [&[][..], &["--processes"]] {

@@ -1,58 +1,46 @@
 //! Limit of the memory that a process has besides the segment.
 //!
 //! The kernel enforces it (`RLIMIT_DATA`): private writable memory, which is the heap, the stacks
-//! of threads and private mappings, and not the shared memory of the pipe. The controller sets it
-//! on the process that it has just started, so that no code has to run between fork and exec, and
-//! the process cannot raise it.
+//! of threads and private mappings, and not the shared memory of the pipe. The process sets it
+//! before it executes its program, and cannot raise it. The controller could set it from outside
+//! on processes of its own user only, unless it has `CAP_SYS_RESOURCE`.
 
-use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Limits the private memory of the process `id`, a child that was not waited for, to `bytes`.
-///
-/// # Errors
-///
-/// If the kernel refuses: a process of another user can be limited by root, or with the capability
-/// `CAP_SYS_RESOURCE`.
-pub(super) fn limit_memory(id: u32, bytes: u64) -> io::Result<()> {
-    let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
-    let limit = Rlimit {
-        current: Some(bytes),
-        maximum: Some(bytes),
+/// Limits the private memory of the processes of `command` to `bytes`, or to less if this process
+/// may have less.
+#[allow(unsafe_code, reason = "runs code between fork and exec")]
+pub(super) fn limit_memory(command: &mut Command, bytes: u64) {
+    let most = getrlimit(Resource::Data).maximum;
+    let bytes = Some(most.map_or(bytes, |most| most.min(bytes)));
+    let change = move || {
+        let limit = Rlimit {
+            current: bytes,
+            maximum: bytes,
+        };
+        Ok(setrlimit(Resource::Data, limit)?)
     };
-    match prlimit(pid, Resource::Data, limit) {
-        // It has ended.
-        Ok(_) | Err(rustix::io::Errno::SRCH) => Ok(()),
-        Err(errno) => {
-            let error = io::Error::from(errno);
-            let text = format!(
-                "cannot limit its memory to {bytes} bytes: {error}; a controller that starts \
-                 processes of other users needs the capability CAP_SYS_RESOURCE"
-            );
-            Err(io::Error::new(error.kind(), text))
-        }
-    }
+    // SAFETY: after a fork, only functions that are safe in a handler of signals may be called. The
+    // closure makes one system call, and allocates and drops nothing.
+    unsafe { command.pre_exec(change) };
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
-    use std::process::{Command, Stdio};
+    use std::process::Command;
 
     use super::*;
 
     #[test]
     fn limit_holds_for_the_process_and_its_children() {
-        let mut child = Command::new("sh")
-            .args(["-c", "read line; ulimit -d; sh -c 'ulimit -d'"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        limit_memory(child.id(), 64 << 20).unwrap();
-        drop(child.stdin.take());
-        let output = child.wait_with_output().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -d; sh -c 'ulimit -Hd'"]);
+        limit_memory(&mut command, 64 << 20);
+        let output = command.output().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), "65536\n65536\n");
     }
 }

@@ -140,6 +140,9 @@ impl ProcessSpec {
         if let Some(user) = &self.rights.user {
             run_as(&mut command, user);
         }
+        if let Some(bytes) = self.memory_limit {
+            limit_memory(&mut command, bytes);
+        }
         if let Some(directory) = &self.rights.temporary {
             command.env("TMPDIR", directory);
         }
@@ -156,11 +159,7 @@ impl ProcessSpec {
         let spawned = command.spawn();
         drop(blocked);
         let mut child = spawned.map_err(|error| explain_spawn(program.is_none(), error))?;
-        let limited = match self.memory_limit {
-            Some(bytes) => limit_memory(child.id(), bytes),
-            None => Ok(()),
-        };
-        match limited.and_then(|()| Process::watch(child.id())) {
+        match Process::watch(child.id()) {
             Ok(process) => Ok(Some(RunningProcess {
                 child: Some(child),
                 process,
