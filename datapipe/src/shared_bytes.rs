@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   shared memory   | header | name | header | data .......... |
-//!                       |       |       |        \-- content(): read where it is, any number of times
+//!                       |       |       |        \-- content(): in place, any number of times
 //!   private memory  | header | name | header |       \-- copy_to(), once: checked, then used
 //! ```
 //!
@@ -48,8 +48,8 @@ impl<'a> SharedBytes<'a> {
         self.len
     }
 
-    /// Fills `to` with the bytes from `at` on, each of which is loaded once. Returns `None` if there
-    /// are not as many.
+    /// Fills `to` with the bytes from `at` on, each of which is loaded once. Returns `None` if
+    /// there are not as many.
     pub(crate) fn copy_to(self, at: usize, to: &mut [u8]) -> Option<()> {
         let end = at.checked_add(to.len())?;
         if end > self.len {
@@ -119,7 +119,7 @@ impl<'a> SharedBytes<'a> {
         let start = unsafe { self.start.add(range.start) };
         // SAFETY: the range is mapped and initialised for `'a`, and no other reference of this
         // process writes to it. Another process may: that is outside of what the language defines.
-        // The bytes stay bytes, whatever their values, and nothing is decided by them.
+        // Every value of the bytes is valid, and nothing is decided by them.
         Some(unsafe { std::slice::from_raw_parts(start, range.len()) })
     }
 }

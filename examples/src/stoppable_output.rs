@@ -42,7 +42,7 @@ enum State {
 }
 
 /// The descriptor of an output, which its thread shares. A copy of it could not be made when this
-/// process has no descriptor left, and that must be said on standard error.
+/// process has no descriptor left, which standard error must report.
 #[derive(Clone, Debug)]
 enum Stream {
     Standard(BorrowedFd<'static>),

@@ -8,8 +8,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Number of pipes at a time.
     pub pipes: u32,
-    /// Number of pipes of one user at a time. Root and the daemon's own user have no limits of their
-    /// own.
+    /// Number of pipes of one user at a time. Root and the daemon's own user have no limits of
+    /// their own.
     pub pipes_per_user: u32,
     /// Number of connections at a time.
     pub connections: u32,

@@ -111,7 +111,7 @@ mod tests {
         assert!(allows(&grouped, stranger, 7) && !allows(&grouped, stranger, 8));
     }
 
-    /// A database of users that does not answer is no reason to call a user a stranger.
+    /// A database of users that does not answer does not make a user a stranger.
     #[test]
     fn lookup_that_fails_is_not_a_refusal() {
         let grouped = Access {

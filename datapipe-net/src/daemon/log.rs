@@ -2,8 +2,8 @@
 //!
 //! No thread of the daemon waits for the log: if it cannot be written, for example because standard
 //! error is a pipe without a reader, the queue fills up, further lines are lost, and their number
-//! is written as soon as that is possible. Lines that clients can cause at will are limited: of each
-//! kind and user some are written, and the others are counted.
+//! is written as soon as that is possible. Lines that clients can cause at will are limited: of
+//! each kind and user some are written, and the others are counted.
 
 use std::collections::VecDeque;
 use std::io;

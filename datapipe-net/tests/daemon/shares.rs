@@ -15,7 +15,10 @@ pub(crate) fn connections_of_a_user_are_limited() {
     }
     let site = Site::new("connections = 8\nconnections_per_user = 5");
     let connect = |user| as_user(user, || Client::connect(site.socket()));
-    let is_busy = |client: Result<Client, ClientError>| matches!(client, Err(ClientError::Closed { reason, .. }) if reason == CloseReason::BUSY);
+    let is_busy = |client: Result<Client, ClientError>| {
+        let reason = client.map(drop).unwrap_err();
+        matches!(reason, ClientError::Closed { reason, .. } if reason == CloseReason::BUSY)
+    };
     let mut taken: Vec<_> = (0..5).map(|_| connect(OWNER).unwrap()).collect();
     assert!(is_busy(connect(OWNER)));
     taken.extend((0..3).map(|_| connect(OTHER).unwrap()));

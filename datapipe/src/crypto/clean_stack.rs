@@ -1,7 +1,7 @@
 //! Work with keys that leaves none on the stack.
 //!
 //! A key that is moved is copied, and ciphers and hashes of other crates build their state in local
-//! variables. What they leave lies in frames that are not used any more, until other calls
+//! variables. What they leave stays in frames that are not used any more, until other calls
 //! overwrite them: a dump of the process would have it.
 
 use std::hint::black_box;

@@ -14,8 +14,8 @@ use crate::limits::MAX_PASSPHRASE;
 use super::key_error::KeyError;
 use super::secret_kind::{KEY_LEN, SecretKind};
 
-/// A key of 256 bits. It is on the heap, where moving it leaves no copy, and erased from memory when
-/// it is dropped; never printed.
+/// A key of 256 bits. It is on the heap, where moving it leaves no copy, and erased from memory
+/// when it is dropped; never printed.
 pub struct Key(Box<Zeroizing<[u8; KEY_LEN]>>);
 
 impl Key {

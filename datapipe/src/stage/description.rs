@@ -482,12 +482,12 @@ impl<W> Stage<W> {
     }
 
     /// Limits the memory that each process of the stage may have besides the pipe's, in bytes: its
-    /// heap, the stacks of its threads, and its private mappings (`RLIMIT_DATA`). Only for stages in
-    /// processes: a pipe with a limit for a stage on threads is refused.
+    /// heap, the stacks of its threads, and its private mappings (`RLIMIT_DATA`). Only for stages
+    /// in processes: a pipe with a limit for a stage on threads is refused.
     ///
-    /// An allocation over the limit fails. Most programs then abort, and the death of the process is
-    /// dealt with as [any other](crate::host#deaths). The limit holds from the moment at which the
-    /// program runs, and is lower if the controller's own process may have less.
+    /// An allocation over the limit fails. Most programs then abort, and the death of the process
+    /// is dealt with as [any other](crate::host#deaths). The limit holds from the moment at which
+    /// the program runs, and is lower if the controller's own process may have less.
     #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.settings.memory_limit = Some(bytes);

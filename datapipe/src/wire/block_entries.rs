@@ -9,10 +9,10 @@
 //!                                             Extent(offset, data in place)
 //! ```
 //!
-//! A process that maps the segment can change a block while it is read. Readers of entries therefore
-//! do not parse the block: they fetch it here, each byte of a header, name, target, attribute or
-//! catalogue entry once, and get entries of the copy. Where the data of an extent begin and end was
-//! copied, too; only their content is read in place.
+//! A process that maps the segment can change a block while it is read. Readers of entries
+//! therefore do not parse the block: they fetch it here, each byte of a header, name, target,
+//! attribute or catalogue entry once, and get entries of the copy. Where the data of an extent
+//! begin and end was copied, too; only their content is read in place.
 
 use std::ops::Range;
 

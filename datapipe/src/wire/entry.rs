@@ -173,8 +173,8 @@ impl EntryHeader {
     }
 }
 
-/// Returns the extent with this header, of [`EXTENT_HEADER_LEN`] bytes, and these data, whose length
-/// the header states.
+/// Returns the extent with this header, of [`EXTENT_HEADER_LEN`] bytes, and these data, whose
+/// length the header states.
 pub(super) fn parse_extent<'a>(header: &[u8], data: &'a [u8]) -> Result<Entry<'a>, DecodeError> {
     let mut bytes = Bytes::new("extent", header);
     let EntryHeader { object, .. } = EntryHeader::parse(&mut bytes)?;

@@ -94,7 +94,7 @@ pub(crate) fn full_destination_in_a_process_keeps_its_system_error() {
     assert_eq!(
         error.to_string(),
         "stage \"stream-tail\": cannot write to the destination at byte 0: \
-         No space left on device (os error 28)"
+         No space left on device (ENOSPC)"
     );
     let cause = error.source().and_then(StdError::source).unwrap();
     let cause = cause.downcast_ref::<ProcessCause>().unwrap();

@@ -48,7 +48,7 @@ impl Credentials {
         Self { uid, gid, plain }
     }
 
-    fn is_root(self) -> bool {
+    pub(super) fn is_root(self) -> bool {
         self.uid == 0
     }
 
@@ -57,6 +57,7 @@ impl Credentials {
         self.is_root() && !self.plain
     }
 
+    /// Reason for which rights are not restored.
     fn why_not(self) -> &'static str {
         if self.plain {
             "this restore gives no rights of users"

@@ -314,9 +314,11 @@ impl Writer {
             _ => (Some(FileType::BlockDevice), object.device),
         };
         if !self.credentials.may_give_rights() && node.is_some_and(|node| node != FileType::Fifo) {
-            return Err(Failure::Refused(
-                "is a device, which only root may create, and no plain restore".to_owned(),
-            ));
+            let what = match self.credentials.is_root() {
+                true => "is a device, which this restore does not create",
+                false => "is a device, which only root may create",
+            };
+            return Err(Failure::Refused(what.to_owned()));
         }
         let (dir, name) = self.parent(object.path)?;
         let device = rustix::fs::makedev(device.0, device.1);

@@ -4,6 +4,10 @@
 //! `DATAPIPE_FLIPS=n` runs n rounds instead of 12; `SEED=n` starts with another seed.
 
 #![allow(unsafe_code, reason = "writes to buffers that it does not hold")]
+#![allow(
+    clippy::disallowed_types,
+    reason = "flags of the test, not shared words"
+)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
