@@ -1,5 +1,7 @@
 //! Words of messages: counts with their nouns, and errors of full storage with what to do.
 
+use std::error;
+use std::fmt;
 use std::io::{Error, ErrorKind};
 
 use rustix::process::{Resource, getrlimit};
@@ -22,11 +24,38 @@ pub(crate) fn len_of(count: usize, noun: &str) -> String {
 pub(crate) fn name_full(error: Error) -> Error {
     match error.kind() {
         kind @ (ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) => {
-            Error::new(kind, describe_full(&error))
+            let (text, errno) = (describe_full(&error), error.raw_os_error());
+            Error::new(kind, FullStorage { text, errno })
         }
         _ => error,
     }
 }
+
+/// An error of storage that has no room, in words. An error with another text has no number of its
+/// own, so this one keeps that of the system.
+#[derive(Debug)]
+pub(crate) struct FullStorage {
+    text: String,
+    errno: Option<i32>,
+}
+
+impl FullStorage {
+    /// The error number that `error` has, itself or in words.
+    pub(crate) fn errno_of(error: &Error) -> Option<i32> {
+        let named = error
+            .get_ref()
+            .and_then(|error| error.downcast_ref::<Self>());
+        named.map_or_else(|| error.raw_os_error(), |named| named.errno)
+    }
+}
+
+impl fmt::Display for FullStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl error::Error for FullStorage {}
 
 /// Describes an error of storage that has no room: its meaning, the name that manuals have it
 /// under, and the limit, if a limit of this process is the reason. Other errors are shown as they
@@ -69,6 +98,7 @@ mod tests {
         let full = name_full(Error::from_raw_os_error(28));
         assert_eq!(full.kind(), ErrorKind::StorageFull);
         assert!(full.to_string().contains("ENOSPC"));
+        assert_eq!(FullStorage::errno_of(&full), Some(28));
         let other = Error::from_raw_os_error(5);
         assert_eq!(describe_full(&other), other.to_string());
     }
