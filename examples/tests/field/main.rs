@@ -27,6 +27,7 @@ mod own_resources; // few descriptors, little memory, no threads
 mod restore_collisions; // names that the destination takes for one, devices
 mod shell; // scripts that run the programs
 mod stopped_jobs; // Ctrl-Z, and signals to stopped jobs
+mod stopped_restore; // restores that a signal stops, or a full destination
 mod verify_and_restore; // damage of every kind, and both agree
 mod waits; // waits that only a signal ends
 

@@ -549,6 +549,12 @@ impl Sink for Writer {
         }
     }
 
+    fn discard(&mut self, partial: PartialObject, object: &ObjectMeta<'_>) {
+        if let PartialObject::File(file) = partial {
+            self.remove_part(object, &file.part);
+        }
+    }
+
     fn finish(&mut self) -> Result<(), StageError> {
         self.commit()?;
         // The last first, so that a directory is finished before its parent, whose mode may make
