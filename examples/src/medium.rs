@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use datapipe::interrupt::retry;
-use datapipe::media::{FileSystem, Item, MediumError, Storage as _, find_writer};
+use datapipe::media::{FileSystem, Item, MediumError, Storage as _, find_writer, misnamed_volumes};
 use datapipe::prelude::*;
 use datapipe::wire::{RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
@@ -92,6 +92,22 @@ impl Location {
             "{self} is being written by {writer}: this job reads what it holds at present, which \
              may be incomplete"
         ))
+    }
+
+    /// Returns a note on each volume whose file has the name of another one.
+    pub fn misnamed_notes(&self) -> Vec<String> {
+        let misnamed = match self.directory {
+            true => misnamed_volumes(&self.path).unwrap_or_default(),
+            false => Vec::new(),
+        };
+        let note = |(file, volume): (PathBuf, u32)| {
+            format!(
+                "{} has the label of volume {volume}: rename it to {volume:06}.tap, and the other \
+                 volumes of the archive to the numbers on their labels",
+                file.display()
+            )
+        };
+        misnamed.into_iter().take(MAX_MISNAMED).map(note).collect()
     }
 
     /// Checks that the medium has a path.
@@ -270,7 +286,10 @@ impl Location {
     /// Returns the total size of its files in bytes. Files that cannot be inspected are not
     /// counted.
     pub fn bytes(&self) -> u64 {
-        let len = |path: &Path| retry(|| fs::metadata(path)).map_or(0, |found| found.len());
+        let len = |path: &Path| match retry(|| fs::metadata(path)) {
+            Ok(found) if found.is_file() => found.len(),
+            _ => 0,
+        };
         if !self.directory {
             return len(&self.path);
         }
@@ -288,6 +307,9 @@ impl fmt::Display for Location {
         self.path.display().fmt(f)
     }
 }
+
+/// Number of notes on files with the names of other volumes.
+const MAX_MISNAMED: usize = 20;
 
 /// True if a directory of volumes has files of this name: a volume, a new one, a lock.
 fn is_of_volumes(name: &OsStr) -> bool {

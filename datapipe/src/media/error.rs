@@ -165,6 +165,9 @@ impl MediumError {
     }
 }
 
+/// Error of a change that an attribute of the file or its directory forbids, also to root.
+const EPERM: i32 = rustix::io::Errno::PERM.raw_os_error();
+
 impl fmt::Display for MediumError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -204,7 +207,17 @@ impl fmt::Display for MediumError {
                 doing,
                 path,
                 source,
-            } => write!(f, "cannot {doing} {}: {source}", path.display()),
+            } => {
+                write!(f, "cannot {doing} {}: {source}", path.display())?;
+                match source.raw_os_error() {
+                    // Without write permission the error would be another one.
+                    Some(EPERM) => f.write_str(
+                        "; the file or its directory may be immutable or append-only: see lsattr, \
+                         and remove the attribute with chattr -i or chattr -a",
+                    ),
+                    _ => Ok(()),
+                }
+            }
             Self::TooLong { .. }
             | Self::BeingRead
             | Self::Empty

@@ -1,11 +1,12 @@
-//! Restores that a signal stops, and run again: nothing is left of the first run.
+//! Jobs that a signal or a full destination stops halfway, and that run again: nothing is left of the
+//! first run.
 
 use std::fs;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::fixture::{Fixture, TAPE_TO_DISK, failed, noise, ok};
+use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, failed, noise, ok};
 use crate::shell::can_trace;
 
 /// The user stops a restore with Ctrl-C and runs it again with `--overwrite`, which ends with 0.
@@ -81,4 +82,60 @@ fn restore_to_a_full_destination_leaves_no_part() {
     assert!(text.contains("No space left"), "{text}");
     assert!(text.contains("data/large: could not be written"), "{text}");
     assert!(names.is_empty(), "{names:?}");
+}
+
+/// The user stops a backup just when it has created its medium. The hidden file that the new archive
+/// was to be written to stayed.
+#[test]
+fn backup_that_is_stopped_before_its_pipe_runs_leaves_nothing() {
+    if !can_trace() {
+        return;
+    }
+    let fixture = Fixture::new();
+    fs::write(fixture.path("src/data/file"), noise(1000)).unwrap();
+    ok(&fixture.back_up(&["--quiet", "src/data", "old"]));
+    for (medium, created) in [("old", ".old.datapipe-new"), ("new", "new")] {
+        // Each lock takes long, so that the signal arrives after the file was created.
+        let mut strace = Command::new("strace");
+        strace.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fcntl"]);
+        strace.args(["-e", "inject=fcntl:delay_exit=200000"]);
+        let backup = strace
+            .arg(DISK_TO_TAPE)
+            .args(["--overwrite", "src/data", medium])
+            .current_dir(fixture.path("."))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !fixture.path(created).exists() && Instant::now() < deadline {
+            sleep(Duration::from_millis(1));
+        }
+        let process = rustix::process::Pid::from_child(&backup);
+        rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+        let text = failed(&backup.wait_with_output().unwrap(), 1);
+        assert!(text.contains("stopping because of SIGTERM"), "{text}");
+        if medium == "old" {
+            assert!(text.contains("still there"), "{text}");
+            fixture.assert_holds(&["old"]);
+        }
+        // What is left is taken without a word.
+        ok(&fixture.back_up(&["--quiet", "--overwrite", "src/data", "old"]));
+    }
+    ok(&fixture.back_up(&["--quiet", "src/data", "new"]));
+    fixture.assert_holds(&["old", "new"]);
+}
+
+/// A backup was killed while it wrote beside the old archive. The next one removes what is left.
+#[test]
+fn hidden_file_of_a_killed_backup_is_replaced_by_the_next_one() {
+    let fixture = Fixture::new();
+    fs::write(fixture.path("src/data/file"), noise(1000)).unwrap();
+    ok(&fixture.back_up(&["--quiet", "src/data", "tape"]));
+    fs::write(fixture.path(".tape.datapipe-new"), noise(5000)).unwrap();
+    let output = fixture.back_up(&["--quiet", "--overwrite", "src/data", "tape"]);
+    ok(&output);
+    assert!(output.stderr.is_empty());
+    fixture.assert_holds(&["tape"]);
 }
