@@ -30,6 +30,17 @@ pub enum Event {
         #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::index"))]
         instance: InstanceId,
     },
+    /// An instance was not started, because the system gave it no thread. The other instances of
+    /// its stage do its work. [`Ended`](Self::Ended) follows.
+    NotStarted {
+        /// Name of the stage.
+        stage: String,
+        /// The instance.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::index"))]
+        instance: InstanceId,
+        /// Text of the system's error, and what to do.
+        error: String,
+    },
     /// An instance ended well: it has sent or written everything.
     Ended {
         /// Name of the stage.
@@ -187,6 +198,14 @@ impl fmt::Display for Event {
             Self::ThreadStarted { stage, instance } => {
                 write!(f, "{}: started", InstanceName(stage, *instance))
             }
+            Self::NotStarted {
+                stage,
+                instance,
+                error,
+            } => {
+                let at = InstanceName(stage, *instance);
+                write!(f, "{at}: runs with fewer threads: {error}")
+            }
             Self::Ended { stage, instance } => {
                 write!(f, "{}: ended", InstanceName(stage, *instance))
             }
@@ -305,6 +324,7 @@ impl Event {
         matches!(
             self,
             Self::Failed { .. }
+                | Self::NotStarted { .. }
                 | Self::Died { .. }
                 | Self::Stalled { .. }
                 | Self::StillWaiting { .. }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::words::open_files_advice;
+
 use super::{Position, Writer};
 
 /// Error of a medium.
@@ -215,7 +217,7 @@ impl fmt::Display for MediumError {
                         "; the file or its directory may be immutable or append-only: see lsattr, \
                          and remove the attribute with chattr -i or chattr -a",
                     ),
-                    _ => Ok(()),
+                    _ => f.write_str(open_files_advice(source)),
                 }
             }
             Self::TooLong { .. }

@@ -13,6 +13,8 @@ use crate::stage::{Tail, TailStage};
 use crate::tree::select::CatalogueQuery;
 use crate::tree::select::Selection;
 
+use crate::words::name_limit;
+
 use super::arguments::RestoreArguments;
 use super::assembler::ObjectAssembler;
 use super::options::RestoreOptions;
@@ -141,8 +143,9 @@ impl TreeRestore {
         scope: RestoreScope,
     ) -> io::Result<Self> {
         let (dest, report) = (Arc::new(dest), RestoreReport::default());
-        let arguments = RestoreArguments::new(Arc::clone(&dest), options, &scope)?;
-        let writer = Writer::new(dest, options, &report)?;
+        let arguments = RestoreArguments::new(Arc::clone(&dest), options, &scope);
+        let arguments = arguments.map_err(name_limit)?;
+        let writer = Writer::new(dest, options, &report).map_err(name_limit)?;
         let assembler = ObjectAssembler::new(writer, scope, report).with_threads(options.threads);
         Ok(Self {
             assembler,
@@ -177,7 +180,6 @@ impl Tail for TreeRestore {
 /// Opens the directory to restore to.
 pub(in crate::tree) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::io::retry_on_intr(|| {
-        rustix::fs::open(path, flags, Mode::empty())
-    })?)
+    let opened = rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()));
+    opened.map_err(|error| name_limit(error.into()))
 }
