@@ -198,14 +198,6 @@ impl fmt::Display for Event {
             Self::ThreadStarted { stage, instance } => {
                 write!(f, "{}: started", InstanceName(stage, *instance))
             }
-            Self::NotStarted {
-                stage,
-                instance,
-                error,
-            } => {
-                let at = InstanceName(stage, *instance);
-                write!(f, "{at}: runs with fewer threads: {error}")
-            }
             Self::Ended { stage, instance } => {
                 write!(f, "{}: ended", InstanceName(stage, *instance))
             }
@@ -229,9 +221,10 @@ impl fmt::Display for Event {
                 count_of(*blocks, "block"),
                 ByteCount(*bytes)
             ),
-            Self::Stalled { .. } | Self::StillWaiting { .. } | Self::OverLimit { .. } => {
-                self.fmt_overdue(f)
-            }
+            Self::NotStarted { .. }
+            | Self::Stalled { .. }
+            | Self::StillWaiting { .. }
+            | Self::OverLimit { .. } => self.fmt_exception(f),
             Self::Started {
                 stage,
                 instance,
@@ -273,9 +266,17 @@ impl fmt::Display for Event {
 }
 
 impl Event {
-    /// Writes an event of an instance that takes long.
-    fn fmt_overdue(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Writes an event of an instance that takes long, or that was not started.
+    fn fmt_exception(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotStarted {
+                stage,
+                instance,
+                error,
+            } => {
+                let at = InstanceName(stage, *instance);
+                write!(f, "{at}: runs with fewer threads: {error}")
+            }
             Self::Stalled {
                 stage,
                 instance,

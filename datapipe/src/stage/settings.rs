@@ -38,7 +38,7 @@ pub(crate) struct Settings {
     pub(crate) module: Option<Module>,
     /// Reason why there is no module, if known, and what to do about it.
     pub(crate) local: Option<Cow<'static, str>>,
-    /// That reason is a limit of this process or the machine.
+    /// True if that reason is a limit of this process or the machine.
     pub(crate) is_at_limit: bool,
     /// Paths that the stage's processes may open; `None` if they are not confined.
     pub(crate) confinement: Option<Confinement>,
