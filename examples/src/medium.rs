@@ -16,6 +16,7 @@ use datapipe::wire::{RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, U
 
 use crate::console::Failure;
 use crate::format::{escape, format_minute};
+use crate::signals;
 
 /// Path of a medium that exists or will be created.
 #[derive(Clone, Debug)]
@@ -49,7 +50,7 @@ impl Location {
         Failure::new(format!("{self}: {reason}"))
     }
 
-    /// Creates the medium for writing. Returns it with device and inode of each file or directory
+    /// Creates the medium for writing. From then on, a signal waits for the pipe. Returns it with device and inode of each file or directory
     /// that is not to be backed up to it: those to which the archive is written, or that it will
     /// replace.
     ///
@@ -58,6 +59,7 @@ impl Location {
     /// As [`VolumeDirectory::create`] and [`VirtualTape::create`], and if a file cannot be
     /// inspected.
     pub fn create(&self, options: VolumeOptions) -> Result<CreatedMedium, Failure> {
+        signals::wait_for_pipe();
         if self.directory {
             let medium = VolumeDirectory::create(&self.path, options)?;
             return Ok((Box::new(medium), vec![self.identity()?]));

@@ -32,7 +32,6 @@ use datapipe_examples::medium::Location;
 use datapipe_examples::new_file::validate_file_name;
 use datapipe_examples::progress::JobProgress;
 use datapipe_examples::secret::SecretArgs;
-use datapipe_examples::signals;
 use datapipe_examples::standard_streams::Stream;
 use datapipe_examples::summary::Summary;
 
@@ -210,7 +209,6 @@ fn back_up(
         .overwrite(args.overwrite)
         .in_place(args.in_place)
         .allow_empty(args.allow_empty);
-    signals::wait_for_pipe();
     let (medium, files) = location.create(options)?;
     let (head, tree) = args.head(files, !medium.accepts_empty())?;
     if let Some(tree) = &tree {
