@@ -4,6 +4,7 @@ use std::error;
 use std::fmt;
 use std::io::{Error, ErrorKind};
 
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 /// Formats a count with its noun: `1 block`, `2 blocks`. The plural of `noun` ends with an s.
@@ -72,6 +73,38 @@ pub(crate) fn describe_full(error: &Error) -> String {
             None => "File too large (EFBIG): the file system takes no larger ones".to_owned(),
         },
         _ => error.to_string(),
+    }
+}
+
+/// Adds [`limit_advice`] to the text of an error.
+pub(crate) fn name_limit(error: Error) -> Error {
+    match limit_advice(&error) {
+        "" => error,
+        advice => Error::new(error.kind(), format!("{error}{advice}")),
+    }
+}
+
+/// Advice for an error of a resource that is limited for a process or a user, to follow the
+/// description of what failed; empty for other errors.
+pub(crate) fn limit_advice(error: &Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::AGAIN) => {
+            "; the user may have reached the limit of processes and threads (ulimit -u), which fewer \
+             instances do not"
+        }
+        Some(Errno::NOMEM) => "; the machine, or the control group of this process, has no memory",
+        _ => open_files_advice(error),
+    }
+}
+
+/// The part of [`limit_advice`] that concerns open files.
+pub(crate) fn open_files_advice(error: &Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => "; raise the limit of open files (ulimit -n), or use fewer instances",
+        Some(Errno::NFILE) => {
+            "; the machine has no more open files: close some, or raise fs.file-max"
+        }
+        _ => "",
     }
 }
 

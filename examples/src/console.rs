@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use datapipe::Event;
 use datapipe::archive::PlanError;
 use datapipe::media::MediumError;
+use datapipe::pool::Refusal;
 use datapipe::prelude::*;
 use datapipe::tree::TreeError;
 
@@ -124,9 +125,12 @@ impl Console {
         signals::cancel_on_signals(builder.canceller());
         let replaced = Arc::new(Mutex::new(Vec::new()));
         let deaths = Arc::clone(&replaced);
-        // A replaced process does no harm to the job, but the user should investigate its death.
+        // A replaced process and a missing thread do no harm to the job, but the user should know.
         let builder = builder.on_event(move |event| {
-            if matches!(event, Event::Died { replaced: true, .. }) {
+            if matches!(
+                event,
+                Event::Died { replaced: true, .. } | Event::NotStarted { .. }
+            ) {
                 deaths
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -329,7 +333,10 @@ impl Failure {
 impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let any: &(dyn Error + 'static) = &error;
-        let pipe = matches!(any.downcast_ref(), Some(datapipe::Error::Refused { .. }));
+        let pipe = any.downcast_ref().is_some_and(|error| {
+            matches!(error, datapipe::Error::Refused { reason, .. }
+                if !matches!(reason, Refusal::ProcessLimit(_)))
+        });
         let archive = matches!(
             any.downcast_ref(),
             Some(PlanError::TextTooLong { .. } | PlanError::BlockLength { .. })

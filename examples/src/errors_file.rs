@@ -24,7 +24,8 @@ use crate::summary::to_json_text;
 pub struct ErrorsArgs {
     /// Write every error to FILE, also those beyond the limits of the messages and of --json: in
     /// each line a JSON object with list (errors or left_out), path, kind and what. FILE is
-    /// created, or replaced if an earlier job wrote it
+    /// created, or replaced if an earlier job wrote it. For a named pipe, the job begins when a
+    /// program has opened it to read
     #[arg(long, value_name = "FILE")]
     errors_to: Option<PathBuf>,
 }
@@ -44,6 +45,12 @@ impl ErrorsArgs {
             let path = path.display();
             Failure::new(format!("cannot write the errors to {path}: {error}"))
         };
+        if path.as_os_str() == "-" {
+            return Err(Failure::usage(
+                "--errors-to needs the name of a file; use /dev/stderr for standard error, and ./- \
+                 for a file that is named -",
+            ));
+        }
         let (mut file, is_new) = open(path).map_err(cannot)?;
         let found = file.metadata().map_err(cannot)?;
         let id = (found.dev(), found.ino());
@@ -94,6 +101,10 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
     match retry(|| options.clone().create_new(true).open(path)) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
         created => return created.map(|file| (file, true)),
+    }
+    if retry(|| std::fs::metadata(path)).is_ok_and(|found| found.file_type().is_fifo()) {
+        // Waits for a reader: without one, all lines would be lost in silence. A signal ends it.
+        return retry(|| File::options().append(true).open(path)).map(|file| (file, false));
     }
     match retry(|| options.open(path)) {
         // The name of a link that dangles exists.

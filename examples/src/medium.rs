@@ -10,12 +10,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use datapipe::interrupt::retry;
-use datapipe::media::{FileSystem, Item, MediumError, Storage as _, find_writer};
+use datapipe::media::{FileSystem, Item, MediumError, Storage as _, find_writer, misnamed_volumes};
 use datapipe::prelude::*;
 use datapipe::wire::{RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
 use crate::console::Failure;
 use crate::format::{escape, format_minute};
+use crate::signals;
 
 /// Path of a medium that exists or will be created.
 #[derive(Clone, Debug)]
@@ -49,7 +50,7 @@ impl Location {
         Failure::new(format!("{self}: {reason}"))
     }
 
-    /// Creates the medium for writing. Returns it with device and inode of each file or directory
+    /// Creates the medium for writing. From then on, a signal waits for the pipe. Returns it with device and inode of each file or directory
     /// that is not to be backed up to it: those to which the archive is written, or that it will
     /// replace.
     ///
@@ -58,6 +59,7 @@ impl Location {
     /// As [`VolumeDirectory::create`] and [`VirtualTape::create`], and if a file cannot be
     /// inspected.
     pub fn create(&self, options: VolumeOptions) -> Result<CreatedMedium, Failure> {
+        signals::wait_for_pipe();
         if self.directory {
             let medium = VolumeDirectory::create(&self.path, options)?;
             return Ok((Box::new(medium), vec![self.identity()?]));
@@ -92,6 +94,22 @@ impl Location {
             "{self} is being written by {writer}: this job reads what it holds at present, which \
              may be incomplete"
         ))
+    }
+
+    /// Returns a note on each volume whose file has the name of another one.
+    pub fn misnamed_notes(&self) -> Vec<String> {
+        let misnamed = match self.directory {
+            true => misnamed_volumes(&self.path).unwrap_or_default(),
+            false => Vec::new(),
+        };
+        let note = |(file, volume): (PathBuf, u32)| {
+            format!(
+                "{} has the label of volume {volume}: rename it to {volume:06}.tap, and the other \
+                 volumes of the archive to the numbers on their labels",
+                file.display()
+            )
+        };
+        misnamed.into_iter().take(MAX_MISNAMED).map(note).collect()
     }
 
     /// Checks that the medium has a path.
@@ -270,7 +288,10 @@ impl Location {
     /// Returns the total size of its files in bytes. Files that cannot be inspected are not
     /// counted.
     pub fn bytes(&self) -> u64 {
-        let len = |path: &Path| retry(|| fs::metadata(path)).map_or(0, |found| found.len());
+        let len = |path: &Path| match retry(|| fs::metadata(path)) {
+            Ok(found) if found.is_file() => found.len(),
+            _ => 0,
+        };
         if !self.directory {
             return len(&self.path);
         }
@@ -288,6 +309,9 @@ impl fmt::Display for Location {
         self.path.display().fmt(f)
     }
 }
+
+/// Number of notes on files with the names of other volumes.
+const MAX_MISNAMED: usize = 20;
 
 /// True if a directory of volumes has files of this name: a volume, a new one, a lock.
 fn is_of_volumes(name: &OsStr) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   before the pipe     first signal: the program ends
+//!   medium created      first signal: the pipe is cancelled when it starts
 //!   while it runs       first signal: the pipe is cancelled, and reports how far it came
 //!   after the first     second signal: the program ends
 //! ```
@@ -21,6 +22,7 @@ use signal_hook::low_level::{emulate_default_handler, signal_name};
 /// State of the signal handling. Signals are sent to the process, so the state is global.
 static STATE: Mutex<State> = Mutex::new(State {
     received: false,
+    is_preparing: false,
     canceller: None,
 });
 
@@ -35,6 +37,8 @@ pub(crate) fn was_signal_received() -> bool {
 struct State {
     /// True after the first signal.
     received: bool,
+    /// True while a job has begun to change files, and its pipe does not run yet.
+    is_preparing: bool,
     /// Stops the pipe, once there is one.
     canceller: Option<Canceller>,
 }
@@ -74,7 +78,7 @@ pub fn handle(
                 }
                 if let Some(code) = on_first(
                     signal_name(signal).unwrap_or("a signal"),
-                    state.canceller.is_some(),
+                    state.is_preparing || state.canceller.is_some(),
                 ) {
                     process::exit(code.into());
                 }
@@ -90,9 +94,21 @@ pub fn handle(
     Ok(())
 }
 
-/// Makes signals cancel this pipe from now on.
+/// Makes a signal wait for the pipe that is being prepared, which it then cancels, so that the job
+/// removes what it has created.
+pub fn wait_for_pipe() {
+    STATE
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .is_preparing = true;
+}
+
+/// Makes signals cancel this pipe from now on. If one has been received, the pipe is cancelled.
 pub(crate) fn cancel_on_signals(canceller: Canceller) {
     let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    if state.received {
+        canceller.cancel();
+    }
     state.canceller = Some(canceller);
 }
 

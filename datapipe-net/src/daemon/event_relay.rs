@@ -58,7 +58,10 @@ impl EventRelay {
         );
         let is_warning = matches!(
             event,
-            Event::Stalled { .. } | Event::StillWaiting { .. } | Event::OverLimit { .. }
+            Event::NotStarted { .. }
+                | Event::Stalled { .. }
+                | Event::StillWaiting { .. }
+                | Event::OverLimit { .. }
         );
         self.record(event);
         if !is_implied {

@@ -38,7 +38,7 @@ impl Canceller {
         let mut state = self.state.lock();
         state.cancelled = true;
         if let Some(segment) = &state.segment {
-            segment.stop();
+            segment.cancel();
         }
     }
 
@@ -52,7 +52,7 @@ impl Canceller {
     pub(super) fn arm(&self, segment: &Segment) -> ArmedGuard<'_> {
         let mut state = self.state.lock();
         if state.cancelled {
-            segment.stop();
+            segment.cancel();
         }
         state.segment = Some(segment.clone());
         ArmedGuard(self)

@@ -7,7 +7,7 @@ use std::io;
 use crate::memory::{Corruption, SegmentError};
 use crate::pool::Refusal;
 use crate::stage::{StageFailure, WaitsFor};
-use crate::words::count_of;
+use crate::words::{count_of, open_files_advice};
 
 /// Reason that a pipe could not be started, or did not end well.
 #[derive(Debug)]
@@ -48,7 +48,9 @@ impl fmt::Display for Error {
             }
             Self::Stage(failure) => failure.fmt(f),
             Self::Segment(error) => error.fmt(f),
-            Self::System { what, source } => write!(f, "{what}: {source}"),
+            Self::System { what, source } => {
+                write!(f, "{what}: {source}{}", open_files_advice(source))
+            }
             Self::Deadlock(deadlock) => deadlock.fmt(f),
             Self::Corrupt(error) => error.fmt(f),
             Self::Cancelled => f.write_str("the pipe was cancelled"),

@@ -30,6 +30,17 @@ pub enum Event {
         #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::index"))]
         instance: InstanceId,
     },
+    /// An instance was not started, because the system gave it no thread. The other instances of
+    /// its stage do its work. [`Ended`](Self::Ended) follows.
+    NotStarted {
+        /// Name of the stage.
+        stage: String,
+        /// The instance.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::index"))]
+        instance: InstanceId,
+        /// Text of the system's error, and what to do.
+        error: String,
+    },
     /// An instance ended well: it has sent or written everything.
     Ended {
         /// Name of the stage.
@@ -210,9 +221,10 @@ impl fmt::Display for Event {
                 count_of(*blocks, "block"),
                 ByteCount(*bytes)
             ),
-            Self::Stalled { .. } | Self::StillWaiting { .. } | Self::OverLimit { .. } => {
-                self.fmt_overdue(f)
-            }
+            Self::NotStarted { .. }
+            | Self::Stalled { .. }
+            | Self::StillWaiting { .. }
+            | Self::OverLimit { .. } => self.fmt_exception(f),
             Self::Started {
                 stage,
                 instance,
@@ -254,9 +266,17 @@ impl fmt::Display for Event {
 }
 
 impl Event {
-    /// Writes an event of an instance that takes long.
-    fn fmt_overdue(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Writes an event of an instance that takes long, or that was not started.
+    fn fmt_exception(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotStarted {
+                stage,
+                instance,
+                error,
+            } => {
+                let at = InstanceName(stage, *instance);
+                write!(f, "{at}: runs with fewer threads: {error}")
+            }
             Self::Stalled {
                 stage,
                 instance,
@@ -305,6 +325,7 @@ impl Event {
         matches!(
             self,
             Self::Failed { .. }
+                | Self::NotStarted { .. }
                 | Self::Died { .. }
                 | Self::Stalled { .. }
                 | Self::StillWaiting { .. }

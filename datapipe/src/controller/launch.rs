@@ -4,10 +4,11 @@
 use std::thread::{Builder, Scope};
 
 use crossbeam_channel::Sender;
+use rustix::process::{Resource, getrlimit};
 
 use crate::error::{Error, StageError};
 use crate::memory::{InstanceId, Segment, StageId};
-use crate::pool::{AtLimit, Seat};
+use crate::pool::{Activity, AtLimit, Seat};
 use crate::stage::runner::inline::{self, InlineInstance};
 use crate::stage::runner::{Worker, thread};
 use crate::stage::{HeadStage, MiddleStage, Placement, Role, Settings, StageKind, TailStage};
@@ -19,11 +20,20 @@ use super::supervisor_context::SupervisorContext;
 /// Every instance of a pipe, made and not yet started, tail first.
 #[derive(Default)]
 pub(super) struct Instances<'a> {
-    /// Those that get a thread each, with its name.
-    threads: Vec<(String, InlineInstance<'a, InstanceId>)>,
+    /// Those that get a thread each.
+    threads: Vec<ThreadInstance<'a>>,
     /// Those that run in turn on one thread.
     inline: Vec<InlineInstance<'a, InstanceId>>,
     processes: Vec<ProcessSpec>,
+}
+
+/// An instance that gets a thread.
+struct ThreadInstance<'a> {
+    /// Name of the thread.
+    name: String,
+    turn: InlineInstance<'a, InstanceId>,
+    /// The stage can do without it.
+    is_dispensable: bool,
 }
 
 impl<'a> Instances<'a> {
@@ -66,12 +76,15 @@ impl<'a> Instances<'a> {
     }
 
     /// Adds an instance that runs in this process.
-    fn add(&mut self, settings: &Settings, turn: InlineInstance<'a, InstanceId>) {
+    fn add(&mut self, settings: &Settings, kind: StageKind, turn: InlineInstance<'a, InstanceId>) {
         if settings.placement == Placement::Inline {
             self.inline.push(turn);
         } else {
-            let name = format!("{}/{}", settings.name, turn.id.index());
-            self.threads.push((name, turn));
+            self.threads.push(ThreadInstance {
+                name: format!("{}/{}", settings.name, turn.id.index()),
+                is_dispensable: turn.id.index() > 0 && is_shared_work(settings, kind),
+                turn,
+            });
         }
     }
 
@@ -103,12 +116,20 @@ impl<'a> Instances<'a> {
             let run = move || context.span.run(|| processes::run(specs, context, exits));
             spawn(scope, "processes".to_owned(), run)?;
         }
-        for (name, turn) in self.threads {
-            let exits = exits.clone();
+        for ThreadInstance {
+            name,
+            turn,
+            is_dispensable,
+        } in self.threads
+        {
+            let sender = exits.clone();
             let (id, span) = (turn.id, context.span.stage(&name));
-            let run = move || span.run(|| run_on_thread(turn, segment, &exits));
-            spawn(scope, name, run)?;
-            context.announce(id);
+            let run = move || span.run(|| run_on_thread(turn, segment, &sender));
+            match spawn(scope, name, run) {
+                Ok(()) => context.announce(id),
+                Err(error) if is_dispensable => leave_out(id, &error, context, exits),
+                Err(error) => return Err(error),
+            }
         }
         let (turns, exits) = (self.inline, exits.clone());
         turns.iter().for_each(|turn| context.announce(turn.id));
@@ -149,7 +170,8 @@ impl<'a> InstanceMaker<'a, '_> {
             let seat = Seat::new(self.segment, id).at_limit(self.at_limit);
             let worker =
                 thread::catch_panic(|| Ok(make_worker(id))).map_err(|error| (id, error))?;
-            self.made.add(settings, InlineInstance { id, worker, seat });
+            self.made
+                .add(settings, kind, InlineInstance { id, worker, seat });
         }
         Ok(())
     }
@@ -162,10 +184,64 @@ fn spawn<'scope>(
 ) -> Result<(), Error> {
     let thread = Builder::new().name(name).spawn_scoped(scope, run);
     thread.map(drop).map_err(|source| Error::System {
-        what: "cannot start a thread for a stage; the user may have reached the limit of threads \
-               (ulimit -u), which fewer instances do not",
+        what: describe_shortage(),
         source,
     })
+}
+
+/// Describes a thread that could not be started. The system has the same error for a user with too
+/// many threads as for a stack that finds no memory.
+fn describe_shortage() -> &'static str {
+    let is_limited = [Resource::Data, Resource::As]
+        .iter()
+        .any(|limit| getrlimit(*limit).current.is_some());
+    match Vec::<u8>::new().try_reserve_exact(STACK) {
+        Err(_) => {
+            "cannot start a thread for a stage: there is no memory for its stack; raise the limit of \
+             this process (ulimit -d, ulimit -v), or use fewer instances"
+        }
+        Ok(()) if is_limited => {
+            "cannot start a thread for a stage; the user may have reached the limit of threads \
+             (ulimit -u), or this process that of its memory (ulimit -d, ulimit -v); fewer instances \
+             need less of both"
+        }
+        Ok(()) => {
+            "cannot start a thread for a stage; the user may have reached the limit of threads \
+             (ulimit -u), which fewer instances do not"
+        }
+    }
+}
+
+/// Bytes of a thread's stack, as the standard library makes it.
+const STACK: usize = 2 << 20;
+
+/// True if each instance of a stage does what the others leave: each takes the next block, or the
+/// next files of a tree. The instances of other heads may be different sources, loops may count on
+/// each other, and a tail may have an output for each.
+fn is_shared_work(settings: &Settings, kind: StageKind) -> bool {
+    let takes_blocks = matches!(
+        kind,
+        StageKind::Transform | StageKind::InPlace | StageKind::Analyze | StageKind::FlatMap
+    );
+    takes_blocks || settings.sends_tree
+}
+
+/// Ends an instance that has no thread: it has nothing to send.
+fn leave_out(
+    id: InstanceId,
+    error: &Error,
+    context: &SupervisorContext<'_>,
+    exits: &Sender<InstanceExit>,
+) {
+    context.report_left_out(id, error);
+    context.segment.note_activity(id, Activity::Ended);
+    context.segment.mark_done(id);
+    // The controller receives until the last instance has ended.
+    let _ = exits.send(InstanceExit {
+        id,
+        result: Ok(()),
+        after_stop: false,
+    });
 }
 
 /// Runs one instance to its end on the current thread.

@@ -293,24 +293,23 @@ fn check_process(settings: &Settings) -> Result<(), Refusal> {
         return Ok(());
     };
     let name = &settings.name;
-    let refused = |why: String| {
-        Err(Refusal::Stages(format!(
-            "stage \"{name}\" cannot run in processes: {why}"
-        )))
-    };
+    let describe = |why: &str| format!("stage \"{name}\" cannot run in processes: {why}");
+    let refused = |why: &str| Err(Refusal::Stages(describe(why)));
     let Some(module) = &settings.module else {
         let why = settings.local.as_deref();
         let why = why.unwrap_or("no module is named that makes it there (Stage::module)");
-        return refused(why.to_owned());
+        return match settings.is_at_limit {
+            true => Err(Refusal::ProcessLimit(describe(why))),
+            false => refused(why),
+        };
     };
     if let Err(why) = check_request(module, settings) {
-        return refused(why);
+        return Err(Refusal::ProcessLimit(describe(&why)));
     }
     if program.is_none() && !processes::serves() {
         return refused(
             "this program does not call datapipe::host::serve first, \
-             so each process would run its main again"
-                .to_owned(),
+             so each process would run its main again",
         );
     }
     Ok(())
@@ -342,7 +341,8 @@ fn check_request(module: &Module, settings: &Settings) -> Result<(), String> {
         return Err(format!(
             "its module's name and arguments have {name_len} and {len} bytes \
              and {files} descriptors; the limits are \
-             {MAX_MODULE_NAME}, {MAX_MODULE_ARGUMENTS} and {MAX_MODULE_DESCRIPTORS}"
+             {MAX_MODULE_NAME}, {MAX_MODULE_ARGUMENTS} and {MAX_MODULE_DESCRIPTORS}; run it on \
+             threads"
         ));
     }
     let confined = settings

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::event::{Event, Listener};
 use super::processes::AttachPoint;
 use super::trace::PipeSpan;
+use crate::error::Error;
 use crate::memory::{InstanceId, Segment};
 
 /// Parts of the pipe that the supervisor of processes, and the start of threads, work with.
@@ -24,6 +25,15 @@ impl SupervisorContext<'_> {
         self.listener.notify(|| Event::ThreadStarted {
             stage: self.segment.stage_name(id.stage()),
             instance: id,
+        });
+    }
+
+    /// Reports an instance that has no thread, and whose work the others of its stage do.
+    pub(super) fn report_left_out(&self, id: InstanceId, error: &Error) {
+        self.listener.notify(|| Event::NotStarted {
+            stage: self.segment.stage_name(id.stage()),
+            instance: id,
+            error: error.to_string(),
         });
     }
 }

@@ -120,7 +120,7 @@ impl WatchThread {
                 self.messages.send_failure(failed);
             }
         }
-        self.segment.stop();
+        self.segment.cancel();
         if self.on_death == OnControllerDeath::End {
             // The process ends by itself meanwhile, unless a stage does not return. If the poll
             // fails, there is no way to know, so the process is killed now.

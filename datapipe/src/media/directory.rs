@@ -13,6 +13,7 @@ use super::volume_files::{
     Volumes, begin_in_place, create_directory, file_of, lock_directory, remove_lock,
     remove_volumes, settle, switch,
 };
+use super::volume_labels::find_by_label;
 use super::writer::{VolumeWriter, check_identity, check_size, is_full, lock_file, no_space};
 use super::{
     FileSystem, Form, GivenAway, HandleError, Item, Medium, MediumError, MediumHandle, Origin,
@@ -21,7 +22,9 @@ use super::{
 
 /// A medium of many volumes: the files `000001.tap`, `000002.tap` and so on of one directory.
 ///
-/// It does not touch other files in the directory. A record is always within one volume.
+/// It does not touch other files in the directory. A record is always within one volume. Volumes of
+/// this library that have exchanged their names are read by their labels
+/// ([`misnamed_volumes`](super::misnamed_volumes)).
 ///
 /// While it is written, the directory has the file `.datapipe-lock`. Volumes that are to replace
 /// others are called `000001.tap.new` and so on until the medium is finished.
@@ -531,7 +534,14 @@ fn open<S: Storage>(
         opened = storage.open(&file);
     }
     match opened {
-        Ok(opened) => VolumeReader::new(opened, file, volume, probe),
+        Ok(opened) => {
+            let by_label = match switching {
+                true => None,
+                false => find_by_label(storage, path, volume, &opened),
+            };
+            let (file, opened) = by_label.unwrap_or((file, opened));
+            VolumeReader::new(opened, file, volume, probe)
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Err(MediumError::MissingVolume {
             path: file,
             volume,

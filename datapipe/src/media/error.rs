@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::words::open_files_advice;
+
 use super::{Position, Writer};
 
 /// Error of a medium.
@@ -165,6 +167,9 @@ impl MediumError {
     }
 }
 
+/// Error of a change that an attribute of the file or its directory forbids, also to root.
+const EPERM: i32 = rustix::io::Errno::PERM.raw_os_error();
+
 impl fmt::Display for MediumError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -204,7 +209,17 @@ impl fmt::Display for MediumError {
                 doing,
                 path,
                 source,
-            } => write!(f, "cannot {doing} {}: {source}", path.display()),
+            } => {
+                write!(f, "cannot {doing} {}: {source}", path.display())?;
+                match source.raw_os_error() {
+                    // Without write permission the error would be another one.
+                    Some(EPERM) => f.write_str(
+                        "; the file or its directory may be immutable or append-only: see lsattr, \
+                         and remove the attribute with chattr -i or chattr -a",
+                    ),
+                    _ => f.write_str(open_files_advice(source)),
+                }
+            }
             Self::TooLong { .. }
             | Self::BeingRead
             | Self::Empty

@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 
 use zeroize::Zeroizing;
 
+use crate::words::limit_advice;
+
 /// A handle from which another process reopens a medium. Returned by
 /// [`Medium::handle`](super::Medium::handle).
 ///
@@ -170,7 +172,11 @@ impl fmt::Display for HandleError {
                 f.write_str("its medium has been written to already: create the medium anew")
             }
             Self::Io { source } => {
-                write!(f, "its medium cannot be given to another process: {source}")
+                let advice = limit_advice(source);
+                write!(
+                    f,
+                    "its medium cannot be given to another process: {source}{advice}"
+                )
             }
         }
     }

@@ -18,8 +18,9 @@
 //! A reader recovers from damage in a volume: it reports bytes that are not a record with their
 //! position and length, and continues at the next record after them.
 //!
-//! This module does not know or check the content of a record: a record whose bytes were changed is
-//! still a record here. It does not force anything to stable storage before
+//! This module does not check the content of a record: a record whose bytes were changed is still a
+//! record here. It knows only the header of a label, from which it takes the number of a volume whose
+//! file was renamed. It does not force anything to stable storage before
 //! [`sync`](Medium::sync).
 //!
 //! A medium has one writer: each `create` takes the kernel's lock on it until the medium is
@@ -81,6 +82,7 @@ mod reopen; // a medium from another process's descriptors
 mod storage; // the file system, as a trait
 mod tape; // one file, one volume
 mod volume_files; // names and replacement of the volumes of a directory
+mod volume_labels; // volumes whose files have exchanged their names
 mod volume_options; // size and overwriting
 mod writer; // writes whole records, or nothing of them
 
@@ -96,4 +98,5 @@ pub use medium_handle::{HandleError, MediumHandle};
 pub(crate) use reopen::{reopen_to_read, reopen_to_write};
 pub use storage::{FileSystem, Storage, StorageFile};
 pub use tape::VirtualTape;
+pub use volume_labels::misnamed_volumes;
 pub use volume_options::VolumeOptions;

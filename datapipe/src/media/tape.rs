@@ -1,8 +1,9 @@
 //! A medium in one file, which is one volume.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::wire::looks_like_record;
@@ -22,8 +23,8 @@ use super::{
 
 /// A medium of one volume: a file of any name.
 ///
-/// A tape that replaces another is written to the hidden file `.NAME.datapipe-new` beside it, with
-/// the owner and the permissions of the old one, and gets the name when it is finished.
+/// A tape that replaces another is written to the hidden file `.NAME.datapipe-new` beside it (a
+/// long NAME is cut), with the owner and the permissions of the old one, and gets the name when it is finished.
 #[derive(Debug)]
 pub struct VirtualTape<S: Storage = FileSystem> {
     storage: S,
@@ -297,11 +298,26 @@ fn reuse<S: Storage>(
     Ok((writer, Some(Replaces::Beside { old, path: target })))
 }
 
+/// End of the hidden name.
+const BESIDE: &str = ".datapipe-new";
+/// Most bytes in the name of a file on the usual file systems.
+const MAX_NAME: usize = 255;
+/// Bytes of a long name that the hidden name has.
+const MAX_KEPT: usize = 200;
+
 /// The hidden file to which the successor of the tape at `path` is written.
 fn beside(path: &Path) -> PathBuf {
+    let own = path.file_name().unwrap_or_default();
     let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".datapipe-new");
+    if own.len() + BESIDE.len() < MAX_NAME {
+        name.push(own);
+    } else {
+        // The checksum keeps tapes apart whose names begin in the same way.
+        let bytes = own.as_bytes();
+        name.push(OsStr::from_bytes(&bytes[..MAX_KEPT]));
+        name.push(format!(".{:08x}", crc32fast::hash(bytes)));
+    }
+    name.push(BESIDE);
     path.with_file_name(name)
 }
 

@@ -152,6 +152,7 @@ pub(super) fn remove_lock<S: Storage>(storage: &S, path: &Path, lock: &S::File) 
 /// switch, or removes what it wrote before.
 pub(super) fn settle(storage: &impl Storage, path: &Path) -> Result<Volumes, MediumError> {
     let found = Volumes::list(storage, path)?;
+    check_are_files(storage, path, &found)?;
     if let Some(last) = found.switch {
         complete_switch(storage, path, last)?;
         return Volumes::list(storage, path);
@@ -160,6 +161,35 @@ pub(super) fn settle(storage: &impl Storage, path: &Path) -> Result<Volumes, Med
         remove(storage, &file_of(path, *volume, true))?;
     }
     Ok(found)
+}
+
+/// Checks that what has the name of a volume, or of the switch, is not a directory or a device. The
+/// new volumes could not replace it, which would show only after they are written.
+fn check_are_files(
+    storage: &impl Storage,
+    path: &Path,
+    found: &Volumes,
+) -> Result<(), MediumError> {
+    let names = (found
+        .current
+        .iter()
+        .map(|volume| file_of(path, *volume, false)))
+    .chain(found.new.iter().map(|volume| file_of(path, *volume, true)))
+    .chain(found.switch.map(|last| switch_file(path, last)));
+    for name in names {
+        // One that cannot be opened for another reason can be replaced all the same.
+        if let Err(error) = storage.open(&name)
+            && matches!(
+                error.kind(),
+                ErrorKind::InvalidInput | ErrorKind::IsADirectory
+            )
+        {
+            let what = "it has the name of a volume and is not a regular file; remove it, or write \
+                        to another directory";
+            return Err(MediumError::io("overwrite", &name)(io::Error::other(what)));
+        }
+    }
+    Ok(())
 }
 
 /// Removes volumes, from the last one down, so that those that remain have no gap.

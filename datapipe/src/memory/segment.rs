@@ -28,7 +28,7 @@ use super::name::PipeName;
 use super::segment_error::{SegmentError, system};
 use super::shape::{Direction, Shape};
 use super::sweep;
-use super::tables::Tables;
+use super::tables::{CANCELLED, STOPPED, Tables};
 
 /// A mapped segment. Cheap to clone; unmapped when the last clone, port and block is gone.
 // The methods that know buffers are in further `impl Segment` blocks of the layer above:
@@ -148,7 +148,19 @@ impl Segment {
 
     /// Ends every wait of every participant, now and from now on. There is no way back.
     pub fn stop(&self) {
-        self.tables.header().stop.word.store(1, Ordering::SeqCst);
+        self.stop_because(STOPPED);
+    }
+
+    /// Stops the segment as [`stop`](Self::stop) does, because the job was interrupted and not
+    /// because it failed.
+    pub(crate) fn cancel(&self) {
+        self.stop_because(CANCELLED);
+    }
+
+    /// The first reason stays: what follows is a consequence.
+    fn stop_because(&self, reason: u32) {
+        let word = &self.tables.header().stop.word;
+        let _ = word.compare_exchange(0, reason, Ordering::SeqCst, Ordering::SeqCst);
         self.tables.wake_all();
     }
 

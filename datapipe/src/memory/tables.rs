@@ -50,9 +50,15 @@ pub(crate) struct Header {
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub(crate) struct StopWord {
-    /// 0 while the pipe runs; anything else ends every wait. Written by the controller.
+    /// 0 while the pipe runs; anything else ends every wait. Written by the controller, and by a
+    /// process whose controller has died.
     pub(crate) word: AtomicU32,
 }
+
+/// The stop word of a pipe that failed.
+pub(crate) const STOPPED: u32 = 1;
+/// The stop word of a pipe whose job was interrupted.
+pub(crate) const CANCELLED: u32 = 2;
 
 /// One stage.
 #[derive(Debug, Default)]

@@ -69,6 +69,9 @@ pub enum Refusal {
     Range(ShapeError),
     /// Stages that do not fit together.
     Stages(String),
+    /// A stage cannot run in processes because of a limit: of open files, or of what a launch request
+    /// can have. On threads, or with another limit, the same pipe could run.
+    ProcessLimit(String),
 }
 
 impl Budget {
@@ -244,7 +247,7 @@ impl fmt::Display for Refusal {
                 )
             }
             Self::Range(error) => error.fmt(f),
-            Self::Stages(what) => f.write_str(what),
+            Self::Stages(what) | Self::ProcessLimit(what) => f.write_str(what),
         }
     }
 }
@@ -253,7 +256,10 @@ impl std::error::Error for Refusal {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Range(error) => Some(error),
-            Self::TooFewBuffers { .. } | Self::TooManyHeld { .. } | Self::Stages(_) => None,
+            Self::TooFewBuffers { .. }
+            | Self::TooManyHeld { .. }
+            | Self::Stages(_)
+            | Self::ProcessLimit(_) => None,
         }
     }
 }

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::limits::STOP_CHECKS;
 use crate::memory::atomic::Ordering;
-use crate::memory::tables::Tables;
+use crate::memory::tables::{CANCELLED, Tables};
 use crate::memory::{ParticipantId, now};
 
 use super::activity::Activity;
@@ -82,6 +82,12 @@ impl Stop {
     /// True if the pipe has been stopped: cancelled, or failed elsewhere.
     pub fn is_stopped(&self) -> bool {
         self.tables.header().stop.word.load(Ordering::Relaxed) != 0
+    }
+
+    /// True if the pipe has been stopped because its job was interrupted, and not because it
+    /// failed: the data in its buffers are as good as those before.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.tables.header().stop.word.load(Ordering::Relaxed) == CANCELLED
     }
 
     /// Fails if the pipe has been stopped. For stages that work on one block for long.

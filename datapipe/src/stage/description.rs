@@ -430,6 +430,13 @@ impl<W> Stage<W> {
         self
     }
 
+    /// Records that the stage has no module because of a limit of this process or the machine.
+    pub(crate) fn local_at_limit(self, why: impl Into<Cow<'static, str>>) -> Self {
+        let mut stage = self.local(why);
+        stage.settings.is_at_limit = true;
+        stage
+    }
+
     /// Declares that the blocks of this head have the objects of a tree.
     pub(crate) fn sends_tree(mut self) -> Self {
         self.settings.sends_tree = true;

@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) module: Option<Module>,
     /// Reason why there is no module, if known, and what to do about it.
     pub(crate) local: Option<Cow<'static, str>>,
+    /// True if that reason is a limit of this process or the machine.
+    pub(crate) is_at_limit: bool,
     /// Paths that the stage's processes may open; `None` if they are not confined.
     pub(crate) confinement: Option<Confinement>,
     /// Rights of the stage's processes.
@@ -70,6 +72,7 @@ impl Settings {
             together: false,
             module: None,
             local: None,
+            is_at_limit: false,
             confinement: None,
             rights: ProcessRights::default(),
             message_handler: MessageHandler::default(),

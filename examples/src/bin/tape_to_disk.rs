@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use datapipe::archive::{AfterEnd, ReadReport, Reading};
@@ -55,7 +56,7 @@ struct Args {
     verify: bool,
     /// Restore or list only PATH and everything below it: a path as --list prints it, but not
     /// escaped
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().try_map(parse_path))]
     path: Vec<OsString>,
     /// Replace existing files, but not MEDIUM, and set mode, owner and times of existing
     /// directories
@@ -88,6 +89,14 @@ impl Args {
         self.dest
             .as_ref()
             .is_some_and(|dest| dest.as_os_str() == "-")
+    }
+}
+
+/// Refuses an empty path, which would select everything: a script has left a variable unset.
+fn parse_path(path: OsString) -> Result<OsString, &'static str> {
+    match path.is_empty() {
+        true => Err("a path cannot be empty; use . for everything"),
+        false => Ok(path),
     }
 }
 
@@ -137,6 +146,7 @@ fn run(
     location.check_is_path()?;
     summary.errors_to = args.errors.create(&location, &[])?;
     summary.notes.extend(location.writer_note());
+    summary.notes.extend(location.misnamed_notes());
     let reader = ArchiveReader::open(location.open()?, secret.as_ref())
         .map_err(|error| location.failure(error))?;
     let name = &reader.header().name;

@@ -25,9 +25,13 @@ mod outputs; // outputs that cannot be written, or that two jobs write
 mod own_medium; // jobs that would replace their own medium or sources
 mod own_resources; // few descriptors, little memory, no threads
 mod restore_collisions; // names that the destination takes for one, devices
+mod script_mistakes; // options and directories that a script got wrong
 mod shell; // scripts that run the programs
+mod stopped_halfway; // jobs that a signal stops halfway, or a full destination
 mod stopped_jobs; // Ctrl-Z, and signals to stopped jobs
+
 mod verify_and_restore; // damage of every kind, and both agree
+mod volume_names; // files of volumes with wrong names
 mod waits; // waits that only a signal ends
 
 #[path = "../programs/fixture.rs"]

@@ -182,3 +182,99 @@ fn memory_that_is_short_is_not_a_property_of_an_attribute() {
         fixture.clear("out");
     }
 }
+
+/// `ulimit -n 6` with `--processes` ended as a usage error, and 12 without the advice to raise it.
+#[test]
+fn too_few_descriptors_for_processes_are_a_failure_with_advice() {
+    let fixture = Fixture::new();
+    fs::write(fixture.path("src/data/file"), "x").unwrap();
+    ok(&fixture.back_up(&["--quiet", "src/data", "whole"]));
+    for limit in [6, 9, 12, 15, 18, 21] {
+        let script = format!("ulimit -n {limit}; $D --processes --quiet --overwrite src/data tape");
+        for script in [
+            script,
+            format!("ulimit -n {limit}; $R --processes --quiet whole out"),
+        ] {
+            let output = shell(&fixture, &script);
+            if !output.status.success() {
+                let text = failed(&output, 1);
+                assert!(text.contains("(ulimit -n)"), "{script}: {text}");
+            }
+            fixture.clear("out");
+        }
+    }
+}
+
+/// A script leaves out 40,000 names. With `--processes` that ended as a usage error.
+#[test]
+fn many_patterns_for_processes_are_a_failure_with_advice() {
+    let fixture = Fixture::new();
+    fs::write(fixture.path("src/data/file"), "x").unwrap();
+    let excludes = "$(seq -f '--exclude=p%.0f' 40000)";
+    let script = format!("$D --processes --quiet {excludes} src/data tape");
+    let text = failed(&shell(&fixture, &script), 1);
+    assert!(text.contains("run it on threads"), "{text}");
+    let script = format!("$D --quiet {excludes} src/data tape");
+    assert!(shell(&fixture, &script).status.success());
+}
+
+/// A limit of memory (`ulimit -d`) was explained as one of threads.
+#[test]
+fn memory_for_a_thread_that_is_short_is_not_a_limit_of_threads() {
+    let fixture = Fixture::new();
+    fs::write(fixture.path("src/data/file"), "x").unwrap();
+    let mut tried = 0;
+    for limit in (12_000..60_000).step_by(3000) {
+        // The standard library waits for itself if memory ends while it prints a backtrace.
+        let job = "RUST_BACKTRACE=0 timeout -s KILL 60 $D --quiet --overwrite src/data tape";
+        let script = format!("ulimit -d {limit}; {job}");
+        let output = shell(&fixture, &script);
+        let text = String::from_utf8_lossy(&output.stderr);
+        if text.contains("cannot start a thread") {
+            assert!(text.contains("ulimit -d"), "{limit}: {text}");
+            tried += 1;
+        }
+    }
+    eprintln!("{tried} of the limits were too low for a thread");
+}
+
+/// The user has nearly as many threads as allowed. One thread too many failed the job, though the
+/// other threads of its stage could have done the work.
+#[test]
+fn job_runs_with_the_threads_that_start() {
+    if !can_trace() {
+        return;
+    }
+    let fixture = Fixture::new();
+    for n in 0..20 {
+        fs::write(fixture.path(&format!("src/data/{n}")), format!("{n}")).unwrap();
+    }
+    ok(&fixture.back_up(&["--quiet", "src/data", "whole"]));
+    let mut done = 0;
+    for n in 1..20 {
+        let trace = format!(
+            "strace -f -qq -o /dev/null -e trace=clone3,clone \
+             -e inject=clone3,clone:error=EAGAIN:when={n}"
+        );
+        let back_up = format!("{trace} $D --readers 6 --instances 4 --overwrite src/data tape");
+        let restore = format!("{trace} $R --instances 4 whole out");
+        for (script, is_backup) in [(back_up, true), (restore, false)] {
+            let output = shell(&fixture, &script);
+            let text = String::from_utf8_lossy(&output.stderr);
+            if !output.status.success() {
+                assert_eq!(output.status.code(), Some(1), "{n}: {text}");
+                assert!(text.contains("ulimit -u"), "{n}: {text}");
+            } else {
+                if text.contains("runs with fewer threads") {
+                    done += 1;
+                }
+                if is_backup {
+                    ok(&fixture.restore(&["--quiet", "tape", "out"]));
+                }
+                fixture.assert_same();
+            }
+            fixture.clear("out");
+        }
+    }
+    assert!(done >= 8, "only {done} jobs ran with fewer threads");
+}

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::error::StageError;
-use crate::media::{Medium, MediumError, Position};
+use crate::media::{HandleError, Medium, MediumError, Position};
 use crate::pool::{Block, Codec, Marks};
 use crate::stage::{Fill, Head, HeadStage, Offsets};
 use crate::wire::{self, UnitHeader, UnitKind};
@@ -519,6 +519,7 @@ impl<M: Medium> Head for ArchiveHead<M> {
         };
         let medium = match self.medium.handle() {
             Ok(medium) => medium,
+            Err(why @ HandleError::Io { .. }) => return stage.local_at_limit(why.to_string()),
             Err(why) => return stage.local(why.to_string()),
         };
         let settings = HeadSettings {

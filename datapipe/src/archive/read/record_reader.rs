@@ -283,7 +283,8 @@ impl<M: Medium> RecordReader<M> {
         }
         if header.kind == RecordKind::Label && header.volume != at.volume {
             let what = format!(
-                "this is volume {} of the session, out of order",
+                "this is volume {} of the session, out of order; if files were renamed by mistake, \
+                 give each the number on its label",
                 header.volume
             );
             self.report(None, Some(at), what);

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::crypto::{NonceKind, TAG_LEN, nonce};
 use crate::error::StageError;
 use crate::limits::MAX_CHUNK_BLOCKS;
-use crate::media::{Medium, Position};
+use crate::media::{HandleError, Medium, Position};
 use crate::pool::{Block, BlockInfo, Marks};
 use crate::shared_bytes::SharedBytes;
 use crate::stage::{Tail, TailStage};
@@ -366,6 +366,7 @@ impl<M: Medium> Tail for ArchiveTail<M> {
         let stage = stage.notices(self.report.notices());
         match self.stream.medium_handle() {
             Ok(medium) => arguments::describe_tail(stage, &self.plan, medium, &self.report),
+            Err(why @ HandleError::Io { .. }) => stage.local_at_limit(why.to_string()),
             Err(why) => stage.local(why.to_string()),
         }
     }

@@ -29,6 +29,7 @@ use crate::memory::{Dead, Number, StageId};
 use crate::pool::{Activity, Inputs, PortError};
 use crate::stage::mirror::Receipt;
 use crate::stage::runner::thread::catch_panic;
+use crate::words::limit_advice;
 
 /// Longest time between two checks for a stop of the pipe.
 const TICK: Timespec = Timespec {
@@ -116,8 +117,10 @@ impl Supervisor<'_> {
     fn start(&self, slot: &mut Slot) -> Result<(), StageError> {
         let segment = self.context.segment;
         let started = start(&slot.spec, segment);
-        slot.running =
-            started.map_err(|error| StageError::with_source("cannot start its process", error))?;
+        slot.running = started.map_err(|error| {
+            let what = format!("cannot start its process{}", limit_advice(&error));
+            StageError::with_source(what, error)
+        })?;
         match &slot.running {
             None => segment.note_activity(slot.spec.id, Activity::Unattached),
             Some(_) => self.count_process(slot),

@@ -18,7 +18,7 @@ use std::mem;
 
 use crate::error::StageError;
 use crate::limits::{MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS};
-use crate::pool::{Block, Marks};
+use crate::pool::{Block, Marks, Stop};
 use crate::wire::{
     BlockEntries, BlockKind, CatalogueEntry, Entry, EntryBody, EntryCopy, ObjectEnd, ObjectKind,
     ObjectMeta, ObjectState,
@@ -45,6 +45,8 @@ pub(super) struct ObjectAssembler<S: Sink> {
     entries: EntryCopy,
     /// The comparison with the catalogue, if all objects are read.
     comparison: Option<Box<CatalogueCheck>>,
+    /// The stop of the pipe, once a block has come.
+    stop: Option<Stop>,
     /// Number of the next block, if none is missing.
     next: u64,
     /// Objects that were reported although their object entry never came, or that were given up:
@@ -67,6 +69,7 @@ impl<S: Sink> ObjectAssembler<S> {
             link_targets: LinkTargets::default(),
             lost: LostBlocks::default(),
             entries: EntryCopy::default(),
+            stop: None,
             next: 0,
             unknown: VecDeque::new(),
             workers: Vec::new(),
@@ -91,6 +94,7 @@ impl<S: Sink> ObjectAssembler<S> {
     /// Blocks come in ascending order. A gap is lost, unless the scope says that the blocks in it
     /// are not needed; so is a block whose content was damaged or rejected.
     pub(super) fn accept_block(&mut self, block: &Block) -> Result<(), StageError> {
+        self.stop.get_or_insert_with(|| block.stop());
         let info = block.info();
         let number = block.archive_number();
         if number < self.next {
@@ -356,7 +360,10 @@ impl<S: Sink> ObjectAssembler<S> {
             Ok(()) => open.extend(offset, data),
             Err(Failure::Refused(what) | Failure::Damaged(what)) => self.mark_damaged(at, &what),
             Err(Failure::Stop(error)) => {
-                self.mark_damaged(at, "could not be written");
+                let path = open.description.path().to_vec();
+                self.discard(at);
+                let what = "could not be written, and was removed again";
+                self.report.record_damage(&path, what);
                 return Err(error);
             }
         }
@@ -566,6 +573,14 @@ impl<S: Sink> ObjectAssembler<S> {
         self.open.clear();
     }
 
+    /// Removes what was created of an open object that is not damaged in the archive.
+    fn discard(&mut self, at: usize) {
+        let open = &mut self.open[at];
+        if let (Some(partial), Some(object)) = (open.partial.take(), open.description.object()) {
+            self.sink.discard(partial, &object);
+        }
+    }
+
     /// Ends the restore: reports missing blocks, objects without an end, and selected paths that
     /// were not found, and finishes the sink.
     pub(super) fn finish(&mut self) -> Result<(), StageError> {
@@ -584,9 +599,14 @@ impl<S: Sink> ObjectAssembler<S> {
     }
 }
 
-/// Sets open objects aside, so that a pipe that failed leaves nothing incomplete under its name.
+/// Sets open objects aside, so that a pipe that failed leaves nothing incomplete under its name. If
+/// the job was interrupted, they are not damaged: the next run restores them, and would leave the
+/// recovered parts beside them.
 impl<S: Sink> Drop for ObjectAssembler<S> {
     fn drop(&mut self) {
+        if self.stop.as_ref().is_some_and(Stop::is_cancelled) {
+            (0..self.open.len()).for_each(|at| self.discard(at));
+        }
         self.abandon_open_objects();
     }
 }

@@ -81,6 +81,8 @@ struct SharedDestination {
     /// Number of times that the list of directories with parts was emptied.
     list: u64,
     made: MadeObjects,
+    /// Old objects of which this restore has replaced a name, and that have others.
+    with_lost_name: HashSet<(u64, u64)>,
     /// Way in which the file system of each device reports failed writes.
     durability: HashMap<u64, Durability>,
     /// Device and inode of parent directories that were created although their entries have not
@@ -455,7 +457,22 @@ impl Destination {
         let is_renumbered = !is_directory(stat)
             && shared.durability.get(&stat.st_dev) == Some(&Durability::EachFile);
         let lock = shared.lock.as_ref().filter(|_| is_renumbered);
-        shared.made.contains(inode_of(stat)) || lock.is_some_and(|lock| lock.precedes(dir, name))
+        let inode = inode_of(stat);
+        let has_lost_name = shared.with_lost_name.contains(&inode);
+        shared.made.contains(inode)
+            || lock.is_some_and(|lock| lock.precedes(dir, name, has_lost_name))
+    }
+
+    /// Remembers that a name of an old object was replaced, `stat` being its status before. Its time
+    /// of the last change is now that of this restore.
+    pub(super) fn remember_lost_name(&self, stat: &Stat) {
+        let mut shared = self.shared.lock();
+        if is_directory(stat) || stat.st_nlink <= 1 {
+            // Its number may now be that of a new object.
+            shared.with_lost_name.remove(&inode_of(stat));
+        } else if shared.with_lost_name.len() < MAX_CREATED {
+            shared.with_lost_name.insert(inode_of(stat));
+        }
     }
 
     /// Way in which the file system of an open object reports failed writes.

@@ -180,8 +180,13 @@ impl Writer {
             Err(Errno::EXIST) => self.check_replaceable(dir, name)?,
             Err(error) => return Err(failure("create", path, error)),
         }
+        let old = lstat(dir, name);
         retry_on_intr(|| rustix::fs::renameat(dir, part, dir, name))
-            .map_err(|error| failure("replace the existing object by", path, error))
+            .map_err(|error| failure("replace the existing object by", path, error))?;
+        if let Ok(old) = old {
+            self.destination.remember_lost_name(&old);
+        }
+        Ok(())
     }
 
     /// Checks, before an object is created, that its name is free or may be overwritten.

@@ -95,13 +95,17 @@ impl RunLock {
         Err(Errno::EXIST)
     }
 
-    /// True if an object was made after this restore had begun.
-    pub(super) fn precedes(&self, dir: &Dir, name: &[u8]) -> bool {
+    /// True if an object was made after this restore had begun. `has_lost_name`: this restore has
+    /// replaced another name of it, which was a change of the object.
+    pub(super) fn precedes(&self, dir: &Dir, name: &[u8], has_lost_name: bool) -> bool {
         let object = Making::of(dir, name, AtFlags::SYMLINK_NOFOLLOW);
-        let (Some(lock), Some(object)) = (&self.made, object) else {
-            return false;
-        };
-        lock.device == object.device && lock.at <= object.at
+        object.is_some_and(|object| self.precedes_making(&object, has_lost_name))
+    }
+
+    fn precedes_making(&self, object: &Making, has_lost_name: bool) -> bool {
+        let is_known = object.is_birth || !has_lost_name;
+        (self.made.as_ref())
+            .is_some_and(|lock| is_known && lock.device == object.device && lock.at <= object.at)
     }
 
     /// Name of a part.
@@ -271,19 +275,23 @@ fn read_list(file: &File) -> HashSet<Vec<u8>> {
 struct Making {
     device: (u32, u32),
     at: (i64, u32),
+    /// The time is that of the birth.
+    is_birth: bool,
 }
 
 impl Making {
     fn of(dir: impl AsFd, name: &[u8], flags: AtFlags) -> Option<Self> {
         let wanted = StatxFlags::CTIME | StatxFlags::BTIME;
         let found = retry_on_intr(|| statx(&dir, name, flags, wanted)).ok()?;
-        let at = match found.stx_mask & StatxFlags::BTIME.bits() {
-            0 => found.stx_ctime,
-            _ => found.stx_btime,
+        let is_birth = found.stx_mask & StatxFlags::BTIME.bits() != 0;
+        let at = match is_birth {
+            false => found.stx_ctime,
+            true => found.stx_btime,
         };
         Some(Self {
             device: (found.stx_dev_major, found.stx_dev_minor),
             at: (at.tv_sec, at.tv_nsec),
+            is_birth,
         })
     }
 }
@@ -367,6 +375,31 @@ mod tests {
         ] {
             assert_eq!(run_of_part(name), None);
             assert_eq!(run_of_lock(name), None);
+        }
+    }
+
+    /// On NFS without birth times, the second name of an old hard link looked as if this restore had
+    /// made it, because the first name had been replaced just before.
+    #[test]
+    fn object_that_has_lost_a_name_is_not_new_because_it_has_changed() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Arc::new(open_directory(temp.path()).unwrap());
+        let lock = RunLock::create(&dir).unwrap();
+        let made = lock.made.as_ref().unwrap();
+        let object = |later: i64, is_birth| Making {
+            device: made.device,
+            at: (made.at.0 + later, made.at.1),
+            is_birth,
+        };
+        for (object, has_lost_name, is_new) in [
+            (object(1, false), false, true),
+            (object(1, false), true, false),
+            (object(1, true), true, true),
+            (object(-1, false), false, false),
+            (object(-1, true), true, false),
+        ] {
+            let found = lock.precedes_making(&object, has_lost_name);
+            assert_eq!(found, is_new, "{object:?} {has_lost_name}");
         }
     }
 

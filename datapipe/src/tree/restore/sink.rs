@@ -4,11 +4,12 @@
 //! ```text
 //!   begin --> write_extent .. --> complete        the object is complete
 //!         \-> write_extent .. --> set_aside       it is damaged, or the pipe failed
+//!         \-> write_extent .. --> discard         the job was interrupted, or its destination is full
 //!   begin --> link                                a hard link to an object that is complete
 //!   finish                                        all objects are done
 //! ```
 //!
-//! The assembler calls exactly one of `complete` and `set_aside` for each object that `begin` has
+//! The assembler calls exactly one of `complete`, `set_aside` and `discard` for each object that `begin` has
 //! accepted. It calls `link` for a hard link whose target was restored; `begin` does not see those.
 //! The sink never sees an object that is not wanted. The sinks of workers see only complete files,
 //! and `finish` is not called on them.
@@ -61,6 +62,10 @@ pub(super) trait Sink: Send + Sized {
     /// Sets a damaged object aside. Returns the end of the sentence that reports it, for example
     /// "; its recovered part is named x.damaged", or an empty string.
     fn set_aside(&mut self, partial: Self::Partial, object: &ObjectMeta<'_>) -> String;
+
+    /// Removes what was created of an object that is not damaged: the restore was interrupted, and
+    /// another run will restore it whole.
+    fn discard(&mut self, partial: Self::Partial, object: &ObjectMeta<'_>);
 
     /// Finishes the restore when all objects are done.
     fn finish(&mut self) -> Result<(), StageError>;

@@ -13,6 +13,8 @@ use crate::stage::{Tail, TailStage};
 use crate::tree::select::CatalogueQuery;
 use crate::tree::select::Selection;
 
+use crate::words::name_limit;
+
 use super::arguments::RestoreArguments;
 use super::assembler::ObjectAssembler;
 use super::options::RestoreOptions;
@@ -48,7 +50,9 @@ use super::writer::Writer;
 /// root only. Modes and times of directories are set when everything else is done. Owners, modes
 /// and times that a file system does not keep, or keeps less precisely, are problems.
 ///
-/// A pipe that fails leaves no partial file under its name, but directories with mode 0700. A
+/// A pipe that fails leaves no partial file under its name, but directories with mode 0700. One that
+/// is cancelled, or whose destination is full, removes what it has of a file: that is not damaged,
+/// and the next restore brings it whole. A
 /// process that dies in the middle also leaves parts under hidden names. A later restore to the
 /// same directory removes them; a lock in that directory, `.datapipe-RUN.lock`, keeps it from
 /// removing those of a restore that still runs. Restore with
@@ -139,8 +143,9 @@ impl TreeRestore {
         scope: RestoreScope,
     ) -> io::Result<Self> {
         let (dest, report) = (Arc::new(dest), RestoreReport::default());
-        let arguments = RestoreArguments::new(Arc::clone(&dest), options, &scope)?;
-        let writer = Writer::new(dest, options, &report)?;
+        let arguments = RestoreArguments::new(Arc::clone(&dest), options, &scope);
+        let arguments = arguments.map_err(name_limit)?;
+        let writer = Writer::new(dest, options, &report).map_err(name_limit)?;
         let assembler = ObjectAssembler::new(writer, scope, report).with_threads(options.threads);
         Ok(Self {
             assembler,
@@ -175,7 +180,6 @@ impl Tail for TreeRestore {
 /// Opens the directory to restore to.
 pub(in crate::tree) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::io::retry_on_intr(|| {
-        rustix::fs::open(path, flags, Mode::empty())
-    })?)
+    let opened = rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()));
+    opened.map_err(|error| name_limit(error.into()))
 }

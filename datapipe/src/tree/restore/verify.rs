@@ -100,6 +100,8 @@ impl Sink for VerifyOnly {
         String::new()
     }
 
+    fn discard(&mut self, (): (), _: &ObjectMeta<'_>) {}
+
     fn finish(&mut self) -> Result<(), StageError> {
         Ok(())
     }

@@ -83,6 +83,9 @@ impl Writer {
         options: &RestoreOptions,
         report: &RestoreReport,
     ) -> io::Result<Self> {
+        if is_removed(&dest) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, REMOVED));
+        }
         Ok(Self {
             destination: Destination::new(dest, report)?,
             overwrite: options.overwrite,
@@ -122,6 +125,9 @@ impl Writer {
                  its mode or owner, or restore to another directory"
             );
             return Failure::Stop(StageError::with_source(what, error));
+        }
+        if error == Errno::NOENT && is_removed(self.destination.root()) {
+            return Failure::Stop(StageError::with_source(REMOVED, error));
         }
         if is_full_or_read_only(error) && self.is_mounted_below(path, error) {
             let error = describe_full(&error.into());
@@ -551,6 +557,12 @@ impl Sink for Writer {
         }
     }
 
+    fn discard(&mut self, partial: PartialObject, object: &ObjectMeta<'_>) {
+        if let PartialObject::File(file) = partial {
+            self.remove_part(object, &file.part);
+        }
+    }
+
     fn finish(&mut self) -> Result<(), StageError> {
         self.commit()?;
         // The last first, so that a directory is finished before its parent, whose mode may make
@@ -570,6 +582,13 @@ impl Sink for Writer {
         Ok(())
     }
 }
+
+/// True if an open directory has no name anymore, so that nothing can be created in it.
+fn is_removed(dir: &Dir) -> bool {
+    rustix::fs::fstat(dir).is_ok_and(|stat| stat.st_nlink == 0)
+}
+
+const REMOVED: &str = "the directory to restore to was removed; make it again, or name another";
 
 /// The action of an object that is complete but for its attributes.
 const SET_ATTRIBUTES: &str = "set the attributes of";
