@@ -83,11 +83,10 @@ fn killed_job_does_not_block_the_next_one() {
             fs::write(fixture.path("src/data/file"), "the only copy").unwrap();
             ok(&fixture.back_up(&["--quiet", "src/data", medium]));
             let (mut job, _) = start(&fixture, options, medium);
-            job.stdin
-                .as_mut()
-                .unwrap()
-                .write_all(&noise(1 << 20))
-                .unwrap();
+            // Kept open: at its end the processes would finish the archive, if they read it before
+            // they learn of the death.
+            let mut stream = job.stdin.take().unwrap();
+            stream.write_all(&noise(1 << 20)).unwrap();
             job.kill().unwrap();
             job.wait().unwrap();
             ok(&fixture.restore(&["--quiet", medium, "out"]));
