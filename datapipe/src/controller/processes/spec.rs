@@ -14,7 +14,7 @@ use crate::pool::AtLimit;
 use crate::stage::{MessageHandler, Placement, ProcessRights, Role, Settings, StageKind};
 
 use super::identity::run_as;
-use super::memory_limit::limit_memory;
+use super::memory_limit::MemoryLimit;
 use super::running_process::RunningProcess;
 
 /// Specification of a process that runs one instance of a stage, or all of them together.
@@ -134,40 +134,38 @@ impl ProcessSpec {
                 command.arg0(path);
                 command
             }
+            // A process of another user starts in another directory.
+            (Some(path), None) if self.rights.user.is_some() && is_relative(path) => {
+                Command::new(std::path::absolute(path)?)
+            }
             (Some(path), None) => Command::new(path),
             (None, _) => own_program(),
         };
+        let memory = self.memory_limit.map(MemoryLimit::new);
         if let Some(user) = &self.rights.user {
-            run_as(&mut command, user);
+            run_as(&mut command, user, memory);
         }
         if let Some(directory) = &self.rights.temporary {
             command.env("TMPDIR", directory);
         }
         // For lists of processes.
         let label = format!("{}/{}", self.stage_name, self.id.index());
-        // In a process group of its own: a terminal's interrupt is for the controller, which then
-        // stops the pipe in order.
-        command
-            .arg(ARGUMENT)
-            .arg(label)
-            .stdin(Stdio::from(theirs))
-            .process_group(0);
+        command.arg(ARGUMENT).arg(label).stdin(Stdio::from(theirs));
+        if self.rights.user.is_none() {
+            // In a process group of its own: a terminal's interrupt is for the controller, which
+            // then stops the pipe in order. A process of another user has a session of its own.
+            command.process_group(0);
+        }
         let blocked = StopSignalsBlocked::new()?;
         let spawned = command.spawn();
         drop(blocked);
         let mut child = spawned.map_err(|error| explain_spawn(program.is_none(), error))?;
-        let limited = match self.memory_limit {
-            Some(bytes) => limit_memory(child.id(), bytes),
-            None => Ok(()),
+        let limited = match memory {
+            Some(memory) if self.rights.user.is_none() => memory.set_on_child(child.id()),
+            _ => Ok(()),
         };
         match limited.and_then(|()| Process::watch(child.id())) {
-            Ok(process) => Ok(Some(RunningProcess {
-                child: Some(child),
-                process,
-                control,
-                hung_up: false,
-                left_request: false,
-            })),
+            Ok(process) => Ok(Some(RunningProcess::new(Some(child), process, control))),
             Err(error) => {
                 child.kill()?;
                 child.wait()?;
@@ -175,6 +173,11 @@ impl ProcessSpec {
             }
         }
     }
+}
+
+/// True if a path is found from the working directory, and not in PATH.
+fn is_relative(path: &Path) -> bool {
+    path.is_relative() && path.components().nth(1).is_some()
 }
 
 /// Returns the reason for which a process that is killed is not replaced, if there is one.
