@@ -196,7 +196,7 @@ mod tests {
         let top = parent.path().join("top");
         fs::create_dir_all(top.join("a/b/c")).unwrap();
         for closed in ["a/b/c", "a/b", "a", ""] {
-            fs::set_permissions(top.join(closed), PermissionsExt::from_mode(0)).unwrap();
+            fs::set_permissions(top.join(closed), PermissionsExt::from_mode(0o000)).unwrap();
         }
         remove_tree(&top).unwrap();
         assert!(!top.exists());

@@ -487,8 +487,7 @@ impl<W> Stage<W> {
     ///
     /// An allocation over the limit fails. Most programs then abort, and the death of the process is
     /// dealt with as [any other](crate::host#deaths). The limit holds from the moment at which the
-    /// program runs; a process of another user than the controller's can only be limited by root, or
-    /// with the capability `CAP_SYS_RESOURCE`.
+    /// program runs. It is the controller's own limit if that is lower.
     #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.settings.memory_limit = Some(bytes);

@@ -51,8 +51,10 @@ impl RunningProcess {
             if let Some(status) = child.try_wait()? {
                 return Ok(Some(status));
             }
-            if self.tracer().is_some() {
-                self.child.take().map(leave_to_reaper);
+            if self.tracer().is_some()
+                && let Some(child) = self.child.take()
+            {
+                leave_to_reaper(child);
                 return Ok(None);
             }
             std::thread::sleep(LOOK);
