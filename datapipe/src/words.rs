@@ -35,19 +35,17 @@ pub(crate) fn name_full(error: Error) -> Error {
 /// An error of storage that has no room, in words. An error with another text has no number of its
 /// own, so this one keeps that of the system.
 #[derive(Debug)]
-pub(crate) struct FullStorage {
+struct FullStorage {
     text: String,
     errno: Option<i32>,
 }
 
-impl FullStorage {
-    /// The error number that `error` has, itself or in words.
-    pub(crate) fn errno_of(error: &Error) -> Option<i32> {
-        let named = error
-            .get_ref()
-            .and_then(|error| error.downcast_ref::<Self>());
-        named.map_or_else(|| error.raw_os_error(), |named| named.errno)
-    }
+/// Returns the error number of `error`, also after [`name_full`].
+pub(crate) fn errno_of(error: &Error) -> Option<i32> {
+    let named = error
+        .get_ref()
+        .and_then(|error| error.downcast_ref::<FullStorage>());
+    named.map_or_else(|| error.raw_os_error(), |named| named.errno)
 }
 
 impl fmt::Display for FullStorage {
@@ -131,7 +129,7 @@ mod tests {
         let full = name_full(Error::from_raw_os_error(28));
         assert_eq!(full.kind(), ErrorKind::StorageFull);
         assert!(full.to_string().contains("ENOSPC"));
-        assert_eq!(FullStorage::errno_of(&full), Some(28));
+        assert_eq!(errno_of(&full), Some(28));
         let other = Error::from_raw_os_error(5);
         assert_eq!(describe_full(&other), other.to_string());
     }

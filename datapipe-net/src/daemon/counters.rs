@@ -2,6 +2,7 @@
 
 use parking_lot::Mutex;
 
+use crate::limits::MOST_PROBLEMS_OF_A_PIPE;
 use crate::protocol::{CloseReason, PipeState, RefusalCode};
 
 /// Largest number of a refusal or a reason that is counted on its own.
@@ -55,7 +56,8 @@ impl Counters {
     pub(super) fn count_end(&self, state: PipeState, problems: u64) {
         let mut counts = self.0.lock();
         count(&mut counts.ended, state.0.into());
-        // A process may count any number.
+        // A process may count any number. It must not fill the sum of all users.
+        let problems = problems.min(MOST_PROBLEMS_OF_A_PIPE);
         counts.problems = counts.problems.saturating_add(problems);
     }
 
@@ -119,4 +121,18 @@ fn count(counters: &mut [u64], number: usize) {
 
 fn at(counters: &[u64], number: usize) -> u64 {
     counters.get(number).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pipe_with_absurd_counts_does_not_fill_the_sum() {
+        let counters = Counters::default();
+        counters.count_end(PipeState::STOPPED, u64::MAX);
+        let before = counters.now().problems;
+        counters.count_end(PipeState::INCOMPLETE, 3);
+        assert_eq!(counters.now().problems, before + 3);
+    }
 }

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use datapipe::memory::{Process, Segment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::accounts::Charge;
 use super::state::DaemonState;
 use crate::config::User;
-use crate::limits::LINGER_INTERVAL;
+use crate::limits::{LINGER_INTERVAL, MAX_SEARCHED};
 
 /// Process that was attached to a pipe.
 #[derive(Debug)]
@@ -59,14 +59,17 @@ impl LingeringMemory {
         while !self.pause(state, pause) {
             // If this fails, the memory is returned with the last mapping.
             let _ = self.segment.discard_buffers();
+            let began = Instant::now();
             if !self.is_held() {
                 return;
             }
+            let searched = began.elapsed();
             // Most processes unmap the segment right after the end.
             if pause < LINGER_INTERVAL && pause * 2 >= LINGER_INTERVAL {
                 self.log(state);
             }
-            pause = (pause * 2).min(LINGER_INTERVAL);
+            // A search that takes long takes a small part of a processor all the same.
+            pause = (pause * 2).min(LINGER_INTERVAL).max(searched * 20);
         }
     }
 
@@ -94,22 +97,21 @@ impl LingeringMemory {
             .is_some_and(|hang_up| !hang_up.revents().is_empty())
     }
 
-    /// True if a process may have the segment: one that was attached, or one of the same user, to
-    /// which it may have passed the descriptor.
+    /// True if a process may have the segment: one that was attached, or one of the same user, which
+    /// may have received the descriptor, or taken it from a process of the pipe.
     fn is_held(&mut self) -> bool {
         self.holders.retain(|holder| !holder.is_dead());
-        let name = format!("memfd:datapipe:{}", self.segment.name());
-        let has = |process: u32, if_unknown| has_segment(process, &name).unwrap_or(if_unknown);
+        let mut search = Search::new(self.segment.name());
         let own = std::process::id();
         let mut ids = self.holders.iter().map(|holder| holder.0.id());
-        if ids.any(|id| id != own && has(id, true)) {
+        if ids.any(|id| id != own && search.finds_in(id).unwrap_or(true)) {
             return true;
         }
         // The holders that live have closed it. Those that died are not known any more, so all
         // processes of the pipe's owner are looked at.
         let user = self.charge.user();
         let mut others = processes_of(user);
-        !user.is_privileged() && others.any(|id| id != own && has(id, false))
+        !user.is_privileged() && others.any(|id| id != own && search.finds_in(id).unwrap_or(false))
     }
 }
 
@@ -122,48 +124,82 @@ fn processes_of(user: User) -> impl Iterator<Item = u32> {
     })
 }
 
-/// True if a process maps a segment or has its descriptor open; `name` is in the name of its file.
-/// `None` if the process may not be looked at.
-fn has_segment(process: u32, name: &str) -> Option<bool> {
-    // The first thread of a process may have ended before the others. Its directory is then empty.
-    let tasks = match fs::read_dir(format!("/proc/{process}/task")) {
-        Ok(tasks) => tasks,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Some(false),
-        Err(_) => return None,
-    };
-    let mut known = true;
-    for task in tasks.flatten() {
-        match task_has_segment(&task.path(), name) {
-            Some(true) => return Some(true),
-            Some(false) => {}
-            None => known = false,
-        }
-    }
-    known.then_some(false)
+/// A search for a segment in processes. A user can have any number of mappings and descriptors, and
+/// gets no more of the daemon's time than [`MAX_SEARCHED`] of them take.
+struct Search {
+    /// In the name of the segment's file.
+    name: String,
+    /// Number of mappings and descriptors that it still looks at.
+    left: u32,
 }
 
-fn task_has_segment(task: &Path, name: &str) -> Option<bool> {
-    let gone = |error: std::io::Error| {
-        let raw = error.raw_os_error();
-        let is_gone = error.kind() == ErrorKind::NotFound
-            || raw == Some(rustix::io::Errno::SRCH.raw_os_error());
-        is_gone.then_some(false)
-    };
-    let maps = match fs::File::open(task.join("maps")) {
-        Ok(maps) => maps,
-        Err(error) => return gone(error),
-    };
-    let mut lines = BufReader::new(maps).split(b'\n').map_while(Result::ok);
-    let is_named = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(name);
-    if lines.any(|line| is_named(&line)) {
-        return Some(true);
+impl Search {
+    fn new(segment: impl std::fmt::Display) -> Self {
+        Self {
+            name: format!("memfd:datapipe:{segment}"),
+            left: MAX_SEARCHED,
+        }
     }
-    let descriptors = match fs::read_dir(task.join("fd")) {
-        Ok(descriptors) => descriptors,
-        Err(error) => return gone(error),
-    };
-    let mut links = descriptors
-        .flatten()
-        .filter_map(|entry| fs::read_link(entry.path()).ok());
-    Some(links.any(|link| is_named(link.as_os_str().as_encoded_bytes())))
+
+    /// True if a process maps the segment or has its descriptor open, or there is too much to look
+    /// at. `None` if the process may not be looked at.
+    fn finds_in(&mut self, process: u32) -> Option<bool> {
+        // The first thread of a process may have ended before the others. Its directory is then
+        // empty.
+        let tasks = match fs::read_dir(format!("/proc/{process}/task")) {
+            Ok(tasks) => tasks,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Some(false),
+            Err(_) => return None,
+        };
+        let (mut known, mut has_maps) = (true, false);
+        for task in tasks.flatten() {
+            let task = task.path();
+            // All threads have the same mappings; one that has ended has none. They may have
+            // different descriptors.
+            let before = self.left;
+            let mapped = match has_maps {
+                true => Some(false),
+                false => self.finds_mapping(&task),
+            };
+            has_maps |= self.left < before;
+            let opened = self.finds_descriptor(&task);
+            if mapped == Some(true) || opened == Some(true) {
+                return Some(true);
+            }
+            known &= mapped.is_some() && opened.is_some();
+        }
+        known.then_some(false)
+    }
+
+    fn finds_mapping(&mut self, task: &Path) -> Option<bool> {
+        let maps = match fs::File::open(task.join("maps")) {
+            Ok(maps) => maps,
+            Err(error) => return is_gone(&error).then_some(false),
+        };
+        let mut lines = BufReader::new(maps).split(b'\n').map_while(Result::ok);
+        Some(lines.any(|line| self.is_named(&line)))
+    }
+
+    fn finds_descriptor(&mut self, task: &Path) -> Option<bool> {
+        let descriptors = match fs::read_dir(task.join("fd")) {
+            Ok(descriptors) => descriptors,
+            Err(error) => return is_gone(&error).then_some(false),
+        };
+        let links = descriptors
+            .flatten()
+            .map(|entry| fs::read_link(entry.path()));
+        let mut links = links.map(Result::unwrap_or_default);
+        Some(links.any(|link| self.is_named(link.as_os_str().as_encoded_bytes())))
+    }
+
+    fn is_named(&mut self, bytes: &[u8]) -> bool {
+        self.left = self.left.saturating_sub(1);
+        self.left == 0 || String::from_utf8_lossy(bytes).contains(&self.name)
+    }
+}
+
+/// True if the error is that of a process that has ended.
+fn is_gone(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }

@@ -42,6 +42,7 @@ mod pipe_description; // from a request to a pipe builder
 mod pipe_table; // live and ended pipes, and their room
 mod problem_list; // the last problems of a pipe
 mod refused_users; // users that were refused lately
+mod removal; // removal of directories of users
 mod requests; // the work of each request
 mod server; // life of the daemon
 mod stage_check; // permission for each requested stage

@@ -11,7 +11,7 @@ use super::accounts::Charge;
 use super::live_pipe::LivePipe;
 use super::problem_list::ProblemList;
 use crate::config::User;
-use crate::limits::KEPT_ENDED;
+use crate::limits::{KEPT_ENDED, MOST_BYTES_OF_A_PIPE};
 use crate::protocol::{Initiate, PipeEntry, PipeStatus, Refusal, RefusalCode};
 
 /// Cause of the stop of a pipe that the daemon stops with itself.
@@ -139,7 +139,7 @@ impl PipeTable {
         };
         for live in live {
             let status = live.status();
-            sums.bytes = sums.bytes.saturating_add(status.bytes());
+            sums.bytes = sums.bytes.saturating_add(counted_bytes(&status));
             sums.live.push(status.entry);
         }
         sums
@@ -157,7 +157,7 @@ impl PipeTable {
     /// Records that a pipe has ended, with its last status.
     pub(super) fn record_end(&self, live: &Arc<LivePipe>, status: PipeStatus) {
         let mut entries = self.entries.lock();
-        entries.ended_bytes = entries.ended_bytes.saturating_add(status.bytes());
+        entries.ended_bytes = entries.ended_bytes.saturating_add(counted_bytes(&status));
         entries.live.retain(|other| !Arc::ptr_eq(other, live));
         if entries.ended.len() >= KEPT_ENDED {
             entries.forget_one();
@@ -175,6 +175,11 @@ impl PipeTable {
         entries.unfinished = entries.unfinished.saturating_sub(1);
         self.finished.notify_all();
     }
+}
+
+/// Bytes of a pipe that count in the sum of all users. Its processes may write any number.
+fn counted_bytes(status: &PipeStatus) -> u64 {
+    status.bytes().min(MOST_BYTES_OF_A_PIPE)
 }
 
 impl TableEntries {

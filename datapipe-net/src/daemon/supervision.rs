@@ -61,7 +61,7 @@ fn end(state: &DaemonState, live: &Arc<LivePipe>, supervised: Result<(), String>
     let lingering = live
         .take_charge()
         .zip(segment)
-        .filter(|_| !holders.is_empty())
+        .filter(|(charge, _)| !holders.is_empty() || !charge.user().is_privileged())
         .and_then(|(charge, segment)| LingeringMemory::new(segment, holders, charge));
     let status = pipe_status(entry, status.as_ref());
     state.history.add(live.past(&status));

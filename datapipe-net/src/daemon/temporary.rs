@@ -18,6 +18,8 @@ use datapipe::stage::ProcessUser;
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, OFlags};
 
+use super::removal::remove_tree;
+
 /// Beginning of the names of the daemons' directories.
 const PREFIX: &str = "datapiped-";
 
@@ -79,7 +81,7 @@ impl StageDirectory {
 impl Drop for StageDirectory {
     fn drop(&mut self) {
         // It follows no link. What cannot be removed, the next daemon removes.
-        let _ = fs::remove_dir_all(&self.path);
+        let _ = remove_tree(&self.path);
     }
 }
 
@@ -105,7 +107,7 @@ impl DaemonDirectory {
 
 impl Drop for DaemonDirectory {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
+        let _ = remove_tree(&self.path);
     }
 }
 
@@ -123,7 +125,7 @@ pub(super) fn remove_left(parent: &Path) {
         let is_own = directory.metadata().is_ok_and(|found| found.uid() == own);
         let is_left = || rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive);
         if is_named && is_own && is_left().is_ok() {
-            let _ = fs::remove_dir_all(entry.path());
+            let _ = remove_tree(&entry.path());
         }
     }
 }

@@ -11,6 +11,7 @@ mod logging; // a log that cannot be written
 mod metrics; // the metrics, and a strict reader of their form
 mod modules; // modules of the pipes
 mod other_users; // rights of other users
+mod own_processes; // attacks of users by the processes that run as them
 mod readme; // the configuration and the example of the README
 mod records; // problems and history
 mod refusals; // refused requests
@@ -131,6 +132,26 @@ const TESTS: &[suite::Test] = &[
     (
         "removed_user_loses_open_connections",
         rights::removed_user_loses_open_connections,
+    ),
+    (
+        "processes_of_users_have_nothing_of_the_daemon",
+        own_processes::processes_of_users_have_nothing_of_the_daemon,
+    ),
+    (
+        "memory_of_users_processes_is_limited_without_a_capability",
+        own_processes::memory_of_users_processes_is_limited_without_a_capability,
+    ),
+    (
+        "traced_processes_hold_neither_pipe_nor_daemon",
+        own_processes::traced_processes_hold_neither_pipe_nor_daemon,
+    ),
+    (
+        "deep_temporary_directory_does_not_end_the_daemon",
+        own_processes::deep_temporary_directory_does_not_end_the_daemon,
+    ),
+    (
+        "memory_that_was_taken_from_a_module_counts",
+        own_processes::memory_that_was_taken_from_a_module_counts,
     ),
     (
         "hellos_that_are_invalid_are_refused",

@@ -8,7 +8,7 @@ use std::io;
 use rustix::io::Errno;
 
 use crate::limits::MAX_CAUSES;
-use crate::words::FullStorage;
+use crate::words::errno_of;
 
 /// A cause of an error in another process: its text, and its code if it was an error of the system.
 /// The error itself, with its type, stayed in the process.
@@ -66,7 +66,7 @@ impl SystemCode {
     pub(crate) fn of(error: &(dyn Error + 'static)) -> Self {
         if let Some(error) = error.downcast_ref::<io::Error>() {
             return Self {
-                errno: FullStorage::errno_of(error),
+                errno: errno_of(error),
                 kind: Some(error.kind()),
             };
         }

@@ -50,7 +50,7 @@ fn volumes_that_have_exchanged_their_names_are_read_by_their_labels() {
 }
 
 /// The directory has a directory that is named like a volume. The job wrote everything, failed when
-/// it gave the volume its name, and said that the old archive was gone.
+/// it gave the volume its name, and called the old archive gone.
 #[test]
 fn directory_with_the_name_of_a_volume_is_refused_before_anything_is_written() {
     let fixture = Fixture::new();

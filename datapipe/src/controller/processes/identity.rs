@@ -1,10 +1,12 @@
 //! The user that a process runs as, from its first instruction on.
 
 use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::fs::{Gid, Uid};
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::stage::ProcessUser;
@@ -20,8 +22,13 @@ const VARIABLES: [&str; 6] = [
     "LLVM_PROFILE_FILE",
 ];
 
-/// Lets `command` run as `user`: with the user's groups and ids and, unless it is root, without any
-/// capability; no program that it executes can get more rights.
+/// Lets `command` run as `user`: with the user's groups and ids and,
+/// unless it is root, without any capability; no program that it executes can get more rights.
+///
+/// The user may look into the process, and take what it has. So it has nothing of the controller:
+/// not its standard output and error, which may be a log or a terminal, nor its session, whose
+/// terminal every process of it may open, nor its working directory, nor a descriptor that the
+/// controller has inherited.
 ///
 /// The order matters: only a privileged process may set its groups, so they come first, and the
 /// user's id, with which the rights end, comes last. The new environment has nothing of the
@@ -32,6 +39,8 @@ pub(super) fn run_as(command: &mut Command, user: &ProcessUser) {
         .iter()
         .filter_map(|name| Some((name, std::env::var_os(name)?)));
     command.env_clear().envs(kept);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let inherited = inherited_descriptors();
     let (uid, gid) = (Uid::from_raw(user.user()), Gid::from_raw(user.group()));
     let groups: Vec<_> = user
         .supplementary()
@@ -39,6 +48,11 @@ pub(super) fn run_as(command: &mut Command, user: &ProcessUser) {
         .map(|id| Gid::from_raw(*id))
         .collect();
     let change = move || -> io::Result<()> {
+        for &descriptor in &inherited {
+            set_close_on_exec(descriptor);
+        }
+        rustix::process::setsid()?;
+        rustix::process::chdir("/")?;
         rustix::thread::set_thread_groups(&groups)?;
         rustix::thread::set_thread_res_gid(gid, gid, gid)?;
         rustix::thread::set_thread_res_uid(uid, uid, uid)?;
@@ -61,4 +75,29 @@ pub(super) fn run_as(command: &mut Command, user: &ProcessUser) {
     // closure makes system calls, which use memory that was allocated before: no lock, no
     // allocation. It drops nothing, because it is called in the child, which executes or exits.
     unsafe { command.pre_exec(change) };
+}
+
+/// Descriptors above standard error that a program would inherit. This program opens none in that
+/// way, but the one that started it may have.
+fn inherited_descriptors() -> Vec<RawFd> {
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    let numbers = entries.flatten().filter_map(|entry| {
+        let number: RawFd = entry.file_name().to_str()?.parse().ok()?;
+        (number > 2 && stays_open(number)).then_some(number)
+    });
+    numbers.collect()
+}
+
+#[allow(unsafe_code, reason = "looks at descriptors that others own")]
+fn stays_open(number: RawFd) -> bool {
+    // SAFETY: the call looks at a number. If it is not a descriptor any more, that is an error.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    fcntl_getfd(descriptor).is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC))
+}
+
+#[allow(unsafe_code, reason = "changes descriptors that others own")]
+fn set_close_on_exec(number: RawFd) {
+    // SAFETY: as above. It is called in a child, whose descriptors are copies.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    let _ = fcntl_setfd(descriptor, FdFlags::CLOEXEC);
 }

@@ -134,6 +134,10 @@ impl ProcessSpec {
                 command.arg0(path);
                 command
             }
+            // A process of another user starts in another directory.
+            (Some(path), None) if self.rights.user.is_some() && is_relative(path) => {
+                Command::new(std::path::absolute(path)?)
+            }
             (Some(path), None) => Command::new(path),
             (None, _) => own_program(),
         };
@@ -148,25 +152,18 @@ impl ProcessSpec {
         }
         // For lists of processes.
         let label = format!("{}/{}", self.stage_name, self.id.index());
-        // In a process group of its own: a terminal's interrupt is for the controller, which then
-        // stops the pipe in order.
-        command
-            .arg(ARGUMENT)
-            .arg(label)
-            .stdin(Stdio::from(theirs))
-            .process_group(0);
+        command.arg(ARGUMENT).arg(label).stdin(Stdio::from(theirs));
+        if self.rights.user.is_none() {
+            // In a process group of its own: a terminal's interrupt is for the controller, which
+            // then stops the pipe in order. A process of another user has a session of its own.
+            command.process_group(0);
+        }
         let blocked = StopSignalsBlocked::new()?;
         let spawned = command.spawn();
         drop(blocked);
         let mut child = spawned.map_err(|error| explain_spawn(program.is_none(), error))?;
         match Process::watch(child.id()) {
-            Ok(process) => Ok(Some(RunningProcess {
-                child: Some(child),
-                process,
-                control,
-                hung_up: false,
-                left_request: false,
-            })),
+            Ok(process) => Ok(Some(RunningProcess::new(Some(child), process, control))),
             Err(error) => {
                 child.kill()?;
                 child.wait()?;
@@ -174,6 +171,11 @@ impl ProcessSpec {
             }
         }
     }
+}
+
+/// True if a path is found from the working directory, and not in PATH.
+fn is_relative(path: &Path) -> bool {
+    path.is_relative() && path.components().nth(1).is_some()
 }
 
 /// Returns the reason for which a process that is killed is not replaced, if there is one.

@@ -170,7 +170,7 @@ impl Supervisor<'_> {
                 // The process has nothing left to do but to exit.
                 let since = *slot.finished_at.get_or_insert(now);
                 if now.saturating_sub(since) >= GRACE {
-                    slot.running.iter().for_each(RunningProcess::kill);
+                    slot.running.iter().for_each(|running| running.kill(now));
                 }
             }
             let dead = slot
@@ -179,7 +179,7 @@ impl Supervisor<'_> {
                 .and_then(|running| running.process.wait(Duration::ZERO).ok().flatten());
             match dead {
                 Some(dead) => self.on_exit(slot, &dead),
-                None if slot.is_bound() => self.slots.push(slot),
+                None if slot.is_bound() => self.give_up_if_held(slot),
                 None => self.check_unbound(slot),
             }
         }
@@ -212,13 +212,7 @@ impl Supervisor<'_> {
         };
         let mut slot = self.slots.swap_remove(position);
         let (stage, number) = (slot.spec.stage_name.clone(), process.id());
-        slot.running = Some(RunningProcess {
-            child: None,
-            process,
-            control,
-            hung_up: false,
-            left_request: false,
-        });
+        slot.running = Some(RunningProcess::new(None, process, control));
         self.context.listener.notify(|| Event::Attached {
             stage,
             process: number,
@@ -238,7 +232,7 @@ impl Supervisor<'_> {
             let children = self.slots.iter().filter(|slot| slot.is_bound());
             children
                 .flat_map(|slot| &slot.running)
-                .for_each(RunningProcess::kill);
+                .for_each(|running| running.kill(now));
         }
     }
 
@@ -246,6 +240,7 @@ impl Supervisor<'_> {
     /// with as any other. A process that attached may have more to do than this pipe, so it is left
     /// alone, and the pipe stops.
     fn end_stopped(&mut self) {
+        let now = self.clock.now();
         for slot in &mut self.slots {
             let Some(running) = slot.running.as_ref().filter(|p| p.is_stopped()) else {
                 slot.stopped_for = Duration::ZERO;
@@ -257,7 +252,7 @@ impl Supervisor<'_> {
                 continue;
             }
             if slot.is_bound() {
-                running.kill();
+                running.kill(now);
             } else if !self.context.segment.is_stopped() {
                 slot.left_at.get_or_insert_with(|| self.clock.now());
                 self.context.segment.stop();
@@ -267,6 +262,7 @@ impl Supervisor<'_> {
 
     /// Kills the processes that have worked on one block for longer than their limit.
     fn end_overdue(&mut self) {
+        let now = self.clock.now();
         for slot in self.slots.iter_mut().filter(|slot| slot.is_bound()) {
             // Counted in checks and not by the clock, as above.
             let Some(id) = slot.check_work(STOPPED_TICK, self.context.segment) else {
@@ -284,8 +280,32 @@ impl Supervisor<'_> {
                     limit,
                 });
             }
-            running.kill();
+            running.kill(now);
         }
+    }
+
+    /// Gives up a process that was killed and does not end, because another process traces it. Its
+    /// user may do that: it must hold neither the pipe nor the controller.
+    fn give_up_if_held(&mut self, mut slot: Slot) {
+        let held = slot.running.as_ref().and_then(|running| {
+            let killed = self.clock.now().saturating_sub(running.killed_at.get()?);
+            let tracer = running.tracer().filter(|_| killed >= GRACE)?;
+            Some((running.process.id(), tracer))
+        });
+        let Some((process, tracer)) = held else {
+            return self.slots.push(slot);
+        };
+        let text = format!(
+            "process {process} was killed and does not end, because process {tracer} traces it: \
+             the pipe goes on without it"
+        );
+        self.notify_text(&slot, text.clone(), false);
+        slot.running = None;
+        let error = match self.context.segment.is_stopped() {
+            true => PortError::Stopped.into(),
+            false => StageError::new(text),
+        };
+        self.finish(slot, error, None);
     }
 
     /// Receives the messages of a slot's process: `packets` of them at most, and about `bytes`. A
