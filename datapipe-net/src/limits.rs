@@ -141,7 +141,8 @@ pub const LINGER_INTERVAL: Duration = Duration::from_secs(2);
 pub const MOST_PROBLEMS_OF_A_PIPE: u64 = 1 << 32;
 /// Most bytes of one pipe that count in the metrics of all users: 1 PiB.
 pub const MOST_BYTES_OF_A_PIPE: u64 = 1 << 50;
-/// Mappings and descriptors of a user's processes in which the daemon looks for the memory of a pipe.
+/// Mappings and descriptors of a user's processes in which the daemon looks for the memory of a
+/// pipe.
 pub(crate) const MAX_SEARCHED: u32 = 200_000;
 
 /// Time that the daemon waits after it failed to accept a connection, for example because it has no

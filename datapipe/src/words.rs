@@ -87,8 +87,8 @@ pub(crate) fn name_limit(error: Error) -> Error {
 pub(crate) fn limit_advice(error: &Error) -> &'static str {
     match Errno::from_io_error(error) {
         Some(Errno::AGAIN) => {
-            "; the user may have reached the limit of processes and threads (ulimit -u), which fewer \
-             instances do not"
+            "; the user may have reached the limit of processes and threads (ulimit -u), which \
+             fewer instances do not"
         }
         Some(Errno::NOMEM) => "; the machine, or the control group of this process, has no memory",
         _ => open_files_advice(error),

@@ -50,9 +50,9 @@ impl Location {
         Failure::new(format!("{self}: {reason}"))
     }
 
-    /// Creates the medium for writing. From then on, a signal waits for the pipe. Returns it with device and inode of each file or directory
-    /// that is not to be backed up to it: those to which the archive is written, or that it will
-    /// replace.
+    /// Creates the medium for writing. From then on, a signal waits for the pipe. Returns it with
+    /// device and inode of each file or directory that is not to be backed up to it: those to which
+    /// the archive is written, or that it will replace.
     ///
     /// # Errors
     ///

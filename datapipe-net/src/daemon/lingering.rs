@@ -97,8 +97,8 @@ impl LingeringMemory {
             .is_some_and(|hang_up| !hang_up.revents().is_empty())
     }
 
-    /// True if a process may have the segment: one that was attached, or one of the same user, which
-    /// may have received the descriptor, or taken it from a process of the pipe.
+    /// True if a process may have the segment: one that was attached, or one of the same user,
+    /// which may have received the descriptor, or taken it from a process of the pipe.
     fn is_held(&mut self) -> bool {
         self.holders.retain(|holder| !holder.is_dead());
         let mut search = Search::new(self.segment.name());

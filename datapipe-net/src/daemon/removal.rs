@@ -7,8 +7,8 @@
 //!
 //! The user chooses how deep the tree is, and may have processes in it. So nothing here is
 //! recursive: a subdirectory is moved to the top before it is emptied, which takes the same stack,
-//! descriptors and length of path for every depth. Each directory first becomes the daemon's own, so
-//! that no other user adds to it any more. A user who goes on making directories below can only
+//! descriptors and length of path for every depth. Each directory first becomes the daemon's own,
+//! so that no other user adds to it any more. A user who goes on making directories below can only
 //! delay the end, and there is a limit to that.
 
 use std::ffi::CStr;

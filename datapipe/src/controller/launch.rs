@@ -197,13 +197,13 @@ fn describe_shortage() -> &'static str {
         .any(|limit| getrlimit(*limit).current.is_some());
     match Vec::<u8>::new().try_reserve_exact(STACK) {
         Err(_) => {
-            "cannot start a thread for a stage: there is no memory for its stack; raise the limit of \
-             this process (ulimit -d, ulimit -v), or use fewer instances"
+            "cannot start a thread for a stage: there is no memory for its stack; raise the limit \
+             of this process (ulimit -d, ulimit -v), or use fewer instances"
         }
         Ok(()) if is_limited => {
             "cannot start a thread for a stage; the user may have reached the limit of threads \
-             (ulimit -u), or this process that of its memory (ulimit -d, ulimit -v); fewer instances \
-             need less of both"
+             (ulimit -u), or this process that of its memory (ulimit -d, ulimit -v); fewer \
+             instances need less of both"
         }
         Ok(()) => {
             "cannot start a thread for a stage; the user may have reached the limit of threads \

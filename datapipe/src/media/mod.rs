@@ -19,8 +19,8 @@
 //! position and length, and continues at the next record after them.
 //!
 //! This module does not check the content of a record: a record whose bytes were changed is still a
-//! record here. It knows only the header of a label, from which it takes the number of a volume whose
-//! file was renamed. It does not force anything to stable storage before
+//! record here. It knows only the header of a label, from which it takes the number of a volume
+//! whose file was renamed. It does not force anything to stable storage before
 //! [`sync`](Medium::sync).
 //!
 //! A medium has one writer: each `create` takes the kernel's lock on it until the medium is

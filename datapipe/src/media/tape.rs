@@ -24,7 +24,8 @@ use super::{
 /// A medium of one volume: a file of any name.
 ///
 /// A tape that replaces another is written to the hidden file `.NAME.datapipe-new` beside it (a
-/// long NAME is cut), with the owner and the permissions of the old one, and gets the name when it is finished.
+/// long NAME is cut), with the owner and the permissions of the old one, and gets the name when it
+/// is finished.
 #[derive(Debug)]
 pub struct VirtualTape<S: Storage = FileSystem> {
     storage: S,

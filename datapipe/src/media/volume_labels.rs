@@ -13,12 +13,13 @@ use super::{FileSystem, MediumError, Storage, StorageFile};
 
 /// Returns the volumes in a directory whose file has the number of another volume in its name, each
 /// with the number on its label. A [`VolumeDirectory`](super::VolumeDirectory) reads volumes that
-/// have exchanged their names by their labels; rename them all the same, because other tools do not.
+/// have exchanged their names by their labels; rename them all the same, because other tools do
+/// not.
 ///
 /// # Errors
 ///
-/// Those of listing the directory. A volume that cannot be read, or has no label of this library, is
-/// left out.
+/// Those of listing the directory. A volume that cannot be read, or has no label of this library,
+/// is left out.
 pub fn misnamed_volumes(path: impl AsRef<Path>) -> io::Result<Vec<(PathBuf, u32)>> {
     let path = path.as_ref();
     let volumes = Volumes::list(&FileSystem, path).map_err(|error| match error {

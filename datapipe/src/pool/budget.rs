@@ -69,8 +69,8 @@ pub enum Refusal {
     Range(ShapeError),
     /// Stages that do not fit together.
     Stages(String),
-    /// A stage cannot run in processes because of a limit: of open files, or of what a launch request
-    /// can have. On threads, or with another limit, the same pipe could run.
+    /// A stage cannot run in processes because of a limit: of open files, or of what a launch
+    /// request can have. On threads, or with another limit, the same pipe could run.
     ProcessLimit(String),
 }
 

@@ -1,5 +1,5 @@
-//! Jobs that a signal or a full destination stops halfway, and that run again: nothing is left of the
-//! first run.
+//! Jobs that a signal or a full destination stops halfway, and that run again: nothing is left of
+//! the first run.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -84,8 +84,8 @@ fn restore_to_a_full_destination_leaves_no_part() {
     assert!(names.is_empty(), "{names:?}");
 }
 
-/// The user stops a backup just when it has created its medium. The hidden file that the new archive
-/// was to be written to stayed.
+/// The user stops a backup just when it has created its medium. The hidden file that the new
+/// archive was to be written to stayed.
 #[test]
 fn backup_that_is_stopped_before_its_pipe_runs_leaves_nothing() {
     if !can_trace() {

@@ -61,8 +61,8 @@ impl RunningProcess {
         }
     }
 
-    /// Process that traces this one, if one does. It can keep a process that was killed from ending,
-    /// and one that has ended from being waited for.
+    /// Process that traces this one, if one does. It can keep a process that was killed from
+    /// ending, and one that has ended from being waited for.
     pub(super) fn tracer(&self) -> Option<u32> {
         let path = format!("/proc/{}/status", self.process.id());
         let status = std::fs::read(path).unwrap_or_default();

@@ -463,8 +463,8 @@ impl Destination {
             || lock.is_some_and(|lock| lock.precedes(dir, name, has_lost_name))
     }
 
-    /// Remembers that a name of an old object was replaced, `stat` being its status before. Its time
-    /// of the last change is now that of this restore.
+    /// Remembers that a name of an old object was replaced, `stat` being its status before. Its
+    /// time of the last change is now that of this restore.
     pub(super) fn remember_lost_name(&self, stat: &Stat) {
         let mut shared = self.shared.lock();
         if is_directory(stat) || stat.st_nlink <= 1 {

@@ -378,8 +378,8 @@ mod tests {
         }
     }
 
-    /// On NFS without birth times, the second name of an old hard link looked as if this restore had
-    /// made it, because the first name had been replaced just before.
+    /// On NFS without birth times, the second name of an old hard link looked as if this restore
+    /// had made it, because the first name had been replaced just before.
     #[test]
     fn object_that_has_lost_a_name_is_not_new_because_it_has_changed() {
         let temp = tempfile::tempdir().unwrap();

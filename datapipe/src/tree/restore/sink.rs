@@ -4,13 +4,13 @@
 //! ```text
 //!   begin --> write_extent .. --> complete        the object is complete
 //!         \-> write_extent .. --> set_aside       it is damaged, or the pipe failed
-//!         \-> write_extent .. --> discard         the job was interrupted, or its destination is full
+//!         \-> write_extent .. --> discard         the job was stopped, or its destination is full
 //!   begin --> link                                a hard link to an object that is complete
 //!   finish                                        all objects are done
 //! ```
 //!
-//! The assembler calls exactly one of `complete`, `set_aside` and `discard` for each object that `begin` has
-//! accepted. It calls `link` for a hard link whose target was restored; `begin` does not see those.
+//! The assembler calls exactly one of `complete`, `set_aside` and `discard` for each object that
+//! `begin` has accepted. It calls `link` for a hard link whose target was restored; `begin` does not see those.
 //! The sink never sees an object that is not wanted. The sinks of workers see only complete files,
 //! and `finish` is not called on them.
 

@@ -50,13 +50,12 @@ use super::writer::Writer;
 /// root only. Modes and times of directories are set when everything else is done. Owners, modes
 /// and times that a file system does not keep, or keeps less precisely, are problems.
 ///
-/// A pipe that fails leaves no partial file under its name, but directories with mode 0700. One that
-/// is cancelled, or whose destination is full, removes what it has of a file: that is not damaged,
-/// and the next restore brings it whole. A
-/// process that dies in the middle also leaves parts under hidden names. A later restore to the
-/// same directory removes them; a lock in that directory, `.datapipe-RUN.lock`, keeps it from
-/// removing those of a restore that still runs. Restore with
-/// [`overwrite`](RestoreOptions::overwrite) then.
+/// A pipe that fails leaves no partial file under its name, but directories with mode 0700. One
+/// that is cancelled, or whose destination is full, removes what it has of a file: that is not
+/// damaged, and the next restore brings it whole. A process that dies in the middle also leaves
+/// parts under hidden names. A later restore to the same directory removes them; a lock in that
+/// directory, `.datapipe-RUN.lock`, keeps it from removing those of a restore that still runs.
+/// Restore with [`overwrite`](RestoreOptions::overwrite) then.
 ///
 /// As a [`TailStage`] it can run in a process, which gets the open directory. A confined process
 /// must be allowed to write there and to the directory for temporary files, to which a large
