@@ -171,7 +171,8 @@ pub(crate) fn deep_temporary_directory_does_not_end_the_daemon() {
     fs::create_dir(&directory).unwrap();
     let keeps = format!(
         "temporary_directory = {directory:?}\n{}[[module]]\nname = \"keeps\"\n\
-         module = \"numbers\"\nprogram = {program:?}\nrole = \"head\"\nwork = \"fill\"\ntemporary = true\n",
+         module = \"numbers\"\n\
+         program = {program:?}\nrole = \"head\"\nwork = \"fill\"\ntemporary = true\n",
         site.configuration("")
     );
     site.configure(&keeps);

@@ -10,9 +10,9 @@
 //! ```
 //!
 //! The assembler calls exactly one of `complete`, `set_aside` and `discard` for each object that
-//! `begin` has accepted. It calls `link` for a hard link whose target was restored; `begin` does not see those.
-//! The sink never sees an object that is not wanted. The sinks of workers see only complete files,
-//! and `finish` is not called on them.
+//! `begin` has accepted. It calls `link` for a hard link whose target was restored; `begin` does
+//! not see those. The sink never sees an object that is not wanted. The sinks of workers see only
+//! complete files, and `finish` is not called on them.
 
 use crate::error::StageError;
 use crate::wire::ObjectMeta;
