@@ -55,8 +55,9 @@ struct Args {
     instances: InstancesArgs,
     #[command(flatten)]
     placement: PlacementArgs,
-    /// Threads that read files. Few are better for a hard disk, which has to move its heads
-    /// [default: one per processor, from 8 to 16, but at most one per 4 buffers]
+    /// Most threads that read files at once: one per processor reads, and more while reads wait for
+    /// the disk. Few are better for a hard disk, which has to move its heads [default: one per
+    /// processor, from 8 to 16, but at most one per 4 buffers]
     #[arg(long, value_name = "N", value_parser = instances_parser())]
     readers: Option<u32>,
     /// Buffers in the pool [default: enough to keep every thread busy]
@@ -395,7 +396,7 @@ impl Args {
         Ok((head.instances(self.readers()), Some(report)))
     }
 
-    /// Returns the given number of readers, or a fast number for which the buffers suffice.
+    /// Returns the given limit of readers, or a number for which the buffers suffice.
     fn readers(&self) -> u32 {
         let most = self
             .buffers

@@ -184,6 +184,26 @@ mod tests {
         assert_eq!(all.len(), wanted);
     }
 
+    /// Some file systems list a name twice while the directory changes.
+    #[test]
+    fn name_that_is_listed_twice_is_returned_once() {
+        let mut names = DirEntries::default();
+        for name in [&b"b\0"[..], b"a\0", b"b\0", b"ab\0", b"b\0"] {
+            names.names.push(EntryName {
+                start: names.bytes.len() as u32,
+                len: name.len() as u16,
+                kind: FileType::RegularFile,
+            });
+            names.bytes.extend_from_slice(name);
+        }
+        names.sort();
+        let mut found = Vec::new();
+        while let Some((name, _)) = names.next() {
+            found.push(name.to_bytes().to_vec());
+        }
+        assert_eq!(found, [&b"a"[..], b"ab", b"b"]);
+    }
+
     #[test]
     fn file_has_no_names() {
         let file = tempfile::tempfile().unwrap();

@@ -180,6 +180,9 @@ impl TreeHead {
     /// [`default_instances`](Self::default_instances) is a good number. The archive contains the
     /// same objects in the same order, in other blocks.
     ///
+    /// One instance for each processor reads, and more of them while reads have to wait, up to all.
+    /// Reads from memory leave the processors to the other stages that way.
+    ///
     /// The benefit: where files have to be fetched before they can be read, from a disk or through
     /// a network, several fetches are in progress at once, and several processors compute digests.
     /// One instance alone reads a large file, or an object with several names, while the others
@@ -230,8 +233,8 @@ impl TreeHead {
     }
 
     /// Returns a number of instances that read a tree fast on any medium: as many as there are
-    /// processors, at least 8 because mostly they wait for the disk, and at most 16. A disk that
-    /// has to move its heads may be faster with one.
+    /// processors, at least 8 because with a disk they mostly wait for it, and at most 16. A disk
+    /// that has to move its heads may be faster with one.
     pub fn default_instances() -> u32 {
         thread::available_parallelism().map_or(8, |processors| processors.get().clamp(8, 16) as u32)
     }

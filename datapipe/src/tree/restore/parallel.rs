@@ -7,9 +7,8 @@
 //! ```
 //!
 //! Threads live only while the tail has the block, whose data they read in place, and the copy of
-//! its entries. The files of a
-//! block are divided into consecutive runs of about equal cost, one for each worker, and the last
-//! for the tail's own thread.
+//! its entries. The files of a block are divided into consecutive runs of about equal cost, one for
+//! each worker, and the last for the tail's own thread.
 
 use std::mem;
 use std::ops::Range;

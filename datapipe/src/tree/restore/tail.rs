@@ -12,7 +12,6 @@ use crate::pool::Block;
 use crate::stage::{Tail, TailStage};
 use crate::tree::select::CatalogueQuery;
 use crate::tree::select::Selection;
-
 use crate::words::name_limit;
 
 use super::arguments::RestoreArguments;
