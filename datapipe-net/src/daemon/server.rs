@@ -52,7 +52,7 @@ impl Daemon {
 
     /// Serves until the daemon is stopped. Then it accepts no further connection, stops all pipes,
     /// waits for their ends, closes the connections, and removes the socket. At last it waits until
-    /// the log is written, for a bounded time ([`LOG_PATIENCE`](crate::limits::LOG_PATIENCE)).
+    /// the log is written, for a bounded time ([`LOG_PATIENCE`]).
     ///
     /// # Errors
     ///

@@ -179,7 +179,6 @@ fn utc(seconds: u64) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
     use std::thread;
-    use std::time::Duration;
 
     use super::*;
 
