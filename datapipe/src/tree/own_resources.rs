@@ -4,11 +4,12 @@
 //! or a tail takes no more descriptors than the limit allows, waits for others to give some back,
 //! and then fails.
 
-use std::fs;
 use std::io;
+use std::mem::MaybeUninit;
 use std::thread::sleep;
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::{Errno, Result};
 use rustix::process::{Resource, getrlimit};
 
@@ -27,8 +28,22 @@ pub(super) fn free_descriptors() -> usize {
     let Some(limit) = limit() else {
         return usize::MAX;
     };
-    let open = fs::read_dir("/proc/self/fd").map_or(ASSUMED_OPEN, Iterator::count);
+    let open = count_open().unwrap_or(ASSUMED_OPEN);
     limit.saturating_sub(open + RESERVE).max(1)
+}
+
+/// Number of open descriptors of this process. Not with the standard library's directories: these
+/// panic if they cannot be closed.
+fn count_open() -> Result<usize> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open("/proc/self/fd", flags, Mode::empty())?;
+    let mut buffer = [MaybeUninit::uninit(); 2048];
+    let (mut entries, mut count) = (RawDir::new(directory, &mut buffer), 0);
+    while let Some(entry) = entries.next() {
+        entry?;
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// Largest number of open descriptors of this process; `None` without a limit.
