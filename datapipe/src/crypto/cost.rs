@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use crate::limits::{MAX_ARGON2_LANES, MAX_ARGON2_MEMORY_KIB, MAX_ARGON2_PASSES};
 
 use super::key::Passphrase;
+use super::key_bytes::KeyBytes;
 use super::secret_kind::KEY_LEN;
 use super::unlock_error::UnlockError;
 
@@ -65,7 +66,7 @@ impl Argon2Cost {
         &self,
         passphrase: &Passphrase,
         salt: &[u8; 32],
-    ) -> Result<Box<Zeroizing<[u8; KEY_LEN]>>, UnlockError> {
+    ) -> Result<KeyBytes, UnlockError> {
         self.check()?;
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(KEY_LEN));
         let params = params.expect("our limits are within those of Argon2");
@@ -73,7 +74,7 @@ impl Argon2Cost {
         let mut memory = memory.ok_or(UnlockError::NoMemory {
             memory_kib: self.memory_kib,
         })?;
-        let mut key = Box::new(Zeroizing::new([0; KEY_LEN]));
+        let mut key = KeyBytes::zeros();
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
             .hash_password_into_with_memory(
                 passphrase.bytes(),

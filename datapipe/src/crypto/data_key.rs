@@ -3,9 +3,10 @@
 use std::array::TryFromSliceError;
 use std::fmt;
 
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::derive::derive;
+use super::key_bytes::KeyBytes;
 use super::key_error::KeyError;
 use super::random::fill_random;
 use super::secret_kind::KEY_LEN;
@@ -17,11 +18,13 @@ const PURPOSE: &[u8] = b"datapipe 1 archive key";
 /// anything itself.
 ///
 /// Erased from memory when it is dropped; never printed.
-pub struct DataKey(Box<Zeroizing<[u8; KEY_LEN]>>);
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct DataKey(KeyBytes);
 
 /// The key that one writer seals one archive with. Erased from memory when it is dropped; never
 /// printed.
-pub struct SubKey(Box<Zeroizing<[u8; KEY_LEN]>>);
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct SubKey(KeyBytes);
 
 impl DataKey {
     /// A new key, for a new session.
@@ -30,7 +33,7 @@ impl DataKey {
     ///
     /// [`KeyError`] if the system has no random numbers.
     pub fn random() -> Result<Self, KeyError> {
-        let mut bytes = Box::new(Zeroizing::new([0; KEY_LEN]));
+        let mut bytes = KeyBytes::zeros();
         fill_random(&mut bytes[..])?;
         Ok(Self(bytes))
     }
@@ -50,8 +53,7 @@ impl DataKey {
         SubKey(derive(&self.0, salt, &[PURPOSE, archive_id, header_hash]))
     }
 
-    /// A data key whose bytes are on the heap, and stay there.
-    pub(super) fn from_box(bytes: Box<Zeroizing<[u8; KEY_LEN]>>) -> Self {
+    pub(super) fn from_bytes(bytes: KeyBytes) -> Self {
         Self(bytes)
     }
 
@@ -67,49 +69,13 @@ impl SubKey {
     ///
     /// An error, if `bytes` does not have the length of a key.
     pub(crate) fn from_slice(bytes: &[u8]) -> Result<Self, TryFromSliceError> {
-        let mut key = Self(Box::new(Zeroizing::new([0; KEY_LEN])));
-        key.0.copy_from_slice(<&[u8; KEY_LEN]>::try_from(bytes)?);
-        Ok(key)
+        bytes.try_into().map(KeyBytes::copy_of).map(Self)
     }
 
     pub(crate) fn bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
     }
 }
-
-impl Clone for DataKey {
-    /// Copies from heap to heap: a derived one leaves a copy on the stack.
-    fn clone(&self) -> Self {
-        let mut key = Self(Box::new(Zeroizing::new([0; KEY_LEN])));
-        key.0.copy_from_slice(&self.0[..]);
-        key
-    }
-}
-
-impl Zeroize for DataKey {
-    fn zeroize(&mut self) {
-        self.0.as_mut().zeroize();
-    }
-}
-
-impl ZeroizeOnDrop for DataKey {}
-
-impl Clone for SubKey {
-    /// Copies from heap to heap: a derived one leaves a copy on the stack.
-    fn clone(&self) -> Self {
-        let mut key = Self(Box::new(Zeroizing::new([0; KEY_LEN])));
-        key.0.copy_from_slice(&self.0[..]);
-        key
-    }
-}
-
-impl Zeroize for SubKey {
-    fn zeroize(&mut self) {
-        self.0.as_mut().zeroize();
-    }
-}
-
-impl ZeroizeOnDrop for SubKey {}
 
 impl fmt::Debug for DataKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,7 +97,7 @@ mod tests {
     #[test]
     fn data_keys_differ_and_are_not_printed() {
         let (one, two) = (DataKey::random().unwrap(), DataKey::random().unwrap());
-        assert_ne!(one.0, two.0);
+        assert_ne!(*one.0, *two.0);
         assert_eq!(format!("{one:?}"), "DataKey(secret)");
         assert_eq!(
             format!("{:?}", one.sub_key(&[0; 32], &[0; 16], &[0; 32])),
@@ -142,12 +108,12 @@ mod tests {
     #[test]
     fn sub_key_depends_on_data_key_salt_archive_and_header() {
         let (salt, archive, header) = ([1; 32], [2; 16], [3; 32]);
-        let key = DataKey(Box::new([9; 32].into()));
+        let key = DataKey(KeyBytes::copy_of(&[9; 32]));
         // Computed with Python's cryptography package: HKDF(SHA256, 32, salt, info).derive(key).
         let expected = hex("a110a7454c29341bcb705a6249b105a5716450ea641ca9964790df66e61266f9");
         assert_eq!(key.sub_key(&salt, &archive, &header).0.to_vec(), expected);
         for other in [
-            DataKey(Box::new([8; 32].into())).sub_key(&salt, &archive, &header),
+            DataKey(KeyBytes::copy_of(&[8; 32])).sub_key(&salt, &archive, &header),
             key.sub_key(&[0; 32], &archive, &header),
             key.sub_key(&salt, &[0; 16], &header),
             key.sub_key(&salt, &archive, &[0; 32]),

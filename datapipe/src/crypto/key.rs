@@ -11,20 +11,19 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::interrupt::retry;
 use crate::limits::MAX_PASSPHRASE;
 
+use super::key_bytes::KeyBytes;
 use super::key_error::KeyError;
 use super::secret_kind::{KEY_LEN, SecretKind};
 
 /// A key of 256 bits. It is on the heap, where moving it leaves no copy, and erased from memory
 /// when it is dropped; never printed.
-pub struct Key(Box<Zeroizing<[u8; KEY_LEN]>>);
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Key(KeyBytes);
 
 impl Key {
     /// A key of these bytes. The caller's copy of them is not erased.
     pub fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
-        let bytes = Zeroizing::new(bytes);
-        let mut key = Self(Box::new(Zeroizing::new([0; KEY_LEN])));
-        key.0.copy_from_slice(&bytes[..]);
-        key
+        Self(KeyBytes::copy_of(&Zeroizing::new(bytes)))
     }
 
     /// Reads a key file, which is exactly 32 bytes long. Does not check the file's permissions; see
@@ -40,38 +39,20 @@ impl Key {
             path: path.to_owned(),
             source,
         })?;
-        if bytes.len() != KEY_LEN {
-            return Err(KeyError::KeyLength {
+        let key = bytes
+            .as_slice()
+            .try_into()
+            .map_err(|_| KeyError::KeyLength {
                 path: path.to_owned(),
                 has: Some(bytes.len()).filter(|&has| has <= KEY_LEN),
-            });
-        }
-        let mut key = Self(Box::new(Zeroizing::new([0; KEY_LEN])));
-        key.0.copy_from_slice(&bytes);
-        Ok(key)
+            })?;
+        Ok(Self(KeyBytes::copy_of(key)))
     }
 
     pub(crate) fn bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
     }
 }
-
-impl Clone for Key {
-    /// Copies from heap to heap: a derived one leaves a copy on the stack.
-    fn clone(&self) -> Self {
-        let mut key = Self(Box::new(Zeroizing::new([0; KEY_LEN])));
-        key.0.copy_from_slice(&self.0[..]);
-        key
-    }
-}
-
-impl Zeroize for Key {
-    fn zeroize(&mut self) {
-        self.0.as_mut().zeroize();
-    }
-}
-
-impl ZeroizeOnDrop for Key {}
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -212,7 +193,7 @@ mod tests {
         }
         let path = dir.path().join("key");
         fs::write(&path, [1; 32]).unwrap();
-        assert_eq!(**Key::from_file(&path).unwrap().0, [1; 32]);
+        assert_eq!(*Key::from_file(&path).unwrap().0, [1; 32]);
         let text = Key::from_file(dir.path().join("none"))
             .unwrap_err()
             .to_string();

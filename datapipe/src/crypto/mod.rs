@@ -22,6 +22,7 @@ mod cost; // the cost of Argon2id, and its limits
 mod data_key; // the key of a session, and those of its archives
 mod derive; // HKDF-SHA256
 mod key; // the secrets of a user: key file, passphrase
+mod key_bytes; // the bytes of a key, erased when it is dropped
 mod key_error; // errors of keys and passphrases
 mod random; // random bytes of the operating system
 mod secret_kind; // kinds of secrets, and the length of keys

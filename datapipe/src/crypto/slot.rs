@@ -15,6 +15,7 @@ use super::cost::Argon2Cost;
 use super::data_key::DataKey;
 use super::derive::derive;
 use super::key::Secret;
+use super::key_bytes::KeyBytes;
 use super::key_error::KeyError;
 use super::random::fill_random;
 use super::secret_kind::{KEY_LEN, SecretKind};
@@ -152,7 +153,7 @@ impl KeySlot {
         if !bool::from(check[..].ct_eq(&self.0[CHECK..WRAPPED])) {
             return Err(UnlockError::WrongSecret { kind: needs });
         }
-        let mut data_key = Box::new(Zeroizing::new(self.array::<KEY_LEN>(WRAPPED)));
+        let mut data_key = KeyBytes::copy_of(&self.array(WRAPPED));
         self.cipher(&slot_key)
             .open(
                 &WRAP_NONCE,
@@ -161,7 +162,7 @@ impl KeySlot {
                 &self.array::<TAG_LEN>(TAG),
             )
             .map_err(|_| UnlockError::Damaged)?;
-        Ok(DataKey::from_box(data_key))
+        Ok(DataKey::from_bytes(data_key))
     }
 
     /// Checks that every field has a value that this version knows, and returns the kind of secret
@@ -199,13 +200,9 @@ impl KeySlot {
 
     /// The key from which check and wrapping key are derived: the key file's 32 bytes, or the 32
     /// bytes that Argon2id derives from the passphrase.
-    fn slot_key(&self, secret: &Secret) -> Result<Box<Zeroizing<[u8; KEY_LEN]>>, UnlockError> {
+    fn slot_key(&self, secret: &Secret) -> Result<KeyBytes, UnlockError> {
         match secret {
-            Secret::Key(key) => {
-                let mut slot_key = Box::new(Zeroizing::new([0; KEY_LEN]));
-                slot_key.copy_from_slice(key.bytes());
-                Ok(slot_key)
-            }
+            Secret::Key(key) => Ok(KeyBytes::copy_of(key.bytes())),
             Secret::Passphrase(passphrase) => self.cost().stretch(passphrase, &self.salt()),
         }
     }
@@ -314,7 +311,7 @@ mod tests {
     }
 
     fn data_key() -> DataKey {
-        DataKey::from_box(Box::new(counting(0x40).into()))
+        DataKey::from_bytes(KeyBytes::copy_of(&counting(0x40)))
     }
 
     fn slot(secret: &Secret) -> KeySlot {
