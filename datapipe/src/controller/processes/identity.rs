@@ -1,12 +1,10 @@
 //! The user that a process runs as, from its first instruction on.
 
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use rustix::fs::{Gid, Uid};
-use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::stage::ProcessUser;
@@ -22,8 +20,8 @@ const VARIABLES: [&str; 6] = [
     "LLVM_PROFILE_FILE",
 ];
 
-/// Lets `command` run as `user`: with the user's groups and ids and,
-/// unless it is root, without any capability; no program that it executes can get more rights.
+/// Lets `command` run as `user`: with the user's groups and ids and, unless it is root, without any
+/// capability; no program that it executes can get more rights.
 ///
 /// The user may look into the process, and take what it has. So it has nothing of the controller:
 /// not its standard output and error, which may be a log or a terminal, nor its session, whose
@@ -40,7 +38,6 @@ pub(super) fn run_as(command: &mut Command, user: &ProcessUser) {
         .filter_map(|name| Some((name, std::env::var_os(name)?)));
     command.env_clear().envs(kept);
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    let inherited = inherited_descriptors();
     let (uid, gid) = (Uid::from_raw(user.user()), Gid::from_raw(user.group()));
     let groups: Vec<_> = user
         .supplementary()
@@ -48,9 +45,7 @@ pub(super) fn run_as(command: &mut Command, user: &ProcessUser) {
         .map(|id| Gid::from_raw(*id))
         .collect();
     let change = move || -> io::Result<()> {
-        for &descriptor in &inherited {
-            set_close_on_exec(descriptor);
-        }
+        keep_no_descriptors()?;
         rustix::process::setsid()?;
         rustix::process::chdir("/")?;
         rustix::thread::set_thread_groups(&groups)?;
@@ -77,27 +72,15 @@ pub(super) fn run_as(command: &mut Command, user: &ProcessUser) {
     unsafe { command.pre_exec(change) };
 }
 
-/// Descriptors above standard error that a program would inherit. This program opens none in that
-/// way, but the one that started it may have.
-fn inherited_descriptors() -> Vec<RawFd> {
-    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
-    let numbers = entries.flatten().filter_map(|entry| {
-        let number: RawFd = entry.file_name().to_str()?.parse().ok()?;
-        (number > 2 && stays_open(number)).then_some(number)
-    });
-    numbers.collect()
-}
-
-#[allow(unsafe_code, reason = "looks at descriptors that others own")]
-fn stays_open(number: RawFd) -> bool {
-    // SAFETY: the call looks at a number. If it is not a descriptor any more, that is an error.
-    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-    fcntl_getfd(descriptor).is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC))
-}
-
-#[allow(unsafe_code, reason = "changes descriptors that others own")]
-fn set_close_on_exec(number: RawFd) {
-    // SAFETY: as above. It is called in a child, whose descriptors are copies.
-    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-    let _ = fcntl_setfd(descriptor, FdFlags::CLOEXEC);
+/// Marks all descriptors above standard error, so that the program does not inherit them. This
+/// program opens none that is inherited, but the one that started it may have.
+#[allow(unsafe_code, reason = "rustix does not have the call")]
+fn keep_no_descriptors() -> io::Result<()> {
+    let flags = libc::CLOSE_RANGE_CLOEXEC.cast_signed();
+    // SAFETY: the call takes three numbers. It changes flags of descriptors of the child, whose
+    // table is a copy, and closes none before the program is executed.
+    match unsafe { libc::close_range(3, libc::c_uint::MAX, flags) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
