@@ -4,7 +4,6 @@
 use std::thread::{Builder, Scope};
 
 use crossbeam_channel::Sender;
-use rustix::process::{Resource, getrlimit};
 
 use crate::error::{Error, StageError};
 use crate::memory::{InstanceId, Segment, StageId};
@@ -184,36 +183,13 @@ fn spawn<'scope>(
 ) -> Result<(), Error> {
     let thread = Builder::new().name(name).spawn_scoped(scope, run);
     thread.map(drop).map_err(|source| Error::System {
-        what: describe_shortage(),
+        // The system has the same error for too many threads as for a stack without memory.
+        what: "cannot start a thread for a stage; the user may have reached the limit of threads \
+               (ulimit -u), or this process that of its memory (ulimit -d, ulimit -v); fewer \
+               instances need less of both",
         source,
     })
 }
-
-/// Describes a thread that could not be started. The system has the same error for a user with too
-/// many threads as for a stack that finds no memory.
-fn describe_shortage() -> &'static str {
-    let is_limited = [Resource::Data, Resource::As]
-        .iter()
-        .any(|limit| getrlimit(*limit).current.is_some());
-    match Vec::<u8>::new().try_reserve_exact(STACK) {
-        Err(_) => {
-            "cannot start a thread for a stage: there is no memory for its stack; raise the limit \
-             of this process (ulimit -d, ulimit -v), or use fewer instances"
-        }
-        Ok(()) if is_limited => {
-            "cannot start a thread for a stage; the user may have reached the limit of threads \
-             (ulimit -u), or this process that of its memory (ulimit -d, ulimit -v); fewer \
-             instances need less of both"
-        }
-        Ok(()) => {
-            "cannot start a thread for a stage; the user may have reached the limit of threads \
-             (ulimit -u), which fewer instances do not"
-        }
-    }
-}
-
-/// Bytes of a thread's stack, as the standard library makes it.
-const STACK: usize = 2 << 20;
 
 /// True if each instance of a stage does what the others leave: each takes the next block, or the
 /// next files of a tree. The instances of other heads may be different sources, loops may count on
