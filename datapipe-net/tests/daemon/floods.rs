@@ -29,6 +29,14 @@ fn threads_of(process: u32) -> usize {
         .count()
 }
 
+/// Asserts that a log has at most 10 lines with `text` for each window, and counts the others.
+fn assert_few_lines(log: &str, text: &str) {
+    let lines = |text| log.lines().filter(|line| line.contains(text)).count();
+    let windows = 1 + lines("more like this");
+    assert!(windows > 1, "the others are counted: {log}");
+    assert!(lines(text) <= 10 * windows, "{log}");
+}
+
 /// Ends the daemon in good order, and returns its log.
 fn log_of(mut site: Site) -> String {
     site.signal(Signal::TERM);
@@ -105,16 +113,7 @@ pub(crate) fn stranger_that_floods_keeps_no_other_user_out() {
         matches!(refused, Err(ClientError::Closed { reason, .. }) if is_access(reason)),
         "{refused:?}"
     );
-    let log = log_of(site);
-    let lines = log
-        .lines()
-        .filter(|line| line.contains("refused a connection"));
-    let windows = 1 + log
-        .lines()
-        .filter(|line| line.contains("more like this"))
-        .count();
-    assert!(windows > 1, "the others are counted: {log}");
-    assert!(lines.count() <= 10 * windows, "{log}");
+    assert_few_lines(&log_of(site), "refused a connection");
 }
 
 pub(crate) fn client_that_floods_with_refused_pipes_leaves_few_lines() {
@@ -128,12 +127,5 @@ pub(crate) fn client_that_floods_with_refused_pipes_leaves_few_lines() {
         assert_eq!(code, RefusalCode::NO_SUCH_MODULE);
     }
     wait_until("the client is served", || client.list().is_ok());
-    let log = log_of(site);
-    let lines = log.lines().filter(|line| line.contains("refused a pipe"));
-    let windows = 1 + log
-        .lines()
-        .filter(|line| line.contains("more like this"))
-        .count();
-    assert!(windows > 1, "the others are counted: {log}");
-    assert!(lines.count() <= 10 * windows, "{log}");
+    assert_few_lines(&log_of(site), "refused a pipe");
 }

@@ -27,6 +27,18 @@ fn findings(output: &Output) -> (Option<i32>, Vec<String>, Vec<u64>) {
     (output.status.code(), errors, counts.to_vec())
 }
 
+/// A generator of numbers below its argument.
+fn random_numbers(seed: u64) -> impl FnMut(usize) -> usize {
+    println!("seed {seed}");
+    let mut state = seed;
+    move |below| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as usize % below
+    }
+}
+
 /// The weekly check of the archives says that all is well, and the restore that is needed a year
 /// later fails; or the other way round.
 #[test]
@@ -39,14 +51,7 @@ fn verify_finds_what_a_restore_finds() {
     let options = ["--quiet", "--buffer-size", "64KiB", "src/data", "tape"];
     assert!(fixture.back_up(&options).status.success());
     let good = fs::read(fixture.path("tape")).unwrap();
-    let mut state: u64 = 20_261_129;
-    println!("seed {state}");
-    let mut random = |below: usize| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (state >> 33) as usize % below
-    };
+    let mut random = random_numbers(20_261_129);
     for round in 0..120 {
         let (mut bad, at) = (good.clone(), random(good.len()));
         // Half of the damage is in the last 3,000 bytes: the catalogue and the footers.
@@ -90,14 +95,7 @@ fn restore_of_some_paths_finds_what_a_restore_of_all_finds_about_them() {
     let options = ["--quiet", "--buffer-size", "64KiB", "src/data", "tape"];
     assert!(fixture.back_up(&options).status.success());
     let good = fs::read(fixture.path("tape")).unwrap();
-    let mut state: u64 = 20_261_130;
-    println!("seed {state}");
-    let mut random = |below: usize| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (state >> 33) as usize % below
-    };
+    let mut random = random_numbers(20_261_130);
     for round in 0..60 {
         let (mut bad, at) = (good.clone(), random(good.len()));
         let len = [1, 8, 500, 4096][random(4)].min(good.len() - at);

@@ -88,7 +88,7 @@ impl Credentials {
     /// With a list, the group's part of a mode is the most that the list gives. So until the list
     /// is set, and if it cannot be set, the group gets what the list gives to it.
     ///
-    /// What cannot be set is reported.
+    /// Everything that cannot be set is reported.
     ///
     /// # Errors
     ///

@@ -9,7 +9,7 @@
 //!   all objects, all entries        -> sums of the hashes            equal, without a table
 //! ```
 //!
-//! What is lost cannot be compared: entries of objects that may be in lost blocks are passed, and
+//! Lost objects cannot be compared: entries of objects that may be in lost blocks are passed, and
 //! after a loss the sums are not compared. The hashes have a key of this process.
 
 use std::collections::HashMap;
