@@ -1,8 +1,6 @@
 //! The modules that make an archive's stages in other processes, from the arguments that
 //! `arguments.rs` gives them.
 
-use std::fmt::Display;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -272,28 +270,18 @@ fn new_plan(fields: &mut Fields<'_>) -> Result<Archive, StageError> {
     if let Some(len) = optional_number(fields, BLOCK_LEN)? {
         options = options.block_len(len);
     }
+    // The options of an archive would limit the caller's numbers in silence.
     if let Some(len) = optional_number(fields, RECORD_LEN)? {
-        options = options.record_len(in_range(RECORD_LEN, len, MIN_RECORD..=MAX_RECORD)?);
+        options = options.record_len(Fields::check_range(
+            RECORD_LEN,
+            len,
+            MIN_RECORD..=MAX_RECORD,
+        )?);
     }
     if let Some(len) = optional_number(fields, CHUNK_LEN)? {
-        options = options.chunk_len(in_range(CHUNK_LEN, len, 1..=u64::MAX)?);
+        options = options.chunk_len(Fields::check_range(CHUNK_LEN, len, 1..=u64::MAX)?);
     }
     Ok(options.plan()?)
-}
-
-/// Checks a number that the caller chose. The options of an archive would limit it in silence.
-fn in_range<N: PartialOrd + Display>(
-    name: &str,
-    number: N,
-    range: RangeInclusive<N>,
-) -> Result<N, StageError> {
-    if range.contains(&number) {
-        return Ok(number);
-    }
-    let (first, last) = (range.start(), range.end());
-    Err(StageError::new(format!(
-        "invalid value {number} for field `{name}`: use {first} to {last}"
-    )))
 }
 
 /// Reads the content of an archive: a stream, unless the field names another.

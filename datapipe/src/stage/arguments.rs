@@ -197,7 +197,19 @@ impl<'b> Fields<'b> {
     where
         N: FromStr + PartialOrd + fmt::Display,
     {
-        let number = self.number(name)?;
+        Self::check_range(name, self.number(name)?, range)
+    }
+
+    /// Returns the number of the field called `name`, if it is within `range`.
+    ///
+    /// # Errors
+    ///
+    /// If it is not.
+    pub(crate) fn check_range<N: PartialOrd + fmt::Display>(
+        name: &str,
+        number: N,
+        range: RangeInclusive<N>,
+    ) -> Result<N, StageError> {
         if range.contains(&number) {
             return Ok(number);
         }
