@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use datapipe::archive::{AfterEnd, ReadReport, Reading};
+use datapipe::archive::{AfterEnd, OpenError, ReadReport, Reading};
 use datapipe::host;
 use datapipe::interrupt::retry;
 use datapipe::prelude::*;
@@ -147,8 +147,13 @@ fn run(
     summary.errors_to = args.errors.create(&location, &[])?;
     summary.notes.extend(location.writer_note());
     summary.notes.extend(location.misnamed_notes());
-    let reader = ArchiveReader::open(location.open()?, secret.as_ref())
-        .map_err(|error| location.failure(error))?;
+    let reader =
+        ArchiveReader::open(location.open()?, secret.as_ref()).map_err(|error| match error {
+            OpenError::KeyNeeded => {
+                location.failure(format_args!("{error} (--key-file or --passphrase-file)"))
+            }
+            error => location.failure(error),
+        })?;
     let name = &reader.header().name;
     console.info(&format!(
         "\"{}\", {}",

@@ -14,7 +14,12 @@ fn archive_opens_only_with_the_right_key() {
     ok(&fixture.back_up(&["--passphrase-file", "passphrase", "src/data", "phrased"]));
     ok(&fixture.back_up(&["src/data", "plain"]));
     for (how, medium, reason) in [
-        (&[][..], "sealed", "the archive is encrypted: give its key"),
+        (
+            &[][..],
+            "sealed",
+            "the archive is encrypted: give its key or its passphrase (--key-file or \
+             --passphrase-file)",
+        ),
         (
             &["--key-file", "key"],
             "plain",
