@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datapipe::controller::Event;
 use parking_lot::Mutex;
 
-use super::problem_list::ProblemList;
+use super::records::ProblemList;
 use super::state::DaemonState;
 use crate::config::User;
 use crate::limits::{MAX_EXPLANATION, MAX_WAITING_EVENTS};

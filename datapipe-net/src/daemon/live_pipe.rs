@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::accounts::Charge;
 use super::lingering::Holder;
-use super::problem_list::ProblemList;
+use super::records::ProblemList;
 use crate::config::User;
 use crate::limits::MAX_BRIEF;
 use crate::protocol::{

@@ -17,30 +17,24 @@
 //! them ends its pipe, and the memory is freed with the last of them. A new daemon finds nothing
 //! but a socket.
 //!
-//! Pipes that have ended are in `history.rs`, which a thread writes to a file, and are counted in
-//! `counters.rs`.
+//! Pipes that have ended are in the history, which a thread writes to a file, and are counted for
+//! the metrics (`records/`).
 //!
 //! This module moves no data, and decides nothing that the configuration does not determine.
 
 mod acceptor; // incoming connections
 mod accounts; // amounts that each user takes, and their limits
 mod connection; // one client
-mod counters; // counts for the metrics
 mod error; // failures of the daemon
 mod event_relay; // from the controller's events to those of the protocol
-mod history; // the last pipes that have ended
-mod history_file; // the file of the history
 mod lingering; // memory of ended pipes that a process still maps
 mod live_pipe; // a pipe that has not ended
 mod log; // bounded queue of lines, and its writer
-mod metrics; // the metrics of this moment
-mod metrics_file; // the file for a collector
-mod metrics_text; // text of metrics
 mod module_user; // the user that a stage's processes run as
 mod open_connections; // connections that a new configuration may close
 mod pipe_description; // from a request to a pipe builder
 mod pipe_table; // live and ended pipes, and their room
-mod problem_list; // the last problems of a pipe
+mod records; // history, problems and metrics
 mod refused_users; // users that were refused lately
 mod removal; // removal of directories of users
 mod requests; // the work of each request

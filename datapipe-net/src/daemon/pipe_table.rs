@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::accounts::Charge;
 use super::live_pipe::LivePipe;
-use super::problem_list::ProblemList;
+use super::records::ProblemList;
 use crate::config::User;
 use crate::limits::{KEPT_ENDED, MOST_BYTES_OF_A_PIPE};
 use crate::protocol::{Initiate, PipeEntry, PipeStatus, Refusal, RefusalCode};

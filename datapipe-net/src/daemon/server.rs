@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use super::acceptor::Acceptor;
 use super::error::DaemonError;
-use super::history_file;
-use super::metrics_file::MetricsFile;
+use super::records::{MetricsFile, attach_history};
 use super::state::DaemonState;
 use super::temporary::remove_left;
 use crate::config::Config;
@@ -41,7 +40,7 @@ impl Daemon {
         let listener = Listener::bind(&config.socket, config.socket_mode, config.socket_group)?;
         remove_left(&config.temporary_directory);
         let state = Arc::new(DaemonState::new(config, stop, hang_up, log)?);
-        history_file::attach(&state);
+        attach_history(&state);
         Ok(Self { state, listener })
     }
 

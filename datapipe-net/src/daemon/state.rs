@@ -7,11 +7,10 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::accounts::Accounts;
-use super::counters::Counters;
-use super::history::History;
 use super::log::Log;
 use super::open_connections::OpenConnections;
 use super::pipe_table::PipeTable;
+use super::records::{Counters, History};
 use super::refused_users::RefusedUsers;
 use super::subscribers::Subscribers;
 use super::temporary::Temporary;

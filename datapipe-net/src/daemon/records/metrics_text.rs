@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 /// Form of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(in crate::daemon) enum Form {
     /// OpenMetrics 1.0, with an end.
     OpenMetrics,
     /// The form that the textfile collector of node_exporter reads: a counter is described under
@@ -14,27 +14,27 @@ pub(super) enum Form {
 
 /// Kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::daemon) enum Kind {
     Counter,
     Gauge,
 }
 
 /// Text that is being written.
 #[derive(Debug)]
-pub(super) struct MetricsText {
+pub(in crate::daemon) struct MetricsText {
     form: Form,
     text: String,
 }
 
 /// A metric that is being written, with its samples.
-pub(super) struct Metric<'t> {
+pub(in crate::daemon) struct Metric<'t> {
     text: &'t mut MetricsText,
     /// Name of the samples.
     name: String,
 }
 
 impl MetricsText {
-    pub(super) fn new(form: Form) -> Self {
+    pub(in crate::daemon) fn new(form: Form) -> Self {
         Self {
             form,
             text: String::new(),
@@ -42,7 +42,7 @@ impl MetricsText {
     }
 
     /// Begins a metric. The samples of a counter have `_total` after the name.
-    pub(super) fn metric(&mut self, name: &str, kind: Kind, help: &str) -> Metric<'_> {
+    pub(in crate::daemon) fn metric(&mut self, name: &str, kind: Kind, help: &str) -> Metric<'_> {
         let (kind, suffix) = match kind {
             Kind::Counter => ("counter", "_total"),
             Kind::Gauge => ("gauge", ""),
@@ -67,7 +67,7 @@ impl MetricsText {
         }
     }
 
-    pub(super) fn finish(mut self) -> String {
+    pub(in crate::daemon) fn finish(mut self) -> String {
         if self.form == Form::OpenMetrics {
             self.text += "# EOF\n";
         }
@@ -77,12 +77,12 @@ impl MetricsText {
 
 impl Metric<'_> {
     /// Adds a sample. The values of labels may contain any characters.
-    pub(super) fn sample(&mut self, labels: &[(&str, &str)], value: u64) {
+    pub(in crate::daemon) fn sample(&mut self, labels: &[(&str, &str)], value: u64) {
         self.write(labels, &value.to_string());
     }
 
     /// Adds a sample of a time in milliseconds since 1970, in seconds.
-    pub(super) fn time(&mut self, labels: &[(&str, &str)], milliseconds: u64) {
+    pub(in crate::daemon) fn time(&mut self, labels: &[(&str, &str)], milliseconds: u64) {
         let (seconds, rest) = (milliseconds / 1000, milliseconds % 1000);
         self.write(labels, &format!("{seconds}.{rest:03}"));
     }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::time::SystemTime;
 
 use super::metrics_text::{Form, Kind, MetricsText};
-use super::state::DaemonState;
+use crate::daemon::state::DaemonState;
 use crate::limits::{MAX_METRIC_LABELS, MAX_METRIC_LABELS_PER_USER};
 use crate::protocol::{CloseReason, PipeState, RefusalCode};
 
@@ -16,12 +16,12 @@ static START: LazyLock<u64> = LazyLock::new(|| {
 });
 
 /// Records that the daemon starts now.
-pub(super) fn record_start() {
+pub(in crate::daemon) fn record_start() {
     LazyLock::force(&START);
 }
 
 /// Returns the text of the metrics.
-pub(super) fn metrics(state: &DaemonState, form: Form) -> String {
+pub(in crate::daemon) fn metrics(state: &DaemonState, form: Form) -> String {
     let mut text = MetricsText::new(form);
     text.metric(
         "build_info",

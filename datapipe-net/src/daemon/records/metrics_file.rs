@@ -11,13 +11,13 @@ use std::thread::Builder;
 
 use super::metrics::{metrics, record_start};
 use super::metrics_text::Form;
-use super::state::DaemonState;
 use crate::config::is_written_by_others;
+use crate::daemon::state::DaemonState;
 use crate::limits::FLUSH_PATIENCE;
 
 /// The thread that replaces the file.
 #[derive(Debug)]
-pub(super) struct MetricsFile {
+pub(in crate::daemon) struct MetricsFile {
     stop: Sender<()>,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
@@ -25,7 +25,7 @@ pub(super) struct MetricsFile {
 
 impl MetricsFile {
     /// Starts the thread. The configuration at each moment has the path and the interval.
-    pub(super) fn start(state: &Arc<DaemonState>) -> Self {
+    pub(in crate::daemon) fn start(state: &Arc<DaemonState>) -> Self {
         record_start();
         let ((stop, stopped), (end, ended)) = (channel(), channel::<()>());
         let shared = Arc::clone(state);
@@ -40,7 +40,7 @@ impl MetricsFile {
     }
 
     /// Replaces the file a last time, and ends the thread. Waits for a bounded time.
-    pub(super) fn close(self) {
+    pub(in crate::daemon) fn close(self) {
         let Self { stop, ended } = self;
         drop(stop);
         let _ = ended.recv_timeout(FLUSH_PATIENCE);

@@ -16,7 +16,7 @@ use crate::protocol::PastPipe;
 
 /// History of the daemon.
 #[derive(Debug, Default)]
-pub(super) struct History {
+pub(in crate::daemon) struct History {
     records: Arc<HistoryRecords>,
     /// The thread that writes the file; `None` if the history is kept in memory only.
     writer: Mutex<Option<Writer>>,
@@ -24,7 +24,7 @@ pub(super) struct History {
 
 /// Pipes that the daemon shares with the thread that writes the file.
 #[derive(Debug, Default)]
-pub(super) struct HistoryRecords {
+pub(in crate::daemon) struct HistoryRecords {
     /// The oldest first.
     pipes: Mutex<VecDeque<PastPipe>>,
     /// Number of pipes that could not be written when they ended.
@@ -32,17 +32,17 @@ pub(super) struct HistoryRecords {
 }
 
 impl History {
-    pub(super) fn records(&self) -> &Arc<HistoryRecords> {
+    pub(in crate::daemon) fn records(&self) -> &Arc<HistoryRecords> {
         &self.records
     }
 
     /// From now on writes pipes that end.
-    pub(super) fn set_writer(&self, writer: Writer) {
+    pub(in crate::daemon) fn set_writer(&self, writer: Writer) {
         *self.writer.lock() = Some(writer);
     }
 
     /// Adds a pipe that has ended. It does not wait.
-    pub(super) fn add(&self, pipe: PastPipe) {
+    pub(in crate::daemon) fn add(&self, pipe: PastPipe) {
         self.records.push(pipe.clone());
         if let Some(writer) = &*self.writer.lock()
             && !writer.write(pipe)
@@ -52,7 +52,7 @@ impl History {
     }
 
     /// Returns the last pipes that `user` may manage, the newest first: `limit` at most.
-    pub(super) fn last(&self, user: User, limit: usize) -> Vec<PastPipe> {
+    pub(in crate::daemon) fn last(&self, user: User, limit: usize) -> Vec<PastPipe> {
         let pipes = self.records.pipes.lock();
         let own = pipes.iter().rev();
         let own = own.filter(|pipe| user.may_manage(User(pipe.owner)));
@@ -60,13 +60,13 @@ impl History {
     }
 
     /// Number of pipes that could not be written when they ended.
-    pub(super) fn unwritten(&self) -> u64 {
+    pub(in crate::daemon) fn unwritten(&self) -> u64 {
         *self.records.unwritten.lock()
     }
 
     /// Waits until the pipes that ended so far are written, for a bounded time. Returns false if
     /// some may not be.
-    pub(super) fn close(&self) -> bool {
+    pub(in crate::daemon) fn close(&self) -> bool {
         let writer = self.writer.lock().take();
         writer.is_none_or(Writer::finish)
     }
@@ -75,7 +75,7 @@ impl History {
 impl HistoryRecords {
     /// Adds a pipe. If there are too many, the oldest one of the user who has the most goes: a user
     /// who starts many does not displace the pipes of others.
-    pub(super) fn push(&self, pipe: PastPipe) {
+    pub(in crate::daemon) fn push(&self, pipe: PastPipe) {
         let mut pipes = self.pipes.lock();
         pipes.push_back(pipe);
         if pipes.len() <= MAX_HISTORY {
@@ -93,16 +93,16 @@ impl HistoryRecords {
     }
 
     /// A copy of all pipes, the oldest first.
-    pub(super) fn all(&self) -> Vec<PastPipe> {
+    pub(in crate::daemon) fn all(&self) -> Vec<PastPipe> {
         self.pipes.lock().iter().cloned().collect()
     }
 
     /// Calls `look` with each pipe, the oldest first.
-    pub(super) fn for_each(&self, look: impl FnMut(&PastPipe)) {
+    pub(in crate::daemon) fn for_each(&self, look: impl FnMut(&PastPipe)) {
         self.pipes.lock().iter().for_each(look);
     }
 
-    pub(super) fn count_unwritten(&self) {
+    pub(in crate::daemon) fn count_unwritten(&self) {
         *self.unwritten.lock() += 1;
     }
 }

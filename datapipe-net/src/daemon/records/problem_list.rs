@@ -9,7 +9,7 @@ use crate::protocol::PipeProblem;
 
 /// The last problems of a pipe.
 #[derive(Debug, Default)]
-pub(super) struct ProblemList(Mutex<Problems>);
+pub(in crate::daemon) struct ProblemList(Mutex<Problems>);
 
 #[derive(Debug, Default)]
 struct Problems {
@@ -19,7 +19,7 @@ struct Problems {
 
 impl ProblemList {
     /// Adds a problem, and removes the oldest ones that have no room any more.
-    pub(super) fn add(&self, problem: PipeProblem) {
+    pub(in crate::daemon) fn add(&self, problem: PipeProblem) {
         let mut problems = self.0.lock();
         problems.bytes += problem.len();
         problems.last.push_back(problem);
@@ -32,12 +32,12 @@ impl ProblemList {
     }
 
     /// A copy of the problems, the oldest first.
-    pub(super) fn last(&self) -> Vec<PipeProblem> {
+    pub(in crate::daemon) fn last(&self) -> Vec<PipeProblem> {
         self.0.lock().last.iter().cloned().collect()
     }
 
     /// The last problem in one line; empty if there is none.
-    pub(super) fn newest(&self) -> String {
+    pub(in crate::daemon) fn newest(&self) -> String {
         let problems = self.0.lock();
         let newest = problems.last.back();
         newest.map_or_else(String::new, |problem| {

@@ -24,8 +24,8 @@ use rustix::io::{Errno, retry_on_intr};
 use serde::{Deserialize, Serialize};
 
 use super::history::HistoryRecords;
-use super::state::DaemonState;
 use crate::config::is_written_by_others;
+use crate::daemon::state::DaemonState;
 use crate::limits::{
     FLUSH_PATIENCE, MAX_BRIEF, MAX_HISTORY_FILE, MAX_HISTORY_LINE, MAX_HISTORY_LINES, MAX_LABEL,
     MAX_NAME, MAX_UNWRITTEN,
@@ -54,7 +54,7 @@ struct Line {
 
 /// The thread that writes the file, as the daemon sees it.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(in crate::daemon) struct Writer {
     queue: SyncSender<PastPipe>,
     /// Disconnected when the thread has ended.
     ended: parking_lot::Mutex<Receiver<()>>,
@@ -62,12 +62,12 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Queues a pipe. Returns false if the thread cannot keep up.
-    pub(super) fn write(&self, pipe: PastPipe) -> bool {
+    pub(in crate::daemon) fn write(&self, pipe: PastPipe) -> bool {
         self.queue.try_send(pipe).is_ok()
     }
 
     /// Waits until everything is written, for a bounded time. Returns true if it is.
-    pub(super) fn finish(self) -> bool {
+    pub(in crate::daemon) fn finish(self) -> bool {
         let Self { queue, ended } = self;
         drop(queue);
         let ended = ended.into_inner().recv_timeout(FLUSH_PATIENCE);
@@ -77,7 +77,7 @@ impl Writer {
 
 /// Reads the history from the configured directory, and starts the thread that writes it. If that
 /// fails, the history is kept in memory only, and the log says why.
-pub(super) fn attach(state: &Arc<DaemonState>) {
+pub(in crate::daemon) fn attach(state: &Arc<DaemonState>) {
     let Some(directory) = state.config().state_dir.clone() else {
         return;
     };
