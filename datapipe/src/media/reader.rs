@@ -50,8 +50,6 @@ pub(super) struct VolumeReader<F> {
     items: u64,
     /// Everything from the current position to this offset is damaged, if it is after it.
     damaged_to: u64,
-    /// The last item was a mark.
-    is_after_mark: bool,
     /// The last call of `fill` could not read some sectors, and filled them with zeros.
     unreadable: Cell<bool>,
 }
@@ -73,7 +71,6 @@ impl<F: StorageFile> VolumeReader<F> {
             at: 0,
             items: 0,
             damaged_to: 0,
-            is_after_mark: false,
             unreadable: Cell::new(false),
         })
     }
@@ -145,13 +142,9 @@ impl<F: StorageFile> VolumeReader<F> {
         match lead {
             None if self.at == self.len => return Ok(Item::End),
             Some(END_OF_MEDIUM) if self.ends_here()? => return Ok(Item::End),
-            Some(MARK) => {
-                self.is_after_mark = true;
-                return Ok(Item::Mark(self.advance(self.at + WORD)));
-            }
+            Some(MARK) => return Ok(Item::Mark(self.advance(self.at + WORD))),
             _ => {}
         }
-        self.is_after_mark = false;
         let Some((length, bad)) = lead
             .map(|lead| self.frame_at(self.at, lead))
             .transpose()?
@@ -186,10 +179,10 @@ impl<F: StorageFile> VolumeReader<F> {
     /// backwards has no leading length to start from.
     fn previous(&mut self, record: &mut Vec<u8>) -> io::Result<Item> {
         self.damaged_to = 0;
-        let mut trail = self.word_before()?;
+        let mut trail = self.word_before(self.at)?;
         while matches!(trail, Some(GAP | END_OF_MEDIUM)) {
             self.at -= WORD;
-            trail = self.word_before()?;
+            trail = self.word_before(self.at)?;
         }
         if self.at == 0 {
             return Ok(Item::End);
@@ -225,11 +218,9 @@ impl<F: StorageFile> VolumeReader<F> {
         })
     }
 
-    /// The word before the current position, or none if fewer bytes precede it.
-    fn word_before(&self) -> io::Result<Option<u32>> {
-        self.at
-            .checked_sub(WORD)
-            .map_or(Ok(None), |at| self.word_at(at))
+    /// The word before `at`, or none if fewer bytes precede it.
+    fn word_before(&self, at: u64) -> io::Result<Option<u32>> {
+        at.checked_sub(WORD).map_or(Ok(None), |at| self.word_at(at))
     }
 
     /// The frame that begins at `at`.
@@ -255,7 +246,15 @@ impl<F: StorageFile> VolumeReader<F> {
     /// after a mark, and directly before a record, where a tool has ended a volume that held more.
     /// Anywhere else it may be a part of a damaged record, and is one if a record follows closely.
     fn ends_here(&self) -> io::Result<bool> {
-        if self.is_after_mark {
+        // The words before it are asked, not the last item that was read: a position means the same
+        // however it was reached.
+        let mut before = self.at;
+        let mut word = self.word_before(before)?;
+        while word == Some(GAP) {
+            before -= WORD;
+            word = self.word_before(before)?;
+        }
+        if word == Some(MARK) {
             return Ok(true);
         }
         let until = self.len.min(self.at.saturating_add(2 * MOST_DAMAGED));

@@ -34,6 +34,7 @@ suite! {
     truncation_keeps_whole_records
     flipped_byte_spares_other_records
     garbage_is_covered_and_bounded
+    items_do_not_depend_on_the_way_to_them
     record_after_damage_of_any_length_is_found
     volume_of_false_lengths_ends
     words_of_other_writers_are_classified

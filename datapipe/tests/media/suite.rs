@@ -279,6 +279,50 @@ pub(crate) fn garbage_is_covered_and_bounded<S: Files>(place: &Site<S>) {
     }
 }
 
+/// An item is the same whether the reader comes to it from the one before, or from anywhere else.
+pub(crate) fn items_do_not_depend_on_the_way_to_them<S: Files>(place: &Site<S>) {
+    place.one_volume(&[]);
+    let mut random = Random::new(7);
+    // Marks, erase gaps, ends of the medium, short and long records, and parts of records.
+    let words = [
+        0,
+        0,
+        3,
+        3,
+        4,
+        0x8000_0003,
+        0xffff_fffe,
+        0xffff_ffff,
+        0x00d1_9e04,
+    ];
+    for _ in 0..300 {
+        let words = (0..random.below(100)).map(|_| words[random.below(9) as usize]);
+        let bytes: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
+        place.storage.set_bytes(&place.file(1), &bytes);
+        for probe in [ours, |_: &[u8]| true] {
+            let mut medium = place.open_with(probe).unwrap();
+            let (mut record, mut items) = (Vec::new(), Vec::new());
+            loop {
+                match medium.read(&mut record).unwrap() {
+                    Item::End => break,
+                    item => items.push((item, record.clone())),
+                }
+            }
+            assert_eq!(medium.read(&mut record).unwrap(), Item::End, "again");
+            for _ in 0..3 * items.len() {
+                let (expected, content) = &items[random.below(items.len() as u64) as usize];
+                let (Item::Record(at) | Item::Mark(at) | Item::Damaged { at, .. }) = *expected
+                else {
+                    unreachable!("the end is not among the items");
+                };
+                medium.seek(at).unwrap();
+                assert_eq!(medium.read(&mut record).unwrap(), *expected, "{bytes:x?}");
+                assert_eq!(record, *content);
+            }
+        }
+    }
+}
+
 /// The search reads in windows. It finds a record at any offset of a window, and across its end.
 pub(crate) fn record_after_damage_of_any_length_is_found<S: Files>(place: &Site<S>) {
     let record = Thing::Record([MAGIC, &[7; 100]].concat());
