@@ -168,6 +168,34 @@ mod tests {
         }
     }
 
+    /// zstd has other tables for large blocks, and keeps what it was set to.
+    #[test]
+    fn frame_does_not_depend_on_the_blocks_before() {
+        let mut random = Random::new(10);
+        let mut words = vec![0; 500 * 6];
+        random.fill(&mut words);
+        let text: Vec<u8> = (0..100_000)
+            .flat_map(|_| &words[random.below(500) as usize * 6..][..6])
+            .copied()
+            .collect();
+        for level in [1, 3, 9] {
+            let method = Method::Zstd(level);
+            let mut used = method.encoder().unwrap();
+            let frame = |encoder: &mut Box<dyn Encoder>, len| {
+                let mut out = vec![0; text.len()];
+                let len = encoder.encode(&text[..len], &mut out).unwrap().unwrap();
+                out.truncate(len);
+                out
+            };
+            for len in [text.len(), 10_000, 256 << 10, (256 << 10) + 1, 1000] {
+                let found = frame(&mut used, len);
+                assert!(decoded(method, &found, len) == text[..len]);
+                let fresh = frame(&mut method.encoder().unwrap(), len);
+                assert!(found == fresh, "level {level}, {len} bytes");
+            }
+        }
+    }
+
     /// deflate once overran one of its own buffers when it was reused after a block that did not
     /// fit.
     #[test]
