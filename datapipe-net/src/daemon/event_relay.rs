@@ -179,7 +179,13 @@ impl RelayProgress {
 
 /// A pipe in the log: its name, which is unique, its label, and its owner.
 pub(super) fn pipe_in_log(name: &str, label: &str, owner: User) -> String {
-    format!("{name} \"{label}\" of user {owner}")
+    format!("{name} {} of user {owner}", quoted(label))
+}
+
+/// A label between quotation marks, in which it cannot imitate the end of the label and the name of
+/// another user.
+pub(super) fn quoted(label: &str) -> String {
+    format!("\"{}\"", label.replace('\\', r"\\").replace('"', r#"\""#))
 }
 
 /// Converts an event of the controller; the name of the pipe is missing.
