@@ -18,6 +18,7 @@ mod refusals; // refused requests
 mod rights; // attacks on a daemon that runs as root
 mod run; // pipes from start to end
 mod screen; // the screen of `status`
+mod service; // the daemon as a service of systemd
 mod shares; // limits of each user
 mod site; // a daemon with its own directory
 mod vt; // a terminal that interprets what a program writes
@@ -36,6 +37,19 @@ use std::time::Duration;
 const HANGS: Duration = Duration::from_secs(600);
 
 const TESTS: &[suite::Test] = &[
+    (
+        "collector_can_read_the_metrics_under_the_umask_of_the_unit",
+        service::collector_can_read_the_metrics_under_the_umask_of_the_unit,
+    ),
+    (
+        "daemon_reports_start_and_stop_to_its_service_manager",
+        service::daemon_reports_start_and_stop_to_its_service_manager,
+    ),
+    ("unit_fits_the_pages", service::unit_fits_the_pages),
+    (
+        "labels_cannot_imitate_other_users_in_the_log",
+        logging::labels_cannot_imitate_other_users_in_the_log,
+    ),
     (
         "pipe_reports_events_and_status_until_its_end",
         run::pipe_reports_events_and_status_until_its_end,
