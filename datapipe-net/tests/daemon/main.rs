@@ -280,6 +280,10 @@ const TESTS: &[suite::Test] = &[
         screen::status_screen_ends_with_its_last_pipe,
     ),
     (
+        "death_in_a_pipe_that_is_stopped_is_no_alarm",
+        deaths::death_in_a_pipe_that_is_stopped_is_no_alarm,
+    ),
+    (
         "deaths_and_replacements_are_logged_with_label_and_owner",
         deaths::deaths_and_replacements_are_logged_with_label_and_owner,
     ),
