@@ -144,6 +144,10 @@ const TESTS: &[suite::Test] = &[
         rights::replacement_runs_the_program_that_was_checked,
     ),
     (
+        "file_that_another_user_has_planted_gets_nothing_of_root",
+        rights::file_that_another_user_has_planted_gets_nothing_of_root,
+    ),
+    (
         "removed_user_loses_open_connections",
         rights::removed_user_loses_open_connections,
     ),
