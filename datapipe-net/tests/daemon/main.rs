@@ -312,6 +312,10 @@ const TESTS: &[suite::Test] = &[
         records::pipe_with_problems_is_incomplete_everywhere,
     ),
     (
+        "problems_of_a_pipe_that_failed_are_a_failure",
+        records::problems_of_a_pipe_that_failed_are_a_failure,
+    ),
+    (
         "problems_of_a_live_pipe_can_be_read",
         records::problems_of_a_live_pipe_can_be_read,
     ),

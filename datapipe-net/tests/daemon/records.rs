@@ -87,7 +87,16 @@ pub(crate) fn pipe_with_problems_is_incomplete_everywhere() {
         (PipeState::ENDED, String::new())
     );
     assert_eq!(output(&site, "problems", &["well"], 0), "no problems\n");
-    // A script took a pipe that had failed before its first problem for a good one.
+    site.signal(Signal::TERM);
+    let (_, log) = site.end();
+    let line = "incomplete: 250 problems, the last: troubled: \\u{1b}[31m249 is not read";
+    assert!(log.contains(line), "{log}");
+}
+
+/// A script took a pipe that had failed before its first problem for a good one.
+pub(crate) fn problems_of_a_pipe_that_failed_are_a_failure() {
+    let site = Site::new("");
+    let mut client = site.client();
     let pipe = client.initiate(&troubled("well", "x")).unwrap().pipe;
     assert_eq!(outcome(&mut client, &pipe).0, PipeState::FAILED);
     assert_eq!(output(&site, "problems", &["well"], 1), "no problems\n");
@@ -98,10 +107,6 @@ pub(crate) fn pipe_with_problems_is_incomplete_everywhere() {
     client.stop(&pipe).unwrap();
     assert_eq!(outcome(&mut client, &pipe).0, PipeState::STOPPED);
     output(&site, "problems", &["well"], 1);
-    site.signal(Signal::TERM);
-    let (_, log) = site.end();
-    let line = "incomplete: 250 problems, the last: troubled: \\u{1b}[31m249 is not read";
-    assert!(log.contains(line), "{log}");
 }
 
 pub(crate) fn problems_of_a_live_pipe_can_be_read() {
