@@ -58,7 +58,7 @@ fn check_components(path: &Path) -> io::Result<Option<(u64, u64)>> {
             );
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
         }
-        last.get_or_insert((found.dev(), found.ino()));
+        last.get_or_insert_with(|| (found.dev(), found.ino()));
     }
     Ok(last)
 }
