@@ -166,6 +166,8 @@ pub mod limits;
 pub mod media;
 #[allow(unsafe_code, reason = "maps memory that other processes map too")]
 pub mod memory;
+#[cfg(not(loom))]
+mod planted; // files that another user may have put in the way
 pub mod pool;
 #[cfg(not(loom))]
 mod position;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datapipe::controller::Event;
 use parking_lot::Mutex;
 
+use super::pipe_table::KnownPipe;
 use super::records::ProblemList;
 use super::state::DaemonState;
 use crate::config::User;
@@ -27,6 +28,8 @@ struct RelayProgress {
     /// Events from before that, each with true if it is a warning. At most [`MAX_WAITING_EVENTS`]
     /// are kept.
     early: Vec<(PipeEvent, bool)>,
+    /// True once a process has died after the request to stop the pipe.
+    stopping: bool,
     /// Instances whose process died and is being replaced.
     replaced: Vec<(Option<String>, Option<u32>)>,
 }
@@ -79,8 +82,22 @@ impl EventRelay {
             } => self
                 .problems
                 .add(PipeProblem::new(stage, instance.index(), text)),
+            Event::Died { .. } if self.is_being_stopped() => {
+                self.progress.lock().stopping = true;
+            }
             Event::Died { replaced, .. } => self.state.metrics.count_death(*replaced),
             _ => {}
+        }
+    }
+
+    /// True if a user or the daemon has requested the pipe to stop. Its controller then kills the
+    /// processes that do not end by themselves.
+    fn is_being_stopped(&self) -> bool {
+        let pipe = self.progress.lock().pipe.clone();
+        let Some((name, _)) = pipe else { return false };
+        match self.state.pipes.find(&name, self.owner) {
+            Ok(KnownPipe::Live(live)) => !live.stop_cause().is_empty(),
+            _ => false,
         }
     }
 
@@ -155,12 +172,14 @@ impl RelayProgress {
                 }
                 let status = event.text.as_deref().unwrap_or("exit status unknown");
                 let then = if is_replaced {
-                    "it is replaced"
+                    ": it is replaced"
+                } else if self.stopping {
+                    " while the pipe stopped"
                 } else {
-                    "it is not replaced, and the pipe stops"
+                    ": it is not replaced, and the pipe stops"
                 };
                 Some(format!(
-                    "{}: process {process} died ({status}): {then}",
+                    "{}: process {process} died ({status}){then}",
                     instance()
                 ))
             }
@@ -179,7 +198,13 @@ impl RelayProgress {
 
 /// A pipe in the log: its name, which is unique, its label, and its owner.
 pub(super) fn pipe_in_log(name: &str, label: &str, owner: User) -> String {
-    format!("{name} \"{label}\" of user {owner}")
+    format!("{name} {} of user {owner}", quoted(label))
+}
+
+/// A label between quotation marks, in which it cannot imitate the end of the label and the name of
+/// another user.
+pub(super) fn quoted(label: &str) -> String {
+    format!("\"{}\"", label.replace('\\', r"\\").replace('"', r#"\""#))
 }
 
 /// Converts an event of the controller; the name of the pipe is missing.

@@ -9,7 +9,7 @@ use datapipe::memory::Process;
 use datapipe::{Error, Pipe, Role};
 
 use super::accounts::{Charge, Usage};
-use super::event_relay::{EventRelay, pipe_in_log};
+use super::event_relay::{EventRelay, pipe_in_log, quoted};
 use super::lingering::Holder;
 use super::live_pipe::LivePipe;
 use super::pipe_description::describe;
@@ -57,8 +57,9 @@ impl<'c> Requester<'c> {
             }
             Err(refusal) => self.state.log_limited("refused pipes", user, || {
                 format!(
-                    "refused a pipe \"{}\" of user {user}: {}",
-                    request.label, refusal.text
+                    "refused a pipe {} of user {user}: {}",
+                    quoted(&request.label),
+                    refusal.text
                 )
             }),
         }

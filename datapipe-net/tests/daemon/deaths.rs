@@ -245,3 +245,27 @@ pub(crate) fn deaths_and_replacements_are_logged_with_label_and_owner() {
         assert!(log.contains(&format!("{name}{line}")), "{line} in {log}");
     }
 }
+
+/// A stop kills what does not end by itself. The log named a process that died and made its pipe
+/// stop, and the metric to be alarmed at counted it.
+pub(crate) fn death_in_a_pipe_that_is_stopped_is_no_alarm() {
+    let mut site = Site::new("");
+    let mut client = site.client();
+    let pipe = client.initiate(&plain("forever")).unwrap().pipe;
+    wait_until("it moves", || client.status(&pipe).unwrap().bytes() > 0);
+    let process = client.status(&pipe).unwrap().stages[0].instances[0].process;
+    let pid = Pid::from_raw(process as i32).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    client.stop(&pipe).unwrap();
+    assert_eq!(outcome(&mut client, &pipe).0, PipeState::STOPPED);
+    let metrics = client.metrics().unwrap();
+    site.signal(Signal::TERM);
+    let (_, log) = site.end();
+    let died =
+        format!("numbers/0: process {process} died (signal: 9 (SIGKILL)) while the pipe stopped\n");
+    assert!(log.contains(&died), "{log}");
+    assert!(
+        metrics.contains("\ndatapiped_process_deaths_total 0\n"),
+        "{metrics}"
+    );
+}

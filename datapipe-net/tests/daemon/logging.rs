@@ -68,3 +68,29 @@ pub(crate) fn daemon_whose_log_is_not_read_serves_and_stops() {
     pipe.read_to_end(&mut rest).unwrap();
     assert!(rest.starts_with(b"xxx"));
 }
+
+/// A label with quotation marks looked like the end of the label, followed by another user's name.
+pub(crate) fn labels_cannot_imitate_other_users_in_the_log() {
+    let mut site = Site::new("");
+    let mut client = site.client();
+    for label in ["x\" of user root: ended #", "y\\\" of user root: ended #"] {
+        let mut pipe = plain("10");
+        pipe.label = label.to_owned();
+        let started = client.initiate(&pipe).unwrap().pipe;
+        assert_eq!(outcome(&mut client, &started).0, PipeState::ENDED);
+        pipe.stages.truncate(1);
+        assert!(client.initiate(&pipe).is_err());
+    }
+    drop(client);
+    site.signal(Signal::TERM);
+    let (_, log) = site.end();
+    assert!(
+        log.contains(r#""x\" of user root: ended #" of user "#),
+        "{log}"
+    );
+    assert!(
+        log.contains(r#""y\\\" of user root: ended #" of user "#),
+        "{log}"
+    );
+    assert!(log.contains(r#"refused a pipe "x\" of user root"#), "{log}");
+}

@@ -18,6 +18,7 @@ mod refusals; // refused requests
 mod rights; // attacks on a daemon that runs as root
 mod run; // pipes from start to end
 mod screen; // the screen of `status`
+mod service; // the daemon as a service of systemd
 mod shares; // limits of each user
 mod site; // a daemon with its own directory
 mod vt; // a terminal that interprets what a program writes
@@ -36,6 +37,19 @@ use std::time::Duration;
 const HANGS: Duration = Duration::from_secs(600);
 
 const TESTS: &[suite::Test] = &[
+    (
+        "collector_can_read_the_metrics_under_the_umask_of_the_unit",
+        service::collector_can_read_the_metrics_under_the_umask_of_the_unit,
+    ),
+    (
+        "daemon_reports_start_and_stop_to_its_service_manager",
+        service::daemon_reports_start_and_stop_to_its_service_manager,
+    ),
+    ("unit_fits_the_pages", service::unit_fits_the_pages),
+    (
+        "labels_cannot_imitate_other_users_in_the_log",
+        logging::labels_cannot_imitate_other_users_in_the_log,
+    ),
     (
         "pipe_reports_events_and_status_until_its_end",
         run::pipe_reports_events_and_status_until_its_end,
@@ -128,6 +142,10 @@ const TESTS: &[suite::Test] = &[
     (
         "replacement_runs_the_program_that_was_checked",
         rights::replacement_runs_the_program_that_was_checked,
+    ),
+    (
+        "file_that_another_user_has_planted_gets_nothing_of_root",
+        rights::file_that_another_user_has_planted_gets_nothing_of_root,
     ),
     (
         "removed_user_loses_open_connections",
@@ -266,6 +284,10 @@ const TESTS: &[suite::Test] = &[
         screen::status_screen_ends_with_its_last_pipe,
     ),
     (
+        "death_in_a_pipe_that_is_stopped_is_no_alarm",
+        deaths::death_in_a_pipe_that_is_stopped_is_no_alarm,
+    ),
+    (
         "deaths_and_replacements_are_logged_with_label_and_owner",
         deaths::deaths_and_replacements_are_logged_with_label_and_owner,
     ),
@@ -288,6 +310,10 @@ const TESTS: &[suite::Test] = &[
     (
         "pipe_with_problems_is_incomplete_everywhere",
         records::pipe_with_problems_is_incomplete_everywhere,
+    ),
+    (
+        "problems_of_a_pipe_that_failed_are_a_failure",
+        records::problems_of_a_pipe_that_failed_are_a_failure,
     ),
     (
         "problems_of_a_live_pipe_can_be_read",

@@ -93,6 +93,22 @@ pub(crate) fn pipe_with_problems_is_incomplete_everywhere() {
     assert!(log.contains(line), "{log}");
 }
 
+/// A script took a pipe that had failed before its first problem for a good one.
+pub(crate) fn problems_of_a_pipe_that_failed_are_a_failure() {
+    let site = Site::new("");
+    let mut client = site.client();
+    let pipe = client.initiate(&troubled("well", "x")).unwrap().pipe;
+    assert_eq!(outcome(&mut client, &pipe).0, PipeState::FAILED);
+    assert_eq!(output(&site, "problems", &["well"], 1), "no problems\n");
+    let pipe = client
+        .initiate(&troubled("well", "1 forever"))
+        .unwrap()
+        .pipe;
+    client.stop(&pipe).unwrap();
+    assert_eq!(outcome(&mut client, &pipe).0, PipeState::STOPPED);
+    output(&site, "problems", &["well"], 1);
+}
+
 pub(crate) fn problems_of_a_live_pipe_can_be_read() {
     let site = Site::new("");
     let mut client = site.client();

@@ -485,3 +485,77 @@ pub(crate) fn removed_user_loses_open_connections() {
     wait_until("the connection is closed", || removed.list().is_err());
     assert!(kept.list().is_ok() && site.client().list().is_ok());
 }
+
+/// Backs `in` up to a tape in `out`; `more` are further arguments of the archive's tail.
+fn backup_of_in(site: &Site, to: &str, more: Arguments) -> Initiate {
+    let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
+    let (source, out) = (site.path("in"), site.path("out"));
+    let tail = more
+        .with("medium", "tape")
+        .with("name", "x")
+        .with("content", "tree")
+        .with("path", bytes(&out.join(to)));
+    Initiate::new("backup")
+        .buffer_size(1 << 20)
+        .stage(
+            StageRequest::module("tree-head")
+                .arguments(Arguments::new().with("source", bytes(&source)))
+                .read(source),
+        )
+        .stage(
+            StageRequest::module("archive-tail")
+                .arguments(tail)
+                .write(out),
+        )
+}
+
+/// A user who made a file with the name of root's next tape, in a directory for the tapes of all,
+/// got root's archive, and with `overwrite` the archive that replaced it.
+pub(crate) fn file_that_another_user_has_planted_gets_nothing_of_root() {
+    if !is_root() {
+        return;
+    }
+    let site = tree_site("");
+    fs::write(site.path("in/secret"), "secret").unwrap();
+    fs::set_permissions(site.path("in/secret"), PermissionsExt::from_mode(0o600)).unwrap();
+    let (out, mut client) = (site.path("out"), site.client());
+    // For a group: in directories of all users the kernel itself refuses to follow some links.
+    chown(&out, None, Some(ONE)).unwrap();
+    fs::set_permissions(&out, PermissionsExt::from_mode(0o1770)).unwrap();
+    as_user(ONE, || {
+        fs::write(out.join("empty"), "").unwrap();
+        fs::set_permissions(out.join("empty"), PermissionsExt::from_mode(0o666)).unwrap();
+        fs::write(out.join("target"), "").unwrap();
+        symlink("target", out.join("link")).unwrap();
+        fs::create_dir(out.join("directory")).unwrap();
+        fs::write(out.join("directory/empty"), "").unwrap();
+    });
+    let overwrite = || Arguments::new().with("overwrite", "");
+    let mut back_up = |to: &str, more| run(&mut client, &backup_of_in(&site, to, more));
+    assert_eq!(back_up("own", Arguments::new()).0, PipeState::ENDED);
+    fs::copy(out.join("own"), out.join("full")).unwrap();
+    chown(out.join("full"), Some(ONE), Some(ONE)).unwrap();
+    let len = |name: &str| fs::metadata(out.join(name)).unwrap().len();
+    for planted in ["empty", "link", "directory/empty", "full"] {
+        let before = len(planted);
+        for more in [Arguments::new(), overwrite()] {
+            let (state, why) = back_up(planted, more);
+            let is_refused = why.contains(&format!("belongs to user id {ONE}"));
+            assert!(
+                state == PipeState::FAILED && is_refused,
+                "{planted}: {state} {why}"
+            );
+        }
+        let mut stream = copy(&site.path("in/secret"), &out.join(planted));
+        let path = out.join(planted);
+        let arguments = overwrite().with("path", path.as_os_str().as_encoded_bytes());
+        stream.stages[1].arguments = arguments.into();
+        // The kernel refuses some of them itself.
+        assert_eq!(run(&mut site.client(), &stream).0, PipeState::FAILED);
+        assert_eq!(len(planted), before, "{planted}");
+    }
+    // Its own tapes, and those of a user where only root can make files, root can replace.
+    assert_eq!(back_up("own", overwrite()).0, PipeState::ENDED);
+    fs::set_permissions(&out, PermissionsExt::from_mode(0o755)).unwrap();
+    assert_eq!(back_up("full", overwrite()).0, PipeState::ENDED);
+}

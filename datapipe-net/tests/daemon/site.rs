@@ -130,7 +130,12 @@ impl Site {
 
     /// Starts the daemon, and waits until it listens.
     pub(crate) fn start(&mut self) {
-        let mut child = self.command("run").stderr(Stdio::piped()).spawn().unwrap();
+        self.start_by(self.command("run"));
+    }
+
+    /// As [`start`](Self::start), by a command that becomes the daemon.
+    pub(crate) fn start_by(&mut self, mut command: Command) {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut text = String::new();
         while !text.contains("listening at") {

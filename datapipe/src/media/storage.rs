@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Dir, OFlags};
 
 use crate::interrupt::retry;
+use crate::planted::check_not_planted;
 
 use super::lock;
 use super::{HandleError, Writer};
@@ -238,7 +239,9 @@ impl Storage for FileSystem {
     }
 
     fn open_to_write(&self, path: &Path) -> io::Result<File> {
-        regular(OpenOptions::new().write(true), path)
+        let file = regular(OpenOptions::new().write(true), path)?;
+        check_not_planted(path, &file)?;
+        Ok(file)
     }
 
     fn open(&self, path: &Path) -> io::Result<File> {

@@ -57,6 +57,10 @@ impl VirtualTape {
     /// Creates a tape. One that has content stays until this one is [finished](Medium::finish), or
     /// until the first write [in place](field@VolumeOptions::in_place).
     ///
+    /// A file that exists is refused if another user may have put it there: in a directory in which
+    /// several users may create files, the file, or a link to it, must belong to root, to the user
+    /// of this process, or to the owner of the directory.
+    ///
     /// # Errors
     ///
     /// [`MediumError::InUse`] if it is being written, [`MediumError::NotEmpty`] if it has content

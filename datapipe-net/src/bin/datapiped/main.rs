@@ -7,6 +7,7 @@ mod history; // the history and the metrics
 mod output; // standard output and standard error
 mod problems; // the problems of a pipe
 mod run; // the daemon
+mod service_manager; // messages to systemd
 mod signals; // signals that end a command
 mod standard_output; // standard output that is closed
 mod status; // lists and statuses

@@ -6,11 +6,12 @@ use datapipe_net::Client;
 use datapipe_net::protocol::PipeState;
 use datapipe_net::show::{self, Purpose};
 
-use crate::failure::{Failure, INCOMPLETE};
+use crate::failure::{FAILED, Failure, INCOMPLETE};
 use crate::find::find;
 use crate::output::print;
 
-/// Prints the last problems of a pipe. A pipe that is incomplete has the exit code 3.
+/// Prints the last problems of a pipe. A pipe that is incomplete has the exit code 3, and one that
+/// failed or was stopped has 1: that it counted no problem does not mean that all is well.
 pub(crate) fn problems(socket: &Path, pipe: &str, json: bool) -> Result<(), Failure> {
     let mut client = Client::connect(socket)?;
     let entries = client.list()?;
@@ -32,6 +33,17 @@ pub(crate) fn problems(socket: &Path, pipe: &str, json: bool) -> Result<(), Fail
             message: format!("{name} is incomplete"),
             exit: INCOMPLETE,
         }),
+        PipeState::FAILED | PipeState::STOPPED => {
+            let colon = if entry.state == PipeState::FAILED {
+                ":"
+            } else {
+                ""
+            };
+            Err(Failure {
+                message: format!("{name} {}{colon} {}", entry.state, entry.explanation),
+                exit: FAILED,
+            })
+        }
         _ => Ok(()),
     }
 }

@@ -14,6 +14,7 @@ use signal_hook::iterator::Signals;
 
 use crate::failure::{FAILED, Failure};
 use crate::output::log;
+use crate::service_manager::{READY, STOPPING, notify};
 
 /// Runs the daemon until a signal stops it.
 pub(crate) fn run(path: &Path) -> Result<(), Failure> {
@@ -26,6 +27,7 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     log_panics(handle.clone());
     obey_signals(handle.clone(), path.to_owned())?;
     handle.log(&format!("listening at {}", socket.display()));
+    notify(READY);
     let served = daemon.run();
     // Through the daemon's log, which does not wait for a standard error that is not read.
     match &served {
@@ -87,6 +89,7 @@ fn obey_signals(daemon: Handle, path: PathBuf) -> io::Result<()> {
                     _ if stopping => process::exit(FAILED.into()),
                     _ => {
                         stopping = true;
+                        notify(STOPPING);
                         daemon.stop();
                         daemon.log("stopping; a second signal exits without waiting for the pipes");
                     }

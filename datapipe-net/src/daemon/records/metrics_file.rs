@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -94,9 +94,12 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut file = File::options()
         .write(true)
         .create_new(true)
-        .mode(0o644)
+        .mode(0o600)
         .open(&new)?;
     file.write_all(text.as_bytes())?;
+    // The collector runs as another user. A mode given at the open is less the bits of the umask,
+    // which the daemon's unit sets to 0077.
+    file.set_permissions(fs::Permissions::from_mode(0o644))?;
     drop(file);
     fs::rename(&new, path)
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::StageError;
+use crate::planted::check_not_planted;
 use crate::pool::{Block, HeadPort, TailPort};
 
 use crate::stage::{Arguments, Fields, Fill, Head, HeadStage, Offsets, Tail, TailStage};
@@ -233,10 +234,16 @@ impl StreamTail<OpenFile> {
                 .write(true)
                 .mode(0o600)
                 .create_new(!overwrite)
-                .create(overwrite)
-                .truncate(overwrite);
+                .create(overwrite);
             options
                 .open(path)
+                .and_then(|file| {
+                    check_not_planted(path, &file)?;
+                    if file.metadata()?.is_file() {
+                        file.set_len(0)?;
+                    }
+                    Ok(file)
+                })
                 .map(OwnedFd::from)
                 .map_err(|error| cannot_open(path, error))
         };
