@@ -257,9 +257,11 @@ impl<S: Sink> ObjectAssembler<S> {
         object: &ObjectMeta<'_>,
         bytes: &[u8],
     ) -> Result<(), StageError> {
-        // The catalogue may say that an object has further names. The object entry decides.
+        // The catalogue may say that an object has further names. The object entry decides. Its
+        // own name, if that is selected, comes first.
         if let Some(path) = self.scope.renames.remove(&number)
             && object.linked
+            && !self.scope.selection.wants(object.path, object.kind)
         {
             return self.begin_renamed(number, object, &path);
         }
