@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -18,7 +19,7 @@ use datapipe::host;
 use datapipe::interrupt::retry;
 use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT};
 use datapipe::prelude::*;
-use datapipe::tree::{Excluded, ProblemKind, TreeError, TreeReport};
+use datapipe::tree::{Excluded, ProblemKind, TreeError, TreeProblem, TreeReport};
 use datapipe::wire::Framing;
 use datapipe_examples::arguments::{
     InstancesArgs, OutputArgs, PlacementArgs, instances_parser, parse_buffer_size, parse_size,
@@ -212,8 +213,11 @@ fn back_up(
         .allow_empty(args.allow_empty);
     let (medium, files) = location.create(options)?;
     let (head, tree) = args.head(files, !medium.accepts_empty())?;
+    let found = MediumPaths::default();
     if let Some(tree) = &tree {
-        summary.errors_to.watch_tree(tree);
+        let found = found.clone();
+        let note = move |problem: &TreeProblem| found.note(problem);
+        summary.errors_to.watch_tree(tree, note);
     }
     let (written, placement) = (archive.report(), args.placement);
     let archive = archive
@@ -232,7 +236,7 @@ fn back_up(
     let result = console.run(pipe, &done, summary);
     if let Some(tree) = &tree {
         summary.add_tree(tree);
-        add_left_out_with_medium(location, tree, summary);
+        found.add_left_out(location, summary);
     }
     let report = result.map_err(|error| {
         let (failure, written) = (Failure::from(error), written.snapshot());
@@ -249,18 +253,43 @@ fn back_up(
     Ok(())
 }
 
-/// Adds what the directory of volumes has besides, if it is in a source: it is left out with it.
-fn add_left_out_with_medium(location: &Location, tree: &TreeReport, summary: &mut Summary) {
-    let problems = tree.snapshot().problems;
-    let medium = problems
-        .iter()
-        .find(|found| found.kind == ProblemKind::Medium);
-    let Some(medium) = medium else { return };
-    for name in location.other_names() {
-        let path = [&medium.path[..], b"/", name.as_bytes()].concat();
-        let what = "is in the directory of the archive's own medium, and left out with it: use a \
-                    directory for the medium alone";
-        summary.add_error(path, "medium", what);
+/// Paths in the archive at which the medium is, and was left out. The list of problems in a report
+/// is bounded, and may not have them.
+#[derive(Clone, Default)]
+struct MediumPaths(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl MediumPaths {
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, problem: &TreeProblem) {
+        if problem.kind == ProblemKind::Medium {
+            self.lock().push(problem.path.clone());
+        }
+    }
+
+    /// Adds what the directory of volumes has besides, if it is in a source: it is left out with it.
+    fn add_left_out(&self, location: &Location, summary: &mut Summary) {
+        for medium in self.lock().iter() {
+            let names = match location.other_names() {
+                Ok(names) => names,
+                Err(error) => {
+                    let what = format!(
+                        "is the archive's own medium, and what else it has is left out with it, \
+                         but cannot be listed: {error}"
+                    );
+                    summary.add_error(medium.clone(), "medium", what);
+                    continue;
+                }
+            };
+            for name in names {
+                let path = [&medium[..], b"/", name.as_bytes()].concat();
+                let what = "is in the directory of the archive's own medium, and left out with \
+                            it: use a directory for the medium alone";
+                summary.add_error(path, "medium", what);
+            }
+        }
     }
 }
 

@@ -112,6 +112,8 @@ fn further_names_come_back_from_an_archive_that_is_cut() {
     fs::write(fixture.path("medium"), &tape[..cut]).unwrap();
     let text = restore_far_names(&fixture, &[]);
     assert!(text.contains("the archive is incomplete"), "{text}");
+    // A file after the cut would be missing without being named.
+    assert!(text.contains("the names of objects after block "), "{text}");
 }
 
 /// A path whose only name in the selection is its own, and a path that is not there, are as with
