@@ -19,6 +19,7 @@ use datapipe::host;
 use datapipe::interrupt::retry;
 use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT};
 use datapipe::prelude::*;
+use datapipe::standard_streams::StandardStream;
 use datapipe::tree::{Excluded, ProblemKind, TreeError, TreeProblem, TreeReport};
 use datapipe::wire::Framing;
 use datapipe_examples::arguments::{
@@ -33,7 +34,6 @@ use datapipe_examples::medium::Location;
 use datapipe_examples::new_file::validate_file_name;
 use datapipe_examples::progress::JobProgress;
 use datapipe_examples::secret::SecretArgs;
-use datapipe_examples::standard_streams::Stream;
 use datapipe_examples::summary::Summary;
 
 /// Back up file trees or a stream to an archive.
@@ -354,7 +354,7 @@ impl Args {
     /// Checks that the standard streams that the job needs are open.
     fn check_streams(&self, console: Console) -> Result<(), Failure> {
         if self.is_stream() {
-            Stream::Input.check_open()?;
+            StandardStream::Input.check_open()?;
         }
         match self.output.json {
             true => console.check_output("the JSON object"),

@@ -64,7 +64,7 @@ impl LostBlocks {
     /// Takes note of an entry of the closing catalogue. The first of them is that of the object
     /// with which the archive begins, unless the start of the catalogue is lost.
     pub(super) fn add_closing(&mut self, entry: &CatalogueEntry<'_>) {
-        let closing = self.closing.get_or_insert(ClosingCatalogue {
+        let closing = self.closing.get_or_insert_with(|| ClosingCatalogue {
             lacks_start: (entry.blocks.0, entry.offset) != (0, 0),
             has_gap: false,
             follows_loss: !self.runs.is_empty(),
