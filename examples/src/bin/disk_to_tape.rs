@@ -20,7 +20,7 @@ use datapipe::interrupt::retry;
 use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT};
 use datapipe::prelude::*;
 use datapipe::standard_streams::StandardStream;
-use datapipe::tree::{Excluded, ProblemKind, TreeError, TreeProblem, TreeReport};
+use datapipe::tree::{Excluded, ProblemKind, TreeError, TreeReport};
 use datapipe::wire::Framing;
 use datapipe_examples::arguments::{
     InstancesArgs, OutputArgs, PlacementArgs, instances_parser, parse_buffer_size, parse_size,
@@ -213,12 +213,7 @@ fn back_up(
         .allow_empty(args.allow_empty);
     let (medium, files) = location.create(options)?;
     let (head, tree) = args.head(files, !medium.accepts_empty())?;
-    let found = MediumPaths::default();
-    if let Some(tree) = &tree {
-        let found = found.clone();
-        let note = move |problem: &TreeProblem| found.note(problem);
-        summary.errors_to.watch_tree(tree, note);
-    }
+    let found = MediumPaths::watch(tree.as_ref(), summary);
     let (written, placement) = (archive.report(), args.placement);
     let archive = archive
         .map_seal(move |seal| placement.stage(seal.instances(instances)))
@@ -263,13 +258,22 @@ impl MediumPaths {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, problem: &TreeProblem) {
-        if problem.kind == ProblemKind::Medium {
-            self.lock().push(problem.path.clone());
+    /// Takes the problems of a tree, from now on, and writes them to the list of errors.
+    fn watch(tree: Option<&TreeReport>, summary: &Summary) -> Self {
+        let found = Self::default();
+        if let Some(tree) = tree {
+            let paths = found.clone();
+            summary.errors_to.watch_tree(tree, move |problem| {
+                if problem.kind == ProblemKind::Medium {
+                    paths.lock().push(problem.path.clone());
+                }
+            });
         }
+        found
     }
 
-    /// Adds what the directory of volumes has besides, if it is in a source: it is left out with it.
+    /// Adds what the directory of volumes has besides, if it is in a source: it is left out with
+    /// it.
     fn add_left_out(&self, location: &Location, summary: &mut Summary) {
         for medium in self.lock().iter() {
             let names = match location.other_names() {

@@ -117,8 +117,8 @@ impl TreeRestore {
 
     /// Creates a tail that restores the result of a query: its paths, from its
     /// [blocks](CatalogueQuery::blocks), which are the only ones it receives, or from all blocks if
-    /// the query has searched the [objects](CatalogueQuery::search_objects). A hard link is restored
-    /// as the file itself if the first name of the file is not among the paths.
+    /// the query has searched the [objects](CatalogueQuery::search_objects). A hard link is
+    /// restored as the file itself if the first name of the file is not among the paths.
     ///
     /// # Errors
     ///
