@@ -113,6 +113,7 @@ fn files_beside_the_volumes_are_named_among_many_problems() {
         let socket = fixture.path("src/a").join(n.to_string());
         mknodat(CWD, &socket, FileType::Socket, Mode::RWXU, 0).unwrap();
     }
+    fs::write(fixture.path("src/data/file"), "1").unwrap();
     fs::write(fixture.path("src/data/media/notes"), "2").unwrap();
     for more in [&[][..], &["--processes"]] {
         let job = [
