@@ -333,7 +333,7 @@ fn connect(socket: &Path) -> io::Result<OwnedFd> {
     // A connect waits while the daemon's queue of connections is full. A daemon that accepts none
     // is as good as absent.
     set_socket_timeout(&connection, Timeout::Send, Some(CLIENT_PATIENCE))?;
-    rustix::net::connect(&connection, &address)?;
+    rustix::io::retry_on_intr(|| rustix::net::connect(&connection, &address))?;
     rustix::io::ioctl_fionbio(&connection, true)?;
     Ok(connection)
 }

@@ -181,6 +181,9 @@ pub mod sequence;
 mod shared_bytes; // bytes that another process may change while they are read
 #[cfg(not(loom))]
 pub mod stage;
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub mod standard_streams;
 #[cfg(all(not(loom), any(test, feature = "testkit")))]
 pub mod testkit;
 #[cfg(all(not(loom), feature = "tree"))]

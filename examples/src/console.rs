@@ -10,6 +10,7 @@ use datapipe::archive::PlanError;
 use datapipe::media::MediumError;
 use datapipe::pool::Refusal;
 use datapipe::prelude::*;
+use datapipe::standard_streams::StandardStream;
 use datapipe::tree::TreeError;
 
 use crate::arguments::OutputArgs;
@@ -18,7 +19,6 @@ use crate::format::escape_controls;
 use crate::listing::Listing;
 use crate::progress::{CLEAR, JobProgress, REDRAW, draw};
 use crate::signals;
-use crate::standard_streams::Stream;
 use crate::stoppable_output::StoppableOutput;
 use crate::summary::{ProblemEntry, Summary};
 
@@ -210,19 +210,19 @@ impl Console {
     ///
     /// Returns a failure of the job if it is closed.
     pub fn check_output(self, what: &str) -> Result<(), Failure> {
-        Stream::Output
+        StandardStream::Output
             .check_open()
             .map_err(|error| Failure::new(format!("{error}, and is to have {what}")))
     }
 
     /// Returns a note if messages have no destination.
     fn closed_stream(&self) -> Option<String> {
-        let stream = if Stream::Error.is_closed() {
+        let stream = if StandardStream::Error.is_closed() {
             // Only the JSON object or standard output has the note.
             self.info("standard error is closed: warnings and errors are not shown");
-            Stream::Error
+            StandardStream::Error
         } else if self.info_target == InfoTarget::Stdout {
-            Stream::Output
+            StandardStream::Output
         } else {
             return None;
         };

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datapipe::interrupt::retry;
 use datapipe::prelude::*;
-use datapipe::tree::{ProblemKind, RestoreReport, TreeReport};
+use datapipe::tree::{ProblemKind, RestoreReport, TreeProblem, TreeReport};
 use serde::Serialize;
 
 use crate::console::Failure;
@@ -196,20 +196,23 @@ struct Line<'a> {
 }
 
 impl ErrorsFile {
-    /// Writes the problems of reading a tree, from now on.
-    pub fn watch_tree(&self, report: &TreeReport) {
-        if self.0.is_some() {
-            let file = self.clone();
-            report.on_problem(move |problem| {
-                let list = if problem.kind.is_left_out() {
-                    "left_out"
-                } else {
-                    "errors"
-                };
-                let kind = name_of(&problem.kind);
-                file.add(list, &problem.path, kind, &problem.kind.to_string());
-            });
-        }
+    /// Writes the problems of reading a tree, from now on, and calls `also` with each.
+    pub fn watch_tree(
+        &self,
+        report: &TreeReport,
+        also: impl Fn(&TreeProblem) + Send + Sync + 'static,
+    ) {
+        let file = self.clone();
+        report.on_problem(move |problem| {
+            let list = if problem.kind.is_left_out() {
+                "left_out"
+            } else {
+                "errors"
+            };
+            let kind = name_of(&problem.kind);
+            file.add(list, &problem.path, kind, &problem.kind.to_string());
+            also(problem);
+        });
     }
 
     /// Writes the problems of a restore or a verification, from now on.

@@ -27,6 +27,5 @@ pub mod progress; // the progress line
 pub mod read_scope; // the part of an archive that a job reads
 pub mod secret; // keys and passphrases from files
 pub mod signals; // signals, and broken pipes
-pub mod standard_streams; // streams that are closed
 pub mod stoppable_output; // output to a reader that may never read
 pub mod summary; // outcome of a job, for people and for programs

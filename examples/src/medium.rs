@@ -247,15 +247,17 @@ impl Location {
     }
 
     /// Returns the names in the directory of volumes that belong to no medium.
-    pub fn other_names(&self) -> Vec<OsString> {
-        let names = match self.directory {
-            true => FileSystem.list(&self.path).unwrap_or_default(),
+    ///
+    /// # Errors
+    ///
+    /// The system's error if the directory cannot be listed.
+    pub fn other_names(&self) -> io::Result<Vec<OsString>> {
+        let mut names = match self.directory {
+            true => FileSystem.list(&self.path)?,
             false => Vec::new(),
         };
-        names
-            .into_iter()
-            .filter(|name| !is_of_volumes(name))
-            .collect()
+        names.retain(|name| !is_of_volumes(name));
+        Ok(names)
     }
 
     /// Checks that the medium is not a file of one of `sources` that has other data than an

@@ -20,6 +20,8 @@ pub enum ReadScope {
     Catalogue(Index, BlockSet),
     /// The blocks that hold some paths.
     Paths(Index, BlockSet, CatalogueQuery),
+    /// The entire archive, of which some paths are restored.
+    AllForPaths(CatalogueQuery),
 }
 
 impl ReadScope {
@@ -52,7 +54,8 @@ impl ReadScope {
         })
     }
 
-    /// Returns the part that holds these paths of a tree.
+    /// Returns the part that holds these paths of a tree. If the catalogue cannot be used, the
+    /// objects are searched, so the archive is read twice.
     ///
     /// # Errors
     ///
@@ -62,17 +65,31 @@ impl ReadScope {
         paths: &[Vec<u8>],
         placement: PlacementArgs,
     ) -> Result<Self, Box<dyn Error>> {
+        let query = CatalogueQuery::new(paths);
         let Some(index) = read_index(reader) else {
-            return Ok(Self::Everything);
+            return Self::searched(reader, query, placement);
         };
-        let (catalogue, query) = (index.catalogue(), CatalogueQuery::new(paths));
+        let catalogue = index.catalogue();
         while let Some(search) = query.search() {
             if !is_intact(reader, placement, &index, &catalogue, search)? {
-                return Ok(Self::Everything);
+                return Self::searched(reader, query, placement);
             }
         }
         let blocks = query.blocks(&index);
         Ok(Self::Paths(index, blocks, query))
+    }
+
+    /// Searches the objects themselves.
+    fn searched<M: Medium + 'static>(
+        reader: &ArchiveReader<M>,
+        query: CatalogueQuery,
+        placement: PlacementArgs,
+    ) -> Result<Self, Box<dyn Error>> {
+        // The restore reads what is damaged again, and reports it.
+        let reader = reader.clone().salvage(&DamageLog::new());
+        let pipe = placement.pipe(reader.read().pipe);
+        pipe.tail(query.search_objects()).run()?;
+        Ok(Self::AllForPaths(query))
     }
 
     /// Returns the pipe that reads this part, without a tail.
@@ -86,7 +103,7 @@ impl ReadScope {
         instances: u32,
     ) -> Result<Reading, MediumError> {
         match self {
-            Self::Everything => Ok(reader.read().instances(instances)),
+            Self::Everything | Self::AllForPaths(_) => Ok(reader.read().instances(instances)),
             Self::Catalogue(index, blocks) | Self::Paths(index, blocks, _) => {
                 Ok(reader.read_blocks(index, blocks)?.instances(instances))
             }
@@ -95,7 +112,7 @@ impl ReadScope {
 
     /// Returns true if the entire archive is read.
     pub fn is_everything(&self) -> bool {
-        matches!(self, Self::Everything)
+        matches!(self, Self::Everything | Self::AllForPaths(_))
     }
 }
 

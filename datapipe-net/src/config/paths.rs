@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use datapipe::interrupt::retry;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, retry_on_intr};
 
@@ -266,7 +267,8 @@ impl std::error::Error for PathError {
 /// True if a path leads where its text says: it has no `..`, and no component that exists is a
 /// symbolic link.
 fn is_straight(path: &Path) -> bool {
-    let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    let is_link =
+        |path: &Path| retry(|| fs::symlink_metadata(path)).is_ok_and(|found| found.is_symlink());
     !path
         .components()
         .any(|component| component == Component::ParentDir)
@@ -294,7 +296,7 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
         return Err(missing);
     };
     // A file that is created through such a link appears at the link's target.
-    if fs::symlink_metadata(path).is_ok() {
+    if retry(|| fs::symlink_metadata(path)).is_ok() {
         return Err(io::Error::other(
             "the target of the symbolic link does not exist",
         ));

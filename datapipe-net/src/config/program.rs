@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use datapipe::interrupt::retry;
 use datapipe::stage::ProgramFile;
 
 /// Program that was checked.
@@ -150,7 +151,7 @@ impl Program {
     ///
     /// If the file cannot be inspected, or has changed.
     pub fn verify_unchanged(&self) -> io::Result<()> {
-        let now = Identity::of(&fs::symlink_metadata(self.path())?);
+        let now = Identity::of(&retry(|| fs::symlink_metadata(self.path()))?);
         if now != self.identity {
             let why = "it has changed since the configuration was checked: send SIGHUP to the \
                        daemon to check it again";
@@ -204,10 +205,11 @@ impl fmt::Display for DirectoryError {
 pub(super) fn check_directories(resolved: &Path) -> Result<(), DirectoryError> {
     for directory in resolved.ancestors().skip(1) {
         let named = || directory.to_owned();
-        let metadata = fs::metadata(directory).map_err(|source| DirectoryError::Unreadable {
-            directory: named(),
-            source,
-        })?;
+        let metadata =
+            retry(|| fs::metadata(directory)).map_err(|source| DirectoryError::Unreadable {
+                directory: named(),
+                source,
+            })?;
         check_ownership(&metadata).map_err(|source| DirectoryError::Writable {
             directory: named(),
             source,

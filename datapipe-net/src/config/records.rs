@@ -6,6 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use datapipe::interrupt::retry;
+
 use super::users::User;
 
 /// Metrics of the daemon: the file that has them, and the users who may ask for them.
@@ -38,7 +40,7 @@ pub(super) fn check_directory(path: &Path) -> Result<(), String> {
     if !path.is_absolute() {
         return Err("the path of a directory must begin with /".to_owned());
     }
-    let found = std::fs::metadata(path).map_err(|error| match error.kind() {
+    let found = retry(|| std::fs::metadata(path)).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => format!("{}: {error}: make it", path.display()),
         _ => format!("{}: {error}", path.display()),
     })?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use datapipe::Role;
+use datapipe::interrupt::retry;
 use datapipe::limits::{MAX_INSTANCES, MAX_MODULE_NAME};
 use datapipe::stage::StageKind;
 use toml::Spanned;
@@ -400,7 +401,7 @@ impl Validator<'_> {
         let directory = AllowedPath::open(path.get_ref()).map_err(|error| error.to_string());
         let directory = directory.and_then(|directory| {
             let metadata =
-                std::fs::metadata(directory.path()).map_err(|error| error.to_string())?;
+                retry(|| std::fs::metadata(directory.path())).map_err(|error| error.to_string())?;
             check_ownership(&metadata).map_err(|error| format!("the directory {error}"))?;
             Ok(directory.path().to_owned())
         });

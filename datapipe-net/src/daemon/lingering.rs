@@ -5,14 +5,20 @@
 //! So the memory counts for the owner of the pipe until no process has the segment any more, and is
 //! returned again and again until then.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use datapipe::interrupt::retry;
+use datapipe::media::{FileSystem, Storage as _};
 use datapipe::memory::{Process, Segment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::RawDir;
+use rustix::io::Errno;
 
 use super::accounts::Charge;
 use super::state::DaemonState;
@@ -117,10 +123,11 @@ impl LingeringMemory {
 
 /// Ids of the processes of a user.
 fn processes_of(user: User) -> impl Iterator<Item = u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(move |entry| {
-        let id = entry.file_name().to_str()?.parse().ok()?;
-        (entry.metadata().ok()?.uid() == user.0).then_some(id)
+    let names = FileSystem.list(Path::new("/proc")).unwrap_or_default();
+    names.into_iter().filter_map(move |name| {
+        let id = name.to_str()?.parse().ok()?;
+        let found = retry(|| fs::metadata(Path::new("/proc").join(&name)));
+        (found.ok()?.uid() == user.0).then_some(id)
     })
 }
 
@@ -146,14 +153,14 @@ impl Search {
     fn finds_in(&mut self, process: u32) -> Option<bool> {
         // The first thread of a process may have ended before the others. Its directory is then
         // empty.
-        let tasks = match fs::read_dir(format!("/proc/{process}/task")) {
+        let all = PathBuf::from(format!("/proc/{process}/task"));
+        let tasks = match FileSystem.list(&all) {
             Ok(tasks) => tasks,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Some(false),
-            Err(_) => return None,
+            Err(error) => return is_gone(&error).then_some(false),
         };
         let (mut known, mut has_maps) = (true, false);
-        for task in tasks.flatten() {
-            let task = task.path();
+        for task in tasks {
+            let task = all.join(task);
             // All threads have the same mappings; one that has ended has none. They may have
             // different descriptors.
             let before = self.left;
@@ -181,15 +188,26 @@ impl Search {
     }
 
     fn finds_descriptor(&mut self, task: &Path) -> Option<bool> {
-        let descriptors = match fs::read_dir(task.join("fd")) {
-            Ok(descriptors) => descriptors,
+        let all = task.join("fd");
+        let directory = match fs::File::open(&all) {
+            Ok(directory) => directory,
             Err(error) => return is_gone(&error).then_some(false),
         };
-        let links = descriptors
-            .flatten()
-            .map(|entry| fs::read_link(entry.path()));
-        let mut links = links.map(Result::unwrap_or_default);
-        Some(links.any(|link| self.is_named(link.as_os_str().as_encoded_bytes())))
+        // Not a list of all names: there may be any number.
+        let mut buf = Vec::with_capacity(LIST_LEN);
+        let mut entries = RawDir::new(&directory, buf.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let name = match &entry {
+                Ok(entry) => OsStr::from_bytes(entry.file_name().to_bytes()),
+                Err(Errno::INTR) => continue,
+                Err(error) => return is_gone(&(*error).into()).then_some(false),
+            };
+            let link = retry(|| fs::read_link(all.join(name))).unwrap_or_default();
+            if self.is_named(link.as_os_str().as_encoded_bytes()) {
+                return Some(true);
+            }
+        }
+        Some(false)
     }
 
     fn is_named(&mut self, bytes: &[u8]) -> bool {
@@ -198,8 +216,10 @@ impl Search {
     }
 }
 
+/// Bytes of a directory that are read with one call to the kernel.
+const LIST_LEN: usize = 32 << 10;
+
 /// True if the error is that of a process that has ended.
 fn is_gone(error: &std::io::Error) -> bool {
-    error.kind() == ErrorKind::NotFound
-        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
 }

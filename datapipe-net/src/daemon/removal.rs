@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{
     AtFlags, CWD, Dir, Gid, Mode, OFlags, Uid, chmodat, fchmod, fchown, openat, renameat, unlinkat,
 };
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 /// Time after which the rest of a tree is left.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
         until: Instant::now() + PATIENCE,
     };
     removal.run()?;
-    Ok(rustix::fs::rmdir(path)?)
+    Ok(retry_on_intr(|| rustix::fs::rmdir(path))?)
 }
 
 struct Removal {
@@ -55,7 +55,14 @@ impl Removal {
         loop {
             let mut is_empty = true;
             for entry in Dir::read_from(&self.top)? {
-                let entry = entry?;
+                let entry = match entry {
+                    // A signal has ended the list. The next pass has the rest.
+                    Err(Errno::INTR) => {
+                        is_empty = false;
+                        break;
+                    }
+                    entry => entry?,
+                };
                 let name = entry.file_name();
                 if !is_itself(name) {
                     is_empty = false;
@@ -78,13 +85,17 @@ impl Removal {
             if Instant::now() > self.until {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            let entry = entry?;
+            let entry = match entry {
+                // A signal has ended the list. The directory stays for the next pass.
+                Err(Errno::INTR) => break,
+                entry => entry?,
+            };
             let name = entry.file_name();
             if !is_itself(name) && !remove_file(directory.as_fd(), name)? {
                 self.move_to_top(&directory, name)?;
             }
         }
-        match unlinkat(&self.top, name, AtFlags::REMOVEDIR) {
+        match retry_on_intr(|| unlinkat(&self.top, name, AtFlags::REMOVEDIR)) {
             // An entry that was made before the directory became the daemon's own, and not listed.
             Ok(()) | Err(Errno::NOTEMPTY) if Instant::now() <= self.until => Ok(()),
             Ok(()) | Err(Errno::NOTEMPTY) => Err(io::ErrorKind::TimedOut.into()),
@@ -114,7 +125,7 @@ impl Removal {
 
 /// Removes what is not a directory. Returns false for a directory.
 fn remove_file(from: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
-    match unlinkat(from, name, AtFlags::empty()) {
+    match retry_on_intr(|| unlinkat(from, name, AtFlags::empty())) {
         Ok(()) | Err(Errno::NOENT) => Ok(true),
         Err(Errno::ISDIR | Errno::PERM) => Ok(false),
         Err(errno) => Err(errno.into()),
@@ -135,10 +146,11 @@ fn take_over(directory: &OwnedFd) {
 
 fn open_directory(at: BorrowedFd<'_>, name: impl rustix::path::Arg + Copy) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match openat(at, name, flags, Mode::empty()) {
+    let open = || retry_on_intr(|| openat(at, name, flags, Mode::empty()));
+    match open() {
         Err(Errno::ACCESS) => {
-            chmodat(at, name, Mode::RWXU, AtFlags::empty())?;
-            Ok(openat(at, name, flags, Mode::empty())?)
+            retry_on_intr(|| chmodat(at, name, Mode::RWXU, AtFlags::empty()))?;
+            Ok(open()?)
         }
         opened => Ok(opened?),
     }

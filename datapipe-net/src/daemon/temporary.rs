@@ -14,9 +14,12 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use datapipe::interrupt::retry;
+use datapipe::media::{FileSystem, Storage as _};
 use datapipe::stage::ProcessUser;
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::retry_on_intr;
 
 use super::removal::remove_tree;
 
@@ -92,9 +95,10 @@ impl DaemonDirectory {
             // Other users may pass through it to theirs, and not list it.
             let path = make_directory(&parent, PREFIX, 0o711)?;
             let lock = open_directory(&path)?;
-            rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+            retry_on_intr(|| rustix::fs::flock(&lock, FlockOperation::LockExclusive))?;
             // A daemon that started at this moment may have taken it for a left one.
-            if fs::symlink_metadata(&path).is_ok_and(|found| is_same(&found, &lock)) {
+            let found = retry(|| fs::symlink_metadata(&path));
+            if found.is_ok_and(|found| is_same(&found, &lock)) {
                 return Ok(Self {
                     path,
                     parent,
@@ -114,18 +118,19 @@ impl Drop for DaemonDirectory {
 /// Removes the directories in `parent` that daemons of this user have left.
 pub(super) fn remove_left(parent: &Path) {
     let own = rustix::process::geteuid().as_raw();
-    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        let is_named = entry
-            .file_name()
-            .as_encoded_bytes()
-            .starts_with(PREFIX.as_bytes());
-        let Ok(directory) = open_directory(&entry.path()) else {
+    for name in FileSystem.list(parent).unwrap_or_default() {
+        if !name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+            continue;
+        }
+        let path = parent.join(name);
+        let Ok(directory) = open_directory(&path) else {
             continue;
         };
-        let is_own = directory.metadata().is_ok_and(|found| found.uid() == own);
-        let is_left = || rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive);
-        if is_named && is_own && is_left().is_ok() {
-            let _ = remove_tree(&entry.path());
+        let is_own = retry(|| directory.metadata()).is_ok_and(|found| found.uid() == own);
+        let lock = FlockOperation::NonBlockingLockExclusive;
+        let is_left = || retry_on_intr(|| rustix::fs::flock(&directory, lock));
+        if is_own && is_left().is_ok() {
+            let _ = remove_tree(&path);
         }
     }
 }
@@ -134,9 +139,9 @@ fn make_directory(parent: &Path, prefix: &str, mode: u32) -> io::Result<PathBuf>
     let mut random = [0; 16];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
     let path = parent.join(format!("{prefix}{:032x}", u128::from_le_bytes(random)));
-    DirBuilder::new().mode(mode).create(&path)?;
+    retry(|| DirBuilder::new().mode(mode).create(&path))?;
     // The mask of new files may have taken some of the permissions away.
-    fs::set_permissions(&path, PermissionsExt::from_mode(mode))?;
+    retry(|| fs::set_permissions(&path, PermissionsExt::from_mode(mode)))?;
     Ok(path)
 }
 
@@ -147,7 +152,7 @@ fn open_directory(path: &Path) -> io::Result<File> {
 }
 
 fn is_same(found: &fs::Metadata, directory: &File) -> bool {
-    rustix::fs::fstat(directory.as_fd())
+    retry_on_intr(|| rustix::fs::fstat(directory.as_fd()))
         .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (found.dev(), found.ino()))
 }
 

@@ -7,10 +7,11 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use datapipe::interrupt::retry;
 use rustix::fs::{FlockOperation, Gid, Mode, OFlags, flock};
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 /// Connections that may wait to be accepted.
@@ -72,7 +73,7 @@ impl Listener {
         let lock = Lock::take(path)?;
         check_unused(path)?;
         let new = temporary_name(path);
-        match fs::remove_file(&new) {
+        match retry(|| fs::remove_file(&new)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 let what = "cannot remove the temporary socket of a dead daemon next to";
                 return Err(failed(what)(error));
@@ -107,7 +108,9 @@ impl Listener {
     /// process has no descriptor left.
     pub fn accept(&self) -> io::Result<OwnedFd> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        Ok(rustix::net::accept_with(&self.socket, flags)?)
+        Ok(retry_on_intr(|| {
+            rustix::net::accept_with(&self.socket, flags)
+        })?)
     }
 
     /// Path of the socket.
@@ -125,11 +128,10 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let ours =
-            fs::symlink_metadata(&self.path).is_ok_and(|now| (now.dev(), now.ino()) == self.inode);
-        if ours {
+        let found = retry(|| fs::symlink_metadata(&self.path));
+        if found.is_ok_and(|now| (now.dev(), now.ino()) == self.inode) {
             // If the file cannot be removed, the next daemon replaces it.
-            let _ = fs::remove_file(&self.path);
+            let _ = retry(|| fs::remove_file(&self.path));
         }
     }
 }
@@ -144,11 +146,11 @@ fn publish(
     group: Option<u32>,
 ) -> io::Result<(u64, u64)> {
     if let Some(group) = group {
-        rustix::fs::chown(new, None, Some(Gid::from_raw(group)))?;
+        retry_on_intr(|| rustix::fs::chown(new, None, Some(Gid::from_raw(group))))?;
     }
-    fs::set_permissions(new, Permissions::from_mode(mode))?;
+    retry(|| fs::set_permissions(new, Permissions::from_mode(mode)))?;
     rustix::net::listen(socket, BACKLOG)?;
-    let metadata = fs::symlink_metadata(new)?;
+    let metadata = retry(|| fs::symlink_metadata(new))?;
     fs::rename(new, path)?;
     Ok((metadata.dev(), metadata.ino()))
 }
@@ -156,19 +158,33 @@ fn publish(
 /// Checks that no process serves `path`. This process has the lock, so no daemon of this library
 /// does, but a program that does not know the lock may.
 fn check_unused(path: &Path) -> Result<(), ListenError> {
-    let Ok(metadata) = fs::symlink_metadata(path) else {
-        return Ok(());
+    let failed = |source: io::Error| ListenError::System {
+        what: "cannot look at",
+        path: path.to_owned(),
+        source,
+    };
+    let metadata = match retry(|| fs::symlink_metadata(path)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found.map_err(failed)?,
     };
     if !metadata.file_type().is_socket() {
         return Err(ListenError::NotASocket {
             path: path.to_owned(),
         });
     }
-    match UnixStream::connect(path) {
-        Ok(_) => Err(ListenError::Taken {
+    // A program whose queue of connections is full must not block this one.
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+    let socket = socket.map_err(|error| failed(error.into()))?;
+    let address = SocketAddrUnix::new(path).map_err(|error| failed(error.into()))?;
+    match retry_on_intr(|| rustix::net::connect(&socket, &address)) {
+        Ok(()) | Err(Errno::AGAIN) => Err(ListenError::Taken {
             path: path.to_owned(),
         }),
-        Err(_) => Ok(()),
+        // Its program has ended, or has just removed it.
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(()),
+        // Sockets of another type are not ours.
+        Err(error) => Err(failed(error.into())),
     }
 }
 
@@ -192,19 +208,20 @@ impl Lock {
         // ends with the first try during which no daemon removes its lock file.
         loop {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600));
+            let mode = Mode::from_raw_mode(0o600);
+            let file = retry_on_intr(|| rustix::fs::open(&path, flags, mode));
             let mut file = File::from(file.map_err(|error| failed(error.into()))?);
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            match retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive)) {
                 Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(Errno::WOULDBLOCK) => {
                     return Err(ListenError::Taken {
                         path: socket.to_owned(),
                     });
                 }
                 Err(error) => return Err(failed(error.into())),
             }
-            let held = file.metadata().map_err(failed)?;
-            let named = fs::symlink_metadata(&path);
+            let held = retry(|| file.metadata()).map_err(failed)?;
+            let named = retry(|| fs::symlink_metadata(&path));
             if named.is_ok_and(|named| (named.dev(), named.ino()) == (held.dev(), held.ino())) {
                 // The process id is for people who look into the file.
                 let _ = file
@@ -269,6 +286,8 @@ impl std::error::Error for ListenError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     fn names(dir: &Path) -> Vec<OsString> {

@@ -7,6 +7,7 @@ mod commands; // the commands of the program
 mod deaths; // deaths of the daemon, of modules and of clients
 mod floods; // clients that flood the daemon
 mod hostile; // clients that violate the protocol
+mod interrupted; // calls that signals interrupt
 mod logging; // a log that cannot be written
 mod metrics; // the metrics, and a strict reader of their form
 mod modules; // modules of the pipes
@@ -202,6 +203,18 @@ const TESTS: &[suite::Test] = &[
     (
         "client_that_floods_with_refused_pipes_leaves_few_lines",
         floods::client_that_floods_with_refused_pipes_leaves_few_lines,
+    ),
+    (
+        "interrupted_calls_of_the_daemon_are_repeated",
+        interrupted::interrupted_calls_of_the_daemon_are_repeated,
+    ),
+    (
+        "interrupted_calls_of_a_client_are_repeated",
+        interrupted::interrupted_calls_of_a_client_are_repeated,
+    ),
+    (
+        "socket_that_cannot_be_looked_at_is_not_replaced",
+        interrupted::socket_that_cannot_be_looked_at_is_not_replaced,
     ),
     (
         "daemon_whose_log_is_not_read_serves_and_stops",

@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{
     AtFlags, Mode, OFlags, fstat, fsync, mkdirat, openat, renameat, stat, statat, unlinkat,
 };
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::Storage;
 use super::storage::{checked_regular, list_names};
@@ -27,8 +27,8 @@ impl DirStorage {
 
     /// Checks that the directory of a file is still this one, as far as this process can see it.
     fn check_directory(&self, file: &Path) -> io::Result<()> {
-        let own = fstat(&self.0)?;
-        match stat(directory_of(file)) {
+        let own = retry_on_intr(|| fstat(&self.0))?;
+        match retry_on_intr(|| stat(directory_of(file))) {
             Ok(found) if (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino) => {
                 Err(ErrorKind::NotFound.into())
             }
@@ -40,7 +40,8 @@ impl DirStorage {
 
     fn open_at(&self, path: &Path, flags: OFlags) -> io::Result<File> {
         let mode = Mode::RUSR | Mode::WUSR;
-        Ok(openat(&self.0, name_of(path)?, flags | OFlags::CLOEXEC, mode)?.into())
+        let (name, flags) = (name_of(path)?, flags | OFlags::CLOEXEC);
+        Ok(retry_on_intr(|| openat(&self.0, name, flags, mode))?.into())
     }
 }
 
@@ -69,7 +70,8 @@ impl Storage for DirStorage {
 
     fn identity(&self, path: &Path) -> io::Result<(u64, u64)> {
         self.check_directory(path)?;
-        let found = statat(&self.0, name_of(path)?, AtFlags::empty())?;
+        let name = name_of(path)?;
+        let found = retry_on_intr(|| statat(&self.0, name, AtFlags::empty()))?;
         Ok((found.st_dev, found.st_ino))
     }
 
@@ -79,11 +81,11 @@ impl Storage for DirStorage {
 
     /// Lists the directory itself; the path is not used.
     fn list(&self, _: &Path) -> io::Result<Vec<OsString>> {
-        list_names(self.0.try_clone()?)
+        list_names(&self.0)
     }
 
     fn sync_directory(&self, _: &Path) -> io::Result<()> {
-        Ok(fsync(&self.0)?)
+        Ok(retry_on_intr(|| fsync(&self.0))?)
     }
 }
 

@@ -96,7 +96,7 @@ use medium_handle::GivenAway;
 pub(crate) use medium_handle::{Form, Origin, Replacing};
 pub use medium_handle::{HandleError, MediumHandle};
 pub(crate) use reopen::{reopen_to_read, reopen_to_write};
-pub use storage::{FileSystem, Storage, StorageFile};
+pub use storage::{FileSystem, NameKind, Storage, StorageFile};
 pub use tape::VirtualTape;
 pub use volume_labels::misnamed_volumes;
 pub use volume_options::VolumeOptions;

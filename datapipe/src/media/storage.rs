@@ -11,7 +11,8 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Dir, OFlags};
+use rustix::fs::{OFlags, RawDir, SeekFrom};
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::interrupt::retry;
 use crate::planted::check_not_planted;
@@ -109,6 +110,17 @@ pub trait Storage: Debug + Send + 'static {
         Ok((0, 0))
     }
 
+    /// Kind of the object of this name. A symbolic link is not followed.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] if there is none, and those of the storage. The provided method
+    /// returns [`NameKind::File`], for a storage that has only files.
+    fn kind(&self, path: &Path) -> io::Result<NameKind> {
+        let _ = path;
+        Ok(NameKind::File)
+    }
+
     /// Descriptors of a file and of a directory, in this order, with which another process can use
     /// them.
     ///
@@ -124,6 +136,18 @@ pub trait Storage: Debug + Send + 'static {
         let _ = (file, directory);
         Err(HandleError::Unsupported)
     }
+}
+
+/// Kind of an object that has a name in a [`Storage`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NameKind {
+    /// A regular file.
+    File,
+    /// A symbolic link.
+    SymbolicLink,
+    /// A directory, a device or another object.
+    Other,
 }
 
 /// An open file of a [`Storage`].
@@ -261,7 +285,7 @@ impl Storage for FileSystem {
             .read(true)
             .custom_flags(OFlags::DIRECTORY.bits().cast_signed())
             .open(directory)?;
-        list_names(directory.into())
+        list_names(&directory.into())
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
@@ -278,6 +302,15 @@ impl Storage for FileSystem {
 
     fn identity(&self, path: &Path) -> io::Result<(u64, u64)> {
         retry(|| fs::metadata(path)).map(|found| (found.dev(), found.ino()))
+    }
+
+    fn kind(&self, path: &Path) -> io::Result<NameKind> {
+        let found = retry(|| fs::symlink_metadata(path))?.file_type();
+        Ok(match () {
+            () if found.is_file() => NameKind::File,
+            () if found.is_symlink() => NameKind::SymbolicLink,
+            () => NameKind::Other,
+        })
     }
 
     fn descriptors(
@@ -363,12 +396,24 @@ impl StorageFile for File {
 }
 
 /// Lists a directory, from its start. The iterator of the standard library would panic if closing
-/// the directory fails.
-pub(super) fn list_names(directory: OwnedFd) -> io::Result<Vec<OsString>> {
-    let mut entries = Dir::new(directory)?;
-    entries.rewind();
-    entries
-        .map(|entry| Ok(OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned()))
-        .filter(|name| !name.as_ref().is_ok_and(|name| name == "." || name == ".."))
-        .collect()
+/// the directory fails, and others end when a signal interrupts them.
+pub(super) fn list_names(directory: &OwnedFd) -> io::Result<Vec<OsString>> {
+    retry_on_intr(|| rustix::fs::seek(directory, SeekFrom::Start(0)))?;
+    let mut buf = Vec::with_capacity(LIST_LEN);
+    let mut entries = RawDir::new(directory, buf.spare_capacity_mut());
+    let mut names = Vec::new();
+    while let Some(entry) = entries.next() {
+        let name = match &entry {
+            Ok(entry) => entry.file_name().to_bytes(),
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err((*error).into()),
+        };
+        if name != b"." && name != b".." {
+            names.push(OsStr::from_bytes(name).to_owned());
+        }
+    }
+    Ok(names)
 }
+
+/// Bytes of a directory that are read with one call to the kernel.
+const LIST_LEN: usize = 32 << 10;

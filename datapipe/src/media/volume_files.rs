@@ -13,15 +13,12 @@
 //! that is stopped at any step leaves either all old volumes or all new ones.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::interrupt::retry;
-
 use super::lock::{LOCK_NAME, find_writer};
 use super::writer::{directory_of, is_full, lock_file, no_space};
-use super::{MediumError, Storage, StorageFile};
+use super::{MediumError, NameKind, Storage, StorageFile};
 
 /// The path of a volume's file; of one that is to replace another if `is_new`.
 pub(super) fn file_of(path: &Path, volume: u32, is_new: bool) -> PathBuf {
@@ -106,7 +103,7 @@ pub(super) fn lock_directory<S: Storage>(
     loop {
         let file = match storage.create_new(&name) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                check_lock_file(&name)?;
+                check_lock_file(storage, &name)?;
                 match storage.open_to_write(&name) {
                     // Its owner has just removed it.
                     Err(error) if error.kind() == ErrorKind::NotFound => continue,
@@ -124,17 +121,16 @@ pub(super) fn lock_directory<S: Storage>(
 
 /// Checks that the name of a lock has a file, if it exists. A link could lead two writers to two
 /// files, and one that dangles can neither be opened nor created.
-fn check_lock_file(name: &Path) -> Result<(), MediumError> {
-    match retry(|| fs::symlink_metadata(name)) {
-        Ok(found) if !found.is_file() => {
-            let kind = match found.is_symlink() {
-                true => "it is a symbolic link, and not the file of a lock; remove it",
-                false => "it is not a regular file, as that of a lock is; remove it",
-            };
-            Err(MediumError::io("lock", name)(io::Error::other(kind)))
+fn check_lock_file(storage: &impl Storage, name: &Path) -> Result<(), MediumError> {
+    let what = match storage.kind(name) {
+        Ok(NameKind::SymbolicLink) => {
+            "it is a symbolic link, and not the file of a lock; remove it"
         }
-        _ => Ok(()),
-    }
+        Ok(NameKind::Other) => "it is not a regular file, as that of a lock is; remove it",
+        // What follows opens it, and reports an error.
+        Ok(NameKind::File) | Err(_) => return Ok(()),
+    };
+    Err(MediumError::io("lock", name)(io::Error::other(what)))
 }
 
 /// Removes the file of a lock that this process has. The lock itself ends with its descriptors.

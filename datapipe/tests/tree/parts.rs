@@ -18,6 +18,7 @@ use crate::placement::Placement;
 in_both_placements! {
     selected_path_reads_only_its_blocks_and_the_catalogue
     selected_hard_link_restores_the_file
+    search_of_the_objects_finds_the_file_of_a_hard_link
     damage_in_a_selection_is_reported
 }
 
@@ -168,29 +169,85 @@ fn selected_path_reads_only_its_blocks_and_the_catalogue(placement: Placement) {
 /// A further name of a file restores the file if its first name is not selected.
 fn selected_hard_link_restores_the_file(placement: Placement) {
     let archived = Archived::new(placement);
-    let data = archived.dir.path().join("data");
     let (report, _) = archived.restore("links", &["data/z"], None);
-    assert!(report.is_whole(), "{:?}", report.problems);
-    assert_eq!(report.notes, Vec::<String>::new());
-    let z = archived.dir.path().join("links/data/z");
-    assert_same_tree(&z, &data.join("z"));
-    let (one, other) = (
-        fs::metadata(z.join("also large")).unwrap(),
-        fs::metadata(z.join("last/large again")).unwrap(),
-    );
-    assert_eq!((one.ino(), one.nlink()), (other.ino(), 2));
-    for path in ["", "last"] {
-        let (is, was) = (
-            fs::metadata(z.join(path)).unwrap(),
-            fs::metadata(data.join("z").join(path)).unwrap(),
-        );
-        assert_eq!(
-            (is.mode(), is.mtime_nsec()),
-            (was.mode(), was.mtime_nsec()),
-            "{path}"
-        );
+    archived.assert_links_are_whole("links", &report);
+}
+
+/// Without a catalogue the objects are searched. Damage is passed, and costs no more than itself.
+fn search_of_the_objects_finds_the_file_of_a_hard_link(placement: Placement) {
+    let archived = Archived::new(placement);
+    let report = archived.restore_searched("links", &["data/z"]);
+    archived.assert_links_are_whole("links", &report);
+    // The first name is selected, too, and is kept.
+    let report = archived.restore_searched("both", &["data/a/large", "data/z/also large"]);
+    assert!(report.is_whole() && report.files == 1, "{report:?}");
+    let both = archived.dir.path().join("both/data");
+    assert_eq!(fs::metadata(both.join("a/large")).unwrap().nlink(), 2);
+    let report = archived.restore_searched("none", &["data/z/none"]);
+    assert_eq!(report.problem_count, 1, "{report:?}");
+    // A search passes what is damaged.
+    let tape = archived.dir.path().join("tape");
+    let (good, mut whole) = (fs::read(&tape).unwrap(), 0);
+    let was = fs::read(archived.dir.path().join("data/a/large")).unwrap();
+    for round in 1..6 {
+        let (mut bad, at) = (good.clone(), good.len() * round / 6);
+        bad[at..at + 200].fill(0x77);
+        fs::write(&tape, bad).unwrap();
+        let dest = format!("damaged {round}");
+        let report = archived.restore_searched(&dest, &["data/z/also large"]);
+        let link = archived.dir.path().join(dest).join("data/z/also large");
+        match fs::read(link) {
+            Ok(is) => whole += usize::from(is == was),
+            Err(_) => assert!(report.damaged_count > 0, "{round}: {report:?}"),
+        }
     }
-    assert!(!archived.dir.path().join("links/data/a").exists());
+    assert!(whole > 0, "no position was outside of the file");
+}
+
+impl Archived {
+    /// Restores `paths` from all blocks, after a search of the objects.
+    fn restore_searched(&self, dest: &str, paths: &[&str]) -> RestoreOutcome {
+        let dest = self.dir.path().join(dest);
+        fs::create_dir(&dest).unwrap();
+        let reader = self.reader().salvage(&DamageLog::new());
+        let paths: Vec<_> = paths.iter().map(|path| path.as_bytes().to_vec()).collect();
+        let query = CatalogueQuery::new(&paths);
+        let search = query.search_objects();
+        assert!(query.search().is_none(), "the catalogue is not searched");
+        reader.clone().read().pipe.tail(search).run().unwrap();
+        let restore = TreeRestore::part(&dest, RestoreOptions::default(), &query).unwrap();
+        let report = restore.report();
+        let pipe = reader.read().pipe;
+        pipe.tail(self.placement.place(restore)).run().unwrap();
+        report.snapshot()
+    }
+
+    /// Asserts that `data/z` was restored whole, with its two names of a file in `data/a`.
+    fn assert_links_are_whole(&self, dest: &str, report: &RestoreOutcome) {
+        let archived = self;
+        let data = archived.dir.path().join("data");
+        assert!(report.is_whole(), "{:?}", report.problems);
+        assert_eq!(report.notes, Vec::<String>::new());
+        let z = archived.dir.path().join(dest).join("data/z");
+        assert_same_tree(&z, &data.join("z"));
+        let (one, other) = (
+            fs::metadata(z.join("also large")).unwrap(),
+            fs::metadata(z.join("last/large again")).unwrap(),
+        );
+        assert_eq!((one.ino(), one.nlink()), (other.ino(), 2));
+        for path in ["", "last"] {
+            let (is, was) = (
+                fs::metadata(z.join(path)).unwrap(),
+                fs::metadata(data.join("z").join(path)).unwrap(),
+            );
+            assert_eq!(
+                (is.mode(), is.mtime_nsec()),
+                (was.mode(), was.mtime_nsec()),
+                "{path}"
+            );
+        }
+        assert!(!archived.dir.path().join(dest).join("data/a").exists());
+    }
 }
 
 /// Damage is reported for selected objects only.

@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -18,6 +19,7 @@ use datapipe::host;
 use datapipe::interrupt::retry;
 use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT};
 use datapipe::prelude::*;
+use datapipe::standard_streams::StandardStream;
 use datapipe::tree::{Excluded, ProblemKind, TreeError, TreeReport};
 use datapipe::wire::Framing;
 use datapipe_examples::arguments::{
@@ -32,7 +34,6 @@ use datapipe_examples::medium::Location;
 use datapipe_examples::new_file::validate_file_name;
 use datapipe_examples::progress::JobProgress;
 use datapipe_examples::secret::SecretArgs;
-use datapipe_examples::standard_streams::Stream;
 use datapipe_examples::summary::Summary;
 
 /// Back up file trees or a stream to an archive.
@@ -212,9 +213,7 @@ fn back_up(
         .allow_empty(args.allow_empty);
     let (medium, files) = location.create(options)?;
     let (head, tree) = args.head(files, !medium.accepts_empty())?;
-    if let Some(tree) = &tree {
-        summary.errors_to.watch_tree(tree);
-    }
+    let found = MediumPaths::watch(tree.as_ref(), summary);
     let (written, placement) = (archive.report(), args.placement);
     let archive = archive
         .map_seal(move |seal| placement.stage(seal.instances(instances)))
@@ -232,7 +231,7 @@ fn back_up(
     let result = console.run(pipe, &done, summary);
     if let Some(tree) = &tree {
         summary.add_tree(tree);
-        add_left_out_with_medium(location, tree, summary);
+        found.add_left_out(location, summary);
     }
     let report = result.map_err(|error| {
         let (failure, written) = (Failure::from(error), written.snapshot());
@@ -249,18 +248,52 @@ fn back_up(
     Ok(())
 }
 
-/// Adds what the directory of volumes has besides, if it is in a source: it is left out with it.
-fn add_left_out_with_medium(location: &Location, tree: &TreeReport, summary: &mut Summary) {
-    let problems = tree.snapshot().problems;
-    let medium = problems
-        .iter()
-        .find(|found| found.kind == ProblemKind::Medium);
-    let Some(medium) = medium else { return };
-    for name in location.other_names() {
-        let path = [&medium.path[..], b"/", name.as_bytes()].concat();
-        let what = "is in the directory of the archive's own medium, and left out with it: use a \
-                    directory for the medium alone";
-        summary.add_error(path, "medium", what);
+/// Paths in the archive at which the medium is, and was left out. The list of problems in a report
+/// is bounded, and may not have them.
+#[derive(Clone, Default)]
+struct MediumPaths(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl MediumPaths {
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the problems of a tree, from now on, and writes them to the list of errors.
+    fn watch(tree: Option<&TreeReport>, summary: &Summary) -> Self {
+        let found = Self::default();
+        if let Some(tree) = tree {
+            let paths = found.clone();
+            summary.errors_to.watch_tree(tree, move |problem| {
+                if problem.kind == ProblemKind::Medium {
+                    paths.lock().push(problem.path.clone());
+                }
+            });
+        }
+        found
+    }
+
+    /// Adds what the directory of volumes has besides, if it is in a source: it is left out with
+    /// it.
+    fn add_left_out(&self, location: &Location, summary: &mut Summary) {
+        for medium in self.lock().iter() {
+            let names = match location.other_names() {
+                Ok(names) => names,
+                Err(error) => {
+                    let what = format!(
+                        "is the archive's own medium, and what else it has is left out with it, \
+                         but cannot be listed: {error}"
+                    );
+                    summary.add_error(medium.clone(), "medium", what);
+                    continue;
+                }
+            };
+            for name in names {
+                let path = [&medium[..], b"/", name.as_bytes()].concat();
+                let what = "is in the directory of the archive's own medium, and left out with \
+                            it: use a directory for the medium alone";
+                summary.add_error(path, "medium", what);
+            }
+        }
     }
 }
 
@@ -325,7 +358,7 @@ impl Args {
     /// Checks that the standard streams that the job needs are open.
     fn check_streams(&self, console: Console) -> Result<(), Failure> {
         if self.is_stream() {
-            Stream::Input.check_open()?;
+            StandardStream::Input.check_open()?;
         }
         match self.output.json {
             true => console.check_output("the JSON object"),

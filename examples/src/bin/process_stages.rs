@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use datapipe::host;
 use datapipe::prelude::*;
+use datapipe::standard_streams::StandardStream;
 use datapipe_examples::signals::exit_on_broken_pipe;
-use datapipe_examples::standard_streams::Stream;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Numbers in a block of 64 KiB, and in all blocks.
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .with("check", |call| Ok(check(call.text()?.parse()?))),
     );
 
-    Stream::Output.check_open()?;
+    StandardStream::Output.check_open()?;
     let pipe = Pipe::builder()
         .label("process_stages")
         .buffer_size(BUFFER_SIZE)

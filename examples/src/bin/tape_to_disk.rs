@@ -337,8 +337,10 @@ impl Job<'_> {
             .overwrite(self.args.overwrite)
             .keep(self.location.files());
         let tail = match &self.scope {
-            ReadScope::Paths(_, _, query) => TreeRestore::part(dest, options, query),
-            _ => TreeRestore::paths(dest, options, &self.args.paths()),
+            ReadScope::Paths(_, _, query) | ReadScope::AllForPaths(query) => {
+                TreeRestore::part(dest, options, query)
+            }
+            _ => TreeRestore::new(dest, options),
         };
         let tail = tail.map_err(|error| {
             Failure::new(format!("cannot restore to {}: {error}", dest.display()))

@@ -10,6 +10,7 @@ mod after_the_archive; // a second archive, or garbage, on the medium
 mod attributes; // attributes that cannot be kept, or that a destination adds
 mod close_errors; // storage that fails when files are synced or closed
 mod closed_streams; // standard streams that are closed
+mod damaged_catalogue; // paths of an archive whose catalogue is damaged
 mod existing_directories; // directories that are there already
 mod hard_linked_media; // media whose files have another name
 mod interrupted; // calls that signals interrupt

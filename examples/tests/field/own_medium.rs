@@ -3,6 +3,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use datapipe::limits::MAX_LOG_ENTRIES;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use crate::fixture::{Fixture, failed, ok};
 
 /// A user rotates tapes inside the directory that they back up, and restores an old one over it:
@@ -95,6 +98,37 @@ fn files_beside_the_volumes_are_named() {
         "{text}"
     );
     ok(&fixture.back_up(&[&job[..], &["--exclude", "media"]].concat()));
+}
+
+/// The same in a tree with more problems than a report keeps: the files beside the volumes were not
+/// named, and the exit code was 0.
+#[test]
+fn files_beside_the_volumes_are_named_among_many_problems() {
+    let fixture = Fixture::new();
+    for dir in ["a", "data/media"] {
+        fs::create_dir(fixture.path("src").join(dir)).unwrap();
+    }
+    // The walk is ahead of the readers, which report the sockets.
+    for n in 0..=2 * MAX_LOG_ENTRIES {
+        let socket = fixture.path("src/a").join(n.to_string());
+        mknodat(CWD, &socket, FileType::Socket, Mode::RWXU, 0).unwrap();
+    }
+    fs::write(fixture.path("src/data/file"), "1").unwrap();
+    fs::write(fixture.path("src/data/media/notes"), "2").unwrap();
+    for more in [&[][..], &["--processes"]] {
+        let job = [
+            "--quiet",
+            "--overwrite",
+            "src/a",
+            "src/data",
+            "src/data/media",
+        ];
+        let text = failed(&fixture.back_up(&[more, &job].concat()), 3);
+        assert!(
+            text.contains("data/media/notes: is in the directory of the archive's own medium"),
+            "{text}"
+        );
+    }
 }
 
 /// A stranger, or a sync tool, leaves a link that dangles under the name of the lock. The backup

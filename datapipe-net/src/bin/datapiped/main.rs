@@ -9,7 +9,6 @@ mod problems; // the problems of a pipe
 mod run; // the daemon
 mod service_manager; // messages to systemd
 mod signals; // signals that end a command
-mod standard_output; // standard output that is closed
 mod status; // lists and statuses
 mod stop; // the end of a pipe
 mod terminal; // the terminal as a screen

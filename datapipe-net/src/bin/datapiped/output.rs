@@ -2,25 +2,26 @@
 
 use std::io::{Write, stderr, stdout};
 
+use datapipe::standard_streams::StandardStream;
 use datapipe_net::show;
 use rustix::termios::tcgetwinsize;
 
 use crate::failure::{FAILED, Failure};
-use crate::standard_output::check_output;
 
 /// Columns of an output that is not a terminal, or does not report its size.
 const DEFAULT_COLUMNS: usize = 200;
 
 /// Prints the output that the user requested.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let failed = |message| Failure {
+        message,
+        exit: FAILED,
+    };
+    (StandardStream::Output.check_open()).map_err(|error| failed(error.to_string()))?;
     let mut out = stdout().lock();
-    check_output()
-        .and_then(|()| out.write_all(text.as_bytes()))
+    out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
-        .map_err(|error| Failure {
-            message: format!("cannot write to standard output: {error}"),
-            exit: FAILED,
-        })
+        .map_err(|error| failed(format!("cannot write to standard output: {error}")))
 }
 
 /// Prints a message to standard error.

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Builder;
 
+use datapipe::interrupt::retry;
+
 use super::metrics::{metrics, record_start};
 use super::metrics_text::Form;
 use crate::config::is_written_by_others;
@@ -82,7 +84,7 @@ fn replace_until(state: &DaemonState, stopped: &Receiver<()>) {
 /// Replaces the file at once: a reader finds the old text or the new one.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let directory = path.parent().unwrap_or(path);
-    if is_written_by_others(&fs::metadata(directory)?) {
+    if is_written_by_others(&retry(|| fs::metadata(directory))?) {
         return Err(io::Error::other("other users may write to its directory"));
     }
     // The collector reads names that end with .prom only.

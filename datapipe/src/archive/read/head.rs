@@ -407,7 +407,12 @@ impl<M: Medium> ArchiveHead<M> {
         };
         if let Some(more) = missing.checked_sub(1) {
             self.count_missing(missing);
-            let what = format!("missing at the end, with {more} more");
+            // The last blocks of a tree are those of its catalogue.
+            let names = match self.is_tree {
+                true => ": a part of the catalogue, without which not all lost objects are named",
+                false => "",
+            };
+            let what = format!("missing at the end, with {more} more{names}");
             self.report_damage(Some(next), at, what)?;
             self.numbering.finish(footer.blocks);
         }
@@ -438,9 +443,19 @@ impl<M: Medium> ArchiveHead<M> {
                 1 => "1 block was".to_owned(),
                 blocks => format!("{blocks} blocks were"),
             };
+            let unknown = match (self.is_tree, self.numbering.next()) {
+                (false, _) => String::new(),
+                (true, 0) => ", and the names of its objects are not known".to_owned(),
+                (true, next) => {
+                    format!(
+                        ", and the names of objects after block {} are not known",
+                        next - 1
+                    )
+                }
+            };
             let what = format!(
-                "the archive is incomplete: its writer did not come to the end; {blocks} read \
-                 before that"
+                "the archive is incomplete: its writer did not come to its end, or the end cannot \
+                 be read; {blocks} read before that{unknown}"
             );
             self.report_damage(None, None, what)
         } else if !self.trailer.session_footer {

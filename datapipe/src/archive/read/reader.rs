@@ -161,11 +161,8 @@ impl<M: Medium + 'static> ArchiveReader<M> {
     /// Returns a reader of the same archive that fails at the first damage.
     pub(crate) fn without_log(&self) -> Self {
         Self {
-            medium: self.medium.clone(),
-            session: self.session.clone(),
-            header: self.header.clone(),
-            key: self.key.clone(),
             reporter: DamageReporter::default(),
+            ..self.clone()
         }
     }
 
@@ -280,6 +277,19 @@ fn find_headers_in<M: Medium>(
         why = format!("{why} ({damage})");
     }
     Err(OpenError::NoArchive(why))
+}
+
+/// Clones share the medium: one pipe at a time reads it.
+impl<M> Clone for ArchiveReader<M> {
+    fn clone(&self) -> Self {
+        Self {
+            medium: self.medium.clone(),
+            session: self.session.clone(),
+            header: self.header.clone(),
+            key: self.key.clone(),
+            reporter: self.reporter.clone(),
+        }
+    }
 }
 
 impl<M> fmt::Debug for ArchiveReader<M> {

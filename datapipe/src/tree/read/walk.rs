@@ -26,6 +26,7 @@ use crate::limits::{MAX_BATCH_DESCRIPTORS, MAX_OPEN_DIRECTORIES, MAX_PATH};
 use crate::tree::own_resources::{
     free_descriptors, is_shortage, retry_on_shortage, shortage_error,
 };
+use crate::tree::temp_file::SpillFile;
 use crate::wire::{Entry, EntryBody, ObjectKind};
 
 use super::batch::{Batch, Candidate};
@@ -50,6 +51,8 @@ pub(super) struct Walk {
     /// File system of the current source.
     file_system: FileSystem,
     buf: DirBuffer,
+    /// Names of the pieces before the current one, of the directories that have several.
+    earlier_names: SpillFile,
     entry: Vec<u8>,
     /// Objects and batches handed out.
     objects: u64,
@@ -133,6 +136,7 @@ impl Walk {
             path: Vec::new(),
             file_system: FileSystem::default(),
             buf: DirBuffer::default(),
+            earlier_names: SpillFile::default(),
             entry: Vec::new(),
             objects: 0,
             batches: 0,
@@ -339,6 +343,10 @@ impl Walk {
         let Some(left) = self.frames.pop() else {
             return;
         };
+        let is_needed = self.frames.iter().any(|frame| frame.names.has_earlier());
+        if self.earlier_names.len() > 0 && !is_needed {
+            self.earlier_names = SpillFile::default();
+        }
         let Some(top) = self.frames.len().checked_sub(1) else {
             return;
         };
@@ -376,7 +384,7 @@ impl Walk {
         let Some(dir) = &frame.dir else { return false };
         frame
             .names
-            .read_more(dir.fd.as_fd(), &mut self.buf)
+            .read_more(dir.fd.as_fd(), &mut self.buf, &mut self.earlier_names)
             .unwrap_or_else(|error| {
                 self.rules.record_unreadable(&self.path, error);
                 false

@@ -199,6 +199,7 @@ impl<S: Sink> ObjectAssembler<S> {
                     let (from, error) = (damaged.offset, damaged.error);
                     self.report_problem(format!("block {number}, byte {from}: {error}"));
                     self.comparison = None;
+                    self.lost.lose_closing();
                     break;
                 }
             };
@@ -257,9 +258,11 @@ impl<S: Sink> ObjectAssembler<S> {
         object: &ObjectMeta<'_>,
         bytes: &[u8],
     ) -> Result<(), StageError> {
-        // The catalogue may say that an object has further names. The object entry decides.
+        // The catalogue may say that an object has further names. The object entry decides. Its
+        // own name, if that is selected, comes first.
         if let Some(path) = self.scope.renames.remove(&number)
             && object.linked
+            && !self.scope.selection.wants(object.path, object.kind)
         {
             return self.begin_renamed(number, object, &path);
         }
@@ -469,6 +472,9 @@ impl<S: Sink> ObjectAssembler<S> {
             let what = format!("is lost: it begins in block {block}, which is lost");
             self.report.record_damage(entry.path, what);
         }
+        if kind == BlockKind::ClosingCatalogue.code() {
+            self.lost.add_closing(entry);
+        }
     }
 
     /// Handles blocks `first` to `last`, which did not come: those that are part of the scope are
@@ -590,6 +596,9 @@ impl<S: Sink> ObjectAssembler<S> {
         }
         self.abandon_open_objects();
         if let Some(what) = self.comparison.as_ref().and_then(|check| check.finish()) {
+            self.report_problem(what);
+        }
+        if let Some(what) = self.lost.unnamed() {
             self.report_problem(what);
         }
         for path in self.scope.selection.not_found() {

@@ -7,6 +7,8 @@
 //! ```text
 //!   runs u32 | runs x [first u64 | last u64] | up to the end: [object u64 | path_len u32 | path]
 //! ```
+//!
+//! [`ALL_BLOCKS`] instead of the number of runs says that the tail receives all blocks.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -34,6 +36,9 @@ pub(in crate::tree) struct RestoreScope {
     pub(super) renames: Renames,
 }
 
+/// Number of runs in the file of a tail that receives all blocks.
+const ALL_BLOCKS: u32 = u32::MAX;
+
 /// Limit of the file's length, in bytes. A query finds no more than that.
 const MAX_FILE_LEN: u64 = MAX_RESTORE_MEMORY as u64;
 
@@ -47,14 +52,13 @@ impl RestoreScope {
         }
     }
 
-    /// Writes everything but the selection to a file. Returns `None` if the tail receives all
-    /// blocks.
+    /// Writes everything but the selection to a file. Returns `None` if there is nothing else.
     pub(in crate::tree) fn to_file(&self) -> io::Result<Option<File>> {
-        let Some(blocks) = &self.blocks else {
+        if self.blocks.is_none() && self.renames.is_empty() {
             return Ok(None);
-        };
+        }
         let file = File::from(memfd_create("datapipe-part", MemfdFlags::CLOEXEC)?);
-        file.write_all_at(&encode(blocks, &self.renames), 0)?;
+        file.write_all_at(&encode(self.blocks.as_ref(), &self.renames), 0)?;
         Ok(Some(file))
     }
 
@@ -74,16 +78,16 @@ impl RestoreScope {
         let (blocks, renames) = decode(&bytes)?;
         Ok(Self {
             selection,
-            blocks: Some(blocks),
+            blocks,
             renames,
         })
     }
 }
 
-fn encode(blocks: &BlockSet, renames: &Renames) -> Vec<u8> {
+fn encode(blocks: Option<&BlockSet>, renames: &Renames) -> Vec<u8> {
     let mut bytes = Vec::new();
-    bytes.put_u32(len_u32(blocks.runs().count()));
-    for run in blocks.runs() {
+    bytes.put_u32(blocks.map_or(ALL_BLOCKS, |blocks| len_u32(blocks.runs().count())));
+    for run in blocks.iter().flat_map(|blocks| blocks.runs()) {
         bytes.put_u64(*run.start());
         bytes.put_u64(*run.end());
     }
@@ -94,9 +98,11 @@ fn encode(blocks: &BlockSet, renames: &Renames) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Result<(BlockSet, Renames), DecodeError> {
+fn decode(bytes: &[u8]) -> Result<(Option<BlockSet>, Renames), DecodeError> {
     let mut bytes = Bytes::new("the restore scope", bytes);
-    let (runs, mut blocks, mut renames) = (bytes.u32()?, BlockSet::new(), Renames::new());
+    let (count, mut blocks, mut renames) = (bytes.u32()?, BlockSet::new(), Renames::new());
+    let is_all = count == ALL_BLOCKS;
+    let runs = if is_all { 0 } else { count };
     if runs as usize > MAX_BLOCK_RUNS {
         return Err(bytes.error(format!(
             "has {runs} runs of blocks, more than {MAX_BLOCK_RUNS}"
@@ -115,7 +121,7 @@ fn decode(bytes: &[u8]) -> Result<(BlockSet, Renames), DecodeError> {
         let object = bytes.u64()?;
         renames.insert(object, bytes.prefixed()?.to_vec());
     }
-    Ok((blocks, renames))
+    Ok(((!is_all).then_some(blocks), renames))
 }
 
 #[cfg(test)]
@@ -141,8 +147,12 @@ mod tests {
         let back = RestoreScope::from_file(Selection::new(&[]), &file).unwrap();
         assert_eq!(back.blocks, scope().blocks);
         assert_eq!(back.renames, scope().renames);
-        let everything = RestoreScope::of_all_blocks(Selection::new(&[]));
+        let mut everything = RestoreScope::of_all_blocks(Selection::new(&[]));
         assert!(everything.to_file().unwrap().is_none());
+        everything.renames = scope().renames;
+        let file = everything.to_file().unwrap().unwrap();
+        let back = RestoreScope::from_file(Selection::new(&[]), &file).unwrap();
+        assert_eq!((back.blocks, back.renames), (None, scope().renames));
     }
 
     #[test]
@@ -151,7 +161,7 @@ mod tests {
             renames: Renames::from([(1, b"a".to_vec())]),
             ..scope()
         };
-        let whole = encode(small.blocks.as_ref().unwrap(), &small.renames);
+        let whole = encode(small.blocks.as_ref(), &small.renames);
         let end_of_runs = 4 + 2 * 16;
         for len in (0..whole.len()).filter(|len| *len != end_of_runs) {
             assert!(
@@ -165,8 +175,8 @@ mod tests {
             assert!(error.contains(why), "{error}");
         };
         rejected(
-            &u32::MAX.to_le_bytes(),
-            "4294967295 runs of blocks, more than 65536",
+            &(u32::MAX - 1).to_le_bytes(),
+            "4294967294 runs of blocks, more than 65536",
         );
         rejected(
             &[&[1, 0, 0, 0][..], &[2; 8], &[1; 8]].concat(),

@@ -100,7 +100,8 @@ impl TreeRestore {
     /// Creates a tail that restores only these paths below the root of the archive, with everything
     /// below them. `paths` are those of [`Selection::new`](crate::tree::Selection::new): without
     /// any, everything is restored. The tail must receive all blocks of the archive; a
-    /// [`part`](Self::part) does not need them.
+    /// [`part`](Self::part) does not need them. A hard link is a problem if the first name of its
+    /// file is not among the paths: only a [`part`](Self::part) knows where the file is.
     ///
     /// # Errors
     ///
@@ -115,7 +116,8 @@ impl TreeRestore {
     }
 
     /// Creates a tail that restores the result of a query: its paths, from its
-    /// [blocks](CatalogueQuery::blocks), which are the only ones it receives. A hard link is
+    /// [blocks](CatalogueQuery::blocks), which are the only ones it receives, or from all blocks if
+    /// the query has searched the [objects](CatalogueQuery::search_objects). A hard link is
     /// restored as the file itself if the first name of the file is not among the paths.
     ///
     /// # Errors
@@ -129,7 +131,7 @@ impl TreeRestore {
         let (selection, blocks, renames) = query.part();
         let scope = RestoreScope {
             selection,
-            blocks: Some(blocks),
+            blocks,
             renames,
         };
         Self::to_directory(open_directory(dest.as_ref())?, &options, scope)

@@ -13,7 +13,8 @@ use crate::wire::{
 
 /// Receiver of the objects of a scan.
 pub(in crate::tree) trait VisitObject {
-    /// Receives an object. `number` is 0 if no hard links to it can follow.
+    /// Receives an object. `number` is 0 if no hard links to it can follow. An object precedes its
+    /// hard links.
     fn visit(&mut self, number: u64, object: &CatalogueEntry<'_>) -> Result<(), StageError>;
 }
 
@@ -152,10 +153,12 @@ impl<V: VisitObject> ObjectScan<V> {
             mode,
             modified,
             link,
+            linked,
             path,
             target,
             ..
         } = object;
+        let has_links = linked && kind != ObjectKind::HardLink;
         let size = if kind == ObjectKind::File { size } else { 0 };
         let blocks = (block, last);
         let object = CatalogueEntry {
@@ -170,7 +173,8 @@ impl<V: VisitObject> ObjectScan<V> {
             path,
             target,
         };
-        self.visitor.visit(number, &object)
+        self.visitor
+            .visit(if has_links { number } else { 0 }, &object)
     }
 }
 

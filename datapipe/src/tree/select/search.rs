@@ -1,4 +1,4 @@
-//! Search of the catalogue for the blocks of some objects.
+//! Search of the catalogue for the blocks of some objects, or of the objects if it is damaged.
 //!
 //! ```text
 //!   catalogue --1st pass--> objects at the paths: their blocks; of hard links: their targets
@@ -7,6 +7,8 @@
 //!
 //! A hard link names an object by number, and that object can be anywhere in the archive. To
 //! restore a link without its target, the object's data is restored at the path of the link.
+//!
+//! Objects that are read themselves precede their hard links, so that one pass suffices.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -18,9 +20,10 @@ use crate::archive::{BlockSet, Index};
 use crate::error::StageError;
 use crate::limits::{MAX_RESTORE_MEMORY, MAX_WANTED_LINKS};
 use crate::pool::{Block, Marks};
-use crate::stage::{Tail, TailStage};
+use crate::stage::{DamageLog, Tail, TailStage};
 use crate::wire::{BlockKind, CatalogueEntry, EntryBody, EntryCopy};
 
+use super::object_scan::{ObjectScan, VisitObject};
 use super::paths::Selection;
 
 /// Finds the blocks of some paths in the catalogue of an archived tree. Clones share the result.
@@ -42,6 +45,24 @@ use super::paths::Selection;
 /// reading.pipe.tail(restore).run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// If the index is missing, or a search fails because the catalogue is damaged, the objects
+/// themselves are searched, which reads the whole archive:
+///
+/// ```no_run
+/// use datapipe::prelude::*;
+/// use datapipe::tree::CatalogueQuery;
+///
+/// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap")?, None)?;
+/// let query = CatalogueQuery::new(&[b"home/ada".to_vec()]);
+/// // The restore reads the same damage again, and reports it.
+/// let quiet = reader.clone().salvage(&DamageLog::new());
+/// quiet.read().pipe.tail(query.search_objects()).run()?;
+/// let restore = TreeRestore::part("/srv/restored", RestoreOptions::default(), &query)?;
+/// let log = DamageLog::new();
+/// reader.salvage(&log).read().pipe.tail(restore).run()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct CatalogueQuery(Arc<Mutex<QueryInner>>);
 
@@ -51,7 +72,7 @@ struct QueryInner {
     blocks: BlockSet,
     step: SearchStep,
     /// Targets of selected hard links. After the second pass, only those whose own paths are not
-    /// selected.
+    /// selected. In a search of the objects: those whose own paths are selected.
     linked: BTreeSet<u64>,
     /// New paths of those targets, and the memory they take in bytes.
     renames: BTreeMap<u64, Vec<u8>>,
@@ -64,26 +85,38 @@ enum SearchStep {
     Paths,
     Links,
     Done,
+    /// The objects are searched, or have been, instead of the catalogue.
+    Objects,
 }
 
 impl CatalogueQuery {
     /// Creates a query for `paths`, which have the form of [`Selection::new`].
     pub fn new(paths: &[Vec<u8>]) -> Self {
-        Self(Arc::new(Mutex::new(QueryInner {
-            selection: Selection::new(paths),
-            blocks: BlockSet::new(),
-            step: SearchStep::Paths,
-            linked: BTreeSet::new(),
-            renames: BTreeMap::new(),
-            rename_bytes: 0,
-        })))
+        let inner = QueryInner::new(Selection::new(paths), SearchStep::Paths);
+        Self(Arc::new(Mutex::new(inner)))
     }
 
     /// Returns the tail for the next pipe that reads the closing catalogue, or `None` if the query
     /// is complete. A query takes one pass, or two if hard links are selected.
     pub fn search(&self) -> Option<Search> {
         let step = self.0.lock().step;
-        (step != SearchStep::Done).then(|| Search(self.clone(), EntryCopy::default()))
+        let is_over = matches!(step, SearchStep::Done | SearchStep::Objects);
+        (!is_over).then(|| Search(self.clone(), EntryCopy::default()))
+    }
+
+    /// Returns the tail for a pipe that reads all blocks of an archive whose catalogue is missing
+    /// or damaged. It begins the query anew, takes one pass, and skips what is damaged. The query
+    /// is then one for a restore from [all blocks](crate::tree::TreeRestore::part).
+    ///
+    /// Of more than [`MAX_WANTED_LINKS`] files with several names, some of their further names may
+    /// be left to the restore, which reports those that it cannot restore.
+    pub fn search_objects(&self) -> impl Tail + use<> {
+        let mut inner = self.0.lock();
+        let selection = inner.selection.as_not_found();
+        *inner = QueryInner::new(selection, SearchStep::Objects);
+        drop(inner);
+        // A block that cannot be read is passed: the restore reports it.
+        ObjectScan::new(ObjectSearch(self.clone())).with_log(Some(DamageLog::new()))
     }
 
     /// Returns the blocks that a restore needs, and those of the catalogue, which names the objects
@@ -106,14 +139,14 @@ impl CatalogueQuery {
             .collect()
     }
 
-    /// Returns the selected paths, the blocks to be read, and the objects to be restored under
-    /// another path. The paths count as not found: the catalogue names them, but their data may
-    /// still be missing.
-    pub(in crate::tree) fn part(&self) -> (Selection, BlockSet, BTreeMap<u64, Vec<u8>>) {
+    /// Returns the selected paths, the blocks to be read, or `None` for all, and the objects to be
+    /// restored under another path. The paths count as not found: the catalogue names them, but
+    /// their data may still be missing.
+    pub(in crate::tree) fn part(&self) -> (Selection, Option<BlockSet>, BTreeMap<u64, Vec<u8>>) {
         let inner = self.0.lock();
         (
             inner.selection.as_not_found(),
-            inner.blocks.clone(),
+            (inner.step != SearchStep::Objects).then(|| inner.blocks.clone()),
             inner.renames.clone(),
         )
     }
@@ -123,7 +156,51 @@ impl CatalogueQuery {
 #[derive(Debug)]
 pub struct Search(CatalogueQuery, EntryCopy);
 
+/// Visitor that searches the objects.
+struct ObjectSearch(CatalogueQuery);
+
+impl VisitObject for ObjectSearch {
+    fn visit(&mut self, number: u64, object: &CatalogueEntry<'_>) -> Result<(), StageError> {
+        self.0.0.lock().object(number, object);
+        Ok(())
+    }
+}
+
 impl QueryInner {
+    fn new(selection: Selection, step: SearchStep) -> Self {
+        Self {
+            selection,
+            blocks: BlockSet::new(),
+            step,
+            linked: BTreeSet::new(),
+            renames: BTreeMap::new(),
+            rename_bytes: 0,
+        }
+    }
+
+    /// Takes an object that was read itself. `number` is 0 unless hard links to it may follow.
+    fn object(&mut self, number: u64, object: &CatalogueEntry<'_>) {
+        if !self.selection.wants(object.path, object.kind) {
+            return;
+        }
+        if number > 0 {
+            // Its links come after it. In an archive where they do not, its own name is the first.
+            self.renames.remove(&number);
+            if self.linked.len() < MAX_WANTED_LINKS {
+                self.linked.insert(number);
+            }
+        }
+        let is_far = object.link > 0 && !self.linked.contains(&object.link);
+        let cost = object.path.len() + RENAME_COST;
+        if is_far
+            && self.rename_bytes + cost <= MAX_RENAME_BYTES
+            && !self.renames.contains_key(&object.link)
+        {
+            self.rename_bytes += cost;
+            self.renames.insert(object.link, object.path.to_vec());
+        }
+    }
+
     /// Takes an entry of the catalogue. `object` is 0 unless hard links to it may follow.
     fn entry(&mut self, object: u64, entry: &CatalogueEntry<'_>) -> Result<(), StageError> {
         let selected = self.selection.wants(entry.path, entry.kind);

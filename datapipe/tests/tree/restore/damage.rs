@@ -15,6 +15,7 @@ use crate::placement::Placement;
 in_both_placements! {
     undamaged_blocks_restore_everything
     missing_or_damaged_block_costs_only_its_objects
+    lost_catalogue_is_reported_with_lost_blocks
     gap_between_extents_is_excused_by_the_digest
     wrong_digest_state_or_size_marks_the_object_damaged
     malformed_block_is_lost_from_the_bad_entry_on
@@ -128,6 +129,38 @@ fn missing_or_damaged_block_costs_only_its_objects(placement: Placement) {
         let site = Site::new(placement);
         assert_eq!(damaged(&site.plain(pack(3))), ["after"]);
         assert_eq!(damaged(&pack(3).verify(placement)), ["after"]);
+    }
+}
+
+/// A file that was in a lost block was missing, and its name was not reported: the catalogue was
+/// lost as well, which was a line among others.
+fn lost_catalogue_is_reported_with_lost_blocks(placement: Placement) {
+    let texts = |lost: &[u64]| {
+        let mut pack = five_blocks();
+        lost.iter().for_each(|number| pack.damage(*number));
+        let site = Site::new(placement);
+        let report = site.plain(pack.clone());
+        let same = pack.verify(placement);
+        assert_eq!(
+            problems(&same).lines().count(),
+            problems(&report).lines().count()
+        );
+        problems(&report)
+    };
+    let unknown = "from block 3 on, the names of some are not known";
+    // Block 4 is a piece of the catalogue, 5 the closing catalogue.
+    for lost in [&[3, 4, 5][..], &[3, 5]] {
+        let text = texts(lost);
+        assert!(text.contains(unknown), "{lost:?}: {text}");
+    }
+    for lost in [&[3][..], &[3, 4], &[4]] {
+        let text = texts(lost);
+        assert!(!text.contains("not known"), "{lost:?}: {text}");
+        assert_eq!(
+            text.contains("after"),
+            lost.contains(&3),
+            "{lost:?}: {text}"
+        );
     }
 }
 

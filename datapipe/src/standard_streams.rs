@@ -3,7 +3,8 @@
 //! The runtime of Rust opens `/dev/null` in their place before `main`, so that no file of the
 //! program gets one of their numbers. From then on they cannot be distinguished from a `/dev/null`
 //! that the user has chosen, and a closed standard input looks like an empty one. Therefore a
-//! function that the loader calls before the runtime begins looks at them.
+//! function that the loader calls before the runtime begins looks at them. A program that does not
+//! use this module does not have that function.
 
 use std::hint::black_box;
 use std::io;
@@ -14,8 +15,22 @@ use rustix::io::{Errno, fcntl_getfd};
 use rustix::stdio::{stderr, stdin, stdout};
 
 /// A standard stream. Its number is the bit in `CLOSED`.
+///
+/// Exhaustive: a program has these three.
+///
+/// # Examples
+///
+/// ```
+/// use datapipe::standard_streams::StandardStream;
+///
+/// // Writes to a closed standard output succeed, and what was written is lost.
+/// StandardStream::Output.check_open()?;
+/// println!("the list");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
+#[allow(clippy::exhaustive_enums, reason = "declared above")]
+pub enum StandardStream {
     /// Standard input.
     Input,
     /// Standard output.
@@ -24,7 +39,7 @@ pub enum Stream {
     Error,
 }
 
-impl Stream {
+impl StandardStream {
     /// Returns true if the stream was closed when the program was started.
     pub fn is_closed(self) -> bool {
         // The linker keeps the entry because it is used here.
