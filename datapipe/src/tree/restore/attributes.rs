@@ -99,9 +99,7 @@ impl Credentials {
         description: &ObjectDescription,
         report: &RestoreReport,
     ) -> Result<()> {
-        let Some(object) = description.object() else {
-            return Ok(());
-        };
+        let object = description.object();
         let may_set_id = self.apply_owner(fd, &object, report)?;
         let mode = if may_set_id {
             object.mode

@@ -18,7 +18,7 @@ use std::thread;
 use crate::error::StageError;
 use crate::limits::MAX_RESTORE_THREADS;
 use crate::tree::select::Selection;
-use crate::wire::{BlockEntries, EntryBody, ObjectKind, ObjectMeta};
+use crate::wire::{BlockEntries, EntryBody, ObjectEnd, ObjectKind, ObjectMeta};
 
 use super::assembler::ObjectAssembler;
 use super::scope::RestoreScope;
@@ -45,8 +45,8 @@ impl<S: Sink> ObjectAssembler<S> {
         self
     }
 
-    /// Entries of a file if the file is complete within `entries` and can be written by a worker:
-    /// not a hard link or the target of one, no conflict with an open object. `first` is its object
+    /// Entries of a file, and its end, if the file is complete within `entries` and can be written by
+    /// a worker: not a hard link or the target of one, no conflict with an open object. `first` is its object
     /// entry.
     pub(super) fn complete_file(
         &self,
@@ -54,7 +54,7 @@ impl<S: Sink> ObjectAssembler<S> {
         object: &ObjectMeta<'_>,
         entries: &BlockEntries<'_>,
         first: usize,
-    ) -> Option<Range<usize>> {
+    ) -> Option<(Range<usize>, ObjectEnd)> {
         if object.kind != ObjectKind::File
             || object.linked
             || !self.is_independent(number, object.path)
@@ -68,7 +68,7 @@ impl<S: Sink> ObjectAssembler<S> {
             match entry.body {
                 _ if entry.object != number => return None,
                 EntryBody::Attribute(..) | EntryBody::Extent(..) => {}
-                EntryBody::End(_) => return Some(first..next),
+                EntryBody::End(end) => return Some((first..next, end)),
                 _ => return None,
             }
         }
@@ -125,7 +125,7 @@ impl<S: Sink> ObjectAssembler<S> {
             };
             let fetched = fetched.map_err(|damaged| damaged.error)?;
             let entry = fetched.entry;
-            self.process_entry(entry.object, entry.body, fetched.bytes)?;
+            self.process_entry(entry.object, &entry.body, fetched.bytes)?;
         }
         Ok(())
     }

@@ -353,9 +353,7 @@ impl Writer {
 
     /// Sets the attributes of a directory, when everything in it has been created.
     fn finish_directory(&mut self, description: &ObjectDescription) -> Result<(), StageError> {
-        let Some(object) = description.object() else {
-            return Ok(());
-        };
+        let object = description.object();
         match self.destination.directory(object.path, Missing::Fail) {
             Ok(dir) => {
                 // A directory that may be searched but not read is opened with `O_PATH`.
@@ -517,9 +515,7 @@ impl Sink for Writer {
         description: &ObjectDescription,
         size: u64,
     ) -> Result<ObjectOutcome, Failure> {
-        let Some(object) = description.object() else {
-            return Ok(ObjectOutcome::NotRestored);
-        };
+        let object = description.object();
         match partial {
             PartialObject::File(file) => self.complete_file(file, description, &object, size),
             PartialObject::Directory { set_attributes } => {
@@ -570,7 +566,10 @@ impl Sink for Writer {
         while let Some(directory) = self.directories.pop().map_err(|error| {
             StageError::with_source("cannot read directories back from a temporary file", error)
         })? {
-            self.finish_directory(&ObjectDescription::from_bytes(directory))?;
+            // It is one: it was parsed when it came.
+            if let Some(directory) = ObjectDescription::from_bytes(directory) {
+                self.finish_directory(&directory)?;
+            }
         }
         self.destination.remove_lock();
         self.destination.forget_created();
