@@ -1,4 +1,4 @@
-//! An open directory of the destination, and what the restore knows about it.
+//! An open directory of the destination, and the properties of new files in it.
 //!
 //! ```text
 //!   made by this restore   its names are free, but for those that this restore has given
