@@ -231,8 +231,8 @@ impl Credentials {
 }
 
 /// Removes the attributes that the archive does not have, among them access control lists. Those
-/// that the system gives, such as the label of a security module, stay and are noted. Returns true if
-/// there were any, and `None` if they cannot be listed.
+/// that the system gives, such as the label of a security module, stay and are noted. Returns true
+/// if there were any, and `None` if they cannot be listed.
 fn remove_others(
     fd: ObjectFd<'_>,
     description: &ObjectDescription,

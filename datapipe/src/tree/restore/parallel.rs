@@ -8,8 +8,8 @@
 //!
 //! Threads live only while the tail has the block, whose data they read in place, and the copy of
 //! its entries. The files of a block are divided into consecutive runs of about equal cost, one for
-//! each worker, and the last for the tail's own thread. Files of one directory are mostly in one run,
-//! because threads that create files in the same directory wait for each other.
+//! each worker, and the last for the tail's own thread. Files of one directory are mostly in one
+//! run, because threads that create files in the same directory wait for each other.
 
 use std::mem;
 use std::ops::Range;
@@ -48,9 +48,9 @@ impl<S: Sink> ObjectAssembler<S> {
         self
     }
 
-    /// Entries of a file, and its end, if the file is complete within `entries` and can be written by
-    /// a worker: not a hard link or the target of one, no conflict with an open object. `first` is its object
-    /// entry.
+    /// Entries of a file, and its end, if the file is complete within `entries` and can be written
+    /// by a worker: not a hard link or the target of one, no conflict with an open object. `first`
+    /// is its object entry.
     pub(super) fn complete_file(
         &self,
         number: u64,
