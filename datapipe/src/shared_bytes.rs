@@ -24,6 +24,11 @@ pub(crate) struct SharedBytes<'a> {
     buffer: PhantomData<&'a [u8]>,
 }
 
+/// Eight bytes at any address, which one instruction loads where the machine can.
+#[repr(C, packed)]
+#[derive(Clone, Copy)]
+struct Unaligned(u64);
+
 // SAFETY: the bytes are only read, by volatile loads or as a slice, which may be shared.
 unsafe impl Send for SharedBytes<'_> {}
 // SAFETY: as for `Send`.
@@ -55,31 +60,21 @@ impl<'a> SharedBytes<'a> {
         if end > self.len {
             return None;
         }
-        // SAFETY: `at` is at most the length.
-        let from = unsafe { self.start.add(at) };
-        let aligned = from.align_offset(align_of::<u64>()).min(to.len());
-        let (first, rest) = to.split_at_mut(aligned);
-        let (words, last) = rest.as_chunks_mut::<8>();
-        for (n, byte) in first.iter_mut().enumerate() {
+        let (words, last) = to.as_chunks_mut::<8>();
+        let done = at.saturating_add(words.len().saturating_mul(8));
+        for (n, to) in words.iter_mut().enumerate() {
             // SAFETY: `to` has as many bytes as are left from `at` on.
-            let from = unsafe { from.add(n) };
-            // SAFETY: the byte is mapped, and every value is valid.
-            *byte = unsafe { from.read_volatile() };
-        }
-        for (n, word) in words.iter_mut().enumerate() {
-            // SAFETY: as above.
-            let from = unsafe { from.add(aligned + n * 8) };
-            // SAFETY: the eight bytes are mapped and aligned, and every value is valid.
-            let loaded = unsafe { from.cast::<u64>().read_volatile() };
+            let from = unsafe { self.start.add(at.wrapping_add(n.wrapping_mul(8))) };
+            // SAFETY: the eight bytes are mapped, and every value is valid, at any alignment.
+            let word = unsafe { from.cast::<Unaligned>().read_volatile() };
             // The bytes as they are in memory, on any machine.
-            *word = loaded.to_le().to_le_bytes();
+            *to = { word.0 }.to_le().to_le_bytes();
         }
-        let done = aligned + words.len() * 8;
-        for (n, byte) in last.iter_mut().enumerate() {
+        for (n, to) in last.iter_mut().enumerate() {
             // SAFETY: as above.
-            let from = unsafe { from.add(done + n) };
+            let from = unsafe { self.start.add(done.wrapping_add(n)) };
             // SAFETY: the byte is mapped, and every value is valid.
-            *byte = unsafe { from.read_volatile() };
+            *to = unsafe { from.read_volatile() };
         }
         Some(())
     }
@@ -89,17 +84,6 @@ impl<'a> SharedBytes<'a> {
         let mut array = [0; N];
         self.copy_to(at, &mut array)?;
         Some(array)
-    }
-
-    /// Appends a copy of a range. Returns `None`, and appends nothing, if it is not within the
-    /// bytes.
-    pub(crate) fn append_to(self, range: Range<usize>, to: &mut Vec<u8>) -> Option<()> {
-        if range.start > range.end || range.end > self.len {
-            return None;
-        }
-        let start = to.len();
-        to.resize(start + range.len(), 0);
-        self.copy_to(range.start, to.get_mut(start..)?)
     }
 
     /// Replaces the content of `to` by a copy of all bytes, and returns it.
@@ -152,9 +136,6 @@ mod tests {
                 let mut copy = vec![0; len];
                 shared.copy_to(7, &mut copy).unwrap();
                 assert_eq!(copy, all[start + 7..][..len]);
-                let mut appended = vec![9];
-                shared.append_to(7..7 + len, &mut appended).unwrap();
-                assert_eq!(appended[1..], copy);
                 assert_eq!(shared.content(7..7 + len).unwrap(), copy);
             }
         }
@@ -164,13 +145,10 @@ mod tests {
     #[test]
     fn ranges_outside_of_the_bytes_are_rejected() {
         let shared = SharedBytes::from(&b"ten bytes!"[..]);
-        let mut to = Vec::new();
         assert_eq!(shared.array::<4>(7), None);
         assert_eq!(shared.copy_to(usize::MAX, &mut [0; 2]), None);
         for range in [0..11, 11..11, 3..usize::MAX, Range { start: 3, end: 2 }] {
-            assert_eq!(shared.append_to(range.clone(), &mut to), None);
             assert_eq!(shared.content(range), None);
         }
-        assert!(to.is_empty());
     }
 }

@@ -24,8 +24,10 @@ use crate::words::len_of;
 /// Buffers for the copy of one block after the other.
 #[derive(Debug, Default)]
 pub(crate) struct EntryCopy {
-    /// The entries, one after the other, without the data of extents.
+    /// The entries, one after the other, without the data of extents: the first `len` bytes. What
+    /// follows is kept, so that no byte is set to zero for each block.
     bytes: Vec<u8>,
+    len: usize,
     spans: Vec<EntrySpan>,
 }
 
@@ -51,6 +53,8 @@ impl EntrySpan {
 const KEPT: usize = 1 << 20;
 /// The same for the locations of entries, in their number.
 const KEPT_SPANS: usize = 1 << 16;
+/// Room for the first copy, in bytes.
+const LEAST_ROOM: usize = 16 << 10;
 
 /// The entries of a block.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +95,8 @@ pub(crate) struct DamagedEntry {
 impl EntryCopy {
     /// Copies a block's entries, up to the first whose length is unknown or too large.
     pub(crate) fn fetch<'a>(&'a mut self, block: SharedBytes<'a>) -> BlockEntries<'a> {
-        self.bytes.clear();
+        self.len = 0;
+        self.bytes.truncate(KEPT);
         self.bytes.shrink_to(KEPT);
         self.spans.clear();
         self.spans.shrink_to(KEPT_SPANS);
@@ -113,10 +118,12 @@ impl EntryCopy {
     /// Copies the entry at `offset`, and returns its length.
     fn fetch_one(&mut self, block: SharedBytes<'_>, offset: usize) -> Result<usize, EntryDefect> {
         let left = block.len().saturating_sub(offset);
-        let Some(bytes) = block.array::<ENTRY_HEADER_LEN>(offset) else {
+        let copy = self.len;
+        let header = self.room(copy, ENTRY_HEADER_LEN);
+        if block.copy_to(offset, header).is_none() {
             return Err(EntryDefect::Short(ENTRY_HEADER_LEN.saturating_sub(left)));
-        };
-        let header = EntryHeader::parse(&mut Bytes::new("entry", &bytes))
+        }
+        let header = EntryHeader::parse(&mut Bytes::new("entry", header))
             .map_err(|_| EntryDefect::Reserved)?;
         let len = ENTRY_HEADER_LEN.saturating_add(header.len);
         if len > left {
@@ -126,13 +133,23 @@ impl EntryCopy {
             EXTENT => len.min(EXTENT_HEADER_LEN),
             _ => len,
         };
-        let copy = self.bytes.len();
-        self.bytes.extend_from_slice(&bytes);
-        let body = offset.saturating_add(ENTRY_HEADER_LEN)..offset.saturating_add(copied);
+        let body = copied.saturating_sub(ENTRY_HEADER_LEN);
+        let body = self.room(copy.saturating_add(ENTRY_HEADER_LEN), body);
         // It is within the block, as checked above.
-        let _ = block.append_to(body, &mut self.bytes);
+        let _ = block.copy_to(offset.saturating_add(ENTRY_HEADER_LEN), body);
+        self.len = copy.saturating_add(copied);
         self.spans.push(EntrySpan { offset, copy, len });
         Ok(len)
+    }
+
+    /// Returns room for `len` bytes at `at`, which is at most the end of the copy.
+    fn room(&mut self, at: usize, len: usize) -> &mut [u8] {
+        let end = at.saturating_add(len);
+        if end > self.bytes.len() {
+            let doubled = self.bytes.len().saturating_mul(2);
+            self.bytes.resize(end.max(doubled).max(LEAST_ROOM), 0);
+        }
+        self.bytes.get_mut(at..end).unwrap_or_default()
     }
 }
 
@@ -157,7 +174,7 @@ impl<'a> BlockEntries<'a> {
         let EntrySpan { offset, copy, len } = *span;
         let end = spans
             .get(index.saturating_add(1))
-            .map_or(self.copy.bytes.len(), |next| next.copy);
+            .map_or(self.copy.len, |next| next.copy);
         let bytes = self.copy.bytes.get(copy..end).unwrap_or_default();
         let data = offset.saturating_add(EXTENT_HEADER_LEN.min(len))..span.end();
         let data = self.block.content(data);

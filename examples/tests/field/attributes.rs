@@ -1,7 +1,7 @@
 //! Attributes and access lists that cannot be kept, and those that a destination adds.
 
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
@@ -152,6 +152,53 @@ fn default_list_of_the_destination_gives_nothing_to_restored_objects() {
         let path = fixture.path("out/data").join(name);
         assert!(names(&path).is_empty(), "{name}: {:?}", names(&path));
         assert_eq!(mode(&path), mode(&source.join(name)), "{name}");
+    }
+}
+
+/// A restore looks only once at what a directory gives to new files. Files of several owners and
+/// rights are restored to a directory that gives a group, and one that gives a list.
+#[test]
+fn each_file_of_a_directory_gets_its_own_owner_and_no_list() {
+    if !is_root() {
+        return;
+    }
+    let fixture = Fixture::new();
+    let source = fixture.path("src/data");
+    fs::create_dir_all(&source).unwrap();
+    let files = (0..60_u32).map(|number| {
+        let ids = [(0, 0), (1234, 0), (0, 4242), (1234, 4242)][number as usize % 4];
+        let bits = [0o644, 0o4755, 0o2755, 0o600, 0o6711][number as usize % 5];
+        (format!("file{number:02}"), ids, bits)
+    });
+    let files: Vec<_> = files.collect();
+    for (name, (uid, gid), bits) in &files {
+        fs::write(source.join(name), name).unwrap();
+        chown(source.join(name), Some(*uid), Some(*gid)).unwrap();
+        fs::set_permissions(source.join(name), Permissions::from_mode(*bits)).unwrap();
+    }
+    ok(&fixture.back_up(&["src/data", "tape"]));
+    for has_list in [false, true] {
+        for gives_group in [false, true] {
+            let to = format!("to-{has_list}-{gives_group}");
+            let (out, bits) = (fixture.path(&to), [0o755, 0o2755][usize::from(gives_group)]);
+            fs::create_dir(&out).unwrap();
+            chown(&out, None, gives_group.then_some(4242)).unwrap();
+            fs::set_permissions(&out, Permissions::from_mode(bits)).unwrap();
+            if has_list && !set(&out, "system.posix_acl_default", &list_for_1234(5)) {
+                continue;
+            }
+            ok(&fixture.restore(&["tape", &to]));
+            for (name, ids, bits) in &files {
+                let path = out.join("data").join(name);
+                let found = fs::symlink_metadata(&path).unwrap();
+                assert_eq!((found.uid(), found.gid()), *ids, "{to} {name}");
+                assert_eq!(
+                    (names(&path), mode(&path)),
+                    (Vec::new(), *bits),
+                    "{to} {name}"
+                );
+            }
+        }
     }
 }
 

@@ -20,8 +20,8 @@ use crate::error::StageError;
 use crate::limits::{MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS};
 use crate::pool::{Block, Marks, Stop};
 use crate::wire::{
-    BlockEntries, BlockKind, CatalogueEntry, Entry, EntryBody, EntryCopy, ObjectEnd, ObjectKind,
-    ObjectMeta, ObjectState,
+    BlockEntries, BlockKind, CatalogueEntry, Entry, EntryBody, EntryCopy, FetchedEntry, ObjectEnd,
+    ObjectKind, ObjectMeta, ObjectState,
 };
 
 use super::catalogue_check::CatalogueCheck;
@@ -161,33 +161,27 @@ impl<S: Sink> ObjectAssembler<S> {
                     break;
                 }
             };
-            let entry = fetched.entry;
+            let entry = &fetched.entry;
             if let EntryBody::Object(object) = &entry.body
-                && let Some(file) = self.complete_file(entry.object, object, entries, next)
+                && let Some((file, end)) = self.complete_file(entry.object, object, entries, next)
             {
                 next = file.end;
+                if let Some(comparison) = &mut self.comparison {
+                    let object = (entry.object, object);
+                    comparison.add_object(object, start_of(number, &fetched), &end, number);
+                }
                 if self.wants_file(object.path) {
                     files.push(file);
                 }
                 continue;
             }
-            self.process_entry(entry.object, entry.body, fetched.bytes)?;
+            if let Some(comparison) = &mut self.comparison {
+                comparison.add_entry(entry, start_of(number, &fetched));
+            }
+            self.process_entry(entry.object, &entry.body, fetched.bytes)?;
             next += 1;
         }
-        self.note_entries(number, entries);
         self.restore_files(entries, &files)
-    }
-
-    /// Notes what the catalogue must say about the objects in a data block.
-    fn note_entries(&mut self, number: u64, entries: &BlockEntries<'_>) {
-        let Some(comparison) = &mut self.comparison else {
-            return;
-        };
-        // What follows an entry that cannot be parsed is lost.
-        for fetched in entries.iter().map_while(Result::ok) {
-            let start = (number, u32::try_from(fetched.offset).unwrap_or(u32::MAX));
-            comparison.add_entry(&fetched.entry, start, fetched.bytes);
-        }
     }
 
     /// Reads the entries of a catalogue block, which names objects that began in lost blocks.
@@ -227,20 +221,20 @@ impl<S: Sink> ObjectAssembler<S> {
     pub(super) fn process_entry(
         &mut self,
         number: u64,
-        body: EntryBody<'_>,
+        body: &EntryBody<'_>,
         bytes: &[u8],
     ) -> Result<(), StageError> {
         let at = self.open.iter().position(|open| open.number == number);
         match (body, at) {
-            (EntryBody::Object(object), None) => return self.begin_object(number, &object, bytes),
+            (EntryBody::Object(object), None) => return self.begin_object(number, object, bytes),
             (EntryBody::Object(_), Some(at)) => {
                 self.mark_damaged(at, "its object entry is repeated")
             }
             (EntryBody::Attribute(name, _), Some(at)) => self.add_attribute(at, name, bytes),
             (EntryBody::Extent(offset, data), Some(at)) => {
-                return self.write_extent(at, offset, data);
+                return self.write_extent(at, *offset, data);
             }
-            (EntryBody::End(end), Some(at)) => return self.end_object(at, end),
+            (EntryBody::End(end), Some(at)) => return self.end_object(at, *end),
             (EntryBody::Attribute(..) | EntryBody::Extent(..) | EntryBody::End(_), None) => {
                 self.report_unknown(number);
             }
@@ -277,7 +271,7 @@ impl<S: Sink> ObjectAssembler<S> {
             self.remember_link_target(number, object, ObjectOutcome::NotRestored)?;
         }
         self.open
-            .push(ObjectInProgress::new(number, bytes, partial));
+            .push(ObjectInProgress::new(number, object, bytes, partial));
         Ok(())
     }
 
@@ -381,9 +375,10 @@ impl<S: Sink> ObjectAssembler<S> {
             self.mark_damaged(at, defect);
         }
         let open = self.open.swap_remove(at);
-        let (Some(partial), Some(object)) = (open.partial, open.description.object()) else {
+        let Some(partial) = open.partial else {
             return Ok(()); // skipped, or set aside just now
         };
+        let object = open.description.object();
         let completed = if object.kind == ObjectKind::HardLink {
             self.create_link(&object)
         } else {
@@ -533,7 +528,8 @@ impl<S: Sink> ObjectAssembler<S> {
     /// skipped. An object that is skipped already is left alone.
     fn mark_damaged(&mut self, at: usize, why: &str) {
         let open = &mut self.open[at];
-        if let (Some(partial), Some(object)) = (open.partial.take(), open.description.object()) {
+        if let Some(partial) = open.partial.take() {
+            let object = open.description.object();
             let remains = self.sink.set_aside(partial, &object);
             self.report
                 .record_damage(object.path, format!("{why}{remains}"));
@@ -582,8 +578,8 @@ impl<S: Sink> ObjectAssembler<S> {
     /// Removes what was created of an open object that is not damaged in the archive.
     fn discard(&mut self, at: usize) {
         let open = &mut self.open[at];
-        if let (Some(partial), Some(object)) = (open.partial.take(), open.description.object()) {
-            self.sink.discard(partial, &object);
+        if let Some(partial) = open.partial.take() {
+            self.sink.discard(partial, &open.description.object());
         }
     }
 
@@ -618,6 +614,11 @@ impl<S: Sink> Drop for ObjectAssembler<S> {
         }
         self.abandon_open_objects();
     }
+}
+
+/// Place of an entry in the archive: its block, and the byte in it.
+fn start_of(block: u64, fetched: &FetchedEntry<'_>) -> (u64, u32) {
+    (block, u32::try_from(fetched.offset).unwrap_or(u32::MAX))
 }
 
 const NO_END: &str = "its end is missing";

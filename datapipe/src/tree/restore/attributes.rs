@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{
     AtFlags, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
@@ -10,6 +10,7 @@ use rustix::fs::{
 use rustix::io::{Errno, Result, retry_on_intr};
 
 use super::object_in_progress::ObjectDescription;
+use super::open_directory::{NewFile, OpenDirectory};
 use super::report::RestoreReport;
 use super::set_properties::SetProperties;
 use crate::limits::MAX_ATTRIBUTE;
@@ -68,7 +69,7 @@ impl Credentials {
 
     /// Gives us access to an existing directory that we own, so that we can create objects in it.
     /// Its final mode is set at the end.
-    pub(super) fn grant_access(self, dir: &OwnedFd, name: &[u8], stat: &Stat) {
+    pub(super) fn grant_access(self, dir: impl AsFd, name: &[u8], stat: &Stat) {
         let is_missing = stat.st_mode & 0o700 != 0o700;
         if is_missing && !self.is_root() && stat.st_uid == self.uid {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -88,7 +89,10 @@ impl Credentials {
     /// With a list, the group's part of a mode is the most that the list gives. So until the list
     /// is set, and if it cannot be set, the group gets what the list gives to it.
     ///
-    /// Everything that cannot be set is reported.
+    /// Everything that cannot be set is reported. Returns the status of the object afterwards.
+    ///
+    /// `dir` is the directory in which the object is a new file. What its first file had from the
+    /// beginning is not set or removed again for the next.
     ///
     /// # Errors
     ///
@@ -98,19 +102,30 @@ impl Credentials {
         fd: ObjectFd<'_>,
         description: &ObjectDescription,
         report: &RestoreReport,
-    ) -> Result<()> {
-        let Some(object) = description.object() else {
-            return Ok(());
-        };
-        let may_set_id = self.apply_owner(fd, &object, report)?;
+        dir: Option<&OpenDirectory>,
+    ) -> Result<Option<Stat>> {
+        let object = description.object();
+        let status = || retry_on_intr(|| rustix::fs::fstat(fd.descriptor())).ok();
+        let known = dir.and_then(OpenDirectory::new_file);
+        let first = dir.filter(|_| known.is_none());
+        let first = first.and_then(|dir| status().map(|stat| (dir, stat)));
+        let may_set_id = self.apply_owner(fd, &object, report, known)?;
         let mode = if may_set_id {
             object.mode
         } else {
             object.mode & PLAIN_MODE
         };
         let is_acl = |name: &[u8]| name.starts_with(b"system.");
-        if object.kind != ObjectKind::Symlink {
-            remove_others(fd, description, report)?;
+        let may_have_attributes = known.is_none_or(|known| known.has_attributes);
+        if object.kind != ObjectKind::Symlink && may_have_attributes {
+            let had = remove_others(fd, description, report)?;
+            if let (Some((dir, stat)), Some(has_attributes)) = (first, had) {
+                let owner = (stat.st_uid, stat.st_gid);
+                dir.set_new_file(NewFile {
+                    owner,
+                    has_attributes,
+                });
+            }
         }
         self.apply_attributes(fd, description, report, |name| !is_acl(name))?;
         let first = mode_without_list(mode, description);
@@ -138,8 +153,11 @@ impl Credentials {
             set.modified = false;
             report_unset(report, object.path, &"its times", error)?;
         }
-        set.check(fd.descriptor(), &object, report);
-        Ok(())
+        let stat = status();
+        if let Some(stat) = &stat {
+            set.check(stat, &object, report);
+        }
+        Ok(stat)
     }
 
     /// Sets the owner, which only root may. Returns true if the object has its owner, and thus may
@@ -149,6 +167,7 @@ impl Credentials {
         fd: ObjectFd<'_>,
         object: &ObjectMeta<'_>,
         report: &RestoreReport,
+        known: Option<NewFile>,
     ) -> Result<bool> {
         if !self.may_give_rights() {
             let why = self.why_not();
@@ -170,6 +189,11 @@ impl Credentials {
             );
             report.record_problem(object.path, what);
             return Ok(false);
+        }
+        // A file that gives rights gets its owner in any case before it gives them.
+        let gives_rights = object.mode & !PLAIN_MODE != 0;
+        if known.is_some_and(|new| !gives_rights && new.owner == (object.uid, object.gid)) {
+            return Ok(true);
         }
         if let Err(error) = fd.set_owner(object.uid, object.gid) {
             let owner = format_args!("its owner to {}:{}", object.uid, object.gid);
@@ -207,21 +231,22 @@ impl Credentials {
 }
 
 /// Removes the attributes that the archive does not have, among them access control lists. Those
-/// that the system gives, such as the label of a security module, stay and are noted.
+/// that the system gives, such as the label of a security module, stay and are noted. Returns true
+/// if there were any, and `None` if they cannot be listed.
 fn remove_others(
     fd: ObjectFd<'_>,
     description: &ObjectDescription,
     report: &RestoreReport,
-) -> Result<()> {
+) -> Result<Option<bool>> {
     let names = match fd.attribute_names() {
         Ok(names) => names,
-        Err(Errno::NOTSUP) => return Ok(()),
+        Err(Errno::NOTSUP) => return Ok(Some(false)),
         Err(error) if is_shortage(error) => return Err(error),
         Err(error) => {
             let why = inode_calls::describe(error);
             let what = format!("cannot list its attributes, to remove those of others: {why}");
             report.record_problem(description.path(), what);
-            return Ok(());
+            return Ok(None);
         }
     };
     for name in names.split_inclusive(|&byte| byte == 0) {
@@ -257,7 +282,7 @@ fn remove_others(
             }
         }
     }
-    Ok(())
+    Ok(Some(!names.is_empty()))
 }
 
 /// True for an attribute that users, programs or administrators give, and not the system.

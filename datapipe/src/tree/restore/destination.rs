@@ -22,13 +22,14 @@ use rustix::io::{Errno, Result, retry_on_intr};
 use super::attributes::remove_inherited_lists;
 use super::durability::Durability;
 use super::made_objects::MadeObjects;
+use super::open_directory::OpenDirectory;
 use super::parts::{OtherRuns, RunLock};
 use super::report::RestoreReport;
 use crate::limits::MAX_RESTORE_THREADS;
 use crate::tree::own_resources::{free_descriptors, is_shortage, retry_on_shortage};
 
 /// An open directory.
-pub(super) type Dir = Arc<OwnedFd>;
+pub(super) type Dir = Arc<OpenDirectory>;
 
 /// Number of directories that stay open for the next object, if the process may open that many.
 const MAX_CACHED: usize = 16;
@@ -95,7 +96,8 @@ struct SharedDestination {
 
 impl Destination {
     pub(super) fn new(root: Dir, report: &RestoreReport) -> Result<Self> {
-        if !is_directory(&retry_on_intr(|| rustix::fs::fstat(&root))?) {
+        let stat = retry_on_intr(|| rustix::fs::fstat(&root))?;
+        if !is_directory(&stat) {
             return Err(Errno::NOTDIR);
         }
         let destination = Self {
@@ -109,7 +111,7 @@ impl Destination {
             shared: Arc::default(),
             report: report.clone(),
         };
-        destination.remember_file_system(&destination.root)?;
+        destination.remember_file_system(&destination.root, stat.st_dev)?;
         Ok(destination)
     }
 
@@ -126,9 +128,21 @@ impl Destination {
         }
     }
 
+    /// Notes whether this restore has made the directory, and remembers its file system.
+    fn inspect(&self, dir: OwnedFd) -> Result<Dir> {
+        let stat = retry_on_intr(|| rustix::fs::fstat(&dir))?;
+        let is_new = self.shared.lock().made.has_added(inode_of(&stat));
+        let make = match is_new {
+            true => OpenDirectory::new,
+            false => OpenDirectory::existing,
+        };
+        let dir = Arc::new(make(Arc::new(dir)));
+        self.remember_file_system(&dir, stat.st_dev)?;
+        Ok(dir)
+    }
+
     /// Remembers the file system of a directory, for [`sync`](Self::sync).
-    fn remember_file_system(&self, dir: &Dir) -> Result<()> {
-        let device = retry_on_intr(|| rustix::fs::fstat(dir))?.st_dev;
+    fn remember_file_system(&self, dir: &Dir, device: u64) -> Result<()> {
         let mut shared = self.shared.lock();
         // A directory opened with O_PATH cannot be synced.
         if !shared.file_systems.contains_key(&device)
@@ -165,6 +179,15 @@ impl Destination {
         Ok((self.directory(parent, missing)?, name))
     }
 
+    /// Returns the directory that contains the object at `path`, if it is open.
+    pub(super) fn open_parent(&self, path: &[u8]) -> Option<&Dir> {
+        let Some(slash) = path.iter().rposition(|&byte| byte == b'/') else {
+            return Some(&self.root);
+        };
+        let is_it = |(cached, _): &&(Box<[u8]>, Dir)| **cached == path[..slash];
+        self.cache.iter().rfind(is_it).map(|(_, dir)| dir)
+    }
+
     /// The directory of the restore.
     pub(super) fn root(&self) -> &Dir {
         &self.root
@@ -186,8 +209,7 @@ impl Destination {
                 }
                 other => other?,
             };
-            let dir = Arc::new(dir);
-            self.remember_file_system(&dir)?;
+            let dir = self.inspect(dir)?;
             if self.cache.len() >= self.max_cached {
                 self.cache.remove(0);
             }
@@ -209,8 +231,8 @@ impl Destination {
             .filter(|(cached, _)| is_above(cached))
             .max_by_key(|(cached, _)| cached.len());
         let (from, rest) = match nearest {
-            Some((cached, dir)) => (Arc::clone(dir), &path[cached.len() + 1..]),
-            None => (Arc::clone(&self.root), path),
+            Some((cached, dir)) => (Arc::clone(dir.fd()), &path[cached.len() + 1..]),
+            None => (Arc::clone(self.root.fd()), path),
         };
         match self.descend(&from, rest) {
             Err(Errno::NOENT) if missing == Missing::Create => self.create_path(&from, rest),
@@ -219,7 +241,7 @@ impl Destination {
     }
 
     /// Opens the directory at `path` below `from`, in as few steps as the kernel allows.
-    fn descend(&mut self, from: &Dir, path: &[u8]) -> Result<OwnedFd> {
+    fn descend(&mut self, from: &Arc<OwnedFd>, path: &[u8]) -> Result<OwnedFd> {
         let (mut dir, mut rest) = (None, path);
         loop {
             let end = self.step_len(rest);
@@ -255,7 +277,7 @@ impl Destination {
     }
 
     /// Opens the directory at `path` below `at`.
-    fn step(&self, at: &Dir, path: &[u8]) -> Result<OwnedFd> {
+    fn step(&self, at: &OwnedFd, path: &[u8]) -> Result<OwnedFd> {
         let open = |access| {
             let flags = access | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             if self.has_openat2 {
@@ -278,7 +300,7 @@ impl Destination {
 
     /// Opens the directory at `path` below `from`, and creates what is missing of it, for its owner
     /// only.
-    fn create_path(&mut self, from: &Dir, path: &[u8]) -> Result<OwnedFd> {
+    fn create_path(&mut self, from: &Arc<OwnedFd>, path: &[u8]) -> Result<OwnedFd> {
         let mut dir = Arc::clone(from);
         let mut components = path.split(|&byte| byte == b'/').peekable();
         while let Some(component) = components.next() {
@@ -549,7 +571,9 @@ mod tests {
 
     fn open(root: &Path) -> Destination {
         Destination::new(
-            Arc::new(open_directory(root).unwrap()),
+            Arc::new(OpenDirectory::existing(Arc::new(
+                open_directory(root).unwrap(),
+            ))),
             &RestoreReport::default(),
         )
         .unwrap()

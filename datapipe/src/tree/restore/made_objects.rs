@@ -31,10 +31,15 @@ impl MadeObjects {
         *self.inodes.entry(key).or_default() |= 1 << (inode % 64);
     }
 
-    /// True if the inode was added. Once the set is full, that is assumed of all inodes.
-    pub(super) fn contains(&self, (device, inode): (u64, u64)) -> bool {
+    /// True if the inode was added and fitted.
+    pub(super) fn has_added(&self, (device, inode): (u64, u64)) -> bool {
         let bits = self.inodes.get(&(device, inode / 64));
-        self.is_full || bits.is_some_and(|bits| bits & (1 << (inode % 64)) != 0)
+        bits.is_some_and(|bits| bits & (1 << (inode % 64)) != 0)
+    }
+
+    /// True if the inode was added. Once the set is full, that is assumed of all inodes.
+    pub(super) fn contains(&self, object: (u64, u64)) -> bool {
+        self.is_full || self.has_added(object)
     }
 }
 
@@ -62,6 +67,7 @@ mod tests {
         assert!(made.contains((1, 1)), "in an entry that exists");
         made.add((2, 1));
         assert!(made.contains((3, 3)));
+        assert!(!made.has_added((3, 3)) && made.has_added((1, 1)));
         assert_eq!(made.inodes.len(), MAX_ENTRIES);
     }
 }

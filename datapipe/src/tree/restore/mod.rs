@@ -41,6 +41,7 @@ mod lost_blocks; // objects that began in lost blocks
 mod made_objects; // inodes that this restore has made
 mod naming; // names for objects that are complete
 mod object_in_progress; // an object between its first and last entry
+mod open_directory; // properties of an open directory
 mod options; // options of a restore
 mod parallel; // worker threads
 mod parts; // hidden names, and those that an interrupted restore left

@@ -25,10 +25,15 @@ pub(super) struct ObjectInProgress<P> {
 
 impl<P> ObjectInProgress<P> {
     /// Opens an object, of which only its object entry has come.
-    pub(super) fn new(number: u64, object_entry: &[u8], partial: Option<P>) -> Self {
+    pub(super) fn new(
+        number: u64,
+        object: &ObjectMeta<'_>,
+        object_entry: &[u8],
+        partial: Option<P>,
+    ) -> Self {
         Self {
             number,
-            description: ObjectDescription::new(object_entry),
+            description: ObjectDescription::new(object, object_entry),
             partial,
             digest: Digest::new(),
             end: 0,
@@ -54,25 +59,41 @@ pub(super) struct ObjectDescription {
     entries: Vec<u8>,
     /// Length of the object entry, in bytes.
     object_len: usize,
+    /// The parsed object entry, without path and target, which are at its end.
+    object: ObjectMeta<'static>,
+    path_len: usize,
+    target_len: usize,
 }
 
 impl ObjectDescription {
-    /// Begins with the bytes of an object entry, which the caller has parsed.
-    pub(super) fn new(entry: &[u8]) -> Self {
-        Self {
-            entries: entry.to_vec(),
-            object_len: entry.len(),
-        }
+    /// Begins with an object, and the bytes of the entry from which the caller has parsed it.
+    pub(super) fn new(object: &ObjectMeta<'_>, entry: &[u8]) -> Self {
+        Self::of(object, entry.to_vec(), entry.len())
     }
 
-    /// Restores a description from its [`bytes`](Self::bytes).
-    pub(super) fn from_bytes(entries: Vec<u8>) -> Self {
-        let rest_len = Entry::parse(&entries).map_or(0, |(_, rest)| rest.len());
-        let object_len = entries.len() - rest_len;
+    fn of(object: &ObjectMeta<'_>, entries: Vec<u8>, object_len: usize) -> Self {
         Self {
             entries,
             object_len,
+            path_len: object.path.len(),
+            target_len: object.target.len(),
+            object: ObjectMeta {
+                path: b"",
+                target: b"",
+                ..*object
+            },
         }
+    }
+
+    /// Restores a description from its [`bytes`](Self::bytes). Returns `None` for other bytes.
+    pub(super) fn from_bytes(entries: Vec<u8>) -> Option<Self> {
+        let (entry, rest) = Entry::parse(&entries).ok()?;
+        let EntryBody::Object(object) = entry.body else {
+            return None;
+        };
+        let object_len = entries.len() - rest.len();
+        let empty = Self::of(&object, Vec::new(), object_len);
+        Some(Self { entries, ..empty })
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -89,13 +110,13 @@ impl ObjectDescription {
         self.entries.extend_from_slice(entry);
     }
 
-    /// Parses the object entry. Returns `None` if it is not one, which cannot happen: it was parsed
-    /// when it came.
-    pub(super) fn object(&self) -> Option<ObjectMeta<'_>> {
-        let (entry, _) = Entry::parse(&self.entries).ok()?;
-        match entry.body {
-            EntryBody::Object(object) => Some(object),
-            _ => None,
+    /// The object, as it was parsed when its entry came.
+    pub(super) fn object(&self) -> ObjectMeta<'_> {
+        let target = self.object_len - self.target_len;
+        ObjectMeta {
+            path: self.path(),
+            target: &self.entries[target..self.object_len],
+            ..self.object
         }
     }
 
@@ -113,10 +134,11 @@ impl ObjectDescription {
     }
 
     pub(super) fn path(&self) -> &[u8] {
-        self.object().map_or(b"", |object| object.path)
+        let end = self.object_len - self.target_len;
+        &self.entries[end - self.path_len..end]
     }
 
     pub(super) fn is(&self, kind: ObjectKind) -> bool {
-        self.object().is_some_and(|object| object.kind == kind)
+        self.object.kind == kind
     }
 }

@@ -8,17 +8,20 @@
 //!
 //! Threads live only while the tail has the block, whose data they read in place, and the copy of
 //! its entries. The files of a block are divided into consecutive runs of about equal cost, one for
-//! each worker, and the last for the tail's own thread.
+//! each worker, and the last for the tail's own thread. Files of one directory are mostly in one
+//! run, because threads that create files in the same directory wait for each other.
 
 use std::mem;
 use std::ops::Range;
 use std::panic;
 use std::thread;
 
+use parking_lot::Mutex;
+
 use crate::error::StageError;
 use crate::limits::MAX_RESTORE_THREADS;
 use crate::tree::select::Selection;
-use crate::wire::{BlockEntries, EntryBody, ObjectKind, ObjectMeta};
+use crate::wire::{BlockEntries, EntryBody, ObjectEnd, ObjectKind, ObjectMeta};
 
 use super::assembler::ObjectAssembler;
 use super::scope::RestoreScope;
@@ -45,16 +48,16 @@ impl<S: Sink> ObjectAssembler<S> {
         self
     }
 
-    /// Entries of a file if the file is complete within `entries` and can be written by a worker:
-    /// not a hard link or the target of one, no conflict with an open object. `first` is its object
-    /// entry.
+    /// Entries of a file, and its end, if the file is complete within `entries` and can be written
+    /// by a worker: not a hard link or the target of one, no conflict with an open object. `first`
+    /// is its object entry.
     pub(super) fn complete_file(
         &self,
         number: u64,
         object: &ObjectMeta<'_>,
         entries: &BlockEntries<'_>,
         first: usize,
-    ) -> Option<Range<usize>> {
+    ) -> Option<(Range<usize>, ObjectEnd)> {
         if object.kind != ObjectKind::File
             || object.linked
             || !self.is_independent(number, object.path)
@@ -68,7 +71,7 @@ impl<S: Sink> ObjectAssembler<S> {
             match entry.body {
                 _ if entry.object != number => return None,
                 EntryBody::Attribute(..) | EntryBody::Extent(..) => {}
-                EntryBody::End(_) => return Some(first..next),
+                EntryBody::End(end) => return Some((first..next, end)),
                 _ => return None,
             }
         }
@@ -88,21 +91,19 @@ impl<S: Sink> ObjectAssembler<S> {
         }
         let mut workers = mem::take(&mut self.workers);
         let cost = |file: &Range<usize>| entries.len_of(file.clone()) + FILE_COST;
-        let share = files.iter().map(cost).sum::<usize>() / (workers.len() + 1);
-        let mut rest = files;
+        let runs = Runs::divide(files, workers.len() + 1, cost);
         let restored = thread::scope(|scope| {
             let mut threads = Vec::new();
-            for worker in &mut workers {
-                let (own, following) = rest.split_at(count_within(rest, share, cost));
-                let restore = move || worker.restore_in_order(entries, own);
+            for (run, worker) in workers.iter_mut().enumerate() {
+                let runs = &runs;
+                let restore = move || worker.restore_run(entries, files, runs, run);
                 // If the system has no more threads, this one restores what remains.
                 let Ok(thread) = thread::Builder::new().spawn_scoped(scope, restore) else {
                     break;
                 };
-                rest = following;
                 threads.push(thread);
             }
-            let own = self.restore_in_order(entries, rest);
+            let own = self.restore_run(entries, files, &runs, runs.0.len() - 1);
             let others = threads.into_iter().map(|thread| {
                 thread
                     .join()
@@ -112,6 +113,20 @@ impl<S: Sink> ObjectAssembler<S> {
         });
         self.workers = workers;
         restored
+    }
+
+    /// Restores the files of a run, then those that other threads have not begun.
+    fn restore_run(
+        &mut self,
+        entries: &BlockEntries<'_>,
+        files: &[Range<usize>],
+        runs: &Runs,
+        run: usize,
+    ) -> Result<(), StageError> {
+        while let Some(file) = runs.next(run) {
+            self.restore_in_order(entries, &files[file..=file])?;
+        }
+        Ok(())
     }
 
     fn restore_in_order(
@@ -125,9 +140,42 @@ impl<S: Sink> ObjectAssembler<S> {
             };
             let fetched = fetched.map_err(|damaged| damaged.error)?;
             let entry = fetched.entry;
-            self.process_entry(entry.object, entry.body, fetched.bytes)?;
+            self.process_entry(entry.object, &entry.body, fetched.bytes)?;
         }
         Ok(())
+    }
+}
+
+/// Consecutive runs of files, one for each thread. A thread that has finished its own takes files
+/// from others: the processors have other work, too, and the block is held until the
+/// last file of it is done.
+#[derive(Debug)]
+struct Runs(Vec<Mutex<Range<usize>>>);
+
+impl Runs {
+    /// Divides `files` into `count` runs of about equal cost.
+    fn divide(files: &[Range<usize>], count: usize, cost: impl Fn(&Range<usize>) -> usize) -> Self {
+        let share = files.iter().map(&cost).sum::<usize>() / count;
+        let mut start = 0;
+        let runs = (1..=count).map(|run| {
+            let end = match run == count {
+                true => files.len(),
+                false => start + count_within(&files[start..], share, &cost),
+            };
+            Mutex::new(mem::replace(&mut start, end)..end)
+        });
+        Self(runs.collect())
+    }
+
+    /// Takes the next file of a run, or that of another if the run has ended. So files, and their
+    /// problems, come about in the order of the archive.
+    fn next(&self, run: usize) -> Option<usize> {
+        let own = self.0[run].lock().next();
+        let (before, after) = self.0.split_at(run);
+        own.or_else(|| {
+            let others = after.iter().skip(1).chain(before);
+            others.into_iter().find_map(|other| other.lock().next())
+        })
     }
 }
 
@@ -145,4 +193,24 @@ fn count_within(
             sum <= share
         })
         .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_file_is_taken_once_by_any_thread() {
+        let files: Vec<_> = (0..100).map(|n| n..n + 1).collect();
+        for count in [1, 2, 3, 7, 100, 130] {
+            let runs = Runs::divide(&files, count, |file| file.start % 9);
+            // One thread does nothing, and one does little.
+            let mut taken: Vec<_> = (0..3).filter_map(|_| runs.next(0)).collect();
+            let busy = count - 1;
+            taken.extend(std::iter::from_fn(|| runs.next(busy)));
+            assert_eq!(runs.next(0), None);
+            taken.sort_unstable();
+            assert_eq!(taken, (0..100).collect::<Vec<_>>(), "{count} threads");
+        }
+    }
 }

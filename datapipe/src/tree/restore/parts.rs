@@ -352,10 +352,17 @@ fn for_each_name(dir: &Dir, mut visit: impl FnMut(&[u8])) -> Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
     use std::fs;
+    use std::path::Path;
     use std::sync::Arc;
 
+    use super::super::open_directory::OpenDirectory;
     use super::super::tail::open_directory;
     use super::*;
+
+    fn open(path: &Path) -> Dir {
+        let dir = Arc::new(open_directory(path).unwrap());
+        Arc::new(OpenDirectory::existing(dir))
+    }
 
     #[test]
     fn names_of_runs_are_recognised_exactly() {
@@ -383,7 +390,7 @@ mod tests {
     #[test]
     fn object_that_has_lost_a_name_is_not_new_because_it_has_changed() {
         let temp = tempfile::tempdir().unwrap();
-        let dir = Arc::new(open_directory(temp.path()).unwrap());
+        let dir = open(temp.path());
         let lock = RunLock::create(&dir).unwrap();
         let made = lock.made.as_ref().unwrap();
         let object = |later: i64, is_birth| Making {
@@ -428,7 +435,7 @@ mod tests {
     #[test]
     fn lock_that_is_not_a_file_of_this_user_is_not_taken_over() {
         let temp = tempfile::tempdir().unwrap();
-        let dir = Arc::new(open_directory(temp.path()).unwrap());
+        let dir = open(temp.path());
         let path = |run: &str| temp.path().join(format!(".datapipe-{run}.lock"));
         let (link, fifo) = ("00000000000000aa", "00000000000000ab");
         std::os::unix::fs::symlink("/etc/passwd", path(link)).unwrap();
@@ -450,7 +457,7 @@ mod tests {
     #[test]
     fn parts_of_a_dead_run_are_removed_and_those_of_others_kept() {
         let temp = tempfile::tempdir().unwrap();
-        let dir = Arc::new(open_directory(temp.path()).unwrap());
+        let dir = open(temp.path());
         let put = |name: &[u8]| {
             let name = str::from_utf8(name).unwrap().to_owned();
             fs::write(temp.path().join(&name), "").unwrap();

@@ -1,7 +1,7 @@
 //! Comparison of what was set with what a file system has kept: some cut times, or ignore modes and
 //! owners, without an error.
 
-use std::os::fd::BorrowedFd;
+use rustix::fs::Stat;
 
 use super::report::RestoreReport;
 use crate::wire::ObjectMeta;
@@ -16,10 +16,7 @@ pub(super) struct SetProperties {
 
 impl SetProperties {
     /// Reports each property that the object does not have although it was set.
-    pub(super) fn check(self, fd: BorrowedFd<'_>, object: &ObjectMeta<'_>, report: &RestoreReport) {
-        let Ok(stat) = rustix::fs::fstat(fd) else {
-            return;
-        };
+    pub(super) fn check(self, stat: &Stat, object: &ObjectMeta<'_>, report: &RestoreReport) {
         let lost = |what: String| {
             let what = format!("{what}: the file system does not keep it");
             report.record_problem(object.path, what);
@@ -54,7 +51,6 @@ impl SetProperties {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
     use std::fs::File;
-    use std::os::fd::AsFd;
 
     use super::*;
     use crate::wire::{ObjectKind, Time};
@@ -63,6 +59,7 @@ mod tests {
     #[test]
     fn properties_that_were_set_and_did_not_arrive_are_named() {
         let file: File = tempfile::tempfile().unwrap();
+        let stat = rustix::fs::fstat(&file).unwrap();
         let object = ObjectMeta {
             mode: 0o4755,
             uid: 70_000,
@@ -85,14 +82,14 @@ mod tests {
             mode: None,
             modified: false,
         };
-        nothing.check(file.as_fd(), &object, &report);
+        nothing.check(&stat, &object, &report);
         assert!(report.snapshot().is_whole());
         let all = SetProperties {
             owner: true,
             mode: Some(0o4755),
             modified: true,
         };
-        all.check(file.as_fd(), &object, &report);
+        all.check(&stat, &object, &report);
         let problems = report.snapshot().problems;
         let texts: Vec<_> = problems.into_iter().map(|problem| problem.what).collect();
         assert_eq!(texts.len(), 3, "{texts:?}");

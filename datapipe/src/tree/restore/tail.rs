@@ -16,6 +16,7 @@ use crate::words::name_limit;
 
 use super::arguments::RestoreArguments;
 use super::assembler::ObjectAssembler;
+use super::open_directory::OpenDirectory;
 use super::options::RestoreOptions;
 use super::report::RestoreReport;
 use super::scope::RestoreScope;
@@ -145,6 +146,7 @@ impl TreeRestore {
         let (dest, report) = (Arc::new(dest), RestoreReport::default());
         let arguments = RestoreArguments::new(Arc::clone(&dest), options, &scope);
         let arguments = arguments.map_err(name_limit)?;
+        let dest = Arc::new(OpenDirectory::existing(dest));
         let writer = Writer::new(dest, options, &report).map_err(name_limit)?;
         let assembler = ObjectAssembler::new(writer, scope, report).with_threads(options.threads);
         Ok(Self {

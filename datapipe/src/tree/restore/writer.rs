@@ -16,7 +16,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::StageError;
@@ -163,24 +163,30 @@ impl Writer {
 
     /// Creates an object other than a directory under a hidden name, if its own name is free or may
     /// be overwritten. Returns the hidden name.
+    ///
+    /// In a directory that this restore has made, only what it has made itself can have the name,
+    /// and that is found when the object gets its name. An object that may have further names is
+    /// refused before, so that they are, too.
     fn create<T>(
         &mut self,
         (dir, name): (&Dir, &[u8]),
-        path: &[u8],
+        object: &ObjectMeta<'_>,
         create: impl Fn(&[u8]) -> rustix::io::Result<T>,
     ) -> Result<(Vec<u8>, T), Failure> {
-        self.check_free(dir, name, path)?;
+        if !dir.is_new() || object.linked {
+            self.check_free(dir, name, object.path)?;
+        }
         self.destination
-            .create_part(path, create)
-            .map_err(|error| self.cannot("create", path, error))
+            .create_part(object.path, create)
+            .map_err(|error| self.cannot("create", object.path, error))
     }
 
     /// Creates a file with mode 0, which no user but root can open until it is complete.
-    fn begin_file(&mut self, path: &[u8]) -> Result<PartialFile, Failure> {
-        let (dir, name) = self.parent(path)?;
+    fn begin_file(&mut self, object: &ObjectMeta<'_>) -> Result<PartialFile, Failure> {
+        let (dir, name) = self.parent(object.path)?;
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let (part, file) = self.create((&dir, name), path, |name| {
+        let (part, file) = self.create((&dir, name), object, |name| {
             rustix::fs::openat(&dir, name, flags, Mode::empty())
         })?;
         Ok(PartialFile {
@@ -212,12 +218,15 @@ impl Writer {
             let _ = rustix::fs::fchmod(&partial.file, OWNER_ONLY);
         }
         let fd = ObjectFd::Open(partial.file.as_fd());
-        if let Err(error) = self.credentials.apply(fd, description, &self.report) {
+        let dir = self.destination.open_parent(object.path);
+        let dir = dir.map(|dir| &**dir);
+        let applied = self.credentials.apply(fd, description, &self.report, dir);
+        let stat = applied.map_err(|error| {
             self.remove_part(object, &partial.part);
-            return Err(failure(SET_ATTRIBUTES, object.path, error));
-        }
+            failure(SET_ATTRIBUTES, object.path, error)
+        })?;
         let PartialFile { file, part, .. } = partial;
-        let (outcome, durability) = self.made(&file, object, &part)?;
+        let (outcome, durability) = self.made(&file, stat, object, &part)?;
         let synced = match durability {
             Durability::EachFile if self.sync => durability::sync(&file),
             _ => Ok(()),
@@ -230,16 +239,18 @@ impl Writer {
         Ok(outcome)
     }
 
-    /// Remembers an object that was created under a hidden name. Returns its outcome, with its
-    /// inode if further names of it may follow, and the way in which its file system reports
-    /// failed writes.
+    /// Remembers an object that was created under a hidden name, with its status if that is known.
+    /// Returns its outcome, with its inode if further names of it may follow, and the way in which
+    /// its file system reports failed writes.
     fn made(
         &mut self,
         fd: impl AsFd,
+        stat: Option<Stat>,
         object: &ObjectMeta<'_>,
         part: &[u8],
     ) -> Result<(ObjectOutcome, Durability), Failure> {
-        let stat = rustix::fs::fstat(&fd).map_err(|error| {
+        let stat = stat.map_or_else(|| rustix::fs::fstat(&fd), Ok);
+        let stat = stat.map_err(|error| {
             self.remove_part(object, part);
             failure("inspect", object.path, error)
         })?;
@@ -332,7 +343,7 @@ impl Writer {
             None => retry_on_intr(|| rustix::fs::symlinkat(object.target, &dir, name)),
             Some(node) => rustix::fs::mknodat(&dir, name, node, OWNER_ONLY, device),
         };
-        let (part, ()) = self.create((&dir, name), object.path, create)?;
+        let (part, ()) = self.create((&dir, name), object, create)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = retry_on_intr(|| rustix::fs::openat(&dir, &part, flags, Mode::empty()));
         let fd = opened.map_err(|error| {
@@ -340,11 +351,12 @@ impl Writer {
             failure("open", object.path, error)
         })?;
         let fd_of = ObjectFd::Path(fd.as_fd());
-        if let Err(error) = self.credentials.apply(fd_of, description, &self.report) {
+        let applied = (self.credentials).apply(fd_of, description, &self.report, None);
+        let stat = applied.map_err(|error| {
             self.destination.remove_part(&dir, &part);
-            return Err(failure(SET_ATTRIBUTES, object.path, error));
-        }
-        let (outcome, _) = self.made(&fd, object, &part)?;
+            failure(SET_ATTRIBUTES, object.path, error)
+        })?;
+        let (outcome, _) = self.made(&fd, stat, object, &part)?;
         // It has no data that a loss of power could take, and a symbolic link must be in its place
         // before the archive's next paths lead there.
         self.name_part(object.path, &part)?;
@@ -353,9 +365,7 @@ impl Writer {
 
     /// Sets the attributes of a directory, when everything in it has been created.
     fn finish_directory(&mut self, description: &ObjectDescription) -> Result<(), StageError> {
-        let Some(object) = description.object() else {
-            return Ok(());
-        };
+        let object = description.object();
         match self.destination.directory(object.path, Missing::Fail) {
             Ok(dir) => {
                 // A directory that may be searched but not read is opened with `O_PATH`.
@@ -365,9 +375,12 @@ impl Writer {
                     true => ObjectFd::Path(dir.as_fd()),
                     false => ObjectFd::Open(dir.as_fd()),
                 };
-                let applied = self.credentials.apply(fd, description, &self.report);
-                applied.map_err(|error| shortage_error(SET_ATTRIBUTES, object.path, error))?;
-                self.sync_directory(&dir, object.path);
+                let applied = (self.credentials).apply(fd, description, &self.report, None);
+                let stat =
+                    applied.map_err(|error| shortage_error(SET_ATTRIBUTES, object.path, error))?;
+                if let Some(stat) = stat {
+                    self.sync_directory(&dir, object.path, stat.st_dev);
+                }
             }
             Err(error) => self
                 .report
@@ -377,12 +390,9 @@ impl Writer {
     }
 
     /// Brings a directory to stable storage where `syncfs` may not report that it failed.
-    fn sync_directory(&self, dir: &Dir, path: &[u8]) {
-        let Ok(stat) = rustix::fs::fstat(dir) else {
-            return;
-        };
+    fn sync_directory(&self, dir: &Dir, path: &[u8], device: u64) {
         if self.sync
-            && self.destination.durability(dir, stat.st_dev) == Durability::EachFile
+            && self.destination.durability(dir, device) == Durability::EachFile
             && let Err(error) = retry_on_intr(|| rustix::fs::fsync(dir))
             // Opened for search only, or in a file system that cannot sync.
             && !matches!(error, Errno::BADF | Errno::INVAL | Errno::NOTSUP)
@@ -475,7 +485,7 @@ impl Sink for Writer {
         is_on_the_way: bool,
     ) -> Result<PartialObject, Failure> {
         match object.kind {
-            ObjectKind::File => self.begin_file(object.path).map(PartialObject::File),
+            ObjectKind::File => self.begin_file(object).map(PartialObject::File),
             ObjectKind::Directory => {
                 let set_attributes = self.begin_directory(object.path, is_on_the_way)?;
                 Ok(PartialObject::Directory { set_attributes })
@@ -517,9 +527,7 @@ impl Sink for Writer {
         description: &ObjectDescription,
         size: u64,
     ) -> Result<ObjectOutcome, Failure> {
-        let Some(object) = description.object() else {
-            return Ok(ObjectOutcome::NotRestored);
-        };
+        let object = description.object();
         match partial {
             PartialObject::File(file) => self.complete_file(file, description, &object, size),
             PartialObject::Directory { set_attributes } => {
@@ -570,7 +578,10 @@ impl Sink for Writer {
         while let Some(directory) = self.directories.pop().map_err(|error| {
             StageError::with_source("cannot read directories back from a temporary file", error)
         })? {
-            self.finish_directory(&ObjectDescription::from_bytes(directory))?;
+            // It is one: it was parsed when it came.
+            if let Some(directory) = ObjectDescription::from_bytes(directory) {
+                self.finish_directory(&directory)?;
+            }
         }
         self.destination.remove_lock();
         self.destination.forget_created();
