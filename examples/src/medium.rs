@@ -323,7 +323,8 @@ fn is_of_volumes(name: &OsStr) -> bool {
     is_volume || name == b".datapipe-lock"
 }
 
-fn identity_of(found: &Metadata) -> (u64, u64) {
+/// Returns device and inode of a file.
+pub(crate) fn identity_of(found: &Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
 }
 

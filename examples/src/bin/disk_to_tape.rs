@@ -187,6 +187,7 @@ fn back_up(
     args.check_streams(console)?;
     location.check_is_not_a_stream()?;
     let secret = args.secret.read(console)?;
+    args.secret.check_is_not_on(location)?;
     args.check_medium_is_not_a_source(location)?;
     summary.errors_to = args.errors.create(location, &args.sources)?;
     if !args.overwrite {
