@@ -188,6 +188,7 @@ fn destination_that_is_not_in_its_place_at_the_end_is_an_error() {
     fs::create_dir(&source).unwrap();
     fs::write(source.join("file"), "content").unwrap();
     let restore_while = |change: &dyn Fn()| {
+        fs::create_dir(&dest).unwrap();
         let tail = TreeRestore::new(&dest, RestoreOptions::default()).unwrap();
         change();
         let restored = Pipe::builder().head(head(&source)).tail(tail).run();
@@ -197,17 +198,11 @@ fn destination_that_is_not_in_its_place_at_the_end_is_an_error() {
     fs::remove_dir_all(&dest).unwrap();
 
     let moved = dir.path().join("elsewhere");
-    let error = restore_while(&|| {
-        fs::rename(&dest, &moved).unwrap();
-        fs::create_dir(&dest).unwrap();
-    });
-    let error = error.unwrap_err();
+    let error = restore_while(&|| fs::rename(&dest, &moved).unwrap()).unwrap_err();
     let expected = format!("what was restored is in {}", moved.display());
     assert!(error.contains(&expected), "{error}");
     assert_same_tree(&source, &moved.join("source"));
 
-    // Nothing is created in it, so that only the end shows it.
-    fs::remove_file(source.join("file")).unwrap();
     let error = restore_while(&|| fs::remove_dir(&dest).unwrap()).unwrap_err();
     assert!(error.contains("was removed"), "{error}");
 }
