@@ -458,7 +458,7 @@ mod tests {
     fn length_beyond_the_memory_is_an_error() {
         let mut record = vec![1; 10];
         let error = set_len(&mut record, u64::MAX).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
+        assert_eq!(error.kind(), ErrorKind::OutOfMemory);
         set_len(&mut record, 12).unwrap();
         assert_eq!(record, [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0]);
         set_len(&mut record, 0).unwrap();
