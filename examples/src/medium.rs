@@ -100,8 +100,8 @@ impl Location {
         ))
     }
 
-    /// Adds a note on each volume whose file has the name of another one, and an error for each that
-    /// belongs to another archive, which is not read.
+    /// Adds a note on each volume whose file has the name of another one, and an error for each
+    /// volume of another archive, which is not read.
     pub fn note_misnamed(&self, summary: &mut Summary) {
         let misnamed = match self.directory {
             true => misnamed_volumes(&self.path).unwrap_or_default(),

@@ -179,8 +179,8 @@ fn tree_round_trips_through_an_encrypted_archive() {
     assert_same_tree(&source, &restored);
 }
 
-/// What is restored to a directory that is moved or removed meanwhile is not where the user looks
-/// for it.
+/// A directory that is moved or removed meanwhile has the files where the user does not look for
+/// them.
 #[test]
 fn destination_that_is_not_in_its_place_at_the_end_is_an_error() {
     let dir = tempfile::tempdir().unwrap();

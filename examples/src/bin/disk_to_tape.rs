@@ -187,7 +187,6 @@ fn back_up(
     args.check_streams(console)?;
     location.check_is_not_a_stream()?;
     let secret = args.secret.read(console)?;
-    args.secret.check_is_not_on(location)?;
     args.check_medium_is_not_a_source(location)?;
     summary.errors_to = args.errors.create(location, &args.sources)?;
     if !args.overwrite {
@@ -338,8 +337,9 @@ impl Args {
         matches!(&self.sources[..], [source] if source.as_os_str() == "-")
     }
 
-    /// Checks that the archive does not overwrite one of its sources.
+    /// Checks that the archive does not overwrite one of its sources, or its key.
     fn check_medium_is_not_a_source(&self, location: &Location) -> Result<(), Failure> {
+        self.secret.check_is_not_on(location)?;
         let Ok(medium) = location.identity() else {
             return Ok(());
         };

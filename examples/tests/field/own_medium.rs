@@ -36,8 +36,8 @@ fn restore_does_not_replace_its_own_medium() {
     }
 }
 
-/// A user exchanges two arguments, or gives the medium twice: `--key-file k --overwrite data k`. The
-/// archive replaced its own key with exit code 0, so nothing could read it or the older ones.
+/// A user exchanges two arguments: `--key-file k --overwrite data k`. The archive replaced its own
+/// key with exit code 0, so nothing could read it or the older ones.
 #[test]
 fn key_is_not_replaced_by_the_archive_that_needs_it() {
     let fixture = Fixture::new();
