@@ -13,6 +13,8 @@
 //!
 //! This module does not detect that bytes have changed.
 
+use std::error::Error;
+use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -87,10 +89,16 @@ impl<'a> SharedBytes<'a> {
     }
 
     /// Replaces the content of `to` by a copy of all bytes, and returns it.
-    pub(crate) fn copy_into(self, to: &mut Vec<u8>) -> &[u8] {
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for the copy.
+    pub(crate) fn copy_into(self, to: &mut Vec<u8>) -> Result<&[u8], NoMemory> {
+        let more = self.len.saturating_sub(to.len());
+        to.try_reserve(more).map_err(|_| NoMemory(self.len))?;
         to.resize(self.len, 0);
         let _ = self.copy_to(0, to);
-        to
+        Ok(to)
     }
 
     /// Returns a range in place, for content that is stored or passed on as it is: a length, a name
@@ -117,6 +125,23 @@ impl<'a> From<&'a [u8]> for SharedBytes<'a> {
         }
     }
 }
+
+/// There is no memory for a copy of this many bytes.
+#[derive(Debug)]
+pub(crate) struct NoMemory(usize);
+
+impl fmt::Display for NoMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "there is no memory for a copy of a block of {} bytes; free some, use smaller buffers, \
+             or raise the limit of this process (ulimit -v)",
+            self.0
+        )
+    }
+}
+
+impl Error for NoMemory {}
 
 #[cfg(test)]
 mod tests {

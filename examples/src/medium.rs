@@ -5,18 +5,22 @@ use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use datapipe::interrupt::retry;
-use datapipe::media::{FileSystem, Item, MediumError, Storage as _, find_writer, misnamed_volumes};
+use datapipe::media::{
+    FileSystem, Item, MediumError, MisnamedVolume, Storage as _, VolumeRelation, find_writer,
+    misnamed_volumes,
+};
 use datapipe::prelude::*;
 use datapipe::wire::{RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
 use crate::console::Failure;
 use crate::format::{escape, format_minute};
 use crate::signals;
+use crate::summary::Summary;
 
 /// Path of a medium that exists or will be created.
 #[derive(Clone, Debug)]
@@ -96,20 +100,41 @@ impl Location {
         ))
     }
 
-    /// Returns a note on each volume whose file has the name of another one.
-    pub fn misnamed_notes(&self) -> Vec<String> {
+    /// Adds a note on each volume whose file has the name of another one, and an error for each
+    /// volume of another archive, which is not read.
+    pub fn note_misnamed(&self, summary: &mut Summary) {
         let misnamed = match self.directory {
             true => misnamed_volumes(&self.path).unwrap_or_default(),
             false => Vec::new(),
         };
-        let note = |(file, volume): (PathBuf, u32)| {
-            format!(
-                "{} has the label of volume {volume}: rename it to {volume:06}.tap, and the other \
-                 volumes of the archive to the numbers on their labels",
-                file.display()
-            )
-        };
-        misnamed.into_iter().take(MAX_MISNAMED).map(note).collect()
+        for MisnamedVolume {
+            path,
+            volume,
+            relation,
+            ..
+        } in misnamed
+        {
+            let file = path.display();
+            let note = match relation {
+                VolumeRelation::OtherArchive => {
+                    let what = "belongs to another archive, which was not read: give the volumes \
+                                of that archive a directory of their own";
+                    summary.add_error(path.into_os_string().into_vec(), "other-archive", what);
+                    continue;
+                }
+                VolumeRelation::Copy => format!(
+                    "{file} is another copy of volume {volume}, and is not read: remove it, or \
+                     keep it elsewhere"
+                ),
+                _ => format!(
+                    "{file} has the label of volume {volume}: rename it to {volume:06}.tap, and \
+                     the other volumes of the archive to the numbers on their labels"
+                ),
+            };
+            if summary.notes.len() < MAX_NOTES {
+                summary.notes.push(note);
+            }
+        }
     }
 
     /// Checks that the medium has a path.
@@ -312,8 +337,8 @@ impl fmt::Display for Location {
     }
 }
 
-/// Number of notes on files with the names of other volumes.
-const MAX_MISNAMED: usize = 20;
+/// Number of notes at which files with the names of other volumes get no more.
+const MAX_NOTES: usize = 20;
 
 /// True if a directory of volumes has files of this name: a volume, a new one, a lock.
 fn is_of_volumes(name: &OsStr) -> bool {
@@ -325,7 +350,8 @@ fn is_of_volumes(name: &OsStr) -> bool {
     is_volume || name == b".datapipe-lock"
 }
 
-fn identity_of(found: &Metadata) -> (u64, u64) {
+/// Returns device and inode of a file.
+pub(crate) fn identity_of(found: &Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
 }
 

@@ -1,11 +1,14 @@
 //! Keys and passphrases from files.
 
+use std::fs;
 use std::path::PathBuf;
 
 use datapipe::crypto::others_can_read;
+use datapipe::interrupt::retry;
 use datapipe::prelude::*;
 
 use crate::console::{Console, Failure};
+use crate::medium::{Location, identity_of};
 
 /// Options for the secret that encrypts and decrypts an archive.
 #[derive(Debug, clap::Args)]
@@ -38,5 +41,36 @@ impl SecretArgs {
             ));
         }
         Ok(Some(secret))
+    }
+
+    /// Checks that a medium that is to be written is not the file with the secret. The archive that
+    /// replaced it could not be read by anyone, and neither could older ones.
+    ///
+    /// # Errors
+    ///
+    /// Returns a usage error if it is.
+    pub fn check_is_not_on(&self, medium: &Location) -> Result<(), Failure> {
+        let (Some(path), Some(id)) = (self.path(), self.identity()) else {
+            return Ok(());
+        };
+        if medium.files().contains(&id) {
+            let path = path.display();
+            return Err(Failure::usage(format!(
+                "{medium} would replace {path}, without which its archive cannot be read; name \
+                 another medium"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Returns device and inode of the file with the secret. A job must not replace it.
+    pub fn identity(&self) -> Option<(u64, u64)> {
+        let path = self.path()?;
+        let found = retry(|| fs::metadata(path)).ok()?;
+        Some(identity_of(&found))
+    }
+
+    fn path(&self) -> Option<&PathBuf> {
+        self.key_file.as_ref().or(self.passphrase_file.as_ref())
     }
 }

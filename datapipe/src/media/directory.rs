@@ -206,7 +206,8 @@ impl<S: Storage> Medium for VolumeDirectory<S> {
     }
 
     fn write_parts(&mut self, parts: &[&[u8]]) -> Result<Position, MediumError> {
-        self.begun("write")?.write(parts)
+        let written = self.begun("write")?.write(parts);
+        written.map_err(|error| self.advise(error))
     }
 
     fn write_mark(&mut self) -> Result<(), MediumError> {
@@ -257,8 +258,11 @@ impl<S: Storage> Medium for VolumeDirectory<S> {
                 writing.writer.sync(&self.storage)?;
                 let next = writing.writer.volume() + 1;
                 let file = file_of(&self.path, next, writing.replacing.is_some());
-                let (mut writer, identity) =
-                    begin(&self.storage, &self.path, file, next, writing.volume_size)?;
+                let begun = begin(&self.storage, &self.path, file, next, writing.volume_size);
+                let (mut writer, identity) = match begun {
+                    Err(error) => return Err(self.advise(error)),
+                    Ok(begun) => begun,
+                };
                 writer.set_after_full(writing.writer.out_of_room().is_some());
                 writing.writer = writer;
                 writing.written.push(identity);
@@ -384,6 +388,23 @@ impl<S: Storage> VolumeDirectory<S> {
             writing.replacing = None;
         }
         Ok(&mut writing.writer)
+    }
+
+    /// Adds the remedy that takes no room to the error of new volumes that have none beside the old
+    /// ones.
+    fn advise(&self, error: MediumError) -> MediumError {
+        match (&self.side, error) {
+            (Side::Write(writing), MediumError::Full { path, what })
+                if writing.replacing == Some(Replacing::Beside) =>
+            {
+                let what = format!(
+                    "{what}, or overwrite in place, which does not need room for the old volumes \
+                     and the new"
+                );
+                MediumError::Full { path, what }
+            }
+            (_, error) => error,
+        }
     }
 
     /// The reader of the current volume, which is opened first if necessary.

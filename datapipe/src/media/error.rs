@@ -93,6 +93,11 @@ pub enum MediumError {
         /// The smallest size that is allowed.
         min: u64,
     },
+    /// There is no memory for a block that is read.
+    NoMemory {
+        /// The bytes that it needs.
+        len: usize,
+    },
     /// A read of a medium that is open to write, or the reverse.
     WrongDirection {
         /// The requested operation: "read" or "write".
@@ -220,6 +225,11 @@ impl fmt::Display for MediumError {
                     _ => f.write_str(open_files_advice(source)),
                 }
             }
+            Self::NoMemory { len } => write!(
+                f,
+                "there is no memory for a block of at least {len} bytes; free some, or raise the \
+                 limit of this process (ulimit -v)"
+            ),
             Self::TooLong { .. }
             | Self::BeingRead
             | Self::Empty

@@ -119,7 +119,7 @@ impl<F: StorageFile> VolumeReader<F> {
                 Item::Record(_) => {}
                 // The layer above, which knows the content of a record, may recover some of them.
                 Item::Damaged { at, skipped } => {
-                    record.resize(skipped.min(MOST_DAMAGED) as usize, 0);
+                    set_len(record, skipped.min(MOST_DAMAGED))?;
                     self.fill(record, at.byte)?;
                 }
                 Item::Mark(_) | Item::End => record.clear(),
@@ -161,7 +161,7 @@ impl<F: StorageFile> VolumeReader<F> {
         }
         // The length is within the limit and within the file, so this takes no more memory than
         // the file has bytes.
-        record.resize(length.bytes as usize, 0);
+        set_len(record, length.bytes.into())?;
         self.fill(record, self.at + WORD)?;
         if self.unreadable.get() {
             return Ok(Item::Damaged {
@@ -199,7 +199,7 @@ impl<F: StorageFile> VolumeReader<F> {
                 .read_frame_at(from)?
                 .filter(|(same, _)| same.bytes == length.bytes)
             {
-                record.resize(same.bytes as usize, 0);
+                set_len(record, same.bytes.into())?;
                 self.fill(record, from + WORD)?;
                 let (damaged, at) = (bad || self.unreadable.get(), self.retreat(same.frame_len()));
                 return Ok(if damaged {
@@ -317,7 +317,7 @@ impl<F: StorageFile> VolumeReader<F> {
         let mut window = Vec::new();
         while from + SHORTEST_FRAME <= until {
             let left = until - from;
-            window.resize(left.min(size) as usize, 0);
+            set_len(&mut window, left.min(size))?;
             self.fill(&mut window, from)?;
             // Only offsets for which the window has a word and all bytes for the probe. At the end
             // of the file the probe gets as many as there are.
@@ -439,5 +439,29 @@ impl<F: StorageFile> VolumeReader<F> {
             }
         }
         Ok(())
+    }
+}
+
+/// Sets the length of a record, for which there may be too little memory.
+fn set_len(record: &mut Vec<u8>, len: u64) -> io::Result<()> {
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    record.try_reserve(len.saturating_sub(record.len()))?;
+    record.resize(len, 0);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn length_beyond_the_memory_is_an_error() {
+        let mut record = vec![1; 10];
+        let error = set_len(&mut record, u64::MAX).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+        set_len(&mut record, 12).unwrap();
+        assert_eq!(record, [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0]);
+        set_len(&mut record, 0).unwrap();
+        assert!(record.is_empty());
     }
 }

@@ -13,8 +13,8 @@ use super::dir_storage::DirStorage;
 use super::reader::VolumeReader;
 use super::volume_files::check_not_a_volume;
 use super::writer::{
-    VolumeWriter, cannot_open, check_identity, check_size, directory_of, is_full, lock_file,
-    no_space,
+    VolumeWriter, cannot_open, check_gives_way, check_identity, check_size, directory_of, is_full,
+    lock_file, no_space,
 };
 use super::{
     FileSystem, Form, GivenAway, HandleError, Item, Medium, MediumError, MediumHandle, Origin,
@@ -284,6 +284,7 @@ fn reuse<S: Storage>(
     let target = storage
         .resolve(path)
         .map_err(MediumError::io("resolve", path))?;
+    check_gives_way::<S>(&target, "overwrite it in place, or write elsewhere")?;
     let new = beside(&target);
     // A writer that was killed may have left one: the lock on the old tape proves that it is dead.
     match storage.remove(&new) {

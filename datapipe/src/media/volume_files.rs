@@ -17,7 +17,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::lock::{LOCK_NAME, find_writer};
-use super::writer::{directory_of, is_full, lock_file, no_space};
+use super::writer::{check_gives_way, directory_of, is_full, lock_file, no_space};
 use super::{MediumError, NameKind, Storage, StorageFile};
 
 /// The path of a volume's file; of one that is to replace another if `is_new`.
@@ -161,8 +161,8 @@ pub(super) fn settle(storage: &impl Storage, path: &Path) -> Result<Volumes, Med
 
 /// Checks that what has the name of a volume, or of the switch, is not a directory or a device. The
 /// new volumes could not replace it, which would show only after they are written.
-fn check_are_files(
-    storage: &impl Storage,
+fn check_are_files<S: Storage>(
+    storage: &S,
     path: &Path,
     found: &Volumes,
 ) -> Result<(), MediumError> {
@@ -184,6 +184,9 @@ fn check_are_files(
                         to another directory";
             return Err(MediumError::io("overwrite", &name)(io::Error::other(what)));
         }
+    }
+    for volume in &found.current {
+        check_gives_way::<S>(&file_of(path, *volume, false), "write to another directory")?;
     }
     Ok(())
 }

@@ -11,25 +11,73 @@ use super::layout::WORD;
 use super::volume_files::{Volumes, file_of};
 use super::{FileSystem, MediumError, Storage, StorageFile};
 
-/// Returns the volumes in a directory whose file has the number of another volume in its name, each
-/// with the number on its label. A [`VolumeDirectory`](super::VolumeDirectory) reads volumes that
-/// have exchanged their names by their labels; rename them all the same, because other tools do
-/// not.
+/// A file in a directory of volumes that holds another volume than its name says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MisnamedVolume {
+    /// The file.
+    pub path: PathBuf,
+    /// The number on its label.
+    pub volume: u32,
+    /// The relation of its volume to the others.
+    pub relation: VolumeRelation,
+}
+
+/// Relation of a [`MisnamedVolume`] to the other volumes of its directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VolumeRelation {
+    /// It belongs to the archive, and no other file has the number on its label and that volume: a
+    /// [`VolumeDirectory`](super::VolumeDirectory) finds it by its label. Rename it, because other
+    /// tools do not.
+    Exchanged,
+    /// It belongs to the archive, and the file with the number on its label holds that volume, too.
+    /// It is not read.
+    Copy,
+    /// It belongs to another archive than the first volume. It is not read.
+    OtherArchive,
+}
+
+/// Returns the volumes in a directory whose file has the number of another volume in its name, or
+/// that belong to another archive than the first one. There is none in a directory whose volumes
+/// are being replaced.
 ///
 /// # Errors
 ///
 /// Those of listing the directory. A volume that cannot be read, or has no label of this library,
 /// is left out.
-pub fn misnamed_volumes(path: impl AsRef<Path>) -> io::Result<Vec<(PathBuf, u32)>> {
+pub fn misnamed_volumes(path: impl AsRef<Path>) -> io::Result<Vec<MisnamedVolume>> {
     let path = path.as_ref();
     let volumes = Volumes::list(&FileSystem, path).map_err(|error| match error {
         MediumError::Io { source, .. } => source,
         error => io::Error::other(error),
     })?;
-    let misnamed = volumes.current.into_iter().filter_map(|number| {
+    if volumes.switch.is_some() {
+        return Ok(Vec::new());
+    }
+    let labels = volumes.current.into_iter().filter_map(|number| {
         let file = file_of(path, number, false);
         let label = label_of(&FileSystem.open(&file).ok()?)?;
-        (label.volume != number).then_some((file, label.volume))
+        Some((number, label.session, label.volume))
+    });
+    let labels: Vec<_> = labels.collect();
+    let Some(&(_, archive, _)) = labels.first() else {
+        return Ok(Vec::new());
+    };
+    let is_in_place = |volume| labels.binary_search(&(volume, archive, volume)).is_ok();
+    let misnamed = labels.iter().filter_map(|&(number, session, volume)| {
+        let relation = match session == archive {
+            false => VolumeRelation::OtherArchive,
+            true if number == volume => return None,
+            true if is_in_place(volume) => VolumeRelation::Copy,
+            true => VolumeRelation::Exchanged,
+        };
+        let path = file_of(path, number, false);
+        Some(MisnamedVolume {
+            path,
+            volume,
+            relation,
+        })
     });
     Ok(misnamed.collect())
 }

@@ -3,7 +3,9 @@
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, CWD, Mode, StatxAttributes, StatxFlags, statx};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::geteuid;
 
 use crate::limits::{MAX_RECORD, MIN_VOLUME_SIZE, VOLUME_RESERVE};
 use crate::words::describe_full;
@@ -344,6 +346,33 @@ pub(super) fn lock_file<S: Storage>(
         Err(MediumError::Displaced { .. }) => Ok(false),
         checked => checked.map(|()| true),
     }
+}
+
+/// Checks that another file can take the name `path`: otherwise the job would fail at its end, when
+/// all is written. `remedy` ends the error.
+pub(super) fn check_gives_way<S: Storage>(path: &Path, remedy: &str) -> Result<(), MediumError> {
+    // Only these files are the kernel's.
+    if !S::LOCKS {
+        return Ok(());
+    }
+    let look = |path: &Path, flags| {
+        retry_on_intr(|| statx(CWD, path, flags, StatxFlags::BASIC_STATS))
+            .map_err(|error| MediumError::io("look at", path)(error.into()))
+    };
+    let found = look(path, AtFlags::SYMLINK_NOFOLLOW)?;
+    let directory = look(directory_of(path), AtFlags::empty())?;
+    let user = geteuid().as_raw();
+    let is_sticky = u32::from(directory.stx_mode) & Mode::SVTX.bits() != 0;
+    let what = if found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        "it is a mount point, and no other file can take its name"
+    } else if is_sticky && ![0, found.stx_uid, directory.stx_uid].contains(&user) {
+        "it belongs to another user, and its directory is sticky, so that no other file can take \
+         its name"
+    } else {
+        return Ok(());
+    };
+    let error = io::Error::other(format!("{what}; {remedy}"));
+    Err(MediumError::io("replace", path)(error))
 }
 
 /// Adds the remedy to the error of a file system that does not have the locks of a medium.

@@ -178,3 +178,31 @@ fn tree_round_trips_through_an_encrypted_archive() {
     }
     assert_same_tree(&source, &restored);
 }
+
+/// A directory that is moved or removed meanwhile has the files where the user does not look for
+/// them.
+#[test]
+fn destination_that_is_not_in_its_place_at_the_end_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, dest) = (dir.path().join("source"), dir.path().join("dest"));
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), "content").unwrap();
+    let restore_while = |change: &dyn Fn()| {
+        fs::create_dir(&dest).unwrap();
+        let tail = TreeRestore::new(&dest, RestoreOptions::default()).unwrap();
+        change();
+        let restored = Pipe::builder().head(head(&source)).tail(tail).run();
+        restored.map(drop).map_err(|error| error.to_string())
+    };
+    restore_while(&|| ()).unwrap();
+    fs::remove_dir_all(&dest).unwrap();
+
+    let moved = dir.path().join("elsewhere");
+    let error = restore_while(&|| fs::rename(&dest, &moved).unwrap()).unwrap_err();
+    let expected = format!("what was restored is in {}", moved.display());
+    assert!(error.contains(&expected), "{error}");
+    assert_same_tree(&source, &moved.join("source"));
+
+    let error = restore_while(&|| fs::remove_dir(&dest).unwrap()).unwrap_err();
+    assert!(error.contains("was removed"), "{error}");
+}

@@ -370,8 +370,9 @@ impl Args {
         matches!(&self.sources[..], [source] if source.as_os_str() == "-")
     }
 
-    /// Checks that the archive does not overwrite one of its sources.
+    /// Checks that the archive does not overwrite one of its sources, or its key.
     fn check_medium_is_not_a_source(&self, location: &Location) -> Result<(), Failure> {
+        self.secret.check_is_not_on(location)?;
         let Ok(medium) = location.identity() else {
             return Ok(());
         };

@@ -146,7 +146,7 @@ fn run(
     location.check_is_path()?;
     summary.errors_to = args.errors.create(&location, &[])?;
     summary.notes.extend(location.writer_note());
-    summary.notes.extend(location.misnamed_notes());
+    location.note_misnamed(summary);
     let reader =
         ArchiveReader::open(location.open()?, secret.as_ref()).map_err(|error| match error {
             OpenError::KeyNeeded => {
@@ -335,7 +335,8 @@ impl Job<'_> {
         let dest = self.destination()?;
         let options = RestoreOptions::default()
             .overwrite(self.args.overwrite)
-            .keep(self.location.files());
+            .keep(self.location.files())
+            .keep(self.args.secret.identity());
         let tail = match &self.scope {
             ReadScope::Paths(_, _, query) | ReadScope::AllForPaths(query) => {
                 TreeRestore::part(dest, options, query)
@@ -366,10 +367,12 @@ impl Job<'_> {
         self.check_selected(&name)?;
         let dest = self.destination()?;
         let found = retry(|| fs::metadata(dest.join(&name)));
-        if found.is_ok_and(|found| self.location.files().contains(&(found.dev(), found.ino()))) {
+        let mut kept = self.location.files();
+        kept.extend(self.args.secret.identity());
+        if found.is_ok_and(|found| kept.contains(&(found.dev(), found.ino()))) {
             return Err(self.location.failure(format!(
-                "the restored stream, {}, would replace the medium that is read: restore to \
-                 another directory",
+                "the restored stream, {}, would replace the medium that is read, or its key: \
+                 restore to another directory",
                 escape(name.as_bytes())
             )));
         }

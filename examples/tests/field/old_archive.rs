@@ -3,7 +3,8 @@
 use std::fs;
 use std::process::{Command, Output};
 
-use crate::fixture::{DISK_TO_TAPE, Fixture, failed, ok};
+use crate::fixture::{DISK_TO_TAPE, Fixture, failed, noise, ok};
+use crate::shell::in_namespace;
 
 /// Runs a shell command in the fixture's directory, in which `$D` is the program.
 fn shell(fixture: &Fixture, script: &str, medium: &str) -> Output {
@@ -110,11 +111,7 @@ fn empty_archive_replaces_another_if_it_is_allowed() {
 #[test]
 fn old_archive_survives_a_full_file_system() {
     let fixture = with_archive("tape");
-    fs::write(
-        fixture.path("src/data/large"),
-        crate::fixture::noise(12 << 20),
-    )
-    .unwrap();
+    fs::write(fixture.path("src/data/large"), noise(12 << 20)).unwrap();
     // A limit on the size of files is reported as a full file system is.
     let limited = "trap '' XFSZ; ulimit -f 8000; $D --buffer-size 64KiB --overwrite src/data $M";
     let text = failed(&shell(&fixture, limited, "tape"), 1);
@@ -134,13 +131,67 @@ fn old_archive_survives_a_full_file_system() {
 #[test]
 fn archive_that_is_lost_in_place_is_named() {
     let fixture = with_archive("tape");
-    fs::write(
-        fixture.path("src/data/large"),
-        crate::fixture::noise(12 << 20),
-    )
-    .unwrap();
+    fs::write(fixture.path("src/data/large"), noise(12 << 20)).unwrap();
     let limited = "trap '' XFSZ; ulimit -f 8000; \
                    $D --buffer-size 64KiB --overwrite --in-place src/data $M";
     let text = failed(&shell(&fixture, limited, "tape"), 1);
     assert!(text.contains("what tape held before is gone"), "{text}");
+}
+
+/// A container has its tape as a mount of one file, or a user has one of another user in /tmp. The
+/// job wrote everything for hours, and could not give the new archive its name.
+#[test]
+fn medium_that_cannot_be_replaced_is_refused_at_the_start() {
+    let plain = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+    for (mounts, prefix, medium, what) in [
+        (
+            "mount --bind tape tape",
+            "",
+            "tape",
+            "is a mount point, and no other file can take its name; overwrite it in place",
+        ),
+        (
+            "mount --bind volumes/000001.tap volumes/000001.tap",
+            "",
+            "volumes",
+            "is a mount point, and no other file can take its name; write to another directory",
+        ),
+        (
+            "chmod 755 . && chmod 1777 sticky && chmod 666 sticky/tape && setpriv --version",
+            plain,
+            "sticky/tape",
+            "its directory is sticky",
+        ),
+    ] {
+        let fixture = with_archive("tape");
+        fs::create_dir(fixture.path("sticky")).unwrap();
+        for other in ["volumes/", "sticky/tape"] {
+            ok(&fixture.back_up(&["--quiet", "src/data", other]));
+        }
+        let script = format!("{prefix} $D --overwrite src/data {medium}");
+        let Some(output) = in_namespace(&fixture, mounts, &script) else {
+            continue;
+        };
+        let text = failed(&output, 1);
+        let kept = format!("what {medium} held before is still there");
+        assert!(text.contains(what) && text.contains(&kept), "{text}");
+        assert_is_whole(&fixture, medium, medium);
+    }
+}
+
+/// The file system has no room for old and new volumes. The message advised to write elsewhere, and
+/// did not name the option for this.
+#[test]
+fn full_directory_of_volumes_mentions_overwriting_in_place() {
+    let fixture = Fixture::new();
+    fs::write(fixture.path("src/data/file"), noise(3 << 20)).unwrap();
+    let script = "$D --quiet src/data out/v/ && $D --quiet --overwrite src/data out/v/; code=$?
+                  $R --quiet --verify out/v || exit 9; exit $code";
+    let mounts = "mount -t tmpfs -o size=5M none out";
+    let Some(output) = in_namespace(&fixture, mounts, script) else {
+        return;
+    };
+    let text = failed(&output, 1);
+    assert!(text.contains("or overwrite in place"), "{text}");
+    assert!(text.contains("still there"), "{text}");
 }

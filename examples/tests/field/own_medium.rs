@@ -29,7 +29,7 @@ fn restore_does_not_replace_its_own_medium() {
         let name = file.trim_start_matches("src/");
         assert!(
             text.contains(&format!(
-                "{name}: is a part of the medium that is read, and is kept"
+                "{name}: is a part of the medium that is read, or its key, and is kept"
             )),
             "{text}"
         );
@@ -39,7 +39,61 @@ fn restore_does_not_replace_its_own_medium() {
     }
 }
 
-/// As above, with a stream that has the name of its tape.
+/// A user exchanges two arguments: `--key-file k --overwrite data k`. The archive replaced its own
+/// key with exit code 0, so nothing could read it or the older ones.
+#[test]
+fn key_is_not_replaced_by_the_archive_that_needs_it() {
+    let fixture = Fixture::new();
+    fs::write(fixture.path("src/data/file"), "content").unwrap();
+    fs::create_dir(fixture.path("volumes")).unwrap();
+    fs::copy(fixture.path("key"), fixture.path("volumes/000001.tap")).unwrap();
+    symlink("key", fixture.path("link")).unwrap();
+    fs::hard_link(fixture.path("passphrase"), fixture.path("twin")).unwrap();
+    for (option, secret, medium) in [
+        ("--key-file", "key", "key"),
+        ("--key-file", "link", "key"),
+        ("--key-file", "key", "link"),
+        ("--passphrase-file", "passphrase", "twin"),
+        ("--key-file", "volumes/000001.tap", "volumes"),
+    ] {
+        let before = fs::read(fixture.path(secret)).unwrap();
+        for place in [&["--overwrite"][..], &["--overwrite", "--in-place"]] {
+            let args = [&[option, secret][..], place, &["src/data", medium]].concat();
+            let text = failed(&fixture.back_up(&args), 2);
+            assert!(
+                text.contains("without which its archive cannot be read"),
+                "{text}"
+            );
+            assert_eq!(fs::read(fixture.path(secret)).unwrap(), before);
+        }
+    }
+}
+
+/// A user has changed the key since the backup that they restore over their home directory: the
+/// old key in the archive replaced the one that all newer archives need.
+#[test]
+fn restore_does_not_replace_its_own_key() {
+    let fixture = Fixture::new();
+    fs::write(fixture.path("src/data/key"), "an older key").unwrap();
+    let encrypted = ["--quiet", "--key-file", "key"];
+    ok(&fixture.back_up(&[&encrypted[..], &["src/data", "tape"]].concat()));
+    fs::create_dir(fixture.path("out/data")).unwrap();
+    fs::rename(fixture.path("key"), fixture.path("out/data/key")).unwrap();
+    let before = fs::read(fixture.path("out/data/key")).unwrap();
+    let used = ["--quiet", "--overwrite", "--key-file", "out/data/key"];
+    let text = failed(&fixture.restore(&[&used[..], &["tape", "out"]].concat()), 3);
+    assert!(text.contains("data/key: is a part of the medium"), "{text}");
+    assert_eq!(fs::read(fixture.path("out/data/key")).unwrap(), before);
+
+    let script = "$D --quiet --stdin-name key --key-file out/data/key - dump <src/data/key";
+    ok(&crate::shell::shell(&fixture, script));
+    let refused = fixture.restore(&[&used[..], &["dump", "out/data"]].concat());
+    let text = failed(&refused, 1);
+    assert!(text.contains("or its key"), "{text}");
+    assert_eq!(fs::read(fixture.path("out/data/key")).unwrap(), before);
+}
+
+/// A stream that has the name of its tape replaced it as well.
 #[test]
 fn stream_does_not_replace_its_own_medium() {
     let fixture = Fixture::new();
@@ -51,7 +105,7 @@ fn stream_does_not_replace_its_own_medium() {
         1,
     );
     assert!(
-        text.contains("would replace the medium that is read"),
+        text.contains("would replace the medium that is read, or its key"),
         "{text}"
     );
     ok(&fixture.restore(&["--quiet", "--verify", "dump"]));

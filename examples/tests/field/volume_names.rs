@@ -49,6 +49,43 @@ fn volumes_that_have_exchanged_their_names_are_read_by_their_labels() {
     }
 }
 
+/// A directory has copies of volumes under other numbers, and those of a second archive: the advice
+/// was to rename them over the volumes that are there, and the second archive was left out of a
+/// restore with exit code 0.
+#[test]
+fn copies_and_volumes_of_another_archive_are_not_to_be_renamed() {
+    let fixture = Fixture::new();
+    fs::write(fixture.path("src/data/file"), noise(2 << 20)).unwrap();
+    for medium in ["tape/", "other/"] {
+        let options = ["--quiet", "--volume-size", "1MiB", "src/data", medium];
+        ok(&fixture.back_up(&options));
+    }
+    let copy = |from: &str, to: &str| fs::copy(fixture.path(from), fixture.path(to)).unwrap();
+    let ways = [
+        &["--list", "tape"][..],
+        &["--verify", "tape"],
+        &["--overwrite", "tape", "out"],
+    ];
+    copy("tape/000002.tap", "tape/000040.tap");
+    for way in ways {
+        let output = fixture.restore(way);
+        ok(&output);
+        let text = String::from_utf8_lossy(&output.stderr);
+        let note = "tape/000040.tap is another copy of volume 2";
+        assert!(text.contains(note) && !text.contains("rename"), "{text}");
+    }
+    for volume in 1..=fixture.names("other").len() {
+        let from = format!("other/{volume:06}.tap");
+        copy(&from, &format!("tape/{:06}.tap", 50 + volume));
+    }
+    for way in ways {
+        let text = failed(&fixture.restore(way), 3);
+        let error = "tape/000051.tap: belongs to another archive, which was not read";
+        assert!(text.contains(error) && !text.contains("rename"), "{text}");
+    }
+    fixture.assert_same();
+}
+
 /// The directory has a directory that is named like a volume. The job wrote everything, failed when
 /// it gave the volume its name, and called the old archive gone.
 #[test]

@@ -125,7 +125,9 @@ impl<M: Medium> ArchiveHead<M> {
                 self.numbering.restart(&run.start);
                 Ok(())
             }
-            Err(error @ MediumError::Io { .. }) => Err(error.into()),
+            Err(error @ (MediumError::Io { .. } | MediumError::NoMemory { .. })) => {
+                Err(error.into())
+            }
             Err(error) => {
                 let more = run.last - run.first;
                 self.count_missing(more);

@@ -163,7 +163,9 @@ impl Index {
     ) -> Result<Vec<ReadStart>, MediumError> {
         match self.read_chunk_footer(reader, chunk) {
             Ok(starts) => Ok(starts),
-            Err(OpenError::Medium(error @ MediumError::Io { .. })) => Err(error),
+            Err(OpenError::Medium(
+                error @ (MediumError::Io { .. } | MediumError::NoMemory { .. }),
+            )) => Err(error),
             // The start of the chunk is known from the locator.
             Err(_) => Ok(Vec::new()),
         }

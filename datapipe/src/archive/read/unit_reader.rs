@@ -262,7 +262,7 @@ impl<M: Medium> UnitReader<M> {
                 StreamItem::Record(header, at) if self.window.cut_to(header.position) => {
                     let content = self.records.content();
                     self.rereads = self.rereads.saturating_add(REREADS * content.len() as u64);
-                    self.window.append(content, at);
+                    self.window.append(content, at)?;
                     self.records.accept();
                     return Ok(Extension::Progress);
                 }
@@ -275,7 +275,7 @@ impl<M: Medium> UnitReader<M> {
         match item {
             StreamItem::Mark => self.records.push_event(UnitEvent::Mark),
             StreamItem::End => self.has_ended = true,
-            StreamItem::Loose(at) => self.begin(self.floor, Some(0), false, at),
+            StreamItem::Loose(at) => self.begin(self.floor, Some(0), false, at)?,
             StreamItem::Record(header, at) => {
                 let goes_on = header.position == self.window.position();
                 let first = if goes_on || self.records.is_loose() {
@@ -286,7 +286,7 @@ impl<M: Medium> UnitReader<M> {
                 if !self.records.is_loose() {
                     self.floor = header.position;
                 }
-                self.begin(header.position, first, goes_on, at);
+                self.begin(header.position, first, goes_on, at)?;
             }
         }
         Ok(Extension::Progress)
@@ -294,12 +294,19 @@ impl<M: Medium> UnitReader<M> {
 
     /// Starts the window anew with the content of a record that begins at `position`, from byte
     /// `first` on. It goes on where the window ended, or there is a gap before it.
-    fn begin(&mut self, position: u64, first: Option<usize>, goes_on: bool, at: Position) {
+    fn begin(
+        &mut self,
+        position: u64,
+        first: Option<usize>,
+        goes_on: bool,
+        at: Position,
+    ) -> Result<(), MediumError> {
         let (content, is_loose) = (self.records.content(), self.records.is_loose());
         self.rereads = self.rereads.saturating_add(REREADS * content.len() as u64);
-        self.window.begin(position, content, first, at);
+        self.window.begin(position, content, first, at)?;
         // The report of the gap covers the unit that the gap has cut.
         self.is_lost = first.is_none() || is_loose && !goes_on || goes_on && self.is_lost;
         self.records.accept();
+        Ok(())
     }
 }

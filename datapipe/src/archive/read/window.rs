@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use crate::media::Position;
+use crate::media::{MediumError, Position};
 
 /// Bytes of the stream that were read and not used yet, without gaps.
 ///
@@ -91,9 +91,18 @@ impl Window {
     }
 
     /// Appends the content of the record that continues the window.
-    pub(super) fn append(&mut self, content: &[u8], record: Position) {
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::NoMemory`]: a block needs as much memory as it has bytes.
+    pub(super) fn append(&mut self, content: &[u8], record: Position) -> Result<(), MediumError> {
+        let reserved = self.bytes.try_reserve(content.len());
+        reserved.map_err(|_| MediumError::NoMemory {
+            len: self.bytes.len() + content.len(),
+        })?;
         self.records.push_back((self.total(), record));
         self.bytes.extend_from_slice(content);
+        Ok(())
     }
 
     /// Discards the bytes from `position` on, where the next record begins: if there are any, then
@@ -124,11 +133,11 @@ impl Window {
         content: &[u8],
         first: Option<usize>,
         record: Position,
-    ) {
+    ) -> Result<(), MediumError> {
         self.clear();
         let first = first.unwrap_or(content.len());
         self.position = position + first as u64;
-        self.append(&content[first..], record);
+        self.append(&content[first..], record)
     }
 
     /// Discards the unused bytes.

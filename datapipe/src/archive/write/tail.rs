@@ -257,7 +257,7 @@ impl<M: Medium> ArchiveTail<M> {
             return Ok(());
         };
         let mut data = Vec::new();
-        sealed.copy_into(&mut data);
+        sealed.copy_into(&mut data)?;
         let mut tag = [0; TAG_LEN];
         tag.copy_from_slice(&data[len..]);
         data.truncate(len);

@@ -210,7 +210,7 @@ impl Writer {
         } else if is_directory(stat) {
             "a directory exists in its place and is kept"
         } else if self.keep.contains(&inode_of(stat)) {
-            "is a part of the medium that is read, and is kept"
+            "is a part of the medium that is read, or its key, and is kept"
         } else if !self.overwrite {
             "already exists and is left unchanged; to replace it, restore with overwrite"
         } else {

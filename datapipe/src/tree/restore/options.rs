@@ -29,7 +29,8 @@ pub struct RestoreOptions {
     /// restore with more rights than the user has for whom it is. Default: false.
     pub plain: bool,
     /// Device and inode of objects that are never replaced, not even with
-    /// [`overwrite`](Self::overwrite): the files of the medium that is read. Default: none.
+    /// [`overwrite`](Self::overwrite): the files of the medium that is read, and that of its key.
+    /// Default: none.
     pub keep: Vec<(u64, u64)>,
 }
 

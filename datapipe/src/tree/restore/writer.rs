@@ -10,16 +10,18 @@
 //! `naming.rs` gives an object its name when it is complete and, if that is wanted, on stable
 //! storage.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::StageError;
+use crate::interrupt::retry;
 use crate::tree::own_resources::{is_shortage, shortage_error};
 use crate::wire::{ObjectKind, ObjectMeta};
 use crate::words::describe_full;
@@ -53,6 +55,8 @@ pub(super) struct Writer {
     /// Descriptions of the directories whose attributes are set at the end: what is created in a
     /// directory changes its times, and its mode may forbid creating anything.
     directories: RecordStack,
+    /// Path of the destination when the restore began, if the system has `/proc`.
+    place: Option<PathBuf>,
     pub(super) report: RestoreReport,
 }
 
@@ -87,6 +91,7 @@ impl Writer {
             return Err(io::Error::new(io::ErrorKind::NotFound, REMOVED));
         }
         Ok(Self {
+            place: place_of(&dest),
             destination: Destination::new(dest, report)?,
             overwrite: options.overwrite,
             keep: options.keep.as_slice().into(),
@@ -462,6 +467,7 @@ impl Sink for Writer {
             keep: Arc::clone(&self.keep),
             sync: self.sync,
             is_worker: true,
+            place: None,
             pending: self.pending.clone(),
             credentials: self.credentials,
             directories: RecordStack::default(),
@@ -590,7 +596,28 @@ impl Sink for Writer {
                 StageError::with_source("restored data may not be on stable storage", error)
             })?;
         }
-        Ok(())
+        check_place(self.destination.root(), self.place.as_deref())
+    }
+}
+
+/// Path of an open directory, if the system has `/proc`.
+fn place_of(dir: &Dir) -> Option<PathBuf> {
+    let link = format!("/proc/self/fd/{}", dir.as_raw_fd());
+    retry(|| fs::read_link(&link)).ok()
+}
+
+/// Checks that a destination that was at `place` is still there: what has come is not where the
+/// caller looks for it if another program has moved or removed the directory meanwhile.
+fn check_place(root: &Dir, place: Option<&Path>) -> Result<(), StageError> {
+    if is_removed(root) {
+        return Err(StageError::new(REMOVED));
+    }
+    match (place, place_of(root)) {
+        (Some(before), Some(now)) if before != now => Err(StageError::new(format!(
+            "another program has moved the directory to restore to: what was restored is in {}",
+            now.display()
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -106,7 +106,7 @@ impl Transform for Decompress {
         let decoded = match output.spare().get_mut(..plain_len) {
             Some(to) => {
                 let mut from = mem::take(&mut self.input);
-                let decoded = self.decode(info.codec, input.shared().copy_into(&mut from), to);
+                let decoded = self.decode(info.codec, input.shared().copy_into(&mut from)?, to);
                 self.input = from;
                 decoded?
             }

@@ -89,7 +89,7 @@ impl Transform for Compress {
         if attempt == Attempt::Never {
             return Ok(Verdict::SendInput);
         }
-        let from = input.shared().copy_into(&mut self.input);
+        let from = input.shared().copy_into(&mut self.input)?;
         if attempt == Attempt::IfProbeShrinks
             && self.method.needs_probe()
             && !self.probe.shrinks(from, output.spare())?
