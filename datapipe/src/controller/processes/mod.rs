@@ -15,6 +15,7 @@
 //! did not start.
 
 mod identity; // the user that a process runs as
+mod kept_arguments; // arguments of a module, outside of this process's memory
 mod memory_limit; // limit of a process's own memory
 mod running_process; // a process that runs
 mod slot; // instances of one process, and its history
