@@ -16,6 +16,7 @@ use crate::memory::{InstanceId, Process, Segment, StageId};
 use crate::pool::AtLimit;
 use crate::stage::{MessageHandler, Module, Placement, ProcessRights, Role, Settings, StageKind};
 
+use super::error_output::ErrorOutput;
 use super::identity::run_as;
 use super::kept_arguments::KeptArguments;
 use super::memory_limit::limit_memory;
@@ -163,8 +164,11 @@ impl ProcessSpec {
             (Some(path), None) => Command::new(path),
             (None, _) => own_program(),
         };
+        let mut errors = None;
         if let Some(user) = &self.rights.user {
-            run_as(&mut command, user);
+            let (output, end) = ErrorOutput::new()?;
+            errors = Some(output);
+            run_as(&mut command, user, end);
         }
         if let Some(bytes) = self.memory_limit {
             limit_memory(&mut command, bytes);
@@ -185,7 +189,11 @@ impl ProcessSpec {
         drop(blocked);
         let mut child = spawned.map_err(|error| explain_spawn(program.is_none(), error))?;
         match Process::watch(child.id()) {
-            Ok(process) => Ok(Some(RunningProcess::new(Some(child), process, control))),
+            Ok(process) => {
+                let mut running = RunningProcess::new(Some(child), process, control);
+                running.errors = errors;
+                Ok(Some(running))
+            }
             Err(error) => {
                 child.kill()?;
                 child.wait()?;
