@@ -66,6 +66,7 @@ impl Site {
             module("numbers", "head", "fill", ""),
             module("noisy", "head", "fill", ""),
             module("troubled", "head", "fill", ""),
+            module("wail", "head", "fill", ""),
             module(
                 "read",
                 "head",

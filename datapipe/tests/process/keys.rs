@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use datapipe::media::VirtualTape;
 use datapipe::prelude::*;
 use datapipe::wire::{ArchiveHeader, SessionHeader};
 
-use crate::key_search::Keys;
+use crate::key_derivation::keys_of;
 use crate::medium::create_tape;
 use crate::watch::wait_until;
 
@@ -33,7 +33,7 @@ pub(crate) fn search(dir: &str, processes: &[&str]) -> ! {
     let read = |name: &str| fs::read(Path::new(dir).join(name)).unwrap();
     let session = SessionHeader::parse(&read("session")).unwrap();
     let archive = ArchiveHeader::parse(&read("archive")).unwrap();
-    let keys = Keys::derive(&read("secret"), &session, &archive);
+    let keys = keys_of(&read("secret"), &session, &archive);
     for process in processes {
         for (key, mapping) in keys.find_in(process.parse().unwrap()) {
             println!("{process} {key} {mapping}");

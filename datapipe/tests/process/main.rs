@@ -32,8 +32,10 @@ mod data; // keys, test data, settings
 mod entries; // the objects in the blocks of a tree
 #[path = "../harness/mod.rs"]
 mod harness; // arguments and output of a test binary
+#[path = "../harness/key_derivation.rs"]
+mod key_derivation; // the keys of an archive
 #[path = "../harness/key_search.rs"]
-mod key_search; // the keys of an archive in the memory of processes
+mod key_search; // keys in the memory of processes
 #[path = "../harness/medium.rs"]
 mod medium; // tapes and directories on the file system
 #[path = "../harness/suite.rs"]
