@@ -17,6 +17,10 @@ impl Keys {
     /// counts, too.
     pub(crate) fn find_in(&self, process: u32) -> BTreeSet<(String, String)> {
         let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
+        if maps.is_empty() {
+            // It has ended, and is not waited for yet.
+            return BTreeSet::new();
+        }
         let memory = File::open(format!("/proc/{process}/mem")).unwrap();
         let mut found = BTreeSet::new();
         for line in maps.lines() {

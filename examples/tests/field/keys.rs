@@ -57,8 +57,8 @@ fn family(process: u32) -> Vec<u32> {
     std::iter::once(process).chain(children).collect()
 }
 
-/// Asserts that the processes of a job have no key but the archive's, which so many of them have, and
-/// the job itself if `job_has_it`.
+/// Asserts that the processes of a job have no key but the archive's, which some of them have, so
+/// many at most, and the job itself if `job_has_it`.
 fn check(job: &Child, keys: &Keys, holders: usize, job_has_it: bool) {
     let family = family(job.id());
     let found: Vec<BTreeSet<_>> = family.iter().map(|p| keys.find_in(*p)).collect();
@@ -69,7 +69,8 @@ fn check(job: &Child, keys: &Keys, holders: usize, job_has_it: bool) {
     }
     let have_it = found.iter().filter(|found| !found.is_empty()).count();
     let has_it = !found[0].is_empty();
-    assert_eq!((have_it, has_it), (holders, job_has_it), "{found:?}");
+    assert!((1..=holders).contains(&have_it), "{found:?}");
+    assert_eq!(has_it, job_has_it, "{found:?}");
 }
 
 /// Backs up and restores with a secret from a file, and searches both jobs.
