@@ -25,8 +25,8 @@ const WRITE: u16 = 2;
 ///
 /// # Errors
 ///
-/// The first user or group with that right, other than root and the daemon's own; the system's error
-/// if the list cannot be read.
+/// The first user or group with that right, other than root and the daemon's own; the system's
+/// error if the list cannot be read.
 pub(super) fn check_acl(path: &Path) -> io::Result<Result<(), OwnershipError>> {
     let mut list = vec![0; MAX];
     let list = match rustix::fs::getxattr(path, NAME, &mut list) {

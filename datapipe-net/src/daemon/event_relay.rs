@@ -156,8 +156,8 @@ impl EventRelay {
 }
 
 impl RelayProgress {
-    /// Text of the log for a death, a replacement, a line of standard error, or a warning, such as a
-    /// process that is killed because it works for too long; `None` for all other events.
+    /// Text of the log for a death, a replacement, a line of standard error, or a warning, such as
+    /// a process that is killed because it works for too long; `None` for all other events.
     fn log_text(&mut self, event: &PipeEvent, in_log: InLog) -> Option<String> {
         let instance = || {
             let stage = event.stage.as_deref().unwrap_or_default();

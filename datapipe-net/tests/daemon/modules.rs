@@ -80,9 +80,10 @@ impl Tail for Count {
 ///
 /// `numbers` has the number of blocks as its argument, or `forever`; `noisy` sends 200 messages at
 /// a time; `troubled` reports as many problems as its argument says, and with a second word goes on
-/// for ever; `wail` writes as many lines to its standard error as its argument says, and goes on for
-/// ever after one; `read` sends as many blocks as its file has bytes; `pass` fails at the block of its
-/// argument; `hog` takes the MiB of its argument; `count` writes to the file of its argument.
+/// for ever; `wail` writes as many lines to its standard error as its argument says, and goes on
+/// for ever after one; `read` sends as many blocks as its file has bytes; `pass` fails at the block
+/// of its argument; `hog` takes the MiB of its argument; `count` writes to the file of its
+/// argument.
 pub(crate) fn modules() -> Modules {
     datapipe::modules()
         .with("numbers", |call| {

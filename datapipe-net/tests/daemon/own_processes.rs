@@ -82,8 +82,8 @@ pub(crate) fn processes_of_users_have_nothing_of_the_daemon() {
     site.client().stop(&pipe).unwrap();
 }
 
-/// What a module wrote to its standard error was lost if the daemon runs as root: the reason for
-/// which a program does not start, or panics.
+/// Lines that a module wrote to its standard error were lost if the daemon runs as root, and with
+/// them the reason for which a program does not start, or panics.
 pub(crate) fn standard_error_of_users_processes_is_in_the_log() {
     if !can_become_others() {
         return;

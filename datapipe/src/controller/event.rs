@@ -180,10 +180,10 @@ pub enum Event {
         /// Description of the problem. May contain any characters.
         text: String,
     },
-    /// A process of another user ([`Stage::run_as`](crate::stage::Stage::run_as)) wrote a line to its
-    /// standard error. Of a line the first [`MAX_ERROR_LINE`](crate::limits::MAX_ERROR_LINE) bytes
-    /// are reported, and of a process [`MAX_ERROR_LINES`](crate::limits::MAX_ERROR_LINES) in a
-    /// second; then the number of the others.
+    /// A process of another user ([`Stage::run_as`](crate::stage::Stage::run_as)) wrote a line to
+    /// its standard error. Of a line the first [`MAX_ERROR_LINE`](crate::limits::MAX_ERROR_LINE)
+    /// bytes are reported, and of a process [`MAX_ERROR_LINES`](crate::limits::MAX_ERROR_LINES) in
+    /// a second; then the number of the others.
     ErrorOutput {
         /// Name of the stage.
         stage: String,

@@ -163,8 +163,9 @@ impl<W> Stage<W> {
     /// The user can trace such a process, and take what it has. So its standard output is
     /// `/dev/null`, its standard error a pipe whose lines are events
     /// ([`Event::ErrorOutput`](crate::controller::Event::ErrorOutput)), its working directory is
-    /// `/`, it has a session of its own, and no descriptor that the controller inherited. If a process that traces it keeps it from ending
-    /// after it was killed, the controller goes on without it.
+    /// `/`, it has a session of its own, and no descriptor that the controller inherited. If a
+    /// process that traces it keeps it from ending after it was killed, the controller goes on
+    /// without it.
     #[must_use]
     pub fn run_as(mut self, user: ProcessUser) -> Self {
         self.settings.rights.user = Some(user);

@@ -17,8 +17,23 @@ use crate::key_search::Keys;
 
 const SECRET: &str = "an unlikely passphrase of 32 byt";
 
-fn signal(job: &Child, signal: Signal) {
-    kill_process(Pid::from_raw(job.id() as i32).unwrap(), signal).unwrap();
+/// Stops a job first, so that it does not see that its processes are stopped.
+fn stop(job: &Child) {
+    kill_process(pid(job.id()), Signal::STOP).unwrap();
+    for process in family(job.id()) {
+        kill_process(pid(process), Signal::STOP).unwrap();
+    }
+}
+
+/// Continues a job last.
+fn resume(job: &Child) {
+    for process in family(job.id()).into_iter().rev() {
+        kill_process(pid(process), Signal::CONT).unwrap();
+    }
+}
+
+fn pid(process: u32) -> Pid {
+    Pid::from_raw(process as i32).unwrap()
 }
 
 /// Starts a job, and stops it as soon as `is_at_work` returns true.
@@ -33,7 +48,7 @@ fn start(fixture: &Fixture, program: &str, args: &[&str], is_at_work: impl Fn() 
         assert!(job.try_wait().unwrap().is_none(), "the job ended too early");
         std::thread::sleep(Duration::from_micros(100));
     }
-    signal(&job, Signal::STOP);
+    stop(&job);
     job
 }
 
@@ -89,7 +104,7 @@ fn search_jobs(option: &str, secret: &Secret, in_processes: bool) {
     // The process that encrypts, and the one with the medium.
     let (holders, job_has_it) = if in_processes { (2, false) } else { (1, true) };
     check(&job, &keys, holders, job_has_it);
-    signal(&job, Signal::CONT);
+    resume(&job);
     ok(&job.wait_with_output().unwrap());
 
     let args = [place, &[option, "secret", "tape.tap", "dest"]].concat();
@@ -99,7 +114,7 @@ fn search_jobs(option: &str, secret: &Secret, in_processes: bool) {
     // Besides, the job keeps the archive open.
     let holders = if in_processes { 3 } else { 1 };
     check(&job, &keys, holders, true);
-    signal(&job, Signal::CONT);
+    resume(&job);
     ok(&job.wait_with_output().unwrap());
 }
 

@@ -25,9 +25,9 @@ const VARIABLES: [&str; 6] = [
 /// capability; no program that it executes can get more rights.
 ///
 /// The user may look into the process, and take what it has. So it has nothing of the controller:
-/// not its standard output and error (`errors` is the end of a pipe that only the controller reads), which may be a log or a terminal, nor its session, whose
-/// terminal every process of it may open, nor its working directory, nor a descriptor that the
-/// controller has inherited.
+/// not its standard output and error (`errors` is the end of a pipe that only the controller
+/// reads), which may be a log or a terminal, nor its session, whose terminal every process of it
+/// may open, nor its working directory, nor a descriptor that the controller has inherited.
 ///
 /// The order matters: only a privileged process may set its groups, so they come first, and the
 /// user's id, with which the rights end, comes last. The new environment has nothing of the
