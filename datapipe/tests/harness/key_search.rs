@@ -59,12 +59,17 @@ impl Keys {
             let half = if key.len() == 32 { 16 } else { key.len() };
             parts.extend(key.chunks(half).map(|part| (name, part)));
         }
-        let mut firsts = [false; 256];
+        if bytes.iter().all(|byte| *byte == 0) {
+            return;
+        }
+        // Of other bytes, few begin as a key does.
+        let mut begins = vec![false; 1 << 16];
+        let pair = |bytes: &[u8]| usize::from(u16::from_le_bytes([bytes[0], bytes[1]]));
         for (_, part) in &parts {
-            firsts[usize::from(part[0])] = true;
+            begins[pair(part)] = true;
         }
         let mut at = 0;
-        while let Some(next) = bytes[at..].iter().position(|b| firsts[usize::from(*b)]) {
+        while let Some(next) = bytes[at..].windows(2).position(|two| begins[pair(two)]) {
             let rest = &bytes[at + next..];
             for (name, part) in &parts {
                 if rest.starts_with(part) {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::{Child, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
 use datapipe::archive::ArchiveReader;
@@ -17,8 +17,32 @@ use crate::key_search::Keys;
 
 const SECRET: &str = "an unlikely passphrase of 32 byt";
 
+/// A job, which does not outlive its test.
+struct Job(Option<Child>);
+
+impl Job {
+    fn id(&self) -> u32 {
+        self.0.as_ref().unwrap().id()
+    }
+
+    /// Continues it, and waits for its end.
+    fn end(mut self) -> Output {
+        resume(&self);
+        self.0.take().unwrap().wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if let Some(job) = &mut self.0 {
+            // Its processes end with it.
+            let _ = (job.kill(), job.wait());
+        }
+    }
+}
+
 /// Stops a job first, so that it does not see that its processes are stopped.
-fn stop(job: &Child) {
+fn stop(job: &Job) {
     kill_process(pid(job.id()), Signal::STOP).unwrap();
     for process in family(job.id()) {
         kill_process(pid(process), Signal::STOP).unwrap();
@@ -26,7 +50,7 @@ fn stop(job: &Child) {
 }
 
 /// Continues a job last.
-fn resume(job: &Child) {
+fn resume(job: &Job) {
     for process in family(job.id()).into_iter().rev() {
         kill_process(pid(process), Signal::CONT).unwrap();
     }
@@ -37,15 +61,13 @@ fn pid(process: u32) -> Pid {
 }
 
 /// Starts a job, and stops it as soon as `is_at_work` returns true.
-fn start(fixture: &Fixture, program: &str, args: &[&str], is_at_work: impl Fn() -> bool) -> Child {
+fn start(fixture: &Fixture, program: &str, args: &[&str], is_at_work: impl Fn() -> bool) -> Job {
     let mut command = fixture.command(program, args);
-    let mut job = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut job = Job(Some(child.spawn().unwrap()));
     while !is_at_work() {
-        assert!(job.try_wait().unwrap().is_none(), "the job ended too early");
+        let ended = job.0.as_mut().unwrap().try_wait().unwrap();
+        assert!(ended.is_none(), "the job ended too early");
         std::thread::sleep(Duration::from_micros(100));
     }
     stop(&job);
@@ -72,50 +94,72 @@ fn family(process: u32) -> Vec<u32> {
     std::iter::once(process).chain(children).collect()
 }
 
-/// Asserts that the processes of a job have no key but the archive's, which some of them have, so
-/// many at most, and the job itself if `job_has_it`.
-fn check(job: &Child, keys: &Keys, holders: usize, job_has_it: bool) {
-    let family = family(job.id());
-    let found: Vec<BTreeSet<_>> = family.iter().map(|p| keys.find_in(*p)).collect();
-    for (process, found) in family.iter().zip(&found) {
-        let names: BTreeSet<_> = found.iter().map(|(name, _)| &**name).collect();
-        let is_only = names.is_empty() || names == BTreeSet::from(["archive"]);
-        assert!(is_only, "process {process}: {found:?}");
+/// Name of the stage that a process of a job runs; `job` for the job itself.
+fn stage_of(process: u32) -> String {
+    let line = fs::read(format!("/proc/{process}/cmdline")).unwrap();
+    let words: Vec<_> = line.split(|byte| *byte == 0).collect();
+    match words[..] {
+        [_, b"--datapipe-instance", label, ..] => {
+            let label = String::from_utf8_lossy(label);
+            label.split('/').next().unwrap_or_default().to_owned()
+        }
+        _ => "job".to_owned(),
     }
-    let have_it = found.iter().filter(|found| !found.is_empty()).count();
-    let has_it = !found[0].is_empty();
-    assert!((1..=holders).contains(&have_it), "{found:?}");
-    assert_eq!(has_it, job_has_it, "{found:?}");
+}
+
+/// Asserts that the processes of a job have no key but the archive's, and that only those of
+/// `holders` have that.
+fn check(job: &Job, keys: &Keys, holders: &[&str]) {
+    let mut have_it = BTreeSet::new();
+    for process in family(job.id()) {
+        let (stage, found) = (stage_of(process), keys.find_in(process));
+        assert!(
+            found.iter().all(|(name, _)| name == "archive"),
+            "{stage}: {found:?}"
+        );
+        if !found.is_empty() {
+            have_it.insert(stage);
+        }
+    }
+    assert!(!have_it.is_empty(), "the search finds the key");
+    let others = have_it.iter().find(|stage| !holders.contains(&&***stage));
+    assert_eq!(others, None, "{have_it:?}");
 }
 
 /// Backs up and restores with a secret from a file, and searches both jobs.
 fn search_jobs(option: &str, secret: &Secret, in_processes: bool) {
     let fixture = Fixture::new();
     fs::write(fixture.path("secret"), SECRET).unwrap();
-    for n in 0..40 {
+    for n in 0..24 {
         fs::write(fixture.path(&format!("src/data/{n}")), noise(1 << 20)).unwrap();
     }
     let place: &[&str] = if in_processes { &["--processes"] } else { &[] };
-    let args = [place, &[option, "secret", "src/data", "tape.tap"]].concat();
+    // Few small buffers, because all of them are searched in each process.
+    let pool = ["--buffer-size", "64K", "--buffers", "24"];
+    let paths = [option, "secret", "src/data", "tape.tap"];
+    let args = [place, &pool, &paths].concat();
     let tape = fixture.path("tape.tap");
     let has_blocks = || fs::metadata(&tape).is_ok_and(|tape| tape.len() > 2 << 20);
     let job = start(&fixture, DISK_TO_TAPE, &args, has_blocks);
     let keys = keys_on(&fixture, "tape.tap", secret);
-    // The process that encrypts, and the one with the medium.
-    let (holders, job_has_it) = if in_processes { (2, false) } else { (1, true) };
-    check(&job, &keys, holders, job_has_it);
-    resume(&job);
-    ok(&job.wait_with_output().unwrap());
+    let holders: &[&str] = match in_processes {
+        true => &["aes-256-gcm", "archive-tail"],
+        false => &["job"],
+    };
+    check(&job, &keys, holders);
+    ok(&job.end());
 
     let args = [place, &[option, "secret", "tape.tap", "dest"]].concat();
     let dest = fixture.path("dest/data");
     let has_files = || fs::read_dir(&dest).is_ok_and(|files| files.count() > 1);
     let job = start(&fixture, TAPE_TO_DISK, &args, has_files);
-    // Besides, the job keeps the archive open.
-    let holders = if in_processes { 3 } else { 1 };
-    check(&job, &keys, holders, true);
-    resume(&job);
-    ok(&job.wait_with_output().unwrap());
+    // The job keeps the archive open.
+    let holders: &[&str] = match in_processes {
+        true => &["job", "aes-256-gcm-open", "archive-head"],
+        false => &["job"],
+    };
+    check(&job, &keys, holders);
+    ok(&job.end());
 }
 
 #[test]
