@@ -61,7 +61,7 @@ pub const MAX_HISTORY: usize = 1000;
 pub const MAX_HISTORY_LINE: usize = 4096;
 
 /// Number of lines of the history's file at which it is written anew.
-pub const MAX_HISTORY_LINES: usize = 2 * MAX_HISTORY;
+pub const MAX_HISTORY_LINES: usize = 4 * MAX_HISTORY;
 
 /// Number of bytes of the history's file that the daemon reads: the last ones.
 pub const MAX_HISTORY_FILE: u64 = (MAX_HISTORY_LINES * MAX_HISTORY_LINE) as u64;
@@ -167,6 +167,10 @@ const _: () = {
     assert!(
         MAX_HISTORY * (entry + 28) <= MAX_BODY,
         "a whole history fits in a message"
+    );
+    assert!(
+        MAX_HISTORY + MAX_PIPES as usize <= MAX_HISTORY_LINES / 4 * 3,
+        "a file that was written anew has room for further lines"
     );
     assert!(
         KEPT_PROBLEMS * 64 + MAX_PROBLEM_BYTES <= MAX_BODY,

@@ -76,6 +76,12 @@ const _: () = assert!(MAX_FAILURE_TEXT + MAX_CAUSES_LEN + 3 <= MAX_STAGE_MESSAGE
 /// the pipe stops.
 pub const MAX_FRUITLESS_DEATHS: u32 = 3;
 
+/// Bytes of a line of a process's standard error that are reported.
+pub const MAX_ERROR_LINE: usize = 512;
+
+/// Lines of one process's standard error that are reported in a second; the others are counted.
+pub const MAX_ERROR_LINES: u64 = 20;
+
 /// Time for which a process of a stage may be stopped if the caller sets no other.
 pub const DEFAULT_STOPPED_LIMIT: Duration = Duration::from_secs(5);
 

@@ -24,6 +24,9 @@ pub(crate) struct SharedBytes<'a> {
     start: *const u8,
     len: usize,
     buffer: PhantomData<&'a [u8]>,
+    /// True for bytes that tests may change.
+    #[cfg(any(test, feature = "testkit"))]
+    is_shared: bool,
 }
 
 /// Eight bytes at any address, which one instruction loads where the machine can.
@@ -48,6 +51,8 @@ impl<'a> SharedBytes<'a> {
             start,
             len,
             buffer: PhantomData,
+            #[cfg(any(test, feature = "testkit"))]
+            is_shared: true,
         }
     }
 
@@ -77,6 +82,10 @@ impl<'a> SharedBytes<'a> {
             let from = unsafe { self.start.add(done.wrapping_add(n)) };
             // SAFETY: the byte is mapped, and every value is valid.
             *to = unsafe { from.read_volatile() };
+        }
+        #[cfg(any(test, feature = "testkit"))]
+        if self.is_shared {
+            changes::after_copy(self.start.wrapping_add(at).cast_mut(), to);
         }
         Some(())
     }
@@ -122,6 +131,8 @@ impl<'a> From<&'a [u8]> for SharedBytes<'a> {
             start: bytes.as_ptr(),
             len: bytes.len(),
             buffer: PhantomData,
+            #[cfg(any(test, feature = "testkit"))]
+            is_shared: false,
         }
     }
 }
@@ -142,6 +153,37 @@ impl fmt::Display for NoMemory {
 }
 
 impl Error for NoMemory {}
+
+/// A participant that changes each byte right after this thread has copied it, for tests.
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) mod changes {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// Number of bytes that were changed; `None` if none are to be.
+        static CHANGED: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// Calls `work` while bytes change, and returns with its result how many did.
+    pub(crate) fn run<T>(work: impl FnOnce() -> T) -> (T, u64) {
+        CHANGED.set(Some(0));
+        let result = work();
+        (result, CHANGED.take().unwrap_or_default())
+    }
+
+    /// Changes the bytes at `from`, of which `copy` is the copy: all bits of each.
+    pub(super) fn after_copy(from: *mut u8, copy: &[u8]) {
+        let Some(changed) = CHANGED.get() else { return };
+        for (n, byte) in copy.iter().enumerate() {
+            // SAFETY: the range that was copied has as many bytes.
+            let to = unsafe { from.add(n) };
+            // SAFETY: the segment is mapped to be written, and another process may write to it at
+            // any time: this does what such a process could do.
+            unsafe { to.write_volatile(!*byte) };
+        }
+        CHANGED.set(Some(changed.saturating_add(copy.len() as u64)));
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use super::configuration::Config;
 use super::module::{Module, RunAs};
 use super::paths::{AllowedPath, PathRules};
+use super::program::written_by_groups;
 use super::users::{User, name_of_group};
 
 impl Config {
@@ -111,6 +112,12 @@ impl Config {
                 "other users than root may not execute the program: set its mode to 0755"
                     .to_owned(),
             );
+        }
+        for (path, group) in written_by_groups(module.program.path()) {
+            let (path, group) = (path.display(), name_of_group(group));
+            warnings.push(format!(
+                "the members of the group {group} can replace the program: they may write {path}"
+            ));
         }
         let shared = ["/tmp", "/var/tmp", "/dev/shm", "/"];
         let mut written = module.always.write.iter().map(AllowedPath::path);

@@ -12,6 +12,7 @@
 //!
 //! This module receives nothing from clients, and starts nothing.
 
+mod acl; // access control lists of files
 mod configuration; // the validated configuration
 mod describe; // a configuration in words
 mod error; // mistakes, with their lines

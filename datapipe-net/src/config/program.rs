@@ -10,6 +10,11 @@ use std::path::{Path, PathBuf};
 use datapipe::interrupt::retry;
 use datapipe::stage::ProgramFile;
 
+use super::acl::check_acl;
+
+/// Symbolic links that are followed one after the other, as the kernel does.
+const MAX_LINKS: u32 = 40;
+
 /// Program that was checked.
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -86,6 +91,13 @@ pub enum OwnershipError {
         /// Permission bits of the file.
         mode: u32,
     },
+    /// Its access control list lets another user or group write the file.
+    List {
+        /// Id of the user or group.
+        id: u32,
+        /// True if it is a group.
+        is_group: bool,
+    },
 }
 
 impl Program {
@@ -104,6 +116,17 @@ impl Program {
             path: named(),
             source,
         };
+        let in_directory = |error| match error {
+            DirectoryError::Unreadable { directory, source } => {
+                let what = format!("{}: {source}", directory.display());
+                unreadable(io::Error::new(source.kind(), what))
+            }
+            DirectoryError::Writable { directory, source } => ProgramError::Replaceable {
+                path: named(),
+                directory,
+                source,
+            },
+        };
         let resolved = fs::canonicalize(path).map_err(unreadable)?;
         let file = ProgramFile::open(resolved).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
@@ -117,17 +140,14 @@ impl Program {
             path: named(),
             source,
         })?;
-        check_directories(file.path()).map_err(|error| match error {
-            DirectoryError::Unreadable { directory, source } => {
-                let what = format!("{}: {source}", directory.display());
-                unreadable(io::Error::new(source.kind(), what))
-            }
-            DirectoryError::Writable { directory, source } => ProgramError::Replaceable {
+        check_acl(file.path())
+            .map_err(unreadable)?
+            .map_err(|source| ProgramError::Writable {
                 path: named(),
-                directory,
                 source,
-            },
-        })?;
+            })?;
+        check_directories(file.path()).map_err(in_directory)?;
+        check_links(path, MAX_LINKS).map_err(in_directory)?;
         Ok(Self {
             file,
             identity: Identity::of(&metadata),
@@ -205,17 +225,72 @@ impl fmt::Display for DirectoryError {
 pub(super) fn check_directories(resolved: &Path) -> Result<(), DirectoryError> {
     for directory in resolved.ancestors().skip(1) {
         let named = || directory.to_owned();
-        let metadata =
-            retry(|| fs::metadata(directory)).map_err(|source| DirectoryError::Unreadable {
-                directory: named(),
-                source,
-            })?;
-        check_ownership(&metadata).map_err(|source| DirectoryError::Writable {
+        let unreadable = |source| DirectoryError::Unreadable {
             directory: named(),
             source,
-        })?;
+        };
+        let metadata = retry(|| fs::metadata(directory)).map_err(unreadable)?;
+        let is_sticky = metadata.permissions().mode() & 0o1000 != 0;
+        let by_list = match is_sticky {
+            true => Ok(()),
+            false => check_acl(directory).map_err(unreadable)?,
+        };
+        let writable = |source| DirectoryError::Writable {
+            directory: named(),
+            source,
+        };
+        check_ownership(&metadata).and(by_list).map_err(writable)?;
     }
     Ok(())
+}
+
+/// Returns the program and the directories above it that members of a group can write: root's, or
+/// the daemon's own. `resolved` has no symbolic links.
+pub(super) fn written_by_groups(resolved: &Path) -> Vec<(&Path, u32)> {
+    let parts = resolved.ancestors().filter_map(|part| {
+        let metadata = retry(|| fs::metadata(part)).ok()?;
+        let mode = metadata.permissions().mode();
+        let is_sticky = metadata.is_dir() && mode & 0o1000 != 0;
+        (mode & 0o020 != 0 && !is_sticky).then(|| (part, metadata.gid()))
+    });
+    parts.collect()
+}
+
+/// Checks that only root and the daemon's own user can let a path lead elsewhere: the links in it,
+/// and those in their targets, `left` of them one after the other at most.
+fn check_links(path: &Path, left: u32) -> Result<(), DirectoryError> {
+    for part in path.ancestors() {
+        let unreadable = |source| DirectoryError::Unreadable {
+            directory: part.to_owned(),
+            source,
+        };
+        let metadata = retry(|| fs::symlink_metadata(part)).map_err(unreadable)?;
+        let Some(parent) = part.parent().filter(|_| metadata.is_symlink()) else {
+            continue;
+        };
+        if left == 0 {
+            return Err(unreadable(io::Error::other("too many symbolic links")));
+        }
+        let parent = retry(|| fs::canonicalize(parent)).map_err(unreadable)?;
+        check_directories(&parent.join("link"))?;
+        // In a directory with the sticky bit the owner can replace it.
+        check_owner(&metadata).map_err(|source| DirectoryError::Writable {
+            directory: part.to_owned(),
+            source,
+        })?;
+        let target = retry(|| fs::read_link(part)).map_err(unreadable)?;
+        check_links(&parent.join(target), left.saturating_sub(1))?;
+    }
+    Ok(())
+}
+
+/// Checks that a file belongs to root or to the daemon's own user.
+fn check_owner(metadata: &Metadata) -> Result<(), OwnershipError> {
+    let user = metadata.uid();
+    match user == 0 || user == rustix::process::geteuid().as_raw() {
+        true => Ok(()),
+        false => Err(OwnershipError::Owner { user }),
+    }
 }
 
 /// Checks that only root and the daemon's own user can write a file.
@@ -223,21 +298,14 @@ pub(super) fn check_directories(resolved: &Path) -> Result<(), DirectoryError> {
 /// For a directory it checks that only they can replace its entries; the sticky bit suffices for
 /// that, because it reserves the entries to their owners.
 pub(super) fn check_ownership(metadata: &Metadata) -> Result<(), OwnershipError> {
-    let own = (
-        rustix::process::geteuid().as_raw(),
-        rustix::process::getegid().as_raw(),
-    );
+    check_owner(metadata)?;
+    let own_group = rustix::process::getegid().as_raw();
     let mode = metadata.permissions().mode();
-    if metadata.uid() != 0 && metadata.uid() != own.0 {
-        return Err(OwnershipError::Owner {
-            user: metadata.uid(),
-        });
-    }
     if metadata.is_dir() && mode & 0o1000 != 0 {
         return Ok(());
     }
     let others = mode & 0o002 != 0;
-    let group = mode & 0o020 != 0 && metadata.gid() != 0 && metadata.gid() != own.1;
+    let group = mode & 0o020 != 0 && metadata.gid() != 0 && metadata.gid() != own_group;
     if others || group {
         return Err(OwnershipError::Mode {
             mode: mode & 0o7777,
@@ -294,6 +362,13 @@ impl fmt::Display for OwnershipError {
                 )
             }
             Self::Mode { mode } => write!(f, "can be written by others (mode {mode:04o})"),
+            Self::List { id, is_group } => {
+                let kind = if *is_group { "group" } else { "user" };
+                write!(
+                    f,
+                    "can be written by {kind} {id} because of its access control list (getfacl)"
+                )
+            }
         }
     }
 }
@@ -339,6 +414,48 @@ mod tests {
         assert_eq!(checked.path(), path);
         fs::remove_file(&link).unwrap();
         checked.verify_unchanged().unwrap();
+    }
+
+    /// The user who may change a link chooses which of root's programs the daemon runs.
+    #[test]
+    fn links_that_others_could_change_are_refused() {
+        let (dir, path) = program();
+        let other = dir.path().join("other");
+        fs::create_dir(&other).unwrap();
+        let link = |name: &str, to: &Path| {
+            let link = dir.path().join(name);
+            std::os::unix::fs::symlink(to, &link).unwrap();
+            link
+        };
+        let file = link("other/file", &path);
+        let chain = link("chain", Path::new("other/file"));
+        let above = link("above", &other);
+        let paths = [&file, &chain, &above.join("file")];
+        for path in paths {
+            Program::check(path).unwrap();
+        }
+        let error = |path: &Path| Program::check(path).unwrap_err().to_string();
+        fs::set_permissions(&other, PermissionsExt::from_mode(0o777)).unwrap();
+        for path in paths {
+            let error = error(path);
+            assert!(
+                error.contains("could be replaced: the directory"),
+                "{error}"
+            );
+            assert!(error.contains("other can be written by others"), "{error}");
+        }
+        // The sticky bit reserves a link to its owner.
+        fs::set_permissions(&other, PermissionsExt::from_mode(0o1777)).unwrap();
+        Program::check(&chain).unwrap();
+        if !rustix::process::geteuid().is_root() {
+            println!("not root: a link of another user is not tested");
+            return;
+        }
+        std::os::unix::fs::lchown(&file, Some(4_000_000_001), None).unwrap();
+        for path in paths {
+            assert!(error(path).contains("belongs to user 4000000001"));
+        }
+        Program::check(&path).unwrap();
     }
 
     #[test]

@@ -12,6 +12,17 @@ use crate::config::User;
 use crate::limits::{MAX_EXPLANATION, MAX_WAITING_EVENTS};
 use crate::protocol::{EventKind, PipeEvent, PipeProblem, truncated};
 
+/// Place of an event in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InLog {
+    /// A line, if an administrator wants to know it.
+    IfImportant,
+    /// A line in any case.
+    Always,
+    /// A line, unless the user causes many.
+    Limited,
+}
+
 /// Publishes the events of one pipe. The controller's first events come before the pipe's name is
 /// known; the relay keeps them until then.
 pub(super) struct EventRelay {
@@ -25,9 +36,8 @@ pub(super) struct EventRelay {
 struct RelayProgress {
     /// Name and label of the pipe, once the name is known.
     pipe: Option<(String, String)>,
-    /// Events from before that, each with true if it is a warning. At most [`MAX_WAITING_EVENTS`]
-    /// are kept.
-    early: Vec<(PipeEvent, bool)>,
+    /// Events from before that. At most [`MAX_WAITING_EVENTS`] are kept.
+    early: Vec<(PipeEvent, InLog)>,
     /// True once a process has died after the request to stop the pipe.
     stopping: bool,
     /// Instances whose process died and is being replaced.
@@ -59,16 +69,17 @@ impl EventRelay {
                 | Event::Failed { .. }
                 | Event::Stopped { .. }
         );
-        let is_warning = matches!(
-            event,
+        let in_log = match event {
             Event::NotStarted { .. }
-                | Event::Stalled { .. }
-                | Event::StillWaiting { .. }
-                | Event::OverLimit { .. }
-        );
+            | Event::Stalled { .. }
+            | Event::StillWaiting { .. }
+            | Event::OverLimit { .. } => InLog::Always,
+            Event::ErrorOutput { .. } => InLog::Limited,
+            _ => InLog::IfImportant,
+        };
         self.record(event);
         if !is_implied {
-            self.publish(pipe_event(event), is_warning);
+            self.publish(pipe_event(event), in_log);
         }
     }
 
@@ -108,20 +119,20 @@ impl EventRelay {
             note: Some(data.to_vec()),
             ..PipeEvent::new(EventKind::NOTE, "")
         };
-        self.publish(event, false);
+        self.publish(event, InLog::IfImportant);
     }
 
-    /// Publishes an event; one that `is_warning` is logged in any case.
-    fn publish(&self, event: PipeEvent, is_warning: bool) {
+    /// Publishes an event, and logs it.
+    fn publish(&self, event: PipeEvent, in_log: InLog) {
         let mut progress = self.progress.lock();
         match &progress.pipe {
             Some((pipe, _)) => {
                 let pipe = pipe.clone();
                 let event = PipeEvent { pipe, ..event };
-                self.forward(&mut progress, event, is_warning);
+                self.forward(&mut progress, event, in_log);
             }
             None if progress.early.len() < MAX_WAITING_EVENTS => {
-                progress.early.push((event, is_warning));
+                progress.early.push((event, in_log));
             }
             None => {}
         }
@@ -136,28 +147,35 @@ impl EventRelay {
         };
         let early = std::mem::take(&mut progress.early);
         progress.pipe = Some((pipe.to_owned(), label.to_owned()));
-        for (event, is_warning) in std::iter::once((initiated, false)).chain(early) {
+        let initiated = (initiated, InLog::IfImportant);
+        for (event, in_log) in std::iter::once(initiated).chain(early) {
             let pipe = pipe.to_owned();
             let event = PipeEvent { pipe, ..event };
-            self.forward(&mut progress, event, is_warning);
+            self.forward(&mut progress, event, in_log);
         }
     }
 
     /// Logs an event that an administrator wants to know, and publishes it.
-    fn forward(&self, progress: &mut RelayProgress, event: PipeEvent, is_warning: bool) {
-        let what = progress.log_text(&event, is_warning);
+    fn forward(&self, progress: &mut RelayProgress, event: PipeEvent, in_log: InLog) {
+        let what = progress.log_text(&event, in_log);
         if let (Some(what), Some((pipe, label))) = (what, &progress.pipe) {
-            let pipe = pipe_in_log(pipe, label, self.owner);
-            self.state.log(&format!("{pipe}: {what}"));
+            let line = || format!("{}: {what}", pipe_in_log(pipe, label, self.owner));
+            match in_log {
+                InLog::Limited => {
+                    let kind = "lines of standard error";
+                    self.state.log_limited(kind, self.owner, line);
+                }
+                InLog::IfImportant | InLog::Always => self.state.log(&line()),
+            }
         }
         self.state.subscribers.publish(self.owner, event);
     }
 }
 
 impl RelayProgress {
-    /// Text of the log for a death, a replacement, or a warning, such as a process that is killed
-    /// because it works for too long; `None` for all other events.
-    fn log_text(&mut self, event: &PipeEvent, is_warning: bool) -> Option<String> {
+    /// Text of the log for a death, a replacement, a line of standard error, or a warning, such as
+    /// a process that is killed because it works for too long; `None` for all other events.
+    fn log_text(&mut self, event: &PipeEvent, in_log: InLog) -> Option<String> {
         let instance = || {
             let stage = event.stage.as_deref().unwrap_or_default();
             format!("{stage}/{}", event.instance.unwrap_or_default())
@@ -190,7 +208,7 @@ impl RelayProgress {
                     instance()
                 ))
             }
-            EventKind::OTHER if is_warning => event.text.clone(),
+            EventKind::OTHER if in_log != InLog::IfImportant => event.text.clone(),
             _ => None,
         }
     }

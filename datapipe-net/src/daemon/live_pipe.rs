@@ -116,6 +116,17 @@ impl LivePipe {
         }
     }
 
+    /// Record of the pipe for the history, at its start.
+    pub(super) fn started(&self) -> PastPipe {
+        PastPipe {
+            label: self.label.clone(),
+            direction: self.direction,
+            state: PipeState::RUNNING,
+            started: self.started,
+            ..PastPipe::new(&*self.name, self.owner.0)
+        }
+    }
+
     /// Begins to stop the pipe. `cause` says who stops it; the first cause stays.
     pub(super) fn stop(&self, cause: impl Into<String>) {
         self.stopping.lock().get_or_insert_with(|| cause.into());

@@ -105,6 +105,7 @@ impl<'c> Requester<'c> {
             self.note_attached(&live);
         }
         state.metrics.count_start();
+        state.history.begin(live.started());
         relay.open(&name, &request.label);
         supervise(state, live)?;
         Ok((name, control))

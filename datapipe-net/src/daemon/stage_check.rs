@@ -76,11 +76,9 @@ fn refusal(module: &Module, code: RefusalCode, why: &str) -> Refusal {
 
 /// Checks that the request for an unbound stage has nothing that only a module needs.
 fn check_unbound(request: &StageRequest) -> Result<(), Refusal> {
-    let plain = StageRequest {
-        name: request.name.clone(),
-        instances: request.instances,
-        ..StageRequest::default()
-    };
+    let mut plain = StageRequest::default();
+    plain.name.clone_from(&request.name);
+    plain.instances = request.instances;
     if *request != plain || request.instances.is_some_and(|instances| instances != 1) {
         let why = "an unbound stage has only a name and one instance: all else is for modules";
         return Err(Refusal::new(RefusalCode::IMPOSSIBLE, why));

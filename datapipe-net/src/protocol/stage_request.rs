@@ -5,11 +5,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use datapipe::limits::MAX_MODULE_ARGUMENTS;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::fields::{Body, DecodeError, Field, MUST_KNOW, required};
 use crate::limits::{MAX_NAME, MAX_PATH, MAX_STAGE_PATHS};
 
-/// Description of a stage of a pipe that the daemon is to start.
+/// Description of a stage of a pipe that the daemon is to start. Its arguments, which may contain a
+/// key, are erased from memory when it is dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StageRequest {
@@ -49,24 +51,23 @@ pub enum PathAccess {
 impl StageRequest {
     /// A stage that runs the module `name` of the daemon's configuration.
     pub fn module(name: impl Into<String>) -> Self {
-        Self {
-            module: Some(name.into()),
-            ..Self::default()
-        }
+        let mut stage = Self::default();
+        stage.module = Some(name.into());
+        stage
     }
 
     /// An unbound head or tail named `name`, to which another process attaches.
     pub fn unbound(name: impl Into<String>) -> Self {
-        Self {
-            name: Some(name.into()),
-            ..Self::default()
-        }
+        let mut stage = Self::default();
+        stage.name = Some(name.into());
+        stage
     }
 
     /// Sets the arguments of the module, at most [`MAX_MODULE_ARGUMENTS`] bytes. Those of the
     /// library's modules are [`Arguments`](datapipe::stage::Arguments).
     #[must_use]
     pub fn arguments(mut self, arguments: impl Into<Vec<u8>>) -> Self {
+        self.arguments.zeroize();
         self.arguments = arguments.into();
         self
     }
@@ -134,7 +135,10 @@ impl StageRequest {
             match field.number {
                 1 => field.set(&mut stage.module, field.text(MAX_NAME)?)?,
                 2 => field.set(&mut stage.name, field.text(MAX_NAME)?)?,
-                3 => field.set(&mut arguments, field.bytes(MAX_MODULE_ARGUMENTS)?.to_vec())?,
+                3 => {
+                    let bytes = field.bytes(MAX_MODULE_ARGUMENTS)?.to_vec();
+                    field.set(&mut arguments, Zeroizing::new(bytes))?;
+                }
                 4 => field.set(&mut stage.instances, field.u32()?)?,
                 5 => field.set(&mut stage.machine, field.text(MAX_NAME)?)?,
                 6 if stage.paths.len() >= MAX_STAGE_PATHS => {
@@ -147,9 +151,15 @@ impl StageRequest {
                 _ => field.skip()?,
             }
         }
-        stage.arguments = arguments.unwrap_or_default();
+        stage.arguments = std::mem::take(&mut arguments.unwrap_or_default());
         stage.stateful = stateful.unwrap_or_default();
         Ok(stage)
+    }
+}
+
+impl Drop for StageRequest {
+    fn drop(&mut self) {
+        self.arguments.zeroize();
     }
 }
 

@@ -1,25 +1,29 @@
 //! The pipe that a command names.
 
 use super::table::list_table;
+use crate::config::User;
 use crate::protocol::PipeEntry;
 
 /// Purpose for which a command names a pipe.
 ///
-/// Exhaustive: a command changes a pipe, or it does not.
+/// Exhaustive: a command changes a pipe, or shows what it does, or what it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// The pipe is shown.
+    /// The pipe is shown: of several, the one that lives.
     Show,
-    /// The pipe is stopped: a guess could stop another user's.
+    /// The problems of a pipe are shown: of several with a label, which jobs that run every night
+    /// have in common, the last one.
+    Last,
+    /// The pipe is stopped: a guess could stop the wrong one.
     Stop,
 }
 
 /// Returns the entry of the pipe that `wanted` names: its name, or else its label or the beginning
-/// of its name.
+/// of its name, or these after the name or number of its owner and a slash (`alice/nightly`).
 ///
-/// If several match, one that lives is preferred to those that have ended; of several with that
-/// label that have all ended, it is the last. A pipe to stop is not preferred to an ended one of
-/// another user.
+/// If several match, only those of the user `own` count, if there are any. Of those that are left,
+/// one that lives is preferred to those that have ended; of several with that label that have all
+/// ended, it is the last. Pipes of several other users are never chosen from.
 ///
 /// # Errors
 ///
@@ -28,6 +32,7 @@ pub enum Purpose {
 pub fn find<'e>(
     entries: &'e [PipeEntry],
     wanted: &str,
+    own: User,
     purpose: Purpose,
     columns: usize,
 ) -> Result<&'e PipeEntry, String> {
@@ -37,29 +42,68 @@ pub fn find<'e>(
     if let Some(entry) = entries.iter().find(|entry| entry.name == wanted) {
         return Ok(entry);
     }
-    let matches = |entry: &&PipeEntry| entry.label == wanted || entry.name.starts_with(wanted);
-    let found: Vec<_> = entries.iter().filter(matches).collect();
-    let mut live = found.clone();
-    live.retain(|entry| !entry.state.is_final());
+    let mut found = matching(entries, wanted);
+    if found.iter().any(|entry| entry.owner == own.0) {
+        found.retain(|entry| entry.owner == own.0);
+    }
     let Some(last) = found.last() else {
         return Err(format!(
             "there is no pipe \"{wanted}\" among those that you may see: `datapiped list` has them"
         ));
     };
-    let same_owner = found.iter().all(|entry| entry.owner == last.owner);
-    let same_label = found.iter().all(|entry| entry.label == wanted);
-    let chosen = match (&live[..], &found[..]) {
-        (_, [only]) => Some(*only),
-        ([only], _) if purpose == Purpose::Show || same_owner => Some(*only),
-        ([], _) if same_label && same_owner => Some(*last),
-        _ => None,
+    let (name, owners) = match found.iter().all(|entry| entry.owner == last.owner) {
+        true => (choose(&found, wanted, purpose), ""),
+        false => (None, " of several users"),
     };
-    chosen.ok_or_else(|| {
+    name.ok_or_else(|| {
         let found: Vec<_> = found.iter().copied().cloned().collect();
         let table = list_table(&found, columns);
-        let table = table.trim_end();
-        format!("several pipes match \"{wanted}\": give the name of one of them\n{table}")
+        let or = match owners {
+            "" => "",
+            _ => ", or put the user and a slash before the label (USER/LABEL)",
+        };
+        format!(
+            "several pipes{owners} match \"{wanted}\": give the name of one of them{or}\n{}",
+            table.trim_end()
+        )
     })
+}
+
+/// Returns the entries whose label is `wanted` or whose name begins with it; if there are none, and
+/// `wanted` is that after a user and a slash, those of that user.
+fn matching<'e>(entries: &'e [PipeEntry], wanted: &str) -> Vec<&'e PipeEntry> {
+    let all = |wanted: &str| -> Vec<_> {
+        let matches = |entry: &&PipeEntry| entry.label == wanted || entry.name.starts_with(wanted);
+        entries.iter().filter(matches).collect()
+    };
+    let found = all(wanted);
+    let Some((user, wanted)) = wanted.split_once('/').filter(|_| found.is_empty()) else {
+        return found;
+    };
+    let mut found = if wanted.is_empty() {
+        found
+    } else {
+        all(wanted)
+    };
+    found.retain(|entry| entry.owner.to_string() == user || User(entry.owner).to_string() == user);
+    found
+}
+
+/// Chooses from pipes of one user, of which there is at least one; `None` if that were a guess.
+fn choose<'e>(found: &[&'e PipeEntry], wanted: &str, purpose: Purpose) -> Option<&'e PipeEntry> {
+    let label = wanted.split_once('/').map_or(wanted, |(_, label)| label);
+    let is_label = |entry: &&&PipeEntry| entry.label == wanted || entry.label == label;
+    if purpose == Purpose::Last
+        && let Some(newest) = found.iter().rev().find(is_label)
+    {
+        return Some(newest);
+    }
+    let mut live = found.iter().filter(|entry| !entry.state.is_final());
+    match (found, live.next(), live.next()) {
+        ([only], ..) | (_, Some(only), None) => Some(only),
+        (_, None, None) if found.iter().all(|entry| is_label(&entry)) => found.last().copied(),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -75,7 +119,7 @@ mod tests {
     }
 
     fn found(entries: &[PipeEntry], wanted: &str, purpose: Purpose) -> Option<String> {
-        let found = find(entries, wanted, purpose, 80);
+        let found = find(entries, wanted, User(0), purpose, 80);
         found.ok().map(|entry| entry.name.clone())
     }
 
@@ -98,15 +142,63 @@ mod tests {
     }
 
     #[test]
-    fn live_pipe_of_another_user_is_not_stopped_instead_of_an_ended_one() {
+    fn own_pipe_is_preferred_to_those_of_others() {
+        let entries = [
+            entry("h.1.1", "backup", 0, PipeState::ENDED),
+            entry("h.1.2", "backup", 8, PipeState::RUNNING),
+            entry("h.1.3", "nightly", 8, PipeState::RUNNING),
+        ];
+        for purpose in [Purpose::Show, Purpose::Last, Purpose::Stop] {
+            let found = |wanted| found(&entries, wanted, purpose);
+            assert_eq!(found("backup").as_deref(), Some("h.1.1"));
+            assert_eq!(found("8/backup").as_deref(), Some("h.1.2"));
+            assert_eq!(found("root/backup").as_deref(), Some("h.1.1"));
+            assert_eq!(found("8/h.1.3").as_deref(), Some("h.1.3"));
+            assert_eq!(found("nightly").as_deref(), Some("h.1.3"));
+            assert_eq!(
+                (found("8/"), found("/"), found("9/backup")),
+                (None, None, None)
+            );
+        }
+    }
+
+    #[test]
+    fn label_of_pipes_of_several_other_users_is_an_error() {
         let entries = [
             entry("h.1.1", "backup", 7, PipeState::ENDED),
             entry("h.1.2", "backup", 8, PipeState::RUNNING),
+            entry("h.1.3", "7/backup", 8, PipeState::RUNNING),
         ];
-        assert_eq!(found(&entries, "backup", Purpose::Stop), None);
+        for purpose in [Purpose::Show, Purpose::Last, Purpose::Stop] {
+            let error = find(&entries, "backup", User(0), purpose, 80).unwrap_err();
+            assert!(
+                error.starts_with("several pipes of several users match"),
+                "{error}"
+            );
+            assert!(
+                error.contains("h.1.1") && error.contains("USER/LABEL"),
+                "{error}"
+            );
+            // A label is what it is, also with a slash.
+            let found = |wanted| found(&entries, wanted, purpose);
+            assert_eq!(found("7/backup").as_deref(), Some("h.1.3"));
+            assert_eq!(found("8/backup").as_deref(), Some("h.1.2"));
+        }
+    }
+
+    #[test]
+    fn newest_pipe_with_a_label_has_the_problems() {
+        let entries = [
+            entry("h.1.1", "backup", 7, PipeState::RUNNING),
+            entry("h.1.2", "backup", 7, PipeState::ENDED),
+        ];
+        assert_eq!(
+            found(&entries, "backup", Purpose::Last).as_deref(),
+            Some("h.1.2")
+        );
         assert_eq!(
             found(&entries, "backup", Purpose::Show).as_deref(),
-            Some("h.1.2")
+            Some("h.1.1")
         );
     }
 
@@ -130,8 +222,8 @@ mod tests {
             entry("h.2.1", "h.1", 8, PipeState::RUNNING),
         ];
         for purpose in [Purpose::Show, Purpose::Stop] {
-            let error = find(&entries, "h.1", purpose, 80).unwrap_err();
-            assert!(error.contains("several pipes match \"h.1\""));
+            let error = find(&entries, "h.1", User(0), purpose, 80).unwrap_err();
+            assert!(error.contains("match \"h.1\""));
             assert!(error.contains("h.1.1") && error.contains("h.2.1"));
         }
     }

@@ -12,6 +12,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+use zeroize::Zeroizing;
 
 use super::stop::Stop;
 use crate::limits::{BODY_PIECE, MAX_BODY};
@@ -124,7 +125,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Reads one message: its head and its body.
+    /// Reads one message: its head and its body, which is erased from memory when it is dropped.
     ///
     /// # Errors
     ///
@@ -133,15 +134,18 @@ impl Channel {
     pub fn read_message(
         &mut self,
         deadline: Deadline,
-    ) -> Result<(MessageHead, Vec<u8>), ChannelError> {
+    ) -> Result<(MessageHead, Zeroizing<Vec<u8>>), ChannelError> {
         let mut head = [0; HEAD_LEN];
         self.read(&mut head, deadline)?;
         let head = MessageHead::decode(&head).map_err(ChannelError::Malformed)?;
-        // The length is only announced: the memory grows with the bytes that arrive.
-        let mut body = Vec::new();
+        // The length is only announced: the memory grows with the bytes that arrive. They may
+        // contain a key, so they are moved by hand: a growing vector leaves a copy.
+        let mut body = Zeroizing::new(Vec::new());
         while body.len() < head.len {
             let start = body.len();
-            body.resize(head.len.min(start + BODY_PIECE), 0);
+            let mut larger = Zeroizing::new(vec![0; head.len.min((2 * start).max(BODY_PIECE))]);
+            larger[..start].copy_from_slice(&body);
+            body = larger;
             self.read(&mut body[start..], deadline)
                 .map_err(|error| match error {
                     ChannelError::Closed => io::Error::from(io::ErrorKind::UnexpectedEof).into(),
@@ -190,7 +194,8 @@ impl Channel {
             kind,
             request,
         };
-        self.write_with(&[&head.encode(), body].concat(), descriptor, deadline)
+        let bytes = Zeroizing::new([&head.encode(), body].concat());
+        self.write_with(&bytes, descriptor, deadline)
     }
 
     /// Writes all of `bytes`. The descriptor goes with the first part that the socket accepts.
@@ -359,7 +364,7 @@ mod tests {
             assert!(b.take_descriptor().is_none());
             let (head, got) = b.read_message(LONG).unwrap();
             assert_eq!((head.kind, head.request), (3, 4));
-            assert!(got == body);
+            assert!(*got == body);
         });
         let descriptor = b.take_descriptor().unwrap();
         let inode = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).unwrap().st_ino;

@@ -8,6 +8,7 @@ mod deaths; // deaths of the daemon, of modules and of clients
 mod floods; // clients that flood the daemon
 mod hostile; // clients that violate the protocol
 mod interrupted; // calls that signals interrupt
+mod keys; // keys in the memory of the daemon
 mod logging; // a log that cannot be written
 mod metrics; // the metrics, and a strict reader of their form
 mod modules; // modules of the pipes
@@ -26,6 +27,8 @@ mod vt; // a terminal that interprets what a program writes
 
 #[path = "../../../datapipe/tests/harness/mod.rs"]
 mod harness; // command line of a test binary
+#[path = "../../../datapipe/tests/harness/key_search.rs"]
+mod key_search; // keys in the memory of processes
 #[path = "../../../datapipe/tests/harness/suite.rs"]
 mod suite; // runner of tests that checks for leftovers
 #[path = "../../../datapipe/tests/harness/watch.rs"]
@@ -113,6 +116,10 @@ const TESTS: &[suite::Test] = &[
         other_users::users_cannot_manage_pipes_of_others,
     ),
     (
+        "labels_of_several_users_are_told_apart",
+        other_users::labels_of_several_users_are_told_apart,
+    ),
+    (
         "modules_have_the_rights_of_the_requesting_user",
         rights::modules_have_the_rights_of_the_requesting_user,
     ),
@@ -155,6 +162,10 @@ const TESTS: &[suite::Test] = &[
     (
         "processes_of_users_have_nothing_of_the_daemon",
         own_processes::processes_of_users_have_nothing_of_the_daemon,
+    ),
+    (
+        "standard_error_of_users_processes_is_in_the_log",
+        own_processes::standard_error_of_users_processes_is_in_the_log,
     ),
     (
         "memory_of_users_processes_is_limited_without_a_capability",
@@ -219,6 +230,10 @@ const TESTS: &[suite::Test] = &[
     (
         "daemon_whose_log_is_not_read_serves_and_stops",
         logging::daemon_whose_log_is_not_read_serves_and_stops,
+    ),
+    (
+        "key_of_a_pipe_is_only_in_the_process_that_encrypts",
+        keys::key_of_a_pipe_is_only_in_the_process_that_encrypts,
     ),
     (
         "connections_of_a_user_are_limited",
@@ -335,6 +350,10 @@ const TESTS: &[suite::Test] = &[
     (
         "history_survives_the_daemon",
         records::history_survives_the_daemon,
+    ),
+    (
+        "pipes_that_are_lost_with_the_daemon_are_in_the_history",
+        records::pipes_that_are_lost_with_the_daemon_are_in_the_history,
     ),
     (
         "history_file_with_garbage_is_read_as_far_as_possible",

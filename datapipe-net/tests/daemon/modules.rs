@@ -80,8 +80,10 @@ impl Tail for Count {
 ///
 /// `numbers` has the number of blocks as its argument, or `forever`; `noisy` sends 200 messages at
 /// a time; `troubled` reports as many problems as its argument says, and with a second word goes on
-/// for ever; `read` sends as many blocks as its file has bytes; `pass` fails at the block of its
-/// argument; `hog` takes the MiB of its argument; `count` writes to the file of its argument.
+/// for ever; `wail` writes as many lines to its standard error as its argument says, and goes on
+/// for ever after one; `read` sends as many blocks as its file has bytes; `pass` fails at the block
+/// of its argument; `hog` takes the MiB of its argument; `count` writes to the file of its
+/// argument.
 pub(crate) fn modules() -> Modules {
     datapipe::modules()
         .with("numbers", |call| {
@@ -119,6 +121,15 @@ pub(crate) fn modules() -> Modules {
             });
             let end = if forever { u64::MAX } else { 3 };
             Ok(Stage::head("troubled", move |_| Numbers { next: 0, end }))
+        })
+        .with("wail", |call| {
+            let lines: u32 = call.text()?.parse()?;
+            for line in 0..lines {
+                eprintln!("\u{1b}[31mwail {line}");
+            }
+            eprint!("{}", "x".repeat(3000));
+            let end = if lines == 1 { u64::MAX } else { 3 };
+            Ok(Stage::head("wail", move |_| Numbers { next: 0, end }))
         })
         .with("read", |call| {
             let content = fs::read(call.text()?)?;

@@ -96,3 +96,44 @@ fn assert_others_are_refused(site: &Site, pipe: &str) {
     ];
     assert_eq!(codes, [RefusalCode::NOT_ALLOWED; 4]);
 }
+
+/// `status LABEL` of root showed the pipe of any user with that label.
+pub(crate) fn labels_of_several_users_are_told_apart() {
+    if !can_become_others() {
+        return;
+    }
+    let site = Site::new("");
+    let start = || site.client().initiate(&plain("forever")).unwrap().pipe;
+    let (of_owner, of_other) = (as_user(OWNER, start), as_user(OTHER, start));
+    let status = |pipe: &str, code: i32| {
+        let output = site.run("status", &["--once", pipe]);
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    for command in ["status", "problems", "stop"] {
+        let output = site.run(command, &["plain"]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        let named = [&of_owner, &of_other].map(|pipe| text.contains(pipe));
+        assert_eq!(named, [true, true], "{text}");
+        assert!(
+            text.contains("several users") && text.contains("USER/LABEL"),
+            "{text}"
+        );
+    }
+    assert!(status(&format!("{OTHER}/plain"), 0).contains(&of_other));
+    let own = start();
+    let text = status("plain", 0);
+    assert!(text.contains(&own) && !text.contains(&of_owner), "{text}");
+    // Of own pipes, too, the one that has ended is meant rather than one of another user.
+    for _ in 0..2 {
+        let output = site.run("stop", &["plain"]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(String::from_utf8(output.stdout).unwrap().contains(&own));
+    }
+    for pipe in [of_owner, of_other] {
+        let entry = site.client().status(&pipe).unwrap().entry;
+        assert_eq!(entry.state, PipeState::RUNNING);
+        site.client().stop(&pipe).unwrap();
+    }
+}

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
-use datapipe_net::Initiate;
-use datapipe_net::protocol::{PipeState, RefusalCode};
+use datapipe_net::protocol::{EventKind, PipeState, RefusalCode};
+use datapipe_net::{Initiate, StageRequest};
 use nix::sys::ptrace;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
@@ -65,9 +65,12 @@ pub(crate) fn processes_of_users_have_nothing_of_the_daemon() {
     drop(inherited);
     let (pipe, processes) = endless(&site);
     for process in processes {
-        for standard in ["fd/1", "fd/2"] {
-            assert_eq!(link(process, standard), Path::new("/dev/null"));
-        }
+        assert_eq!(link(process, "fd/1"), Path::new("/dev/null"));
+        let errors = link(process, "fd/2").display().to_string();
+        assert!(
+            errors.starts_with("pipe:"),
+            "only the daemon reads it: {errors}"
+        );
         for entry in fs::read_dir(format!("/proc/{process}/fd")).unwrap() {
             let found = fs::read_link(entry.unwrap().path()).unwrap_or_default();
             assert_ne!(found, private.path());
@@ -77,6 +80,63 @@ pub(crate) fn processes_of_users_have_nothing_of_the_daemon() {
         assert_eq!(session, pid(process), "it has a session of its own");
     }
     site.client().stop(&pipe).unwrap();
+}
+
+/// Lines that a module wrote to its standard error were lost if the daemon runs as root, and with
+/// them the reason for which a program does not start, or panics.
+pub(crate) fn standard_error_of_users_processes_is_in_the_log() {
+    if !can_become_others() {
+        return;
+    }
+    let mut site = Site::new("");
+    let wail = |lines: &str| {
+        let mut request = plain("0");
+        request.stages[0] = StageRequest::module("wail").arguments(lines);
+        as_user(OWNER, || {
+            let mut client = site.client();
+            client.subscribe(None).unwrap();
+            let pipe = client.initiate(&request).unwrap().pipe;
+            let mut texts = Vec::new();
+            loop {
+                let event = client.next_event(HANGS).unwrap().expect("an event");
+                let is_line = event
+                    .text
+                    .as_ref()
+                    .is_some_and(|text| text.contains("wrote"));
+                texts.extend(event.text.filter(|_| is_line));
+                if event.kind == EventKind::OVER {
+                    return (event.state, texts);
+                }
+                if lines == "1" && texts.len() == 1 {
+                    client.stop(&pipe).unwrap();
+                }
+            }
+        })
+    };
+    let (state, texts) = wail("1");
+    assert_eq!(state, Some(PipeState::STOPPED));
+    assert!(texts[0].ends_with("wrote: \\u{1b}[31mwail 0"), "{texts:?}");
+    // Its last line has no end.
+    assert!(texts[1].ends_with(&"x".repeat(512)), "{texts:?}");
+    assert_eq!(texts.len(), 2);
+    // A flood stops neither the module nor the daemon.
+    assert_eq!(wail("100000").0, Some(PipeState::ENDED));
+    site.signal(Signal::TERM);
+    let (_, log) = site.end();
+    let lines: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains(" wrote: "))
+        .collect();
+    assert!((10..=40).contains(&lines.len()), "{log}");
+    let named = format!("\"plain\" of user {OWNER}: wail/0: process ");
+    assert!(lines.iter().all(|line| line.contains(&named)), "{log}");
+    assert!(log.contains("lines of standard error: "), "{log}");
+    assert!(
+        log.contains(&format!(" more like this of user id {OWNER} in ")),
+        "{log}"
+    );
+    assert!(log.lines().all(|line| line.len() < 800), "{log}");
+    assert!(!log.contains('\u{1b}'), "{log}");
 }
 
 /// The unit of the daemon does not have the capability, and no user could start a pipe.

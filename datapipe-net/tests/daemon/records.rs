@@ -149,6 +149,15 @@ fn past(site: &Site) -> Vec<(String, PipeState)> {
     pipes.map(|pipe| (pipe.label, pipe.state)).collect()
 }
 
+/// Number of lines of a history's file that are of ended pipes.
+fn ends_in(file: &std::path::Path) -> usize {
+    let text = fs::read_to_string(file).unwrap();
+    let lines = text.lines();
+    lines
+        .filter(|line| !line.contains("\"state\":\"running\""))
+        .count()
+}
+
 fn run(site: &Site, request: &Initiate) -> PipeState {
     let mut client = site.client();
     let pipe = client.initiate(request).unwrap().pipe;
@@ -172,7 +181,7 @@ pub(crate) fn history_survives_the_daemon() {
     let all = past(&site);
     assert_eq!(all.len(), 3);
     let file = site.path("state/history.jsonl");
-    let lines = || fs::read_to_string(&file).unwrap().lines().count();
+    let lines = || ends_in(&file);
     wait_until("all pipes are written", || lines() == 3);
     // A daemon that is killed writes nothing more.
     site.signal(Signal::KILL);
@@ -230,7 +239,50 @@ pub(crate) fn history_file_with_garbage_is_read_as_far_as_possible() {
         "{log}"
     );
     assert_eq!(fs::read(site.path("state/history.bad")).unwrap(), garbage);
-    assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 2);
+    assert_eq!(ends_in(&file), 2);
+}
+
+/// A pipe that lived when the daemon was killed left no trace: a backup that did not happen was
+/// missing in the history.
+pub(crate) fn pipes_that_are_lost_with_the_daemon_are_in_the_history() {
+    let mut site = site_with_state();
+    site.start();
+    let mut nightly = plain("forever");
+    nightly.label = "nightly".to_owned();
+    assert_eq!(run(&site, &plain("1")), PipeState::ENDED);
+    for _ in 0..2 {
+        site.client().initiate(&nightly).unwrap();
+    }
+    let file = site.path("state/history.jsonl");
+    let is_written = |state: &str| {
+        let text = fs::read_to_string(&file).unwrap();
+        text.matches(&format!("\"state\":\"{state}\"")).count()
+    };
+    wait_until("the starts are written", || is_written("running") == 3);
+    site.signal(Signal::KILL);
+    site.end();
+    // Restarts do not count a pipe again.
+    for is_first in [true, false] {
+        site.start();
+        let pipes = site.client().history(None).unwrap();
+        let found: Vec<_> = pipes
+            .iter()
+            .map(|pipe| (&*pipe.label, pipe.state))
+            .collect();
+        let failed = ("nightly", PipeState::FAILED);
+        assert_eq!(found, [failed, failed, ("plain", PipeState::ENDED)]);
+        assert!(pipes[0].cause.starts_with("lost: the daemon was killed"));
+        wait_until("the file is written anew", || is_written("running") == 0);
+        site.signal(Signal::KILL);
+        let (_, log) = site.end();
+        let line = "history.jsonl: 2 pipes were lost with the daemon before this one";
+        assert_eq!(log.contains(line), is_first, "{log}");
+    }
+    let table = {
+        site.start();
+        output(&site, "history", &[], 0)
+    };
+    assert_eq!(table.matches("failed").count(), 2, "{table}");
 }
 
 /// A directory that cannot be used does not keep the daemon from its work.

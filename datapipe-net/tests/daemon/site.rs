@@ -62,10 +62,9 @@ impl Site {
                  work = \"{work}\"\n{more}\n"
             )
         };
+        let heads = ["numbers", "noisy", "troubled", "wail"];
+        let heads = heads.map(|name| module(name, "head", "fill", ""));
         let modules = [
-            module("numbers", "head", "fill", ""),
-            module("noisy", "head", "fill", ""),
-            module("troubled", "head", "fill", ""),
             module(
                 "read",
                 "head",
@@ -119,7 +118,8 @@ impl Site {
         ];
         format!(
             "socket = {socket:?}\n[access]\nusers = [\"4000000001\", \"4000000002\"]\n[limits]\n\
-             {limits}\n{}",
+             {limits}\n{}{}",
+            heads.concat(),
             modules.concat()
         )
     }

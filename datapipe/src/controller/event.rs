@@ -180,6 +180,21 @@ pub enum Event {
         /// Description of the problem. May contain any characters.
         text: String,
     },
+    /// A process of another user ([`Stage::run_as`](crate::stage::Stage::run_as)) wrote a line to
+    /// its standard error. Of a line the first [`MAX_ERROR_LINE`](crate::limits::MAX_ERROR_LINE)
+    /// bytes are reported, and of a process [`MAX_ERROR_LINES`](crate::limits::MAX_ERROR_LINES) in
+    /// a second; then the number of the others.
+    ErrorOutput {
+        /// Name of the stage.
+        stage: String,
+        /// The instance; the first one if the process runs several.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::index"))]
+        instance: InstanceId,
+        /// Process id.
+        process: u32,
+        /// The line without its end. May contain any characters.
+        text: String,
+    },
     /// A process sent a message for people to read.
     StageMessage {
         /// Name of the stage.
@@ -224,7 +239,8 @@ impl fmt::Display for Event {
             Self::NotStarted { .. }
             | Self::Stalled { .. }
             | Self::StillWaiting { .. }
-            | Self::OverLimit { .. } => self.fmt_exception(f),
+            | Self::OverLimit { .. }
+            | Self::ErrorOutput { .. } => self.fmt_exception(f),
             Self::Started {
                 stage,
                 instance,
@@ -314,6 +330,16 @@ impl Event {
                     "{at}: process {process} is killed, because it has worked on \
                      {block} for longer than its limit of {limit} s"
                 )
+            }
+            Self::ErrorOutput {
+                stage,
+                instance,
+                process,
+                text,
+            } => {
+                let at = InstanceName(stage, *instance);
+                let text = text.escape_debug();
+                write!(f, "{at}: process {process} wrote: {text}")
             }
             _ => Ok(()),
         }

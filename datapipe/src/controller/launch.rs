@@ -161,6 +161,10 @@ impl<'a> InstanceMaker<'a, '_> {
         mut make_worker: impl FnMut(InstanceId) -> Worker<'a>,
     ) -> Result<(), (InstanceId, StageError)> {
         let specs = ProcessSpec::all_of(settings, kind, stage, role, self.at_limit);
+        let specs = specs.map_err(|error| {
+            let what = "cannot keep the arguments of its module";
+            (stage.instance(0), StageError::with_source(what, error))
+        })?;
         if self.made.add_processes(specs) {
             return Ok(());
         }

@@ -21,8 +21,14 @@ pub(super) struct ProcessSpec(Infallible);
 pub(super) type UnboundSeat = Infallible;
 
 impl ProcessSpec {
-    pub(super) fn all_of(_: &Settings, _: StageKind, _: StageId, _: Role, _: AtLimit) -> Vec<Self> {
-        Vec::new()
+    pub(super) fn all_of(
+        _: &Settings,
+        _: StageKind,
+        _: StageId,
+        _: Role,
+        _: AtLimit,
+    ) -> io::Result<Vec<Self>> {
+        Ok(Vec::new())
     }
 
     pub(super) fn unbound(&self) -> Option<UnboundSeat> {

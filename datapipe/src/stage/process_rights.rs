@@ -160,10 +160,12 @@ impl<W> Stage<W> {
     /// execute gets more rights. Of the controller's environment they get PATH, LANG, LC_ALL, TZ
     /// and RUST_BACKTRACE. The ids are set before the program runs.
     ///
-    /// The user can trace such a process, and take what it has. So its standard output and error
-    /// are `/dev/null`, its working directory is `/`, it has a session of its own, and no
-    /// descriptor that the controller inherited. If a process that traces it keeps it from ending
-    /// after it was killed, the controller goes on without it.
+    /// The user can trace such a process, and take what it has. So its standard output is
+    /// `/dev/null`, its standard error a pipe whose lines are events
+    /// ([`Event::ErrorOutput`](crate::controller::Event::ErrorOutput)), its working directory is
+    /// `/`, it has a session of its own, and no descriptor that the controller inherited. If a
+    /// process that traces it keeps it from ending after it was killed, the controller goes on
+    /// without it.
     #[must_use]
     pub fn run_as(mut self, user: ProcessUser) -> Self {
         self.settings.rights.user = Some(user);

@@ -6,6 +6,7 @@
 //!   numbers -> drop_every, fail_at, panic_at, sleepy, pass, gather, repeat, or yours -> collect
 //!
 //!   Suite: the cases that every head, stage, port loop, tail and medium must pass
+//!   with_copies_changed: another process that changes what a stage has copied
 //!   archive_stages: the seal and the tail of an archive, to put a stage between them
 //!   FaultyStorage: files in memory, whose n-th call fails, and which lose what was not synced
 //! ```
@@ -14,6 +15,7 @@
 //! it is fast, and nothing in it is for production.
 
 mod archive; // the stages of an archive, apart
+mod changes; // a participant that changes what was copied
 mod frames; // a volume's file, taken apart
 mod random; // a small generator whose seed is printed
 mod sink; // a writer that keeps what it gets
@@ -22,6 +24,7 @@ mod storage; // a storage in memory that fails on schedule
 mod suite; // suites through which stages and media of yours are run
 
 pub use archive::archive_stages;
+pub use changes::with_copies_changed;
 pub use frames::frames;
 pub use random::Random;
 pub use sink::Sink;

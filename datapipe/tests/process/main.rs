@@ -32,6 +32,10 @@ mod data; // keys, test data, settings
 mod entries; // the objects in the blocks of a tree
 #[path = "../harness/mod.rs"]
 mod harness; // arguments and output of a test binary
+#[path = "../harness/key_derivation.rs"]
+mod key_derivation; // the keys of an archive
+#[path = "../harness/key_search.rs"]
+mod key_search; // keys in the memory of processes
 #[path = "../harness/medium.rs"]
 mod medium; // tapes and directories on the file system
 #[path = "../harness/suite.rs"]
@@ -81,7 +85,8 @@ const TESTS: &[Test] = suite::tests![
     ends::heads_and_tails_are_not_replaced,
     ends::stopped_process_is_killed_and_replaced,
     ends::confined_process_reads_only_its_paths,
-    keys::key_file_is_in_no_process_of_a_pipe,
+    keys::keys_are_only_in_processes_that_use_them,
+    keys::keys_are_erased_at_the_end_of_a_pipe_on_threads,
     stopped::end_of_a_stopped_process_is_not_a_standstill,
     stopped::stopped_instance_among_several_is_not_a_standstill,
     attached::head_and_tail_processes_attach,
@@ -146,6 +151,7 @@ fn main() -> ExitCode {
         [attached_over::ATTACH, "--stay"] => attached_over::stay(),
         [attached_over::ATTACH, path] => attached_over::attach(Some(path)),
         [unruly::CONTROLLER] => unruly::be_a_controller(),
+        [keys::SEARCH, dir, ref processes @ ..] => keys::search(dir, processes),
         [unruly::FLOOD] => unruly::flood(),
         _ => {}
     }

@@ -154,6 +154,8 @@ fn run(
             }
             error => location.failure(error),
         })?;
+    // It is not needed any more, and a dump of this process must not have it.
+    drop(secret);
     let name = &reader.header().name;
     console.info(&format!(
         "\"{}\", {}",

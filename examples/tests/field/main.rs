@@ -14,6 +14,7 @@ mod damaged_catalogue; // paths of an archive whose catalogue is damaged
 mod existing_directories; // directories that are there already
 mod hard_linked_media; // media whose files have another name
 mod interrupted; // calls that signals interrupt
+mod keys; // keys in the memory of jobs
 mod killed_restore; // restores that are killed, and run again
 mod left_out_in_silence; // archives that miss something
 mod lists_of_problems; // objects that are not whole
@@ -38,6 +39,10 @@ mod waits; // waits that only a signal ends
 #[path = "../programs/fixture.rs"]
 #[allow(dead_code, reason = "this target uses some of it")]
 mod fixture;
+#[path = "../../../datapipe/tests/harness/key_derivation.rs"]
+mod key_derivation;
+#[path = "../../../datapipe/tests/harness/key_search.rs"]
+mod key_search;
 #[path = "../programs/terminal.rs"]
 mod terminal;
 #[path = "../programs/walk.rs"]

@@ -58,7 +58,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         daemon: DaemonArgs,
         /// Name of the pipe; or its label, of several the newest; or the beginning of its name, if
-        /// only one pipe matches
+        /// only one pipe matches. Own pipes are preferred; USER/LABEL names those of a user
         pipe: String,
         /// Print a JSON object; its "problems" are a list
         #[arg(long)]
@@ -84,8 +84,8 @@ pub(crate) enum Command {
     Stop {
         #[command(flatten)]
         daemon: DaemonArgs,
-        /// Name of the pipe, or its label or the beginning of its name, if no other live pipe and
-        /// no pipe of another user matches
+        /// Name of the pipe, or its label or the beginning of its name, if no other live pipe
+        /// matches. Own pipes are preferred; USER/LABEL names those of a user
         pipe: String,
         /// Do not wait
         #[arg(long)]
@@ -97,8 +97,8 @@ pub(crate) enum Command {
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub(crate) daemon: DaemonArgs,
-    /// Name of the only pipe to show, or its label or the beginning of its name. One that lives is
-    /// preferred
+    /// Name of the only pipe to show, or its label or the beginning of its name. Own pipes are
+    /// preferred, and of those one that lives; USER/LABEL names those of a user
     pub(crate) pipe: Option<String>,
     /// Print JSON, an object per line; its "pipes" are a list
     #[arg(long)]

@@ -1,5 +1,6 @@
 //! The pipe that a command names.
 
+use datapipe_net::config::User;
 use datapipe_net::protocol::PipeEntry;
 use datapipe_net::show::{self, Purpose};
 
@@ -12,7 +13,7 @@ pub(crate) fn find<'e>(
     wanted: &str,
     purpose: Purpose,
 ) -> Result<&'e PipeEntry, Failure> {
-    show::find(entries, wanted, purpose, columns()).map_err(|message| Failure {
+    show::find(entries, wanted, User::own(), purpose, columns()).map_err(|message| Failure {
         message,
         exit: USAGE,
     })

@@ -15,13 +15,7 @@ use crate::output::print;
 pub(crate) fn problems(socket: &Path, pipe: &str, json: bool) -> Result<(), Failure> {
     let mut client = Client::connect(socket)?;
     let entries = client.list()?;
-    // Jobs that run every night have the same label: the question is about the last one.
-    let is_named = entries.iter().any(|entry| entry.name == pipe);
-    let newest = entries.iter().rev().find(|entry| entry.label == pipe);
-    let name = match newest.filter(|_| !is_named) {
-        Some(newest) => &newest.name,
-        None => &find(&entries, pipe, Purpose::Show)?.name,
-    };
+    let name = &find(&entries, pipe, Purpose::Last)?.name;
     let problems = client.problems(name)?;
     print(&match json {
         true => format!("{}\n", show::problems_json(name, &problems)),

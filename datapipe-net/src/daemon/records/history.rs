@@ -25,8 +25,10 @@ pub(in crate::daemon) struct History {
 /// Pipes that the daemon shares with the thread that writes the file.
 #[derive(Debug, Default)]
 pub(in crate::daemon) struct HistoryRecords {
-    /// The oldest first.
+    /// Those that have ended, the oldest first.
     pipes: Mutex<VecDeque<PastPipe>>,
+    /// Those that have not ended.
+    live: Mutex<Vec<PastPipe>>,
     /// Number of pipes that could not be written when they ended.
     unwritten: Mutex<u64>,
 }
@@ -41,8 +43,20 @@ impl History {
         *self.writer.lock() = Some(writer);
     }
 
+    /// Writes that a pipe has started, so that the next daemon knows of it if this one is killed.
+    /// It does not wait. [`add`](Self::add) must follow when the pipe has ended.
+    pub(in crate::daemon) fn begin(&self, pipe: PastPipe) {
+        self.records.live.lock().push(pipe.clone());
+        if let Some(writer) = &*self.writer.lock() {
+            // A line that is lost here is written with the whole file, or with the pipe's end.
+            writer.write(pipe);
+        }
+    }
+
     /// Adds a pipe that has ended. It does not wait.
     pub(in crate::daemon) fn add(&self, pipe: PastPipe) {
+        let is_same = |live: &PastPipe| live.name == pipe.name;
+        self.records.live.lock().retain(|live| !is_same(live));
         self.records.push(pipe.clone());
         if let Some(writer) = &*self.writer.lock()
             && !writer.write(pipe)
@@ -92,9 +106,21 @@ impl HistoryRecords {
         }
     }
 
-    /// A copy of all pipes, the oldest first.
+    /// A copy of all pipes: those that have ended, the oldest first, and then those that live.
     pub(in crate::daemon) fn all(&self) -> Vec<PastPipe> {
-        self.pipes.lock().iter().cloned().collect()
+        // In the order of an end, which takes a pipe out of the list of those that live first: it
+        // may be in neither list, and its own line follows.
+        let live = self.live.lock().clone();
+        let pipes = self.pipes.lock();
+        let is_over = |live: &PastPipe| pipes.iter().rev().any(|pipe| pipe.name == live.name);
+        let live = live.into_iter().filter(|live| !is_over(live));
+        pipes.iter().cloned().chain(live).collect()
+    }
+
+    /// True if this pipe is among those that have ended.
+    pub(in crate::daemon) fn has(&self, pipe: &PastPipe) -> bool {
+        let is_same = |other: &PastPipe| (other.started, &other.name) == (pipe.started, &pipe.name);
+        self.pipes.lock().iter().rev().any(is_same)
     }
 
     /// Calls `look` with each pipe, the oldest first.

@@ -1,10 +1,13 @@
-//! The file of the history: a line for each pipe that has ended, as JSON.
+//! The file of the history: a line for each pipe that has started and for each that has ended, as
+//! JSON.
 //!
 //! ```text
-//!   a pipe ends -> bounded queue -> thread: append, sync      history.jsonl
-//!                                     |
-//!                                     +-- many lines, or a failed write: history.new, sync, rename
+//!   a pipe starts, ends -> bounded queue -> thread: append, sync      history.jsonl
+//!                                             |
+//!             many lines, or a failed write --+--> history.new, sync, rename
 //! ```
+//!
+//! A pipe that has started and not ended was lost with the daemon before this one.
 //!
 //! The file may contain anything: a crash leaves a torn line, and an administrator may edit it.
 //! Only its end is read, each line is bounded, and lines that are not records are counted and left
@@ -36,6 +39,9 @@ const NAME: &str = "history.jsonl";
 const NEW: &str = "history.new";
 const BAD: &str = "history.bad";
 const LOCK: &str = "history.lock";
+
+/// Cause of the failure of a pipe that has no end in the file.
+const LOST: &str = "lost: the daemon was killed, or the machine went down, before the pipe ended";
 
 /// A line of the file.
 #[derive(Debug, Deserialize, Serialize)]
@@ -92,6 +98,14 @@ pub(in crate::daemon) fn attach(state: &Arc<DaemonState>) {
                 found.bad
             ));
         }
+        if found.lost > 0 {
+            let (path, lost) = (directory.join(NAME), found.lost);
+            let pipes = if lost == 1 { "pipe was" } else { "pipes were" };
+            state.log(&format!(
+                "{}: {lost} {pipes} lost with the daemon before this one; see `datapiped history`",
+                path.display(),
+            ));
+        }
         start(file, Arc::downgrade(state))
     });
     match started {
@@ -115,7 +129,7 @@ fn start(mut file: HistoryFile, state: Weak<DaemonState>) -> io::Result<Writer> 
         }
         for pipe in pipes {
             let written = file.add(&pipe);
-            if written.is_err() {
+            if written.is_err() && pipe.state.is_final() {
                 file.records.count_unwritten();
             }
             report(&state, &file, written, &mut has_failed);
@@ -170,6 +184,8 @@ struct HistoryFile {
 struct Found {
     /// Number of lines that are not records.
     bad: usize,
+    /// Number of pipes that have started and not ended.
+    lost: usize,
 }
 
 impl HistoryFile {
@@ -213,24 +229,54 @@ impl HistoryFile {
     /// Adds the records in `bytes`. A crash may have torn the last line: it is not a bad one.
     fn parse(&mut self, bytes: &[u8]) -> Found {
         let mut found = Found::default();
+        let mut live: Vec<PastPipe> = Vec::new();
+        let mut is_torn = self.is_torn;
         let mut rest = bytes;
         while !rest.is_empty() {
             let (line, after) = match rest.iter().position(|&byte| byte == b'\n') {
                 Some(end) => (&rest[..end], &rest[end + 1..]),
                 None => {
-                    self.is_torn = true;
+                    is_torn = true;
                     (rest, &[][..])
                 }
             };
             rest = after;
             self.lines += 1;
             match decode(line) {
-                Some(pipe) => self.records.push(pipe),
-                None if rest.is_empty() && self.is_torn => {}
+                // The file was written anew while the line waited.
+                Some(pipe) if self.records.has(&pipe) => {}
+                Some(pipe) => {
+                    // In a container, the next daemon has the same names.
+                    let same = live.iter().position(|live| live.name == pipe.name);
+                    let started = same.map(|same| live.remove(same));
+                    if pipe.state.is_final() {
+                        self.records.push(pipe);
+                    } else {
+                        found.lost += usize::from(self.add_lost(started));
+                        live.push(pipe);
+                    }
+                }
+                None if rest.is_empty() && is_torn => {}
                 None => found.bad += 1,
             }
         }
+        self.is_torn |= is_torn;
+        for pipe in live {
+            found.lost += usize::from(self.add_lost(Some(pipe)));
+        }
         found
+    }
+
+    /// Adds the record of a pipe that has started and not ended, if there is one.
+    fn add_lost(&mut self, started: Option<PastPipe>) -> bool {
+        let Some(mut pipe) = started else {
+            return false;
+        };
+        (pipe.state, pipe.cause) = (PipeState::FAILED, LOST.to_owned());
+        self.records.push(pipe);
+        // The next daemon is to find it as one that has ended.
+        self.is_torn = true;
+        true
     }
 
     /// Keeps the present file under another name.
@@ -249,7 +295,12 @@ impl HistoryFile {
             return self.rewrite();
         }
         let written = self.file.write_all(&encode(pipe));
-        if let Err(error) = written.and_then(|()| self.file.sync_data()) {
+        let sync = || match pipe.state.is_final() {
+            true => self.file.sync_data(),
+            // It is of use only until the end, whose line is synchronised.
+            false => Ok(()),
+        };
+        if let Err(error) = written.and_then(|()| sync()) {
             self.is_torn = true;
             return Err(error);
         }
@@ -349,7 +400,7 @@ fn decode(line: &[u8]) -> Option<PastPipe> {
     }
     let line: Line = serde_json::from_slice(line).ok()?;
     let states = (0..=u8::MAX).map(PipeState);
-    let mut states = states.filter(|state| state.is_final());
+    let mut states = states.filter(|state| state.is_final() || *state == PipeState::RUNNING);
     let state = states.find(|state| state.name() == Some(&line.state))?;
     if line.pipe.is_empty() {
         return None;
@@ -469,7 +520,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(NAME);
         let running = String::from_utf8(encode(&pipe(9))).unwrap();
-        let running = running.replace("incomplete", "running");
+        let running = running.replace("incomplete", "stopping");
         let long = vec![b'x'; 3 * MAX_HISTORY_LINE];
         let deep = "[".repeat(2000);
         let bad: [&[u8]; 8] = [
@@ -499,6 +550,46 @@ mod tests {
         assert_eq!(std::fs::read(dir.path().join(BAD)).unwrap(), content);
         let (file, found) = open(dir.path()).unwrap();
         assert_eq!((found.bad, names(&file).len()), (0, 2));
+    }
+
+    #[test]
+    fn pipes_without_an_end_are_lost_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let running = |n: usize| PastPipe {
+            state: PipeState::RUNNING,
+            ..pipe(n)
+        };
+        let again = PastPipe {
+            started: 1_800_000_000_000,
+            ..running(2)
+        };
+        let lines = [
+            running(0),
+            running(1),
+            pipe(0),
+            running(2),
+            // The daemon after it gave the name again.
+            again.clone(),
+            // Lines that waited while the file was written anew.
+            running(0),
+            pipe(0),
+        ];
+        let content: Vec<u8> = lines.iter().flat_map(encode).collect();
+        std::fs::write(dir.path().join(NAME), content).unwrap();
+        let (mut file, found) = open(dir.path()).unwrap();
+        assert_eq!((found.bad, found.lost, file.is_torn), (0, 3, true));
+        let lost = |pipe: PastPipe| PastPipe {
+            state: PipeState::FAILED,
+            cause: LOST.to_owned(),
+            ..pipe
+        };
+        let expected = [pipe(0), lost(running(2)), lost(running(1)), lost(again)];
+        assert_eq!(file.records.all(), expected);
+        file.rewrite().unwrap();
+        drop(file);
+        let (file, found) = open(dir.path()).unwrap();
+        assert_eq!((found, file.is_torn), (Found::default(), false));
+        assert_eq!(file.records.all(), expected);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The user that a process runs as, from its first instruction on.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
@@ -24,20 +25,20 @@ const VARIABLES: [&str; 6] = [
 /// capability; no program that it executes can get more rights.
 ///
 /// The user may look into the process, and take what it has. So it has nothing of the controller:
-/// not its standard output and error, which may be a log or a terminal, nor its session, whose
-/// terminal every process of it may open, nor its working directory, nor a descriptor that the
-/// controller has inherited.
+/// not its standard output and error (`errors` is the end of a pipe that only the controller
+/// reads), which may be a log or a terminal, nor its session, whose terminal every process of it
+/// may open, nor its working directory, nor a descriptor that the controller has inherited.
 ///
 /// The order matters: only a privileged process may set its groups, so they come first, and the
 /// user's id, with which the rights end, comes last. The new environment has nothing of the
 /// controller's that the user should not read.
 #[allow(unsafe_code, reason = "runs code between fork and exec")]
-pub(super) fn run_as(command: &mut Command, user: &ProcessUser) {
+pub(super) fn run_as(command: &mut Command, user: &ProcessUser, errors: OwnedFd) {
     let kept = VARIABLES
         .iter()
         .filter_map(|name| Some((name, std::env::var_os(name)?)));
     command.env_clear().envs(kept);
-    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.stdout(Stdio::null()).stderr(errors);
     let (uid, gid) = (Uid::from_raw(user.user()), Gid::from_raw(user.group()));
     let groups: Vec<_> = user
         .supplementary()

@@ -14,7 +14,9 @@
 //! This module does not decide from shared memory who is dead, and does not kill a process that it
 //! did not start.
 
+mod error_output; // standard error of a process of another user
 mod identity; // the user that a process runs as
+mod kept_arguments; // arguments of a module, outside of this process's memory
 mod memory_limit; // limit of a process's own memory
 mod running_process; // a process that runs
 mod slot; // instances of one process, and its history

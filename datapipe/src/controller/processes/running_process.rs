@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
+use super::error_output::ErrorOutput;
 use crate::memory::Process;
 
 /// Stack of a thread that only waits.
@@ -21,6 +22,8 @@ pub(super) struct RunningProcess {
     pub(super) process: Process,
     /// The controller's end of the control connection.
     pub(super) control: OwnedFd,
+    /// Its standard error, if the controller reads it and it has not ended.
+    pub(super) errors: Option<ErrorOutput>,
     /// True once the process has closed its end: it sends no more messages.
     pub(super) hung_up: bool,
     /// True if it has closed its end without having received its launch request.
@@ -35,6 +38,7 @@ impl RunningProcess {
             child,
             process,
             control,
+            errors: None,
             hung_up: false,
             left_request: false,
             killed_at: Cell::new(None),

@@ -4,16 +4,21 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
+
+use zeroize::Zeroizing;
 
 use crate::error::NotReplaced;
 use crate::host::launch_request::{Job, LaunchRequest, control_pair};
 use crate::host::{ARGUMENT, StopSignalsBlocked};
 use crate::memory::{InstanceId, Process, Segment, StageId};
 use crate::pool::AtLimit;
-use crate::stage::{MessageHandler, Placement, ProcessRights, Role, Settings, StageKind};
+use crate::stage::{MessageHandler, Module, Placement, ProcessRights, Role, Settings, StageKind};
 
+use super::error_output::ErrorOutput;
 use super::identity::run_as;
+use super::kept_arguments::KeptArguments;
 use super::memory_limit::limit_memory;
 use super::running_process::RunningProcess;
 
@@ -26,7 +31,9 @@ pub(crate) struct ProcessSpec {
     pub(super) stage_name: String,
     pub(super) source: ProcessSource,
     pub(super) rights: ProcessRights,
-    pub(super) request: LaunchRequest,
+    /// Without the arguments of its module.
+    request: LaunchRequest,
+    arguments: Arc<KeptArguments>,
     /// Reason for which a process that is killed is not replaced; `None` if it is.
     pub(super) irreplaceable: Option<NotReplaced>,
     pub(super) message_handler: MessageHandler,
@@ -50,23 +57,29 @@ impl ProcessSpec {
     ///
     /// A stage that runs together gets one process for all its instances, any other stage one
     /// process for each. Only a bound process gets a job: one that attaches knows what it runs.
+    ///
+    /// # Errors
+    ///
+    /// Those of the memory for the module's arguments.
     pub(crate) fn all_of(
         settings: &Settings,
         kind: StageKind,
         stage: StageId,
         role: Role,
         at_limit: AtLimit,
-    ) -> Vec<Self> {
+    ) -> io::Result<Vec<Self>> {
         let source = match &settings.placement {
             Placement::Process(program) => ProcessSource::Program(program.clone()),
             Placement::Unbound(patience) => ProcessSource::Unbound(*patience),
-            Placement::Thread | Placement::Inline => return Vec::new(),
+            Placement::Thread | Placement::Inline => return Ok(Vec::new()),
         };
         let is_bound = matches!(source, ProcessSource::Program(_));
-        let module = settings.module.clone().filter(|_| is_bound);
+        let module = settings.module.as_ref().filter(|_| is_bound);
+        let arguments = module.map_or(&[][..], |module| &module.arguments);
+        let arguments = Arc::new(KeptArguments::new(arguments)?);
         let job = module.map(|module| Job {
             kind,
-            module,
+            module: without_arguments(module),
             confinement: settings.confinement.clone(),
             restores_plainly: settings.rights.restores_plainly,
         });
@@ -93,12 +106,13 @@ impl ProcessSpec {
                 at_limit,
                 job: job.clone(),
             },
+            arguments: Arc::clone(&arguments),
             irreplaceable,
             message_handler: settings.message_handler.clone(),
             work_limit: settings.work_limit,
             memory_limit: settings.memory_limit,
         };
-        first_instances.map(spec).collect()
+        Ok(first_instances.map(spec).collect())
     }
 
     /// The instances that the process runs.
@@ -117,6 +131,15 @@ impl ProcessSpec {
         (!self.is_bound()).then(|| (self.id, self.request.clone()))
     }
 
+    /// Returns the launch request with the arguments of its module.
+    fn whole_request(&self) -> io::Result<LaunchRequest> {
+        let mut request = self.request.clone();
+        if let Some(job) = &mut request.job {
+            job.module.arguments = self.arguments.read()?;
+        }
+        Ok(request)
+    }
+
     /// Starts the program with its launch request. Returns `None` if the controller does not start
     /// the process.
     ///
@@ -127,7 +150,7 @@ impl ProcessSpec {
             return Ok(None);
         };
         let (control, theirs) = control_pair()?;
-        self.request.send(&control, segment)?;
+        self.whole_request()?.send(&control, segment)?;
         let mut command = match (program, &self.rights.program) {
             (Some(path), Some(file)) => {
                 let mut command = Command::new(file.path_of_descriptor()?);
@@ -141,8 +164,11 @@ impl ProcessSpec {
             (Some(path), None) => Command::new(path),
             (None, _) => own_program(),
         };
+        let mut errors = None;
         if let Some(user) = &self.rights.user {
-            run_as(&mut command, user);
+            let (output, end) = ErrorOutput::new()?;
+            errors = Some(output);
+            run_as(&mut command, user, end);
         }
         if let Some(bytes) = self.memory_limit {
             limit_memory(&mut command, bytes);
@@ -163,13 +189,26 @@ impl ProcessSpec {
         drop(blocked);
         let mut child = spawned.map_err(|error| explain_spawn(program.is_none(), error))?;
         match Process::watch(child.id()) {
-            Ok(process) => Ok(Some(RunningProcess::new(Some(child), process, control))),
+            Ok(process) => {
+                let mut running = RunningProcess::new(Some(child), process, control);
+                running.errors = errors;
+                Ok(Some(running))
+            }
             Err(error) => {
                 child.kill()?;
                 child.wait()?;
                 Err(error)
             }
         }
+    }
+}
+
+/// Returns a module with empty arguments.
+fn without_arguments(module: &Module) -> Module {
+    Module {
+        name: module.name.clone(),
+        arguments: Zeroizing::default(),
+        descriptors: module.descriptors.clone(),
     }
 }
 

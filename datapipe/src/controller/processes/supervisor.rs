@@ -16,6 +16,7 @@ use super::super::event::Event;
 use super::super::instance::InstanceExit;
 use super::super::supervisor_context::SupervisorContext;
 use super::super::work_watch::block_of;
+use super::error_output::ErrorOutput;
 use super::running_process::RunningProcess;
 use super::slot::{InstanceWork, ReportedEnd, Slot};
 use super::spec::{ProcessSource, ProcessSpec};
@@ -166,6 +167,7 @@ impl Supervisor<'_> {
         }
         for mut slot in std::mem::take(&mut self.slots) {
             self.receive_messages(&mut slot, PACKETS_AT_ONCE, usize::MAX);
+            self.read_errors(&mut slot, false);
             if slot.is_bound() && slot.has_finished() {
                 // The process has nothing left to do but to exit.
                 let since = *slot.finished_at.get_or_insert(now);
@@ -192,6 +194,9 @@ impl Supervisor<'_> {
             polled.push(PollFd::new(&running.process, PollFlags::IN));
             if !running.hung_up {
                 polled.push(PollFd::new(&running.control, PollFlags::IN));
+            }
+            if let Some(errors) = running.errors.as_ref().and_then(ErrorOutput::polled) {
+                polled.push(PollFd::from_borrowed_fd(errors, PollFlags::IN));
             }
         }
         match poll(&mut polled, Some(&TICK)) {
@@ -328,6 +333,32 @@ impl Supervisor<'_> {
                     self.handle_message(slot, message);
                 }
             }
+        }
+    }
+
+    /// Reports what a slot's process has written to its standard error. After its death no more is
+    /// read: another process may have its end of the pipe, and go on writing.
+    fn read_errors(&self, slot: &mut Slot, is_dead: bool) {
+        let Some(running) = &mut slot.running else {
+            return;
+        };
+        let Some(mut errors) = running.errors.take() else {
+            return;
+        };
+        let (stage, instance) = (&slot.spec.stage_name, slot.spec.id);
+        let (now, process) = (self.clock.now(), running.process.id());
+        let mut report = |text| {
+            self.context.listener.notify(|| Event::ErrorOutput {
+                stage: stage.clone(),
+                instance,
+                process,
+                text,
+            });
+        };
+        if is_dead {
+            errors.read_last(now, &mut report);
+        } else if errors.read(now, &mut report) {
+            running.errors = Some(errors);
         }
     }
 
@@ -469,6 +500,7 @@ impl Supervisor<'_> {
             message::unread(&running.control)
         });
         self.receive_messages(&mut slot, usize::MAX, unread);
+        self.read_errors(&mut slot, true);
         let status = slot.running.as_mut().map(RunningProcess::exit_status);
         let status = status.transpose().map(Option::flatten);
         if slot.has_finished() {

@@ -1,6 +1,10 @@
 //! Another participant that changes blocks while a stage reads them. Nothing is created outside of
 //! the destination, and no stage panics or reads out of range.
 //!
+//! Two kinds of changes: at random moments, which shows what a stage bears; and of each byte right
+//! after it was copied, which must have no effect at all, and fails without luck if a stage checks
+//! one value and uses another.
+//!
 //! `DATAPIPE_FLIPS=n` runs n rounds instead of 12; `SEED=n` starts with another seed.
 
 #![allow(unsafe_code, reason = "writes to buffers that it does not hold")]
@@ -9,13 +13,13 @@
     reason = "flags of the test, not shared words"
 )]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use datapipe::prelude::*;
-use datapipe::stage::IntoTail;
-use datapipe::testkit::Random;
+use datapipe::stage::{IntoHead as _, IntoTail};
+use datapipe::testkit::{Random, Sink, with_copies_changed};
 use datapipe::tree::{CatalogueQuery, RestoreOptions, TreeList, TreeRestore, TreeVerify};
 use memmap2::{MmapOptions, MmapRaw};
 
@@ -109,6 +113,8 @@ fn run_flipped(
 /// Number of directories of a block, of files, and of blocks.
 const FILES: usize = 20;
 const BLOCKS: usize = 8;
+/// Bytes of a file.
+const DATA: usize = 40;
 
 /// Blocks of directories and files, all with the same layout.
 fn files() -> Pack {
@@ -118,9 +124,9 @@ fn files() -> Pack {
             pack.directory(&format!("at_x{block:03}-{file:03}"));
             let path = format!("at_x{block:03}+{file:03}");
             let attributes: &[(&str, &[u8])] = &[("user.origin", b"some value")];
-            let data = [file as u8; 40];
+            let data = [file as u8; DATA];
             let meta = super::pack::file(&path);
-            pack.whole(&meta, attributes, 40, &[(0, &data[..])]);
+            pack.whole(&meta, attributes, DATA as u64, &[(0, &data[..])]);
         }
         pack.cut();
     }
@@ -223,6 +229,116 @@ fn readers_of_trees_bear_blocks_that_change() {
         let query = CatalogueQuery::new(&[b"at_x000-000".to_vec()]);
         let _ = run_names("search", seed, query.search().unwrap());
         let _ = run_names("stream", seed, StreamTail::new(std::io::sink()));
+    }
+}
+
+/// Runs blocks to a tail, while each byte changes as soon as the tail has copied it. Returns the
+/// number of these bytes.
+fn run_changed(what: &str, pack: Pack, tail: impl IntoTail<'static>) -> usize {
+    let longest = pack.blocks.iter().map(|block| block.bytes.len()).max();
+    let pipe = Pipe::builder()
+        .buffers(4)
+        .buffer_size(longest.unwrap() as u32)
+        .head(HeadStage::from(Blocks::new(pack)).inline())
+        .tail(tail.into_tail().inline());
+    let (result, changed) = with_copies_changed(|| pipe.run());
+    result.unwrap_or_else(|error| panic!("{what}: {error}"));
+    changed as usize
+}
+
+/// Length of the blocks of a pack.
+fn len_of(pack: &Pack) -> usize {
+    pack.blocks.iter().map(|block| block.bytes.len()).sum()
+}
+
+/// A stage that checked the copy of a name and used the name in the block, or the other way round,
+/// would use another name here. One that copied a byte twice would have changed more bytes, and
+/// one that did not copy a header, a name or an attribute fewer.
+#[test]
+fn bytes_that_change_after_their_copy_change_no_result() {
+    // Of an extent the header is copied, and not its data.
+    let copied = len_of(&files()) - DATA * FILES * BLOCKS;
+    let site = Site::new(Placement::Threads);
+    let options = RestoreOptions::default().sync(false).threads(1);
+    let tail = TreeRestore::new(site.dest(), options).unwrap();
+    let report = tail.report();
+    assert_eq!(run_changed("restore", files(), tail), copied, "restore");
+    assert!(
+        report.snapshot().problems.is_empty(),
+        "{:?}",
+        report.snapshot()
+    );
+    for (block, file) in (0..BLOCKS).flat_map(|block| (0..FILES).map(move |file| (block, file))) {
+        let restored = std::fs::read(site.dest().join(format!("at_x{block:03}+{file:03}")));
+        assert_eq!(restored.unwrap(), [file as u8; DATA]);
+        assert!(
+            site.dest()
+                .join(format!("at_x{block:03}-{file:03}"))
+                .is_dir()
+        );
+    }
+    site.assert_untouched();
+
+    let tail = TreeVerify::new();
+    let report = tail.report();
+    assert_eq!(run_changed("verify", files(), tail), copied, "verify");
+    assert!(
+        report.snapshot().problems.is_empty(),
+        "{:?}",
+        report.snapshot()
+    );
+
+    let names = Arc::new(Mutex::new(Vec::new()));
+    let listed = Arc::clone(&names);
+    let list = TreeList::new(move |object| {
+        listed.lock().unwrap().push(object.path.to_vec());
+        Ok(())
+    });
+    assert_eq!(run_changed("list", files(), list), copied, "list");
+    let names = names.lock().unwrap();
+    assert!(names.iter().all(|name| name.starts_with(INSIDE)));
+    assert_eq!(names.len(), 2 * FILES * BLOCKS);
+
+    let mut listed = files();
+    listed.list_all(2, |_| {});
+    let (data, all) = (len_of(&files()), len_of(&listed));
+    let query = CatalogueQuery::new(&[b"at_x007-019".to_vec()]);
+    let changed = run_changed("search", listed, query.search().unwrap());
+    assert_eq!(
+        changed,
+        all - data,
+        "search: the catalogue, and no other block"
+    );
+    assert_eq!(query.not_found(), [b""; 0]);
+}
+
+/// The same for the libraries of compression, which do not expect that their input changes.
+#[test]
+fn codecs_use_only_the_copy_of_a_block() {
+    let text = b"some text that becomes shorter ".repeat(1000);
+    for (name, codec) in [
+        ("zstd", zstd(3)),
+        ("zstd 12", zstd(12)),
+        ("deflate", deflate(6)),
+    ] {
+        let sink = Sink::default();
+        let pipe = Pipe::builder()
+            .buffer_size(4096)
+            .head(
+                StreamHead::new(std::io::Cursor::new(text.clone()))
+                    .into_head()
+                    .inline(),
+            )
+            .stage(codec.inline())
+            .stage(decompress().inline())
+            .tail(StreamTail::new(sink.clone()).into_tail().inline());
+        let (result, changed) = with_copies_changed(|| pipe.run());
+        result.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(sink.bytes() == text, "{name}");
+        assert!(
+            changed as usize > text.len(),
+            "{name}: the text and the compressed blocks"
+        );
     }
 }
 
