@@ -602,7 +602,7 @@ impl Sink for Writer {
 
 /// Path of an open directory, if the system has `/proc`.
 fn place_of(dir: &Dir) -> Option<PathBuf> {
-    let link = format!("/proc/self/fd/{}", dir.as_raw_fd());
+    let link = format!("/proc/self/fd/{}", dir.fd().as_raw_fd());
     retry(|| fs::read_link(&link)).ok()
 }
 
