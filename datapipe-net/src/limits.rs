@@ -131,8 +131,9 @@ pub const CONNECTION_DESCRIPTORS: u64 = 4;
 /// Descriptors that the daemon needs for a pipe, besides those of its processes.
 pub const PIPE_DESCRIPTORS: u64 = 8;
 
-/// Descriptors that the daemon needs for a process of a pipe.
-pub const PROCESS_DESCRIPTORS: u64 = 4;
+/// Descriptors that the daemon needs for a process of a pipe: its end, its messages, its standard
+/// error, the arguments of its module, and two that are being sent.
+pub const PROCESS_DESCRIPTORS: u64 = 6;
 
 /// Longest time between two looks at processes that may still map the memory of a pipe that has
 /// ended.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use datapipe::interrupt::retry;
 use datapipe::media::{
     FileSystem, Item, MediumError, MisnamedVolume, Storage as _, VolumeRelation, find_writer,
-    misnamed_volumes,
+    misnamed_volumes, missing_volumes,
 };
 use datapipe::prelude::*;
 use datapipe::wire::{RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind};
@@ -100,13 +100,21 @@ impl Location {
         ))
     }
 
-    /// Adds a note on each volume whose file has the name of another one, and an error for each
-    /// volume of another archive, which is not read.
-    pub fn note_misnamed(&self, summary: &mut Summary) {
-        let misnamed = match self.directory {
-            true => misnamed_volumes(&self.path).unwrap_or_default(),
-            false => Vec::new(),
-        };
+    /// Adds a note on each volume that is missing, or whose file has the name of another one, and
+    /// an error for each volume of another archive, which is not read.
+    pub fn note_volumes(&self, summary: &mut Summary) {
+        if !self.directory {
+            return;
+        }
+        for volume in missing_volumes(&self.path).unwrap_or_default() {
+            if summary.notes.len() < MAX_NOTES {
+                summary.notes.push(format!(
+                    "{self} has no volume {volume} ({volume:06}.tap): what it held cannot be \
+                     restored; --verify names it"
+                ));
+            }
+        }
+        let misnamed = misnamed_volumes(&self.path).unwrap_or_default();
         for MisnamedVolume {
             path,
             volume,

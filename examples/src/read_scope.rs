@@ -85,11 +85,13 @@ impl ReadScope {
         query: CatalogueQuery,
         placement: PlacementArgs,
     ) -> Result<Self, Box<dyn Error>> {
-        // The restore reads what is damaged again, and reports it.
+        // The restore reads what is damaged, or fails, again, and reports it.
         let reader = reader.clone().salvage(&DamageLog::new());
         let pipe = placement.pipe(reader.read().pipe);
-        pipe.tail(query.search_objects()).run()?;
-        Ok(Self::AllForPaths(query))
+        match pipe.tail(query.search_objects()).run() {
+            Ok(_) | Err(datapipe::Error::Stage(_)) => Ok(Self::AllForPaths(query)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Returns the pipe that reads this part, without a tail.

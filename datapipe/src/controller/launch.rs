@@ -11,6 +11,7 @@ use crate::pool::{Activity, AtLimit, Seat};
 use crate::stage::runner::inline::{self, InlineInstance};
 use crate::stage::runner::{Worker, thread};
 use crate::stage::{HeadStage, MiddleStage, Placement, Role, Settings, StageKind, TailStage};
+use crate::words::limit_advice;
 
 use super::instance::InstanceExit;
 use super::processes::{self, ProcessSpec, UnboundSeat};
@@ -162,7 +163,8 @@ impl<'a> InstanceMaker<'a, '_> {
     ) -> Result<(), (InstanceId, StageError)> {
         let specs = ProcessSpec::all_of(settings, kind, stage, role, self.at_limit);
         let specs = specs.map_err(|error| {
-            let what = "cannot keep the arguments of its module";
+            let advice = limit_advice(&error);
+            let what = format!("cannot keep the arguments of its module{advice}");
             (stage.instance(0), StageError::with_source(what, error))
         })?;
         if self.made.add_processes(specs) {

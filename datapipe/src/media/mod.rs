@@ -98,5 +98,5 @@ pub use medium_handle::{HandleError, MediumHandle};
 pub(crate) use reopen::{reopen_to_read, reopen_to_write};
 pub use storage::{FileSystem, NameKind, Storage, StorageFile};
 pub use tape::VirtualTape;
-pub use volume_labels::{MisnamedVolume, VolumeRelation, misnamed_volumes};
+pub use volume_labels::{MisnamedVolume, VolumeRelation, misnamed_volumes, missing_volumes};
 pub use volume_options::VolumeOptions;

@@ -48,25 +48,13 @@ pub enum VolumeRelation {
 /// is left out.
 pub fn misnamed_volumes(path: impl AsRef<Path>) -> io::Result<Vec<MisnamedVolume>> {
     let path = path.as_ref();
-    let volumes = Volumes::list(&FileSystem, path).map_err(|error| match error {
-        MediumError::Io { source, .. } => source,
-        error => io::Error::other(error),
-    })?;
-    if volumes.switch.is_some() {
-        return Ok(Vec::new());
-    }
-    let labels = volumes.current.into_iter().filter_map(|number| {
-        let file = file_of(path, number, false);
-        let label = label_of(&FileSystem.open(&file).ok()?)?;
-        Some((number, label.session, label.volume))
-    });
-    let labels: Vec<_> = labels.collect();
-    let Some(&(_, archive, _)) = labels.first() else {
-        return Ok(Vec::new());
+    let labels = Labels::read(path)?;
+    let is_in_place = |volume| {
+        let label = (volume, labels.archive, volume);
+        labels.all.binary_search(&label).is_ok()
     };
-    let is_in_place = |volume| labels.binary_search(&(volume, archive, volume)).is_ok();
-    let misnamed = labels.iter().filter_map(|&(number, session, volume)| {
-        let relation = match session == archive {
+    let misnamed = labels.all.iter().filter_map(|&(number, session, volume)| {
+        let relation = match session == labels.archive {
             false => VolumeRelation::OtherArchive,
             true if number == volume => return None,
             true if is_in_place(volume) => VolumeRelation::Copy,
@@ -80,6 +68,57 @@ pub fn misnamed_volumes(path: impl AsRef<Path>) -> io::Result<Vec<MisnamedVolume
         })
     });
     Ok(misnamed.collect())
+}
+
+/// Returns the numbers of the volumes that are not in a directory although later ones of the same
+/// archive are, in ascending order. There is none in a directory whose volumes are being replaced.
+///
+/// # Errors
+///
+/// As [`misnamed_volumes`].
+pub fn missing_volumes(path: impl AsRef<Path>) -> io::Result<Vec<u32>> {
+    let labels = Labels::read(path.as_ref())?;
+    let own = labels.all.iter().filter(|label| label.1 == labels.archive);
+    let mut found: Vec<u32> = own.map(|&(_, _, volume)| volume).collect();
+    let last = found.iter().copied().max().unwrap_or_default();
+    // A file without a label that can be read may be the volume.
+    found.extend(&labels.unknown);
+    found.sort_unstable();
+    let is_missing = |volume: &u32| found.binary_search(volume).is_err();
+    Ok((1..last).filter(is_missing).collect())
+}
+
+/// The labels of the volumes in a directory.
+#[derive(Debug, Default)]
+struct Labels {
+    /// The session of the first volume.
+    archive: [u8; 16],
+    /// Number in the name, session and number on the label of each volume, in ascending order.
+    all: Vec<(u32, [u8; 16], u32)>,
+    /// Numbers in the names of files whose label cannot be read.
+    unknown: Vec<u32>,
+}
+
+impl Labels {
+    fn read(path: &Path) -> io::Result<Self> {
+        let volumes = Volumes::list(&FileSystem, path).map_err(|error| match error {
+            MediumError::Io { source, .. } => source,
+            error => io::Error::other(error),
+        })?;
+        let mut labels = Self::default();
+        if volumes.switch.is_some() {
+            return Ok(labels);
+        }
+        for number in volumes.current {
+            let file = FileSystem.open(&file_of(path, number, false)).ok();
+            match file.and_then(|file| label_of(&file)) {
+                Some(label) => labels.all.push((number, label.session, label.volume)),
+                None => labels.unknown.push(number),
+            }
+        }
+        labels.archive = labels.all.first().map_or([0; 16], |label| label.1);
+        Ok(labels)
+    }
 }
 
 /// Returns the file of the volume that `volume` is the number of, if `named`, the file with that

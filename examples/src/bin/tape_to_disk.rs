@@ -146,7 +146,7 @@ fn run(
     location.check_is_path()?;
     summary.errors_to = args.errors.create(&location, &[])?;
     summary.notes.extend(location.writer_note());
-    location.note_misnamed(summary);
+    location.note_volumes(summary);
     let reader =
         ArchiveReader::open(location.open()?, secret.as_ref()).map_err(|error| match error {
             OpenError::KeyNeeded => {

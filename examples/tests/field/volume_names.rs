@@ -121,3 +121,19 @@ fn directory_with_the_name_of_a_volume_is_refused_before_anything_is_written() {
     ok(&fixture.restore(&["--quiet", "medium", "out"]));
     fixture.assert_same();
 }
+
+/// A volume is missing. The list came from the catalogue in the last one, with exit code 0 and no
+/// word of the volume.
+#[test]
+fn list_names_a_missing_volume() {
+    let fixture = Fixture::new();
+    fs::write(fixture.path("src/data/file"), noise(3 << 20)).unwrap();
+    ok(&fixture.back_up(&["--quiet", "--volume-size", "1MiB", "src/data", "tape/"]));
+    fs::remove_file(fixture.path("tape/000002.tap")).unwrap();
+    let output = fixture.restore(&["--list", "tape"]);
+    assert!(ok(&output).contains("data/file"));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("has no volume 2 (000002.tap)"), "{text}");
+    let text = failed(&fixture.restore(&["--verify", "tape"]), 3);
+    assert!(text.contains("has no volume 2 (000002.tap)"), "{text}");
+}
