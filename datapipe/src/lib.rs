@@ -106,7 +106,7 @@
 //! | `tracing` | events and spans of a pipe for the crate `tracing` | no |
 //! | `testkit` | suites for stages and media of yours; with `archive`, `processes` | no |
 //!
-//! A pipe alone, with `default-features = false`, builds with 16 crates. A block that was
+//! A pipe alone, with `default-features = false`, builds with 18 crates. A block that was
 //! compressed by an omitted algorithm stops the pipe with an error that names the feature.
 //!
 //! # Limits of the library

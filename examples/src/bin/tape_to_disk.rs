@@ -58,8 +58,8 @@ struct Args {
     /// escaped
     #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().try_map(parse_path))]
     path: Vec<OsString>,
-    /// Replace existing files, but not MEDIUM, and set mode, owner and times of existing
-    /// directories
+    /// Replace existing files, but not MEDIUM and the file with the key or passphrase, and set
+    /// mode, owner and times of existing directories
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]

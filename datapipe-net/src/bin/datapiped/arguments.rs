@@ -11,10 +11,10 @@ const CONFIG: &str = "/etc/datapiped.toml";
 const EXIT_CODES: &str = "\
 Exit codes:
   0  success; for run: stopped by a signal, and all pipes have ended
-  1  failure: no daemon answers, the daemon refuses, the pipe to stop has failed, or a second
-     signal ends run
+  1  failure: no daemon answers, the daemon refuses, the pipe of stop has failed, that of problems
+     has failed or was stopped, or a second signal ends run
   2  usage error: invalid arguments or configuration, no such pipe, or several that match
-  3  for stop and problems: the pipe is incomplete, it ended well except for its problems";
+  3  for stop and problems: the pipe is incomplete: it ended well except for its problems";
 
 /// Start, watch and stop pipes for the users of this machine.
 #[derive(Debug, Parser)]
