@@ -157,8 +157,8 @@ impl<W> Stage<W> {
 
     /// Runs the stage's processes as another user, which only a privileged controller can do. They
     /// have the ids and groups of `user`, and no capability unless that is root; nothing that they
-    /// execute gets more rights. Of the controller's environment they get PATH, LANG, LC_ALL, TZ
-    /// and RUST_BACKTRACE. The ids are set before the program runs.
+    /// execute gets more rights. Of the controller's environment they get PATH, LANG, LC_ALL, TZ,
+    /// RUST_BACKTRACE and LLVM_PROFILE_FILE. The ids are set before the program runs.
     ///
     /// The user can trace such a process, and take what it has. So its standard output is
     /// `/dev/null`, its standard error a pipe whose lines are events
