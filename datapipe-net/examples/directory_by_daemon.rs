@@ -14,10 +14,10 @@
 //! The exit code is 0 if all is well, 3 if the pipe ended well but is incomplete, because files
 //! could not be read or restored, and 1 if it failed or was stopped.
 //!
-//! The program itself reads and writes no data. The modules do, as the daemon's user, confined to
-//! the paths that this program names and that the daemon's configuration allows. The configuration
-//! in this crate's README has the modules. They are the library's; `docs/host-protocol.md`
-//! describes their arguments.
+//! The program itself reads and writes no data. The modules do, as the user of this program if the
+//! daemon runs as root, and otherwise as the daemon's user, confined to the paths that this program
+//! names and that the daemon's configuration allows. The configuration in this crate's README has
+//! the modules. They are the library's; `docs/host-protocol.md` describes their arguments.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
