@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::program::OwnershipError;
 
@@ -29,11 +29,12 @@ const WRITE: u16 = 2;
 /// error if the list cannot be read.
 pub(super) fn check_acl(path: &Path) -> io::Result<Result<(), OwnershipError>> {
     let mut list = vec![0; MAX];
-    let list = match rustix::fs::getxattr(path, NAME, &mut list) {
+    let list = match retry_on_intr(|| rustix::fs::getxattr(path, NAME, &mut list)) {
         Ok(len) => list.get(..len).unwrap_or_default(),
         Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Ok(())),
         Err(error) => return Err(error.into()),
     };
+    check_version(list)?;
     let own = [
         rustix::process::geteuid().as_raw(),
         rustix::process::getegid().as_raw(),
@@ -41,15 +42,28 @@ pub(super) fn check_acl(path: &Path) -> io::Result<Result<(), OwnershipError>> {
     Ok(check_list(list, own))
 }
 
+/// Checks that the rights of a list can be read.
+fn check_version(list: &[u8]) -> io::Result<()> {
+    match list.split_first_chunk() {
+        Some((version, _)) if u32::from_le_bytes(*version) == VERSION => Ok(()),
+        _ => {
+            let what = "its access control list is of an unknown version";
+            Err(io::Error::new(io::ErrorKind::InvalidData, what))
+        }
+    }
+}
+
 /// One entry: its tag, its rights, and its user or group.
 fn entries(list: &[u8]) -> impl Iterator<Item = (u16, u16, u32)> {
-    let (version, entries) = list.split_first_chunk().unwrap_or((&[0; 4], &[]));
-    let is_known = u32::from_le_bytes(*version) == VERSION;
-    let entries = entries.as_chunks::<8>().0.iter().filter(move |_| is_known);
-    entries.map(|[a, b, c, d, id @ ..]| {
-        let (tag, rights) = (u16::from_le_bytes([*a, *b]), u16::from_le_bytes([*c, *d]));
-        (tag, rights, u32::from_le_bytes(*id))
-    })
+    let (_, entries) = list.split_first_chunk::<4>().unwrap_or((&[0; 4], &[]));
+    entries
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|[a, b, c, d, id @ ..]| {
+            let (tag, rights) = (u16::from_le_bytes([*a, *b]), u16::from_le_bytes([*c, *d]));
+            (tag, rights, u32::from_le_bytes(*id))
+        })
 }
 
 /// Checks a list; `own` are the user and the group of the daemon.
@@ -119,7 +133,10 @@ mod tests {
         for len in 0..whole.len() {
             let _ = check_list(&whole[..len], [7, 8]);
         }
-        assert_eq!(check_list(&[9; 64], [7, 8]), Ok(()), "another version");
+        check_version(&whole).unwrap();
+        for unknown in [&[9; 64][..], &[2, 0, 0], &[]] {
+            check_version(unknown).unwrap_err();
+        }
     }
 
     /// Needs a file system with access control lists; without one nothing is tested.

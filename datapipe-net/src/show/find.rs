@@ -69,24 +69,22 @@ pub fn find<'e>(
     })
 }
 
-/// Returns the entries whose label is `wanted` or whose name begins with it; if there are none, and
-/// `wanted` is that after a user and a slash, those of that user.
+/// Returns the entries whose label is `wanted` or whose name begins with it, and, if `wanted` is
+/// that after a user and a slash, those of that user. A user can give a pipe a label that looks like
+/// another user's: both are found then, and neither is chosen.
 fn matching<'e>(entries: &'e [PipeEntry], wanted: &str) -> Vec<&'e PipeEntry> {
-    let all = |wanted: &str| -> Vec<_> {
-        let matches = |entry: &&PipeEntry| entry.label == wanted || entry.name.starts_with(wanted);
-        entries.iter().filter(matches).collect()
+    let is_named = |entry: &PipeEntry, wanted: &str| {
+        !wanted.is_empty() && (entry.label == wanted || entry.name.starts_with(wanted))
     };
-    let found = all(wanted);
-    let Some((user, wanted)) = wanted.split_once('/').filter(|_| found.is_empty()) else {
-        return found;
+    let is_of = |entry: &PipeEntry, user: &str| {
+        entry.owner.to_string() == user || User(entry.owner).to_string() == user
     };
-    let mut found = if wanted.is_empty() {
-        found
-    } else {
-        all(wanted)
+    let of_user = |entry: &PipeEntry| match wanted.split_once('/') {
+        Some((user, rest)) => is_named(entry, rest) && is_of(entry, user),
+        None => false,
     };
-    found.retain(|entry| entry.owner.to_string() == user || User(entry.owner).to_string() == user);
-    found
+    let matches = |entry: &&PipeEntry| is_named(entry, wanted) || of_user(entry);
+    entries.iter().filter(matches).collect()
 }
 
 /// Chooses from pipes of one user, of which there is at least one; `None` if that were a guess.
@@ -179,10 +177,12 @@ mod tests {
                 error.contains("h.1.1") && error.contains("USER/LABEL"),
                 "{error}"
             );
-            // A label is what it is, also with a slash.
+            // A label that looks like another user's takes nothing from that user in silence.
             let found = |wanted| found(&entries, wanted, purpose);
-            assert_eq!(found("7/backup").as_deref(), Some("h.1.3"));
+            assert_eq!(found("7/backup"), None);
             assert_eq!(found("8/backup").as_deref(), Some("h.1.2"));
+            assert_eq!(found("8/7/backup").as_deref(), Some("h.1.3"));
+            assert_eq!(found("8/"), None);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::wire::looks_like_record;
 use super::dir_storage::DirStorage;
 use super::reader::VolumeReader;
 use super::volume_files::{
-    Volumes, begin_in_place, create_directory, file_of, lock_directory, remove_lock,
+    Volumes, begin_in_place, check_switch, create_directory, file_of, lock_directory, remove_lock,
     remove_volumes, settle, switch,
 };
 use super::volume_labels::find_by_label;
@@ -72,6 +72,10 @@ impl VolumeDirectory {
     /// Creates the directory if it does not exist, and begins volume 1. Old volumes stay until the
     /// medium is [finished](Medium::finish), or until the first write
     /// [in place](field@VolumeOptions::in_place).
+    ///
+    /// If an earlier writer has begun to replace volumes, and was stopped, that is completed first.
+    /// It is refused if another user may have begun it: in a directory in which several users may
+    /// create files, by the rule of [`VirtualTape::create`](super::VirtualTape::create).
     ///
     /// # Errors
     ///
@@ -181,6 +185,7 @@ impl<S: Storage> VolumeDirectory<S> {
     ) -> Result<Self, MediumError> {
         let path = path.into();
         let volumes = Volumes::list(&storage, &path)?;
+        check_switch::<S>(&path, &volumes)?;
         let Some(last) = volumes.last() else {
             return Err(MediumError::NoVolumes { path });
         };

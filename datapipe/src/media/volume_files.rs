@@ -16,6 +16,8 @@ use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use crate::planted::check_name_not_planted;
+
 use super::lock::{LOCK_NAME, find_writer};
 use super::writer::{check_gives_way, directory_of, is_full, lock_file, no_space};
 use super::{MediumError, NameKind, Storage, StorageFile};
@@ -146,9 +148,10 @@ pub(super) fn remove_lock<S: Storage>(storage: &S, path: &Path, lock: &S::File) 
 
 /// Brings the directory of a dead writer into a state with one kind of volumes: completes its
 /// switch, or removes what it wrote before.
-pub(super) fn settle(storage: &impl Storage, path: &Path) -> Result<Volumes, MediumError> {
+pub(super) fn settle<S: Storage>(storage: &S, path: &Path) -> Result<Volumes, MediumError> {
     let found = Volumes::list(storage, path)?;
     check_are_files(storage, path, &found)?;
+    check_switch::<S>(path, &found)?;
     if let Some(last) = found.switch {
         complete_switch(storage, path, last)?;
         return Volumes::list(storage, path);
@@ -157,6 +160,20 @@ pub(super) fn settle(storage: &impl Storage, path: &Path) -> Result<Volumes, Med
         remove(storage, &file_of(path, *volume, true))?;
     }
     Ok(found)
+}
+
+/// Checks that no other user has begun a switch, or given it volumes, where several users may create
+/// files: it removes the volumes that are there, and a reader prefers those of the switch.
+pub(super) fn check_switch<S: Storage>(path: &Path, found: &Volumes) -> Result<(), MediumError> {
+    let Some(last) = found.switch.filter(|_| S::LOCKS) else {
+        return Ok(());
+    };
+    let new = found.new.iter().filter(|volume| **volume <= last);
+    let new = new.map(|volume| file_of(path, *volume, true));
+    for name in new.chain([switch_file(path, last)]) {
+        check_name_not_planted(&name).map_err(MediumError::io("use", &name))?;
+    }
+    Ok(())
 }
 
 /// Checks that what has the name of a volume, or of the switch, is not a directory or a device. The

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::interrupt::retry;
+use crate::limits::MAX_VOLUMES;
 use crate::wire::{RECORD_HEADER_LEN, RecordHeader, RecordKind};
 
 use super::layout::WORD;
@@ -80,7 +81,9 @@ pub fn missing_volumes(path: impl AsRef<Path>) -> io::Result<Vec<u32>> {
     let labels = Labels::read(path.as_ref())?;
     let own = labels.all.iter().filter(|label| label.1 == labels.archive);
     let mut found: Vec<u32> = own.map(|&(_, _, volume)| volume).collect();
+    // A label may have any number.
     let last = found.iter().copied().max().unwrap_or_default();
+    let last = last.min(MAX_VOLUMES);
     // A file without a label that can be read may be the volume.
     found.extend(&labels.unknown);
     found.sort_unstable();

@@ -1,7 +1,7 @@
 //! Old content stays until the new one is complete.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use datapipe::limits::MIN_VOLUME_SIZE;
 use datapipe::media::{Medium, MediumError, VolumeOptions};
@@ -206,6 +206,38 @@ fn leftovers_of_a_dead_writer_are_removed_or_completed() {
     fill(&mut *place.create(None, true).unwrap(), 2, 1).unwrap();
     assert_eq!(tags(&place), [2]);
     assert!(!beside.exists());
+}
+
+/// In a directory of several users, one of them creates the file of a switch. The next writer removed
+/// the volumes after its number, and a reader took the new volumes of that user.
+#[test]
+fn switch_that_another_user_has_begun_is_refused() {
+    const OTHER: u32 = 4_000_000_001;
+    let place = old(real(true));
+    fs::set_permissions(&place.path, Permissions::from_mode(0o1777)).unwrap();
+    let switch = place.path.join("000001.tap.last");
+    let new = place.path.join("000001.tap.new");
+    for theirs in [&switch, &new] {
+        fs::write(&switch, "").unwrap();
+        fs::copy(place.file(2), &new).unwrap();
+        if chown(theirs, Some(OTHER), Some(OTHER)).is_err() {
+            println!("skipped: only root can give files to other users");
+            return;
+        }
+        let refusals = [
+            place.create(None, false).map(drop).unwrap_err(),
+            place.create(None, true).map(drop).unwrap_err(),
+            place.open_with(ours).map(drop).unwrap_err(),
+        ];
+        for error in refusals {
+            let text = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+            assert!(text.contains("belongs to user id 4000000001"), "{text}");
+        }
+        for file in [&switch, &new] {
+            fs::remove_file(file).unwrap();
+        }
+    }
+    assert_eq!(tags(&place), [1, 1, 1]);
 }
 
 #[test]

@@ -112,15 +112,18 @@ impl HistoryRecords {
         // may be in neither list, and its own line follows.
         let live = self.live.lock().clone();
         let pipes = self.pipes.lock();
-        let is_over = |live: &PastPipe| pipes.iter().rev().any(|pipe| pipe.name == live.name);
+        let is_over = |live: &PastPipe| pipes.iter().rev().any(|pipe| is_same(pipe, live));
         let live = live.into_iter().filter(|live| !is_over(live));
         pipes.iter().cloned().chain(live).collect()
     }
 
     /// True if this pipe is among those that have ended.
     pub(in crate::daemon) fn has(&self, pipe: &PastPipe) -> bool {
-        let is_same = |other: &PastPipe| (other.started, &other.name) == (pipe.started, &pipe.name);
-        self.pipes.lock().iter().rev().any(is_same)
+        self.pipes
+            .lock()
+            .iter()
+            .rev()
+            .any(|other| is_same(other, pipe))
     }
 
     /// Calls `look` with each pipe, the oldest first.
@@ -131,6 +134,12 @@ impl HistoryRecords {
     pub(in crate::daemon) fn count_unwritten(&self) {
         *self.unwritten.lock() += 1;
     }
+}
+
+/// True for two records of one pipe. In a container, the pipes of the next daemon have the same names
+/// again.
+pub(super) fn is_same(pipe: &PastPipe, other: &PastPipe) -> bool {
+    (pipe.started, &pipe.name) == (other.started, &other.name)
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 use serde::{Deserialize, Serialize};
 
-use super::history::HistoryRecords;
+use super::history::{HistoryRecords, is_same};
 use crate::config::is_written_by_others;
 use crate::daemon::state::DaemonState;
 use crate::limits::{
@@ -246,13 +246,15 @@ impl HistoryFile {
                 // The file was written anew while the line waited.
                 Some(pipe) if self.records.has(&pipe) => {}
                 Some(pipe) => {
-                    // In a container, the next daemon has the same names.
+                    // A line that waited while the file was written anew comes twice. In a
+                    // container, the next daemon has the same names.
                     let same = live.iter().position(|live| live.name == pipe.name);
                     let started = same.map(|same| live.remove(same));
+                    let other = started.filter(|started| !is_same(started, &pipe));
+                    found.lost += usize::from(self.add_lost(other));
                     if pipe.state.is_final() {
                         self.records.push(pipe);
                     } else {
-                        found.lost += usize::from(self.add_lost(started));
                         live.push(pipe);
                     }
                 }
@@ -573,6 +575,9 @@ mod tests {
             // Lines that waited while the file was written anew.
             running(0),
             pipe(0),
+            running(3),
+            running(3),
+            pipe(3),
         ];
         let content: Vec<u8> = lines.iter().flat_map(encode).collect();
         std::fs::write(dir.path().join(NAME), content).unwrap();
@@ -583,7 +588,13 @@ mod tests {
             cause: LOST.to_owned(),
             ..pipe
         };
-        let expected = [pipe(0), lost(running(2)), lost(running(1)), lost(again)];
+        let expected = [
+            pipe(0),
+            lost(running(2)),
+            pipe(3),
+            lost(running(1)),
+            lost(again),
+        ];
         assert_eq!(file.records.all(), expected);
         file.rewrite().unwrap();
         drop(file);

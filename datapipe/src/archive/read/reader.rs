@@ -126,8 +126,8 @@ impl<M: Medium + 'static> ArchiveReader<M> {
     /// # Errors
     ///
     /// [`OpenError::NoIndex`] if it does not. Other errors mean the same, except
-    /// [`MediumError::Io`] and [`MediumError::BeingRead`]: the end is damaged, and the archive can
-    /// still be read from its start.
+    /// [`MediumError::Io`], [`MediumError::NoMemory`] and [`MediumError::BeingRead`]: the end is
+    /// damaged, and the archive can still be read from its start.
     pub fn index(&self) -> Result<Index, OpenError> {
         let _claim = self.medium.claim()?;
         let cipher = self.key.as_ref().map(|key| &**key.cipher());

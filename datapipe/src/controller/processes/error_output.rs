@@ -29,6 +29,8 @@ pub(super) struct ErrorOutput {
     since: Duration,
     /// Lines of the present window that were reported, and that were not.
     lines: [u64; 2],
+    /// Bytes that were read in it.
+    bytes: usize,
 }
 
 impl ErrorOutput {
@@ -42,14 +44,14 @@ impl ErrorOutput {
             line: Vec::new(),
             since: Duration::ZERO,
             lines: [0; 2],
+            bytes: 0,
         };
         Ok((this, theirs))
     }
 
-    /// The descriptor to wait for; `None` while there are too many lines: then they wait for the
-    /// next round.
+    /// The descriptor to wait for; `None` while there is too much: then it waits for the next round.
     pub(super) fn polled(&self) -> Option<BorrowedFd<'_>> {
-        (self.lines[1] == 0).then(|| self.pipe.as_fd())
+        (self.lines[1] == 0 && self.bytes < AT_ONCE).then(|| self.pipe.as_fd())
     }
 
     /// Reads what there is, up to a limit, and passes the lines to `report`. Returns false at the
@@ -63,7 +65,10 @@ impl ErrorOutput {
                     self.end_line(report);
                     return false;
                 }
-                Ok(len) => self.add(bytes.get(..len).unwrap_or_default(), report),
+                Ok(len) => {
+                    self.bytes = self.bytes.saturating_add(len);
+                    self.add(bytes.get(..len).unwrap_or_default(), report);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return true,
             }
@@ -108,7 +113,7 @@ impl ErrorOutput {
     fn begin_window(&mut self, now: Duration, report: &mut impl FnMut(String)) {
         if now.saturating_sub(self.since) >= WINDOW {
             self.report_left_out(report);
-            (self.since, self.lines) = (now, [0; 2]);
+            (self.since, self.lines, self.bytes) = (now, [0; 2], 0);
         }
     }
 
@@ -173,5 +178,20 @@ mod tests {
         let text = format!("({left_out} further lines are left out)");
         assert_eq!(read(&mut output, 8).0, [text]);
         assert!(output.polled().is_some());
+    }
+
+    /// A writer without lines kept the controller busy, one round after the other.
+    #[test]
+    fn bytes_without_lines_wait_for_the_next_round() {
+        for byte in [b'x', b'\n'] {
+            let (mut output, theirs) = ErrorOutput::new().unwrap();
+            let mut theirs = File::from(theirs);
+            theirs.write_all(&vec![byte; AT_ONCE]).unwrap();
+            assert!(output.polled().is_some());
+            assert_eq!(read(&mut output, 7), (vec![], true));
+            assert!(output.polled().is_none());
+            assert_eq!(read(&mut output, 8), (vec![], true));
+            assert!(output.polled().is_some());
+        }
     }
 }

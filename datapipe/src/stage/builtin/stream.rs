@@ -1,13 +1,13 @@
 //! Plain streams: any reader as a head, any writer as a tail.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::StageError;
-use crate::planted::check_not_planted;
+use crate::planted::{check_name_not_planted, check_not_planted};
 use crate::pool::{Block, HeadPort, TailPort};
 
 use crate::stage::{Arguments, Fields, Fill, Head, HeadStage, Offsets, Tail, TailStage};
@@ -130,9 +130,9 @@ impl<R: Read + Send> Head for StreamHead<R> {
             let n = match self.reader.read(block.spare()) {
                 Ok(0) => break,
                 Ok(n) => n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 // Another reader of the same pipe was faster.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && waits.is_some() => {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && waits.is_some() => {
                     continue;
                 }
                 Err(error) => {
@@ -229,6 +229,13 @@ impl StreamTail<OpenFile> {
         let (path, overwrite) = (fields.path("path")?, fields.flag("overwrite")?);
         fields.end()?;
         let open = |path: &Path| {
+            // Before it is opened: a pipe of another user would keep this process.
+            match check_name_not_planted(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(cannot_open(path, error));
+                }
+                _ => {}
+            }
             let mut options = OpenOptions::new();
             options
                 .write(true)

@@ -343,8 +343,8 @@ impl Walk {
         let Some(left) = self.frames.pop() else {
             return;
         };
-        let is_needed = self.frames.iter().any(|frame| frame.names.has_earlier());
-        if self.earlier_names.len() > 0 && !is_needed {
+        let is_needed = || self.frames.iter().any(|frame| frame.names.has_earlier());
+        if left.names.has_earlier() && !is_needed() {
             self.earlier_names = SpillFile::default();
         }
         let Some(top) = self.frames.len().checked_sub(1) else {

@@ -116,7 +116,9 @@ impl Credentials {
             object.mode & PLAIN_MODE
         };
         let is_acl = |name: &[u8]| name.starts_with(b"system.");
-        let may_have_attributes = known.is_none_or(|known| known.has_attributes);
+        // The owner of an existing directory can give it a list for new files at any time.
+        let is_new = dir.is_some_and(OpenDirectory::is_new);
+        let may_have_attributes = known.is_none_or(|known| known.has_attributes) || !is_new;
         if object.kind != ObjectKind::Symlink && may_have_attributes {
             let had = remove_others(fd, description, report)?;
             if let (Some((dir, stat)), Some(has_attributes)) = (first, had) {

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Both save system calls for each file. Neither is needed for a restore to be right: no name is
-//! given over another object, and what a file has in the end is compared with what it must have.
+//! given over another object, the owner that a file has in the end is compared with what it must
+//! have, and in a directory that existed before, attributes are looked for in each file.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};

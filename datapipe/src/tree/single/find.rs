@@ -48,7 +48,10 @@ impl VisitObject for Finder<'_> {
     fn visit(&mut self, number: u64, entry: &CatalogueEntry<'_>) -> Result<(), StageError> {
         let matches = match self.wanted {
             Wanted::Path(path) => entry.path == path,
-            Wanted::Number(wanted) => number == wanted && entry.kind != ObjectKind::HardLink,
+            // 0 is the number of all objects without further names.
+            Wanted::Number(wanted) => {
+                wanted > 0 && number == wanted && entry.kind != ObjectKind::HardLink
+            }
         };
         if matches && self.found.is_none() {
             *self.found = Some(FoundObject {

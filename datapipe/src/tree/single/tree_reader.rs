@@ -103,7 +103,9 @@ fn intact_catalogue<M: Medium + 'static>(
 ) -> Result<Option<(Index, BlockSet)>, TreeReadError> {
     let index = match reader.index() {
         Ok(index) => index,
-        Err(OpenError::Medium(error @ MediumError::Io { .. })) => return Err(error.into()),
+        Err(OpenError::Medium(error @ (MediumError::Io { .. } | MediumError::NoMemory { .. }))) => {
+            return Err(error.into());
+        }
         Err(_) => return Ok(None),
     };
     let blocks = index.catalogue();
