@@ -27,8 +27,8 @@ pub(crate) fn check_not_planted(path: &Path, file: &File) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         found => found? == Some((opened.dev(), opened.ino())),
     };
-    // A file without a name may be a lock, which its owner removes at any time. If it is not another
-    // user's, no other user reads what is written to it.
+    // A file without a name may be a lock, which its owner removes at any time. If it is not
+    // another user's, no other user reads what is written to it.
     if has_name || [0, own_user()].contains(&opened.uid()) {
         return Ok(());
     }
@@ -74,7 +74,7 @@ fn check_path(path: &Path, links: &mut u32) -> io::Result<Option<(u64, u64)>> {
             let target = retry(|| fs::read_link(component))?;
             check_path(&directory.join(target), links)?;
         }
-        last.get_or_insert((found.dev(), found.ino()));
+        last.get_or_insert_with(|| (found.dev(), found.ino()));
     }
     Ok(last)
 }

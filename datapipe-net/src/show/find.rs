@@ -70,8 +70,8 @@ pub fn find<'e>(
 }
 
 /// Returns the entries whose label is `wanted` or whose name begins with it, and, if `wanted` is
-/// that after a user and a slash, those of that user. A user can give a pipe a label that looks like
-/// another user's: both are found then, and neither is chosen.
+/// that after a user and a slash, those of that user. A user can give a pipe a label that looks
+/// like another user's: both are found then, and neither is chosen.
 fn matching<'e>(entries: &'e [PipeEntry], wanted: &str) -> Vec<&'e PipeEntry> {
     let is_named = |entry: &PipeEntry, wanted: &str| {
         !wanted.is_empty() && (entry.label == wanted || entry.name.starts_with(wanted))

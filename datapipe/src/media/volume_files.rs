@@ -162,8 +162,8 @@ pub(super) fn settle<S: Storage>(storage: &S, path: &Path) -> Result<Volumes, Me
     Ok(found)
 }
 
-/// Checks that no other user has begun a switch, or given it volumes, where several users may create
-/// files: it removes the volumes that are there, and a reader prefers those of the switch.
+/// Checks that no other user has begun a switch, or given it volumes, where several users may
+/// create files: it removes the volumes that are there, and a reader prefers those of the switch.
 pub(super) fn check_switch<S: Storage>(path: &Path, found: &Volumes) -> Result<(), MediumError> {
     let Some(last) = found.switch.filter(|_| S::LOCKS) else {
         return Ok(());

@@ -208,8 +208,8 @@ fn leftovers_of_a_dead_writer_are_removed_or_completed() {
     assert!(!beside.exists());
 }
 
-/// In a directory of several users, one of them creates the file of a switch. The next writer removed
-/// the volumes after its number, and a reader took the new volumes of that user.
+/// In a directory of several users, one of them creates the file of a switch. The next writer
+/// removed the volumes after its number, and a reader took the new volumes of that user.
 #[test]
 fn switch_that_another_user_has_begun_is_refused() {
     const OTHER: u32 = 4_000_000_001;

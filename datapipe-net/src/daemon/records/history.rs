@@ -136,8 +136,8 @@ impl HistoryRecords {
     }
 }
 
-/// True for two records of one pipe. In a container, the pipes of the next daemon have the same names
-/// again.
+/// True for two records of one pipe. In a container, the pipes of the next daemon have the same
+/// names again.
 pub(super) fn is_same(pipe: &PastPipe, other: &PastPipe) -> bool {
     (pipe.started, &pipe.name) == (other.started, &other.name)
 }

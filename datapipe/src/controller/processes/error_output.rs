@@ -49,7 +49,8 @@ impl ErrorOutput {
         Ok((this, theirs))
     }
 
-    /// The descriptor to wait for; `None` while there is too much: then it waits for the next round.
+    /// The descriptor to wait for; `None` while there is too much: then it waits for the next
+    /// round.
     pub(super) fn polled(&self) -> Option<BorrowedFd<'_>> {
         (self.lines[1] == 0 && self.bytes < AT_ONCE).then(|| self.pipe.as_fd())
     }
