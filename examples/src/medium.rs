@@ -110,7 +110,7 @@ impl Location {
             if summary.notes.len() < MAX_NOTES {
                 summary.notes.push(format!(
                     "{self} has no volume {volume} ({volume:06}.tap): what it held cannot be \
-                     restored; --verify names it"
+                     restored; --verify names the lost objects"
                 ));
             }
         }
@@ -345,7 +345,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// Number of notes at which files with the names of other volumes get no more.
+/// Number of notes at which volumes get no more.
 const MAX_NOTES: usize = 20;
 
 /// True if a directory of volumes has files of this name: a volume, a new one, a lock.

@@ -8,16 +8,16 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind};
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use datapipe::interrupt::retry;
+use datapipe::interrupt::{for_each_name, retry};
 use datapipe::media::{FileSystem, Storage as _};
 use datapipe::memory::{Process, Segment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::RawDir;
 use rustix::io::Errno;
 
 use super::accounts::Charge;
@@ -194,20 +194,18 @@ impl Search {
             Err(error) => return is_gone(&error).then_some(false),
         };
         // Not a list of all names: there may be any number.
-        let mut buf = Vec::with_capacity(LIST_LEN);
-        let mut entries = RawDir::new(&directory, buf.spare_capacity_mut());
-        while let Some(entry) = entries.next() {
-            let name = match &entry {
-                Ok(entry) => OsStr::from_bytes(entry.file_name().to_bytes()),
-                Err(Errno::INTR) => continue,
-                Err(error) => return is_gone(&(*error).into()).then_some(false),
-            };
-            let link = retry(|| fs::read_link(all.join(name))).unwrap_or_default();
-            if self.is_named(link.as_os_str().as_encoded_bytes()) {
-                return Some(true);
+        let found = for_each_name(&directory, |name| {
+            let link = all.join(OsStr::from_bytes(name));
+            let link = retry(|| fs::read_link(&link)).unwrap_or_default();
+            match self.is_named(link.as_os_str().as_encoded_bytes()) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
             }
+        });
+        match found {
+            Ok(found) => Some(found.is_some()),
+            Err(error) => is_gone(&error.into()).then_some(false),
         }
-        Some(false)
     }
 
     fn is_named(&mut self, bytes: &[u8]) -> bool {
@@ -215,9 +213,6 @@ impl Search {
         self.left == 0 || String::from_utf8_lossy(bytes).contains(&self.name)
     }
 }
-
-/// Bytes of a directory that are read with one call to the kernel.
-const LIST_LEN: usize = 32 << 10;
 
 /// True if the error is that of a process that has ended.
 fn is_gone(error: &std::io::Error) -> bool {

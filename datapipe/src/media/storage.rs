@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, IoSlice};
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{
@@ -11,10 +12,10 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{OFlags, RawDir, SeekFrom};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::fs::{OFlags, SeekFrom};
+use rustix::io::retry_on_intr;
 
-use crate::interrupt::retry;
+use crate::interrupt::{for_each_name, retry};
 use crate::planted::check_not_planted;
 
 use super::lock;
@@ -395,25 +396,13 @@ impl StorageFile for File {
     }
 }
 
-/// Lists a directory, from its start. The iterator of the standard library would panic if closing
-/// the directory fails, and others end when a signal interrupts them.
+/// Lists a directory, from its start.
 pub(super) fn list_names(directory: &OwnedFd) -> io::Result<Vec<OsString>> {
     retry_on_intr(|| rustix::fs::seek(directory, SeekFrom::Start(0)))?;
-    let mut buf = Vec::with_capacity(LIST_LEN);
-    let mut entries = RawDir::new(directory, buf.spare_capacity_mut());
     let mut names = Vec::new();
-    while let Some(entry) = entries.next() {
-        let name = match &entry {
-            Ok(entry) => entry.file_name().to_bytes(),
-            Err(Errno::INTR) => continue,
-            Err(error) => return Err((*error).into()),
-        };
-        if name != b"." && name != b".." {
-            names.push(OsStr::from_bytes(name).to_owned());
-        }
-    }
+    for_each_name(directory, |name| {
+        names.push(OsStr::from_bytes(name).to_owned());
+        ControlFlow::<()>::Continue(())
+    })?;
     Ok(names)
 }
-
-/// Bytes of a directory that are read with one call to the kernel.
-const LIST_LEN: usize = 32 << 10;

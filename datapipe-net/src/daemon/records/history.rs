@@ -55,8 +55,10 @@ impl History {
 
     /// Adds a pipe that has ended. It does not wait.
     pub(in crate::daemon) fn add(&self, pipe: PastPipe) {
-        let is_same = |live: &PastPipe| live.name == pipe.name;
-        self.records.live.lock().retain(|live| !is_same(live));
+        self.records
+            .live
+            .lock()
+            .retain(|live| live.name != pipe.name);
         self.records.push(pipe.clone());
         if let Some(writer) = &*self.writer.lock()
             && !writer.write(pipe)

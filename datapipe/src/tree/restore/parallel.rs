@@ -147,8 +147,8 @@ impl<S: Sink> ObjectAssembler<S> {
 }
 
 /// Consecutive runs of files, one for each thread. A thread that has finished its own takes files
-/// from others: the processors have other work, too, and the block is held until the
-/// last file of it is done.
+/// from others: the processors have other work, too, and the block is held until the last file of
+/// it is done.
 #[derive(Debug)]
 struct Runs(Vec<Mutex<Range<usize>>>);
 

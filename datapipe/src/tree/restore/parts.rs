@@ -18,15 +18,15 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{
-    AtFlags, FileType, FlockOperation, Mode, OFlags, RawDir, Stat, StatxFlags, statx,
-};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, StatxFlags, statx};
 use rustix::io::{Errno, Result, retry_on_intr};
 
 use super::destination::{Dir, lstat};
+use crate::interrupt::for_each_name;
 use crate::limits::MAX_PATH;
 use crate::tree::own_resources::is_shortage;
 use crate::wire::check_path;
@@ -170,7 +170,7 @@ impl OtherRuns {
     /// Returns the runs that have a lock in a destination.
     pub(super) fn find(dir: &Dir) -> Result<Vec<Run>> {
         let mut found = Vec::new();
-        for_each_name(dir, |name| found.extend(run_of_lock(name)))?;
+        for_each_name_in(dir, |name| found.extend(run_of_lock(name)))?;
         Ok(found)
     }
 
@@ -199,7 +199,7 @@ impl OtherRuns {
     /// and the names of parts of unknown restores.
     pub(super) fn clean(&self, dir: &Dir) -> (u64, Vec<Vec<u8>>) {
         let (mut dead, mut unknown) = (Vec::new(), Vec::new());
-        let _ = for_each_name(dir, |name| match run_of_part(name) {
+        let _ = for_each_name_in(dir, |name| match run_of_part(name) {
             Some(run) if self.dead.contains(&run) => dead.push(name.to_vec()),
             Some(run) if !self.alive.contains(&run) => unknown.push(name.to_vec()),
             _ => {}
@@ -331,20 +331,15 @@ fn split_run(name: &[u8]) -> Option<(Run, &[u8])> {
     run.iter().all(is_hex).then_some((*run, rest))
 }
 
-/// Calls `visit` with each name in a directory.
-fn for_each_name(dir: &Dir, mut visit: impl FnMut(&[u8])) -> Result<()> {
+/// Calls `visit` with each name in a directory of the destination.
+fn for_each_name_in(dir: &Dir, mut visit: impl FnMut(&[u8])) -> Result<()> {
     // With an offset of its own, and readable even if the directory was opened with O_PATH.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = rustix::fs::openat(dir, ".", flags, Mode::empty())?;
-    let mut buffer = Vec::with_capacity(16 << 10);
-    let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());
-    while let Some(entry) = entries.next() {
-        match entry {
-            Ok(entry) => visit(entry.file_name().to_bytes()),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let dir = retry_on_intr(|| rustix::fs::openat(dir, ".", flags, Mode::empty()))?;
+    for_each_name(dir, |name| {
+        visit(name);
+        ControlFlow::<()>::Continue(())
+    })?;
     Ok(())
 }
 

@@ -108,8 +108,8 @@ impl CatalogueQuery {
     /// or damaged. It begins the query anew, takes one pass, and skips what is damaged. The query
     /// is then one for a restore from [all blocks](crate::tree::TreeRestore::part).
     ///
-    /// Of more than [`MAX_WANTED_LINKS`] files with several names, some of their further names may
-    /// be left to the restore, which reports those that it cannot restore.
+    /// The search keeps [`MAX_WANTED_LINKS`] files with several names. Further names of other files
+    /// may be left to the restore, which reports those that it cannot restore.
     pub fn search_objects(&self) -> impl Tail + use<> {
         let mut inner = self.0.lock();
         let selection = inner.selection.as_not_found();
