@@ -56,8 +56,8 @@ impl SecretArgs {
         if medium.files().contains(&id) {
             let path = path.display();
             return Err(Failure::usage(format!(
-                "{medium} would replace {path}, without which its archive cannot be read; name \
-                 another medium"
+                "{medium} would replace {path}, the file with the key or the passphrase, without \
+                 which its archive cannot be read; name another medium"
             )));
         }
         Ok(())

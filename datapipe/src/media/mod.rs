@@ -82,7 +82,7 @@ mod reopen; // a medium from another process's descriptors
 mod storage; // the file system, as a trait
 mod tape; // one file, one volume
 mod volume_files; // names and replacement of the volumes of a directory
-mod volume_labels; // volumes whose files have exchanged their names
+mod volume_labels; // volumes that are missing or have exchanged their names
 mod volume_options; // size and overwriting
 mod writer; // writes whole records, or nothing of them
 

@@ -1,5 +1,5 @@
-//! Volumes whose files do not have the names of their labels, because a copy or a person has
-//! exchanged them.
+//! The labels of the volumes in a directory: volumes that are missing, and those whose files do not
+//! have the names of their labels, because a copy or a person has exchanged them.
 
 use std::io;
 use std::path::{Path, PathBuf};
