@@ -40,6 +40,8 @@ pub struct Summary {
     pub seconds: f64,
     /// The stage that limited the pipe.
     pub limiting_stage: Option<String>,
+    /// Seconds in which one reader of a tree committed what it had read, and no other one could.
+    pub turn_seconds: Option<f64>,
     /// The first errors, as many as are kept.
     pub errors: Vec<ProblemEntry>,
     /// Number of all errors, including those not kept.
@@ -77,6 +79,7 @@ impl Summary {
             bytes_out: 0,
             seconds: 0.0,
             limiting_stage: None,
+            turn_seconds: None,
             errors: Vec::new(),
             errors_total: 0,
             left_out: Vec::new(),
@@ -99,6 +102,7 @@ impl Summary {
         let outcome = report.snapshot();
         (self.files, self.directories, self.others) =
             (outcome.files, outcome.directories, outcome.others);
+        self.turn_seconds = Some(outcome.turn_nanos as f64 / 1e9);
         for TreeProblem { path, kind, .. } in outcome.problems {
             let what = kind.to_string();
             let list = if kind.is_left_out() {

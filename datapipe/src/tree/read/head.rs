@@ -144,7 +144,12 @@ impl TreeHead {
         let refuses_empty = options.refuse_empty.then_some(sources.len() as u64);
         let walk = Walk::new(sources, &options, report.clone())?;
         let inspectors = options.inspectors;
-        let mut head = Self::instance(Arc::new(SharedHead::new(walk)), report, 0, inspectors);
+        let mut head = Self::instance(
+            Arc::new(SharedHead::new(walk, report.clone())),
+            report,
+            0,
+            inspectors,
+        );
         head.refuses_empty = refuses_empty;
         head.arguments = arguments;
         Ok(head)

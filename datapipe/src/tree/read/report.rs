@@ -43,6 +43,9 @@ pub struct TreeOutcome {
     /// Files and directories with inode flags, which an archive does not have:
     /// [`TreeNote::Flags`].
     pub flagged: u64,
+    /// Nanoseconds of turns: the sum of the times in which one instance committed what it had read
+    /// and no other one could. They limit the rate of the tree with any number of instances.
+    pub turn_nanos: u64,
     /// Objects and attributes that were not read completely and unchanged. All are counted, also
     /// those for which `problems` has no space.
     pub problem_count: u64,
@@ -266,7 +269,7 @@ impl TreeReport {
 /// The part of a report that another report has received.
 #[derive(Debug, Default)]
 pub(crate) struct TreeCursor {
-    counts: [u64; 9],
+    counts: [u64; 10],
     problems: usize,
     notes: usize,
 }
@@ -307,7 +310,7 @@ impl Mirror for TreeReport {
         let mut message = Bytes::new("a message of a tree's head", message);
         match message.u8()? {
             COUNTS => {
-                let new: [_; 9] = message.u64s()?;
+                let new: [_; 10] = message.u64s()?;
                 message.end()?;
                 let outcome = &mut self.0.lock().outcome;
                 for (count, new) in outcome.counters().into_iter().zip(new) {
@@ -377,7 +380,7 @@ pub(super) const NOTE: u8 = 2;
 
 impl TreeOutcome {
     /// The counts, in the order of a message.
-    fn counters(&mut self) -> [&mut u64; 9] {
+    fn counters(&mut self) -> [&mut u64; 10] {
         [
             &mut self.files,
             &mut self.directories,
@@ -388,6 +391,7 @@ impl TreeOutcome {
             &mut self.left_out,
             &mut self.rejected,
             &mut self.flagged,
+            &mut self.turn_nanos,
         ]
     }
 }

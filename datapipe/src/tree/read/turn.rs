@@ -25,6 +25,7 @@ use crate::wire::BlockKind;
 use super::catalogue::{Catalogue, whole_entries};
 use super::hard_links::HardLinks;
 use super::reader_gate::{ReaderGate, thread_waits};
+use super::report::TreeReport;
 use super::unplaced::{EntryPos, Unplaced};
 use super::walk::Walk;
 
@@ -34,6 +35,7 @@ pub(super) struct SharedHead {
     pub(super) walk: Mutex<Walk>,
     pub(super) gate: ReaderGate,
     order: Mutex<CommitOrder>,
+    report: TreeReport,
     /// Notified when the turn passes, and when it never will again.
     turn_passed: Condvar,
 }
@@ -83,12 +85,16 @@ pub(super) struct Turn<'a> {
     order: MutexGuard<'a, CommitOrder>,
     range: &'a mut BatchRange,
     turn_passed: &'a Condvar,
+    report: &'a TreeReport,
+    /// Time at which the lock was obtained.
+    since: Instant,
 }
 
 impl SharedHead {
-    pub(super) fn new(walk: Walk) -> Self {
+    pub(super) fn new(walk: Walk, report: TreeReport) -> Self {
         Self {
             walk: Mutex::new(walk),
+            report,
             gate: ReaderGate::new(),
             order: Mutex::default(),
             turn_passed: Condvar::new(),
@@ -130,20 +136,26 @@ impl SharedHead {
         }
         range.has_turn = true;
         block.count_wait(order.buffer_wait.saturating_sub(before));
-        Some(Turn {
-            order,
-            range,
-            turn_passed: &self.turn_passed,
-        })
+        Some(self.turn(order, range))
     }
 
     /// Returns the turn if `range` has it, and does not wait.
     pub(super) fn held_turn<'a>(&'a self, range: &'a mut BatchRange) -> Option<Turn<'a>> {
-        range.has_turn.then(|| Turn {
-            order: self.order.lock(),
+        range.has_turn.then(|| self.turn(self.order.lock(), range))
+    }
+
+    fn turn<'a>(
+        &'a self,
+        order: MutexGuard<'a, CommitOrder>,
+        range: &'a mut BatchRange,
+    ) -> Turn<'a> {
+        Turn {
+            order,
             range,
             turn_passed: &self.turn_passed,
-        })
+            report: &self.report,
+            since: Instant::now(),
+        }
     }
 
     /// Records that the instance leaves to obtain its next buffer. Only a wait during the turn
@@ -249,6 +261,16 @@ impl Turn<'_> {
         }
         self.range.has_turn = false;
         self.turn_passed.notify_all();
+    }
+}
+
+/// Counts the time for which the lock was held.
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let held = self.since.elapsed();
+        self.report.update(|outcome| {
+            outcome.turn_nanos = outcome.turn_nanos.saturating_add(held.as_nanos() as u64);
+        });
     }
 }
 
