@@ -6,6 +6,8 @@ use clap::builder::RangedU64ValueParser;
 use datapipe::limits::MAX_INSTANCES;
 use datapipe::prelude::*;
 
+use crate::format::count_of;
+
 /// Options for the output of a program.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct OutputArgs {
@@ -37,6 +39,19 @@ impl InstancesArgs {
     pub fn count(self) -> u32 {
         self.instances.unwrap_or_else(|| {
             thread::available_parallelism().map_or(1, |n| n.get().min(16) as u32)
+        })
+    }
+
+    /// Returns a remark if more instances are given than there are processors.
+    pub fn note(self) -> Option<String> {
+        let given = self.instances?;
+        let processors = thread::available_parallelism().ok()?.get() as u32;
+        (given > processors).then(|| {
+            format!(
+                "--instances {given}: this process has {}; more instances than processors take \
+                 memory, and time from each other",
+                count_of(processors.into(), "processor", "processors")
+            )
         })
     }
 }

@@ -162,6 +162,7 @@ fn main() -> ExitCode {
     }
     let console = Console::new("disk_to_tape", args.output);
     let mut summary = Summary::new("backup");
+    summary.notes.extend(args.instances.note());
     let location = Location::new(args.medium.clone());
     let before = args.overwrite.then(|| location.content());
     let mut outcome = back_up(&args, &location, console, &mut summary);

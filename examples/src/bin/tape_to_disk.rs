@@ -145,6 +145,7 @@ fn run(
     let location = Location::new(args.medium.clone());
     location.check_is_path()?;
     summary.errors_to = args.errors.create(&location, &[])?;
+    summary.notes.extend(args.instances.note());
     summary.notes.extend(location.writer_note());
     location.note_volumes(summary);
     let reader =

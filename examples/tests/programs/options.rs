@@ -181,6 +181,31 @@ fn creation_date(path: &Path) -> String {
 }
 
 #[test]
+fn instances_above_the_processors_are_remarked_on() {
+    let fixture = Fixture::with_blocks();
+    let run = |instances| {
+        let how = [
+            "--instances",
+            instances,
+            "--buffer-size",
+            "4K",
+            "--overwrite",
+        ];
+        let output = fixture.back_up(&[&how[..], &["src/data", "tape"]].concat());
+        ok(&output);
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let (one, most) = (run("1"), run("64"));
+    assert!(!one.contains("more instances than processors"), "{one}");
+    let processors = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(
+        most.contains("--instances 64") && most.contains("more instances than processors"),
+        processors < 64,
+        "{most}"
+    );
+}
+
+#[test]
 fn smallest_pool_works_and_a_smaller_one_is_rejected() {
     let fixture = Fixture::with_blocks();
     let how = |buffers: &'static str| {
