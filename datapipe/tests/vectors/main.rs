@@ -10,6 +10,7 @@ mod bytes; // the encoding of everything that is stored
 mod defects; // one defect of a tape at a time
 mod edit; // changes to a tape with correct checksums
 mod foreign_reader; // archives read by a program written from the specification
+mod header_defects; // defects of headers and of what is encrypted
 mod make; // archives by recipes
 
 #[path = "../harness/data.rs"]
@@ -82,6 +83,14 @@ const GOOD: &[(&str, Recipe, usize)] = &[
         "passphrase",
         Recipe {
             lock: Lock::Passphrase,
+            ..PLAIN
+        },
+        LEN,
+    ),
+    (
+        "recipient",
+        Recipe {
+            lock: Lock::Recipient,
             ..PLAIN
         },
         LEN,
