@@ -135,7 +135,7 @@ impl DecryptArgs {
 
     /// Returns device and inode of the file with the secret. A job must not replace it.
     pub fn file_identity(&self) -> Option<(u64, u64)> {
-        file_identity(self.identity.as_ref().or(self.secret.path())?)
+        file_identity(self.identity.as_ref().or_else(|| self.secret.path())?)
     }
 }
 

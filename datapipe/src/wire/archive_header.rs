@@ -349,7 +349,8 @@ mod tests {
     fn archives_that_this_version_does_not_read_are_refused_by_name() {
         let id = "a5".repeat(16);
         let all = |header: &mut ArchiveHeader| header.bases = vec![base(1); 255];
-        let cases: [(fn(&mut ArchiveHeader), &str); 6] = [
+        type Change = fn(&mut ArchiveHeader);
+        let cases: [(Change, &str); 6] = [
             (|header| header.first = 7, "is a continuation from block 7"),
             (
                 |header| (header.first, header.previous) = (u64::MAX, [1; 32]),

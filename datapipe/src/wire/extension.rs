@@ -66,7 +66,7 @@ pub(super) fn parse_run(
     len: usize,
     most: usize,
 ) -> Result<Vec<Extension>, DecodeError> {
-    if len > most || len % 8 != 0 {
+    if len > most || !len.is_multiple_of(8) {
         return Err(bytes.error(format!(
             "extensions of {len} bytes, but a multiple of 8 up to {most} is allowed"
         )));
@@ -120,7 +120,8 @@ mod tests {
             assert_eq!(parse(&run), Ok(extensions));
         }
         let last = extension(REQUIRED - 1, 1);
-        assert_eq!(parse(&encode_run(&[last.clone()], 64)), Ok(vec![last]));
+        let run = encode_run(std::slice::from_ref(&last), 64);
+        assert_eq!(parse(&run), Ok(vec![last]));
     }
 
     #[test]

@@ -295,6 +295,30 @@ fn stream_ending_with_a_chunk_is_closed_once() {
     }
 }
 
+/// The key of an archive depended on the session's header, so a copy of the archive in another
+/// session could not be opened.
+#[test]
+fn archive_does_not_depend_on_its_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, data) = (folder.path().join("tape"), make::material(3 * BLOCK));
+    let recipe = Recipe {
+        framing: Framing::Header,
+        lock: Lock::KeyFile,
+        ..PLAIN
+    };
+    make::write(recipe, &path, &data);
+    let mut tape = Tape::parse(&fs::read(&path).unwrap());
+    // Another time, and another session before it.
+    tape.unit(UnitKind::SessionHeader, 0, |unit| {
+        unit[64 + 16] ^= 1;
+        unit[64 + 48..64 + 96].fill(7);
+    });
+    fs::write(&path, tape.to_bytes()).unwrap();
+    let restored = make::read(&path, recipe.lock, false);
+    assert_eq!(restored.report, "");
+    assert!(restored.bytes == data && restored.outcome.complete);
+}
+
 /// The locator named the last record of a footer that spans several.
 #[test]
 fn locator_names_the_first_record_of_a_long_footer() {
