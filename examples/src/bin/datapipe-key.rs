@@ -112,8 +112,11 @@ fn store(identity: &Identity, mut file: File, path: &Path) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(0o600))?;
     identity.write_to(&mut file)?;
     file.sync_all()?;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    File::open(dir)?.sync_all()
 }
 
 fn show(path: &Path) -> Result<(), Failure> {
