@@ -171,8 +171,25 @@ pub const MAX_BLOCK_RUNS: usize = 65_536;
 /// Archives of one session.
 pub const MAX_ARCHIVES: usize = 1024;
 
-/// Key slots of one session.
+/// Key slots of one archive. A reader tries a passphrase as many times at most.
 pub const MAX_KEY_SLOTS: usize = 8;
+
+/// Other archives to which one may refer.
+pub const MAX_BASES: usize = 255;
+
+/// Bytes of the extensions of a session or archive header, padding included.
+pub const MAX_EXTENSIONS: usize = 16 << 10;
+
+/// Longest body of a session header in bytes: fixed fields, three texts, extensions.
+pub(crate) const MAX_SESSION_HEADER: usize = 96 + MAX_TEXTS + MAX_EXTENSIONS;
+
+/// Longest body of an archive header in bytes: fixed fields, three texts, bases, extensions, and
+/// the slots after their number.
+pub(crate) const MAX_ARCHIVE_HEADER: usize =
+    152 + MAX_TEXTS + 48 * MAX_BASES + MAX_EXTENSIONS + 8 + 128 * MAX_KEY_SLOTS;
+
+/// Bytes of the three texts of a header, padding included.
+const MAX_TEXTS: usize = (3 * MAX_TEXT).next_multiple_of(8);
 
 /// Longest passphrase, and longest file that has one, in bytes.
 pub const MAX_PASSPHRASE: usize = 4096;
@@ -286,6 +303,20 @@ const _: () = {
     assert!(
         MAX_POSITIONS >= 2 * MAX_BUFFERS as usize,
         "a block in flight has its place remembered"
+    );
+    let headers = MAX_SESSION_HEADER + MAX_ARCHIVE_HEADER;
+    assert!(
+        headers + (8 << 10) <= MAX_MODULE_ARGUMENTS,
+        "both headers fit the arguments of a module, beside a medium"
+    );
+    assert!(
+        headers + 3 * 64 + 8 <= MIN_VOLUME_SIZE as usize - VOLUME_RESERVE as usize
+            && headers + 3 * 64 <= MAX_RECORD,
+        "a label with both headers fits every volume, and is a record"
+    );
+    assert!(
+        headers + 32 * (MAX_CHUNK_BLOCKS + 1) <= MAX_HEADER_BODY as usize,
+        "a chunk footer has room for copies of both headers"
     );
     assert!(
         DEFAULT_HEADROOM <= MAX_ROOM && DEFAULT_TAILROOM <= MAX_ROOM,

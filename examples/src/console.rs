@@ -339,7 +339,11 @@ impl<E: Error + 'static> From<E> for Failure {
         });
         let archive = matches!(
             any.downcast_ref(),
-            Some(PlanError::TextTooLong { .. } | PlanError::BlockLength { .. })
+            Some(
+                PlanError::TextTooLong { .. }
+                    | PlanError::BlockLength { .. }
+                    | PlanError::TooManySecrets { .. }
+            )
         );
         let medium = matches!(any.downcast_ref(), Some(MediumError::VolumeTooSmall { .. }));
         let tree = any

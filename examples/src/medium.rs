@@ -15,7 +15,9 @@ use datapipe::media::{
     misnamed_volumes, missing_volumes,
 };
 use datapipe::prelude::*;
-use datapipe::wire::{RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind};
+use datapipe::wire::{
+    ArchiveHeader, RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind,
+};
 
 use crate::console::Failure;
 use crate::format::{escape, format_minute};
@@ -242,12 +244,12 @@ impl Location {
             .open()
             .ok()
             .and_then(|medium| ArchiveReader::open(medium, secret).ok());
+        let origin = origin(session, reader.as_ref().map(ArchiveReader::header));
         match reader.map(|reader| reader.index()) {
             Some(Err(_)) => format!(
-                "an archive {} that is unfinished, because its job did not end, or is damaged",
-                origin(session)
+                "an archive {origin} that is unfinished, because its job did not end, or is damaged"
             ),
-            _ => format!("an archive {}", origin(session)),
+            _ => format!("an archive {origin}"),
         }
     }
 
@@ -378,12 +380,12 @@ fn session_of_label(record: &[u8]) -> Option<SessionHeader> {
     SessionHeader::parse(body).ok()
 }
 
-/// Describes the time and the host of a session, for people. The host's name comes from the medium,
-/// so it is escaped: it must not send commands to a terminal.
-pub fn origin(session: &SessionHeader) -> String {
+/// Describes the time of a session, and the host of its archive if its header was read, for people.
+/// The host's name comes from the medium, so it is escaped: it must not send commands to a terminal.
+pub fn origin(session: &SessionHeader, archive: Option<&ArchiveHeader>) -> String {
     let mut text = format!("written {}", format_minute(session.created));
-    if !session.host.is_empty() {
-        text += &format!(" by host {}", escape(session.host.as_bytes()));
+    if let Some(archive) = archive.filter(|archive| !archive.host.is_empty()) {
+        text += &format!(" by host {}", escape(archive.host.as_bytes()));
     }
     text
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::crypto::{Cipher, DataKey, SubKey};
-use crate::wire::{ArchiveHeader, SessionHeader};
+use crate::wire::ArchiveHeader;
 
 /// The key of an archive's blocks and its cipher. Clones share the cipher.
 #[derive(Clone)]
@@ -23,17 +23,12 @@ impl ArchiveKey {
         }
     }
 
-    /// Derives the key of an archive from the session's data key. It depends on both headers, so a
-    /// reader that was given another header cannot open a block.
-    pub(super) fn derive(
-        data_key: &DataKey,
-        session: &SessionHeader,
-        archive: &ArchiveHeader,
-    ) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(session.identity());
-        hash.update(archive.to_bytes());
-        Self::new(data_key.sub_key(&archive.salt, &archive.id, &hash.finalize().into()))
+    /// Derives the key of an archive from the data key. It depends on the identity of the archive's
+    /// header, so a reader that was given another header cannot open a block; and on nothing of the
+    /// session, so the archive can be copied into another one.
+    pub(super) fn derive(data_key: &DataKey, archive: &ArchiveHeader) -> Self {
+        let hash = Sha256::digest(archive.identity());
+        Self::new(data_key.sub_key(&archive.salt, &archive.id, &hash.into()))
     }
 
     pub(super) fn cipher(&self) -> &Arc<Cipher> {

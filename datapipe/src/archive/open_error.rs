@@ -44,9 +44,10 @@ impl fmt::Display for OpenError {
             Self::NoArchive(why) => write!(f, "there is no archive to be read: {why}"),
             Self::Malformed(error) => error.fmt(f),
             Self::Locked(error) => error.fmt(f),
-            Self::KeyNeeded => {
-                f.write_str("the archive is encrypted: give its key or its passphrase")
-            }
+            Self::KeyNeeded => f.write_str(
+                "the archive is encrypted: give its key, its passphrase, or the identity of one of \
+                 its recipients",
+            ),
             Self::NotEncrypted => f.write_str(
                 "the archive is not encrypted, although a key was given: its origin is not \
                  proven; read it without a key if you trust it",

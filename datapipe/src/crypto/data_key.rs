@@ -1,4 +1,4 @@
-//! The key of a session, and the keys of its archives.
+//! The data key, and the keys of the archives that have it.
 
 use std::array::TryFromSliceError;
 use std::fmt;
@@ -14,8 +14,14 @@ use super::secret_kind::KEY_LEN;
 /// Purpose of a sub-key, which precedes the archive's id in HKDF's `info`.
 const PURPOSE: &[u8] = b"datapipe 1 archive key";
 
-/// The random key of a session, from which the keys of its archives are derived. It does not seal
-/// anything itself.
+/// Purpose of the id of a data key: HKDF's `info`.
+const ID_PURPOSE: &[u8] = b"datapipe 1 key id";
+
+/// Bytes of the id of a data key.
+pub const KEY_ID_LEN: usize = 16;
+
+/// The random key from which the keys of archives are derived. It does not seal anything itself.
+/// The archives of a session may share it.
 ///
 /// Erased from memory when it is dropped; never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -27,7 +33,7 @@ pub struct DataKey(KeyBytes);
 pub struct SubKey(KeyBytes);
 
 impl DataKey {
-    /// A new key, for a new session.
+    /// A new key.
     ///
     /// # Errors
     ///
@@ -39,7 +45,7 @@ impl DataKey {
     }
 
     /// Derives the key of one archive from the salt that its writer drew, its id, and the SHA-256
-    /// of its header.
+    /// of its header's identity.
     ///
     /// Another header gives another key, so an archive whose header was changed does not open. A
     /// writer that begins again must draw another salt: the same three inputs would use the same
@@ -51,6 +57,15 @@ impl DataKey {
         header_hash: &[u8; 32],
     ) -> SubKey {
         SubKey(derive(&self.0, salt, &[PURPOSE, archive_id, header_hash]))
+    }
+
+    /// The id of the key, which an archive's header has in clear. Slots that wrap the same key have
+    /// the same id.
+    pub fn id(&self) -> [u8; KEY_ID_LEN] {
+        let derived = derive(&self.0, &[], &[ID_PURPOSE]);
+        let mut id = [0; KEY_ID_LEN];
+        id.copy_from_slice(&derived[..KEY_ID_LEN]);
+        id
     }
 
     pub(super) fn from_bytes(bytes: KeyBytes) -> Self {
@@ -103,6 +118,19 @@ mod tests {
             format!("{:?}", one.sub_key(&[0; 32], &[0; 16], &[0; 32])),
             "SubKey(secret)"
         );
+    }
+
+    #[test]
+    fn id_depends_on_the_key() {
+        let key = |first: u8| {
+            DataKey(KeyBytes::copy_of(&std::array::from_fn(|at| {
+                first + u8::try_from(at).unwrap()
+            })))
+        };
+        // Computed with Python's cryptography package.
+        let expected = hex("aa56f0c066437201c3b98e9d4ffe7206");
+        assert_eq!(key(0x40).id().to_vec(), expected);
+        assert_ne!(key(0x41).id().to_vec(), expected);
     }
 
     #[test]

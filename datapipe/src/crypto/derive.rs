@@ -9,7 +9,7 @@ use super::secret_kind::KEY_LEN;
 
 /// Derives 32 bytes from `secret` and `salt`, for the purpose that `info` names. Its parts are
 /// concatenated.
-pub(super) fn derive(secret: &[u8; KEY_LEN], salt: &[u8; 32], info: &[&[u8]]) -> KeyBytes {
+pub(super) fn derive(secret: &[u8; KEY_LEN], salt: &[u8], info: &[&[u8]]) -> KeyBytes {
     on_clean_stack(|| {
         let mut derived = KeyBytes::zeros();
         let expanded =

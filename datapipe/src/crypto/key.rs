@@ -1,4 +1,5 @@
-//! Secrets with which a user unlocks a session: the content of a key file, or a passphrase.
+//! Secrets with which a user unlocks an archive: the content of a key file, a passphrase, or the
+//! identity of a recipient.
 
 use std::fmt;
 use std::fs::File;
@@ -13,7 +14,9 @@ use crate::limits::MAX_PASSPHRASE;
 
 use super::key_bytes::KeyBytes;
 use super::key_error::KeyError;
+use super::recipient::Identity;
 use super::secret_kind::{KEY_LEN, SecretKind};
+use super::text_key::TextKey;
 
 /// A key of 256 bits. It is on the heap, where moving it leaves no copy, and erased from memory
 /// when it is dropped; never printed.
@@ -39,14 +42,21 @@ impl Key {
             path: path.to_owned(),
             source,
         })?;
-        let key = bytes
-            .as_slice()
-            .try_into()
-            .map_err(|_| KeyError::KeyLength {
-                path: path.to_owned(),
+        if let Ok(key) = bytes.as_slice().try_into() {
+            return Ok(Self(KeyBytes::copy_of(key)));
+        }
+        let path = path.to_owned();
+        Err(match TextKey::of_prefix(&bytes) {
+            Some(found) => KeyError::OtherFile {
+                expected: SecretKind::KeyFile,
+                found,
+                path,
+            },
+            None => KeyError::KeyLength {
+                path,
                 has: Some(bytes.len()).filter(|&has| has <= KEY_LEN),
-            })?;
-        Ok(Self(KeyBytes::copy_of(key)))
+            },
+        })
     }
 
     pub(crate) fn bytes(&self) -> &[u8; KEY_LEN] {
@@ -80,7 +90,8 @@ impl Passphrase {
     ///
     /// # Errors
     ///
-    /// [`KeyError`] if it cannot be read, is longer, or has nothing but a line end.
+    /// [`KeyError`] if it cannot be read, is longer, or has nothing but a line end; also if it is the
+    /// file of a recipient, whose text others know, or of an identity.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, KeyError> {
         let path = path.as_ref();
         let mut bytes = read_at_most(path, MAX_PASSPHRASE).map_err(|source| KeyError::Read {
@@ -88,6 +99,13 @@ impl Passphrase {
             path: path.to_owned(),
             source,
         })?;
+        if let Some(found) = TextKey::of_line(&bytes) {
+            return Err(KeyError::OtherFile {
+                expected: SecretKind::Passphrase,
+                found,
+                path: path.to_owned(),
+            });
+        }
         // The limit is one of the file's length, so that it does not depend on the line end.
         if bytes.len() <= MAX_PASSPHRASE && bytes.ends_with(b"\n") {
             let end = if bytes.ends_with(b"\r\n") { 2 } else { 1 };
@@ -120,9 +138,9 @@ impl fmt::Debug for Passphrase {
     }
 }
 
-/// A secret with which a user unlocks a session.
+/// A secret with which a user unlocks an archive.
 ///
-/// Exhaustive: version 1 of the format has key slots for these two kinds.
+/// Exhaustive: version 1 of the format has key slots for these three kinds.
 #[derive(Clone, Debug)]
 #[allow(clippy::exhaustive_enums, reason = "declared above")]
 pub enum Secret {
@@ -130,6 +148,9 @@ pub enum Secret {
     Key(Key),
     /// A passphrase.
     Passphrase(Passphrase),
+    /// The secret key of a recipient. An archive that is encrypted with it is encrypted for the
+    /// recipient.
+    Identity(Identity),
 }
 
 impl Secret {
@@ -138,6 +159,7 @@ impl Secret {
         match self {
             Self::Key(_) => SecretKind::KeyFile,
             Self::Passphrase(_) => SecretKind::Passphrase,
+            Self::Identity(_) => SecretKind::Identity,
         }
     }
 }
@@ -154,6 +176,12 @@ impl From<Passphrase> for Secret {
     }
 }
 
+impl From<Identity> for Secret {
+    fn from(identity: Identity) -> Self {
+        Self::Identity(identity)
+    }
+}
+
 /// True if a file's mode gives the group or all others any right: for a file with a key or a
 /// passphrase, a program should then warn and suggest `chmod 600`.
 ///
@@ -165,8 +193,19 @@ pub fn others_can_read(path: impl AsRef<Path>) -> io::Result<bool> {
     Ok(found.permissions().mode() & 0o077 != 0)
 }
 
+/// True if a file's mode lets the group or all others change it: for the file of a recipient, a
+/// program should then warn, because the archives that follow could be encrypted for another one.
+///
+/// # Errors
+///
+/// An error of the system, if the file's mode cannot be read.
+pub fn others_can_change(path: impl AsRef<Path>) -> io::Result<bool> {
+    let found = retry(|| std::fs::metadata(&path))?;
+    Ok(found.permissions().mode() & 0o022 != 0)
+}
+
 /// Reads a file, or its first `most + 1` bytes: enough to know that it is too long.
-fn read_at_most(path: &Path, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+pub(super) fn read_at_most(path: &Path, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     // The capacity is for all of it from the start, so that a growing vector leaves no copy of the
     // secret in freed memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(most + 1));
@@ -250,17 +289,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         fs::write(&path, [1; 32]).unwrap();
-        for (mode, others) in [
-            (0o600, false),
-            (0o400, false),
-            (0o640, true),
-            (0o604, true),
-            (0o622, true),
+        for (mode, others, change) in [
+            (0o600, false, false),
+            (0o400, false, false),
+            (0o640, true, false),
+            (0o604, true, false),
+            (0o620, true, true),
+            (0o602, true, true),
         ] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(others_can_read(&path).unwrap(), others, "{mode:o}");
+            assert_eq!(others_can_change(&path).unwrap(), change, "{mode:o}");
         }
         assert!(others_can_read(dir.path().join("none")).is_err());
+        assert!(others_can_change(dir.path().join("none")).is_err());
     }
 
     #[test]
@@ -270,5 +312,7 @@ mod tests {
         let passphrase = Secret::from(Passphrase::from_bytes("open sesame").unwrap());
         assert_eq!(format!("{passphrase:?}"), "Passphrase(Passphrase(secret))");
         assert_eq!(format!("{passphrase:#?}").matches("sesame").count(), 0);
+        let identity = Secret::from(Identity::from_bytes([0xab; 32]));
+        assert_eq!(format!("{identity:?}"), "Identity(Identity(secret))");
     }
 }

@@ -7,7 +7,7 @@ pub(super) const KEY_LEN: usize = 32;
 
 /// The kind of a [`Secret`](super::Secret).
 ///
-/// Exhaustive: version 1 of the format has key slots for these two kinds.
+/// Exhaustive: version 1 of the format has key slots for these three kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "declared above")]
 pub enum SecretKind {
@@ -15,6 +15,19 @@ pub enum SecretKind {
     KeyFile,
     /// A passphrase.
     Passphrase,
+    /// The secret key of a recipient.
+    Identity,
+}
+
+impl SecretKind {
+    /// The name with its article.
+    pub(super) fn with_article(self) -> String {
+        let article = match self {
+            Self::KeyFile | Self::Passphrase => "a",
+            Self::Identity => "an",
+        };
+        format!("{article} {self}")
+    }
 }
 
 impl fmt::Display for SecretKind {
@@ -22,6 +35,7 @@ impl fmt::Display for SecretKind {
         f.write_str(match self {
             Self::KeyFile => "key file",
             Self::Passphrase => "passphrase",
+            Self::Identity => "identity",
         })
     }
 }

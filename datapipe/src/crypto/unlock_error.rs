@@ -6,11 +6,11 @@ use crate::limits::MAX_KEY_SLOTS;
 
 use super::secret_kind::SecretKind;
 
-/// Reason why a slot does not open, or why none of a session's slots does.
+/// Reason why a slot does not open, or why none of an archive's slots does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnlockError {
-    /// The slot is for the other kind of secret.
+    /// The slot is for another kind of secret.
     OtherKind {
         /// The kind that opens the slot.
         needs: SecretKind,
@@ -20,9 +20,12 @@ pub enum UnlockError {
         /// The kind of the secret.
         kind: SecretKind,
     },
-    /// The secret is right, but the wrapped key was changed, or the slot belongs to another
-    /// session.
+    /// The secret is right, but the wrapped key or the header's key id was changed, or the slot
+    /// belongs to another data key.
     Damaged,
+    /// The slot is for a recipient, and its ephemeral key gives no secret with any identity: it is
+    /// damaged, or hostile.
+    NoSharedSecret,
     /// The slot demands more than a reader gives. Nothing was computed.
     TooCostly {
         /// Name of the cost.
@@ -53,7 +56,7 @@ pub enum UnlockError {
         /// Its value.
         number: u32,
     },
-    /// A session has no slot, or more than [`MAX_KEY_SLOTS`].
+    /// An archive has no slot, or more than [`MAX_KEY_SLOTS`].
     SlotCount {
         /// Number of its slots.
         has: usize,
@@ -71,7 +74,7 @@ impl UnlockError {
             Self::WrongSecret { .. } => 3,
             Self::TooCostly { .. } | Self::TooCheap { .. } => 4,
             Self::NoMemory { .. } => 5,
-            Self::Damaged => 6,
+            Self::Damaged | Self::NoSharedSecret => 6,
         }
     }
 }
@@ -79,7 +82,10 @@ impl UnlockError {
 impl fmt::Display for UnlockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OtherKind { needs } => write!(f, "the key slot opens with a {needs}: use that"),
+            Self::OtherKind { needs } => {
+                let needs = needs.with_article();
+                write!(f, "the key slot opens with {needs}: use that")
+            }
             Self::WrongSecret { kind } => {
                 write!(
                     f,
@@ -88,8 +94,13 @@ impl fmt::Display for UnlockError {
                 )
             }
             Self::Damaged => f.write_str(
-                "the secret is right, but the key slot is damaged or belongs to another session: \
-                 use another slot's secret, or another copy",
+                "the secret is right, but the key slot or the key id in the archive's header is \
+                 damaged, or they belong to different archives: use another slot's secret, or \
+                 another copy",
+            ),
+            Self::NoSharedSecret => f.write_str(
+                "the key slot of a recipient is damaged, because its ephemeral key gives no secret \
+                 with any identity: use another slot's secret, or another copy",
             ),
             Self::TooCostly { what, has, most } => {
                 write!(
@@ -120,7 +131,7 @@ impl fmt::Display for UnlockError {
             Self::SlotCount { has } => {
                 write!(
                     f,
-                    "the session has {has} key slots, not 1 to {MAX_KEY_SLOTS}: use another copy"
+                    "the archive has {has} key slots, not 1 to {MAX_KEY_SLOTS}: use another copy"
                 )
             }
         }

@@ -116,6 +116,12 @@ impl<'a> Bytes<'a> {
         self.text(self.rest.len())
     }
 
+    /// A cursor over the next `len` bytes.
+    pub(crate) fn part(&mut self, len: usize) -> Result<Self, DecodeError> {
+        let (what, rest) = (self.what, self.take(len)?);
+        Ok(Self { what, rest })
+    }
+
     /// Skips `len` bytes, which must be zero.
     pub(crate) fn zeros(&mut self, len: usize) -> Result<(), DecodeError> {
         if self.take(len)?.iter().any(|&byte| byte != 0) {

@@ -20,33 +20,39 @@
     clippy::unwrap_used
 )]
 
+mod archive_header; // header of an archive
 mod block_entries; // entries of a block that another process may change
 mod catalogue_entry; // an object's location
 pub(crate) mod codec; // one cursor over bytes, and one way to write them
 mod entry; // entries of a file tree, of all kinds
+mod extension; // fields that later versions add to headers
 mod footers; // chunk, archive and session footer, locator
 mod header_checks; // version and checksum of a header
-mod headers; // session and archive header
+mod headers; // values of session and archive headers
 mod object; // an object's metadata and its end
 mod object_checks; // checks of paths, targets and modes
 mod object_kind; // file, directory, link and the like
 mod record; // records, as a medium takes them
+mod session_header; // header of a session
 mod unit; // units, as the stream consists of them
 mod unit_kind; // kinds of units, encryption and blocks
 
+pub use archive_header::{ArchiveHeader, Base, SLOT_LEN};
 #[cfg(feature = "tree")]
 pub(crate) use block_entries::{BlockEntries, DamagedEntry, EntryCopy, FetchedEntry};
 pub use catalogue_entry::CatalogueEntry;
 pub use codec::DecodeError;
 pub use entry::{ENTRY_HEADER_LEN, EXTENT_HEADER_LEN, Entry, EntryBody, extent_header};
+pub use extension::Extension;
 pub use footers::{
     ArchiveEntry, ArchiveFooter, BlockEntry, ChunkEntry, ChunkFooter, Locator, SessionFooter,
 };
 pub use header_checks::VERSION;
-pub use headers::{ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader, Time, UnknownFraming};
+pub use headers::{Content, Framing, Time, UnknownFraming};
 pub use object::{DIGEST_LEN, ObjectEnd, ObjectMeta, ObjectState};
 pub(crate) use object_checks::check_path;
 pub use object_kind::ObjectKind;
 pub use record::{RECORD_HEADER_LEN, RecordHeader, RecordKind, looks_like_record};
+pub use session_header::{SessionHeader, SessionsBefore};
 pub use unit::{MAX_STORED, UNIT_HEADER_LEN, UnitHeader, padding_of};
 pub use unit_kind::{BlockKind, CipherKind, UnitKind};

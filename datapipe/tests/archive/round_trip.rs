@@ -93,7 +93,7 @@ fn archive_opens_only_with_the_right_secret() {
     let cases = [
         ("both", Some(key(2)), "key file"),
         ("both", Some(phrase("battery staple")), "passphrase"),
-        ("both", None, "is encrypted: give its key or its passphrase"),
+        ("both", None, "is encrypted: give its key, its passphrase"),
         (
             "none",
             Some(key(1)),

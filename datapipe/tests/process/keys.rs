@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use datapipe::archive::ArchiveReader;
-use datapipe::crypto::{Argon2Cost, Key, Passphrase, Secret};
+use datapipe::crypto::{Argon2Cost, Identity, Key, Passphrase, Secret};
 use datapipe::media::VirtualTape;
 use datapipe::prelude::*;
-use datapipe::wire::{ArchiveHeader, SessionHeader};
+use datapipe::wire::ArchiveHeader;
 
 use crate::key_derivation::keys_of;
 use crate::medium::create_tape;
@@ -24,16 +24,19 @@ use crate::watch::wait_until;
 
 const BLOCK: u32 = 16 << 10;
 
-/// First argument of a process that searches; then the directory with the secret and the headers,
+/// First argument of a process that searches; then the directory with the secret and the header,
 /// then the processes that it searches.
 pub(crate) const SEARCH: &str = "--search-keys";
 
 /// Prints the keys of an archive that are in the memory of processes.
 pub(crate) fn search(dir: &str, processes: &[&str]) -> ! {
     let read = |name: &str| fs::read(Path::new(dir).join(name)).unwrap();
-    let session = SessionHeader::parse(&read("session")).unwrap();
     let archive = ArchiveHeader::parse(&read("archive")).unwrap();
-    let keys = keys_of(&read("secret"), &session, &archive);
+    let mut keys = keys_of(&read("secret"), &archive);
+    if let Ok(line) = fs::read(Path::new(dir).join("line")) {
+        // The digits of an identity are as good as its bytes.
+        keys.0.push(("digits".to_owned(), line[18..82].to_vec()));
+    }
     for process in processes {
         for (key, mapping) in keys.find_in(process.parse().unwrap()) {
             println!("{process} {key} {mapping}");
@@ -42,13 +45,21 @@ pub(crate) fn search(dir: &str, processes: &[&str]) -> ! {
     std::process::exit(0)
 }
 
-/// Makes the file of a secret, byte by byte, so that its content is never in memory as a whole.
-fn make_secret(dir: &Path) {
+/// Makes the file of a secret, byte by byte, so that its content is never in memory as a whole, and
+/// for an identity the file with its line.
+fn make_secret(dir: &Path, kind: Kind) {
     let mut file = File::create(dir.join("secret")).unwrap();
+    let mut line = (kind == Kind::Identity).then(|| File::create(dir.join("line")).unwrap());
+    if let Some(line) = &mut line {
+        line.write_all(b"datapipe-secret-1 ").unwrap();
+    }
     let mut byte = 0x9e_u8;
     for n in 0..32 {
         byte = byte.wrapping_mul(167).wrapping_add(n ^ 0x5a);
         file.write_all(&[!byte]).unwrap();
+        if let Some(line) = &mut line {
+            write!(line, "{:02x}", !byte).unwrap();
+        }
     }
 }
 
@@ -115,30 +126,32 @@ impl Head for Endless {
 enum Kind {
     KeyFile,
     Passphrase,
+    Identity,
 }
 
-fn read_secret(kind: Kind, path: &Path) -> Secret {
+fn read_secret(kind: Kind, dir: &Path) -> Secret {
+    let path = dir.join("secret");
     match kind {
         Kind::KeyFile => Key::from_file(path).unwrap().into(),
         Kind::Passphrase => Passphrase::from_file(path).unwrap().into(),
+        Kind::Identity => Identity::from_file(dir.join("line")).unwrap().into(),
     }
 }
 
 /// Writes an archive and searches while it is written, and after its end.
 fn write_and_search(dir: &Path, kind: Kind, in_processes: bool) {
-    make_secret(dir);
+    make_secret(dir, kind);
     let cost = Argon2Cost {
         memory_kib: 256,
         passes: 1,
         lanes: 2,
     };
-    let secret = read_secret(kind, &dir.join("secret"));
+    let secret = read_secret(kind, dir);
     let archive = ArchiveOptions::stream("keys")
         .block_len(BLOCK)
         .encrypt_at(secret, cost)
         .plan()
         .unwrap();
-    fs::write(dir.join("session"), archive.session().to_bytes()).unwrap();
     fs::write(dir.join("archive"), archive.header().to_bytes()).unwrap();
     let enough = Arc::new(AtomicBool::new(false));
     let builder = Pipe::builder()
@@ -192,7 +205,7 @@ impl Tail for Waiting {
 
 /// Reads the archive and searches while it is read, and after its end.
 fn read_and_search(dir: &Path, kind: Kind, in_processes: bool) {
-    let secret = read_secret(kind, &dir.join("secret"));
+    let secret = read_secret(kind, dir);
     let tape = VirtualTape::open(dir.join("tape")).unwrap();
     let reader = ArchiveReader::open(tape, Some(&secret)).unwrap();
     drop(secret);
@@ -235,10 +248,12 @@ fn search_pipes(kind: Kind, in_processes: bool) {
 pub(crate) fn keys_are_only_in_processes_that_use_them() {
     search_pipes(Kind::KeyFile, true);
     search_pipes(Kind::Passphrase, true);
+    search_pipes(Kind::Identity, true);
 }
 
 /// A pipe on threads leaves no key in its process.
 pub(crate) fn keys_are_erased_at_the_end_of_a_pipe_on_threads() {
     search_pipes(Kind::KeyFile, false);
     search_pipes(Kind::Passphrase, false);
+    search_pipes(Kind::Identity, false);
 }

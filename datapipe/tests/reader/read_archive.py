@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reads what DataPipe wrote, written from docs/wire-format.md alone.
 
-    read_archive.py TAPE OUT [--key FILE | --passphrase FILE]
+    read_archive.py TAPE OUT [--key FILE | --passphrase FILE | --identity FILE]
 
 TAPE is a volume file, or a directory of them. The stream of its archives goes to OUT. Everything that the page says of
 a whole session is checked; the first thing that is not so ends it with 1. What it cannot do here, because a package
@@ -213,6 +213,22 @@ class Fields:
         need(self.at == len(self.body), "a body is too long")
 
 
+def padded(f):
+    """Zeros up to the next multiple of 8 of a body."""
+    need(not any(f.raw(-f.at % 8)), "padding in a body")
+
+
+def extensions(f, length):
+    need(length <= 16_384 and length % 8 == 0, f"extensions of {length} bytes")
+    end = f.at + length
+    while f.at < end:
+        name, size = f.take("HH")
+        f.raw(size)
+        need(name < 32_768, f"extension {name} is required")
+        padded(f)
+    need(f.at == end, "an extension that goes on")
+
+
 class SessionHeader:
     def __init__(self, body):
         f = Fields(body)
@@ -220,26 +236,36 @@ class SessionHeader:
         need(nanoseconds < 1_000_000_000, "nanoseconds")
         need(zeros == bytes(3), "reserved bytes of the session header")
         need(self.framing in (HEADER, ONCE, HEADER_FOOTER), f"framing {self.framing}")
-        lengths = f.take("HHH")
+        lengths, extension_length = f.take("HHH"), f.take("H")
         need(max(lengths) <= 255, "a text that is too long")
+        self.before = f.take("I16s16sQQ")
         self.host, self.program, self.label = (f.raw(length).decode() for length in lengths)
-        self.identity = body[:f.at]
-        count = f.take("B")
-        need(count <= 8, f"{count} key slots")
-        self.slots = [f.raw(128) for _ in range(count)]
+        padded(f)
+        extensions(f, extension_length)
         f.end()
 
 
 class ArchiveHeader:
     def __init__(self, body):
         f = Fields(body)
-        (self.id, self.salt, _, nanoseconds, self.block_len, self.content, self.cipher, length,
-         zero) = f.take("16s32sqIIBBHI")
-        need(nanoseconds < 1_000_000_000 and zero == 0, "the archive header")
+        (self.id, self.salt, _, nanoseconds, self.block_len, self.content, self.cipher, part, extension_length, main,
+         first, previous, self.key_id) = f.take("16s32sqIIBBHI16sQ32s16s")
+        need(nanoseconds < 1_000_000_000, "the archive header")
         need(self.content in (1, 2), f"content {self.content}")
         need(self.cipher in (0, 1), f"encryption {self.cipher}")
-        need(length <= 255 and 0 < self.block_len <= MAX_BLOCK, "the archive header's lengths")
-        self.name = f.raw(length).decode()
+        lengths, bases = f.take("HHH"), f.take("H")
+        need(max(lengths) <= 255 and 0 < self.block_len <= MAX_BLOCK, "the archive header's lengths")
+        need(first == 0 and previous == bytes(32), f"a continuation from block {first}")
+        need(part == 0 and main == self.id, f"part {part} of a set")
+        need(bases == 0, f"{bases} bases")
+        self.name, self.host, self.program = (f.raw(length).decode() for length in lengths)
+        padded(f)
+        extensions(f, extension_length)
+        self.identity = body[:f.at]
+        count, zeros = f.take("B7s")
+        need(count <= 8 and zeros == bytes(7), f"{count} key slots")
+        self.slots = [f.raw(128) for _ in range(count)]
+        need(self.cipher == 1 or (not count and self.key_id == bytes(16)), "slots or a key id, but not encrypted")
         f.end()
 
 
@@ -283,30 +309,61 @@ def argon2id(passphrase, salt, memory, passes, lanes):
     return hash_secret_raw(passphrase, salt, passes, memory, lanes, 32, Type.ID, version=0x13)
 
 
-def unwrap(slot, secret, session):
+def shared_key(identity, ephemeral):
+    """The key of a recipient's slot."""
+    try:
+        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    except ImportError as error:
+        raise Missing("the package cryptography is not installed") from error
+    private = X25519PrivateKey.from_private_bytes(identity)
+    public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    try:
+        shared = private.exchange(X25519PublicKey.from_public_bytes(ephemeral))
+    except ValueError as error:
+        raise Wrong("the slot's ephemeral key gives no shared secret") from error
+    return hkdf(shared, ephemeral + public, b"datapipe 1 recipient")
+
+
+def unwrap(slot, secret, key_id):
     kind, kdf, reserved, memory, passes, lanes = struct.unpack_from("<BBHIII", slot)
     salt, check, wrapped = slot[16:48], slot[48:80], slot[80:]
-    need(kind in (1, 2) and kdf == kind - 1 and reserved == 0, "an unknown key slot")
-    need(kind == 2 or memory == passes == lanes == 0, "a key file with a cost")
-    need(secret[0] == kind, "the slot needs the other kind of secret")
+    need(kind in (1, 2, 3) and kdf == (1 if kind == 2 else 0) and reserved == 0, "an unknown key slot")
+    need(kind == 2 or memory == passes == lanes == 0, "a key file or a recipient with a cost")
+    need(secret[0] == kind, "the slot needs another kind of secret")
     if kind == 1:
         own = secret[1]
         need(len(own) == 32, "a key file has 32 bytes")
-    else:
+    elif kind == 2:
         need(1 <= lanes <= 16 and 1 <= passes <= 16 and 8 * lanes <= memory <= 1 << 20, "a slot's cost")
         own = argon2id(secret[1], salt, memory, passes, lanes)
+    else:
+        own = shared_key(secret[1], salt)
     need(hkdf(own, salt, b"datapipe 1 key check") == check, "the secret is wrong")
-    return open_sealed(hkdf(own, salt, b"datapipe 1 key wrap"), bytes(12), wrapped, session + slot[:80])
+    data_key = open_sealed(hkdf(own, salt, b"datapipe 1 key wrap"), bytes(12), wrapped, key_id + slot[:80])
+    need(hkdf(data_key, b"", b"datapipe 1 key id")[:16] == key_id, "the slot has another data key")
+    return data_key
 
 
 def unlock(header, secret):
+    need(header.slots, "no key slots")
     errors = []
     for slot in header.slots:
         try:
-            return unwrap(slot, secret, header.id)
+            return unwrap(slot, secret, header.key_id)
         except Wrong as error:
             errors.append(str(error))
     raise Wrong("no key slot opens: " + "; ".join(errors))
+
+
+def identity_of(line):
+    """The secret key of a recipient, from the line of its file."""
+    line = line[:-1] if line.endswith(b"\n") else line
+    line = line[:-1] if line.endswith(b"\r") else line
+    digits = line[18:]
+    need(line[:18] == b"datapipe-secret-1 " and len(digits) == 64, "not the file of an identity")
+    need(all(digit in b"0123456789abcdefABCDEF" for digit in digits), "not the file of an identity")
+    return bytes.fromhex(digits.decode())
 
 
 # --- from units to the stream
@@ -341,8 +398,7 @@ class Reader:
         first = self.units[0]
         self.session_body, self.header = first.body, SessionHeader(first.body)
         need(self.header.id == self.session.id, "the session header's id")
-        self.data_key = unlock(self.header, secret) if self.header.slots and secret else None
-        need(self.data_key is not None or secret is None, "not encrypted")
+        self.secret = secret
         self.out, self.footers = bytearray(), []
         self.check_records()
         self.check_labels()
@@ -461,12 +517,12 @@ class Archive:
         raise Wrong("incomplete: no archive footer")
 
     def derive(self):
-        key = self.reader.data_key
-        need((self.header.cipher == 1) == bool(self.reader.header.slots), "slots, but not encrypted, or the reverse")
-        need(self.header.cipher == 0 or key is not None, "key needed")
-        need(self.header.cipher == 1 or key is None, "not encrypted")
-        if key is not None:
-            digest = hashlib.sha256(self.reader.header.identity + self.body).digest()
+        secret = self.reader.secret
+        need(self.header.cipher == 0 or secret is not None, "key needed")
+        need(self.header.cipher == 1 or secret is None, "not encrypted")
+        if secret is not None:
+            key = unlock(self.header, secret)
+            digest = hashlib.sha256(self.header.identity).digest()
             self.key = hkdf(key, self.header.salt, b"datapipe 1 archive key" + self.header.id + digest)
 
     def open_chunk(self, unit):
@@ -568,6 +624,7 @@ def main():
     parser.add_argument("out")
     parser.add_argument("--key")
     parser.add_argument("--passphrase")
+    parser.add_argument("--identity")
     args = parser.parse_args()
     secret = None
     if args.key:
@@ -580,6 +637,9 @@ def main():
         text = text[:-2] if text.endswith(b"\r\n") else text[:-1] if text.endswith(b"\n") else text
         need(text, "the passphrase is empty")
         secret = (2, text)
+    if args.identity:
+        with open(args.identity, "rb") as file:
+            secret = (3, identity_of(file.read(85)))
     reader = Reader(args.tape, secret)
     stream = reader.read()
     with open(args.out, "wb") as file:

@@ -3,10 +3,10 @@
 use datapipe::media::Position;
 use datapipe::pool::{Codec, ContentClass, Marks};
 use datapipe::wire::{
-    ArchiveEntry, ArchiveFooter, ArchiveHeader, BlockEntry, BlockKind, CatalogueEntry, ChunkEntry,
-    ChunkFooter, CipherKind, Content, Entry, EntryBody, Framing, Locator, ObjectEnd, ObjectKind,
-    ObjectMeta, ObjectState, RecordHeader, RecordKind, SLOT_LEN, SessionFooter, SessionHeader,
-    Time, UnitHeader, UnitKind, VERSION,
+    ArchiveEntry, ArchiveFooter, ArchiveHeader, Base, BlockEntry, BlockKind, CatalogueEntry,
+    ChunkEntry, ChunkFooter, CipherKind, Content, Entry, EntryBody, Extension, Framing, Locator,
+    ObjectEnd, ObjectKind, ObjectMeta, ObjectState, RecordHeader, RecordKind, SLOT_LEN,
+    SessionFooter, SessionHeader, SessionsBefore, Time, UnitHeader, UnitKind, VERSION,
 };
 
 /// Returns bytes in the notation of the table.
@@ -33,8 +33,23 @@ fn session() -> SessionHeader {
         host: "host".into(),
         program: "program".into(),
         label: "etikett \u{e9}".into(),
-        slots: vec![[0xaa; SLOT_LEN], [0xbb; SLOT_LEN]],
+        before: SessionsBefore {
+            count: 0x0102_0304,
+            id: *b"before 789abcdef",
+            volume: *b"volume 789abcdef",
+            record: 0x1122_3344_5566,
+            byte: 0x7788_99aa_bbcc,
+        },
+        extensions: extensions(),
     }
+}
+
+fn extensions() -> Vec<Extension> {
+    let extension = |id, data: &[u8]| Extension {
+        id,
+        data: data.to_vec(),
+    };
+    vec![extension(7, b"later"), extension(0x7fff, b"")]
 }
 
 fn archive(content: Content, cipher: CipherKind) -> ArchiveHeader {
@@ -46,7 +61,36 @@ fn archive(content: Content, cipher: CipherKind) -> ArchiveHeader {
         block_len: 4096,
         content,
         cipher,
+        part: 0,
+        set: id,
+        first: 0,
+        previous: [0; 32],
+        key_id: [0; 16],
         name: "name".into(),
+        host: "host".into(),
+        program: "program".into(),
+        bases: Vec::new(),
+        extensions: Vec::new(),
+        slots: Vec::new(),
+    }
+}
+
+/// A header that has everything, such as this version does not write.
+fn full_archive() -> ArchiveHeader {
+    let base = |byte| Base {
+        archive: [byte; 16],
+        header: [byte + 1; 32],
+    };
+    ArchiveHeader {
+        part: 0x0203,
+        set: *b"the set 9abcdef.",
+        first: 0x0102_0304_0506_0708,
+        previous: [0x61; 32],
+        key_id: *b"key id 789abcdef",
+        bases: vec![base(0x71), base(0x73)],
+        extensions: extensions(),
+        slots: vec![[0xaa; SLOT_LEN], [0xbb; SLOT_LEN]],
+        ..archive(Content::Stream, CipherKind::Aes256Gcm)
     }
 }
 
@@ -210,7 +254,6 @@ fn records_and_headers() -> Vec<(String, Vec<u8>)> {
             block().associated_data().to_vec(),
         ),
         ("session header", session().to_bytes()),
-        ("session identity", session().identity()),
         (
             "archive header stream",
             archive(Content::Stream, CipherKind::None).to_bytes(),
@@ -219,6 +262,8 @@ fn records_and_headers() -> Vec<(String, Vec<u8>)> {
             "archive header tree",
             archive(Content::Tree, CipherKind::Aes256Gcm).to_bytes(),
         ),
+        ("archive header full", full_archive().to_bytes()),
+        ("archive identity", full_archive().identity()),
     ])
 }
 

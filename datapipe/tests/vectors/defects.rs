@@ -3,6 +3,7 @@
 use datapipe::wire::{Framing, RECORD_HEADER_LEN, UNIT_HEADER_LEN, UnitKind};
 
 use super::edit::Tape;
+use super::header_defects;
 use super::make::{Lock, PLAIN, Packing, Recipe};
 
 /// A defect of a tape.
@@ -20,22 +21,11 @@ pub(crate) struct Defect {
 }
 
 /// An archive without chunk footers, which have copies of the headers.
-const OPEN: Recipe = Recipe {
+pub(super) const OPEN: Recipe = Recipe {
     framing: Framing::Header,
     ..PLAIN
 };
-const SEALED: Recipe = Recipe {
-    lock: Lock::KeyFile,
-    packing: Packing::Raw,
-    ..OPEN
-};
-const PHRASE: Recipe = Recipe {
-    lock: Lock::Passphrase,
-    packing: Packing::Raw,
-    ..OPEN
-};
-
-const fn defect(
+pub(super) const fn defect(
     name: &'static str,
     says: &'static str,
     of: Recipe,
@@ -51,21 +41,14 @@ const fn defect(
 }
 
 /// Offset of a unit's body.
-const BODY: usize = UNIT_HEADER_LEN;
-
-/// Returns the number of key slots and the slots, which follow the texts.
-fn slot(unit: &mut [u8]) -> &mut [u8] {
-    let text = |at: usize| usize::from(u16::from_le_bytes([unit[BODY + at], unit[BODY + at + 1]]));
-    let texts = text(36) + text(38) + text(40);
-    &mut unit[BODY + 42 + texts..]
-}
+pub(super) const BODY: usize = UNIT_HEADER_LEN;
 
 /// Replaces 32 bits.
-fn put(bytes: &mut [u8], at: usize, value: u32) {
+pub(super) fn put(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
 }
 
-fn get(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn get(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
 }
 
@@ -375,7 +358,7 @@ pub(crate) const UNITS: &[Defect] = &[
     }),
 ];
 
-const RAW: Recipe = Recipe {
+pub(super) const RAW: Recipe = Recipe {
     packing: Packing::Raw,
     ..OPEN
 };
@@ -458,288 +441,14 @@ fn count(tape: &mut Tape, blocks: u32) {
     });
 }
 
-pub(crate) const HEADERS: &[Defect] = &[
-    defect(
-        "reserved-not-zero",
-        "session header: a reserved field is not zero",
-        OPEN,
-        |tape, _| {
-            tape.unit(UnitKind::SessionHeader, 0, |unit| unit[BODY + 33] = 1);
-        },
-    ),
-    defect(
-        "framing-unknown",
-        "session header: unknown framing 4",
-        OPEN,
-        |tape, _| {
-            tape.unit(UnitKind::SessionHeader, 0, |unit| unit[BODY + 32] = 4);
-        },
-    ),
-    defect(
-        "record-length-unknown",
-        "records of 71 bytes",
-        OPEN,
-        |tape, _| {
-            tape.unit(UnitKind::SessionHeader, 0, |unit| put(unit, BODY + 28, 71));
-        },
-    ),
-    defect(
-        "time-out-of-range",
-        "a time has 1000000000 nanoseconds",
-        OPEN,
-        |tape, _| {
-            tape.unit(UnitKind::SessionHeader, 0, |unit| {
-                put(unit, BODY + 24, 1_000_000_000)
-            });
-        },
-    ),
-    defect(
-        "text-too-long",
-        "a text is longer than 255 bytes",
-        OPEN,
-        |tape, _| {
-            tape.unit(UnitKind::SessionHeader, 0, |unit| unit[BODY + 37] = 1);
-        },
-    ),
-    defect(
-        "text-not-utf-8",
-        "a text that is not UTF-8",
-        OPEN,
-        |tape, _| {
-            tape.unit(UnitKind::SessionHeader, 0, |unit| unit[BODY + 42] = 255);
-        },
-    ),
-    defect(
-        "too-many-slots",
-        "9 key slots, but at most 8",
-        SEALED,
-        |tape, _| {
-            tape.unit(UnitKind::SessionHeader, 0, |unit| slot(unit)[0] = 9);
-        },
-    ),
-    defect(
-        "archive-content-unknown",
-        "unknown content 3",
-        OPEN,
-        |tape, _| {
-            tape.unit(UnitKind::ArchiveHeader, 0, |unit| unit[BODY + 64] = 3);
-        },
-    ),
-    defect(
-        "archive-encryption-unknown",
-        "archive header: encrypted with unknown algorithm 2",
-        OPEN,
-        |tape, _| {
-            tape.unit(UnitKind::ArchiveHeader, 0, |unit| unit[BODY + 65] = 2);
-        },
-    ),
-    defect(
-        "archive-block-too-long",
-        "blocks of 67108865 bytes",
-        OPEN,
-        |tape, _| {
-            tape.unit(UnitKind::ArchiveHeader, 0, |unit| {
-                put(unit, BODY + 60, (64 << 20) + 1)
-            });
-        },
-    ),
-    defect(
-        "archive-reserved-not-zero",
-        "archive header: a reserved field is not zero",
-        OPEN,
-        |tape, _| {
-            tape.unit(UnitKind::ArchiveHeader, 0, |unit| unit[BODY + 68] = 1);
-        },
-    ),
-];
-
-pub(crate) const KEYS: &[Defect] = &[
-    defect(
-        "wrong-key-slot",
-        "is not the right one: use the one that the archive was encrypted with",
-        SEALED,
-        |tape, _| {
-            tape.unit(UnitKind::SessionHeader, 0, |unit| slot(unit)[1 + 48] ^= 1);
-        },
-    ),
-    defect(
-        "key-slot-damaged",
-        "the secret is right, but the key slot is damaged",
-        SEALED,
-        |tape, _| {
-            tape.unit(UnitKind::SessionHeader, 0, |unit| slot(unit)[1 + 80] ^= 1);
-        },
-    ),
-    defect("key-slot-kind-unknown", "the kind 3", SEALED, |tape, _| {
-        tape.unit(UnitKind::SessionHeader, 0, |unit| slot(unit)[1] = 3);
-    }),
-    defect(
-        "key-derivation-unknown",
-        "key derivation 2",
-        PHRASE,
-        |tape, _| {
-            tape.unit(UnitKind::SessionHeader, 0, |unit| slot(unit)[2] = 2);
-        },
-    ),
-    defect(
-        "key-slot-reserved-not-zero",
-        "reserved field 1",
-        SEALED,
-        |tape, _| {
-            tape.unit(UnitKind::SessionHeader, 0, |unit| slot(unit)[3] = 1);
-        },
-    ),
-    defect(
-        "key-file-with-cost",
-        "cost for a key file 1",
-        SEALED,
-        |tape, _| {
-            tape.unit(UnitKind::SessionHeader, 0, |unit| slot(unit)[1 + 8] = 1);
-        },
-    ),
-    defect(
-        "argon2-too-costly",
-        "17 passes is refused",
-        PHRASE,
-        |tape, _| {
-            tape.unit(UnitKind::SessionHeader, 0, |unit| slot(unit)[1 + 8] = 17);
-        },
-    ),
-    defect(
-        "argon2-too-much-memory",
-        "1048577 KiB of memory is refused",
-        PHRASE,
-        |tape, _| {
-            tape.unit(UnitKind::SessionHeader, 0, |unit| {
-                put(slot(unit), 1 + 4, (1 << 20) + 1)
-            });
-        },
-    ),
-    defect(
-        "argon2-too-cheap",
-        "7 KiB of memory is refused",
-        PHRASE,
-        |tape, _| {
-            tape.unit(UnitKind::SessionHeader, 0, |unit| put(slot(unit), 1 + 4, 7));
-        },
-    ),
-    Defect {
-        read: Lock::Passphrase,
-        ..defect(
-            "other-kind-of-secret",
-            "opens with a key file",
-            SEALED,
-            |_, _| {},
-        )
-    },
-    Defect {
-        read: Lock::None,
-        ..defect(
-            "key-needed",
-            "give its key or its passphrase",
-            SEALED,
-            |_, _| {},
-        )
-    },
-    Defect {
-        read: Lock::KeyFile,
-        ..defect(
-            "archive-not-encrypted",
-            "not encrypted, although a key was given",
-            OPEN,
-            |_, _| {},
-        )
-    },
-    Defect {
-        read: Lock::KeyFile,
-        ..defect("no-key-slots", "has 0 key slots", OPEN, |tape, _| {
-            tape.unit(UnitKind::ArchiveHeader, 0, |unit| unit[BODY + 65] = 1);
-        })
-    },
-    defect(
-        "block-not-encrypted",
-        "is not encrypted, although the archive is",
-        SEALED,
-        |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| {
-                unit[41] = 0;
-                put(unit, 32, get(unit, 36));
-            });
-        },
-    ),
-    defect(
-        "block-encrypted",
-        "is encrypted, although the archive is not",
-        RAW,
-        |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| {
-                unit[41] = 1;
-                put(unit, 32, get(unit, 36) - 16);
-            });
-        },
-    ),
-    defect(
-        "block-changed",
-        "does not authenticate",
-        SEALED,
-        |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| unit[BODY] ^= 1);
-        },
-    ),
-    defect(
-        "block-of-another-place",
-        "does not authenticate",
-        SEALED,
-        |tape, _| {
-            let (stream, units) = (tape.stream(), tape.units());
-            let (one, at) = units
-                .iter()
-                .filter(|(header, _)| header.kind == UnitKind::Block)
-                .nth(1)
-                .unwrap();
-            let body = stream[at + BODY..at + one.unit_len()].to_vec();
-            tape.unit(UnitKind::Block, 2, |unit| {
-                unit[BODY..].copy_from_slice(&body)
-            });
-        },
-    ),
-    defect(
-        "block-header-changed",
-        "does not authenticate",
-        SEALED,
-        |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| unit[42] ^= 1);
-        },
-    ),
-    defect(
-        "archive-header-changed",
-        "does not authenticate",
-        SEALED,
-        |tape, _| {
-            tape.unit(UnitKind::ArchiveHeader, 0, |unit| unit[BODY] ^= 1);
-        },
-    ),
-    defect(
-        "footer-not-encrypted",
-        "the archive footer is not encrypted",
-        SEALED,
-        |tape, _| {
-            tape.unit(UnitKind::ArchiveFooter, 0, |unit| {
-                unit[41] = 0;
-                put(unit, 32, 48);
-            });
-        },
-    ),
-    defect(
-        "footer-changed",
-        "the archive footer does not authenticate",
-        SEALED,
-        |tape, _| {
-            tape.unit(UnitKind::ArchiveFooter, 0, |unit| unit[BODY] ^= 1);
-        },
-    ),
-];
-
 pub(crate) fn all() -> impl Iterator<Item = &'static Defect> {
-    [RECORDS, UNITS, ENDS, HEADERS, KEYS].into_iter().flatten()
+    [
+        RECORDS,
+        UNITS,
+        ENDS,
+        header_defects::HEADERS,
+        header_defects::KEYS,
+    ]
+    .into_iter()
+    .flatten()
 }

@@ -36,6 +36,11 @@ fn ask(tape: &Path, lock: Lock, folder: &Path) -> Answer {
             std::fs::write(&secret, format!("{PASSPHRASE}\n")).unwrap();
             command.arg("--passphrase").arg(&secret);
         }
+        Lock::Recipient => {
+            let mut file = std::fs::File::create(&secret).unwrap();
+            make::identity().write_to(&mut file).unwrap();
+            command.arg("--identity").arg(&secret);
+        }
     }
     let done = match command.output() {
         Ok(done) => done,
@@ -91,14 +96,16 @@ fn foreign_reader_reads_every_framing_lock_and_packing() {
                 );
             }
         }
-        check(
-            Recipe {
-                framing,
-                lock: Lock::Passphrase,
-                ..PLAIN
-            },
-            2 * BLOCK,
-        );
+        for lock in [Lock::Passphrase, Lock::Recipient] {
+            check(
+                Recipe {
+                    framing,
+                    lock,
+                    ..PLAIN
+                },
+                2 * BLOCK,
+            );
+        }
     }
 }
 
@@ -165,6 +172,7 @@ fn foreign_reader_reads_the_golden_vectors() {
         let lock = match &name {
             name if name.contains("key-file") => Lock::KeyFile,
             name if name.contains("passphrase") => Lock::Passphrase,
+            name if name.contains("recipient") => Lock::Recipient,
             _ => Lock::None,
         };
         match ask(&tape, lock, folder.path()) {

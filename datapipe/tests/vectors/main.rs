@@ -10,6 +10,7 @@ mod bytes; // the encoding of everything that is stored
 mod defects; // one defect of a tape at a time
 mod edit; // changes to a tape with correct checksums
 mod foreign_reader; // archives read by a program written from the specification
+mod header_defects; // defects of headers and of what is encrypted
 mod make; // archives by recipes
 
 #[path = "../harness/data.rs"]
@@ -82,6 +83,14 @@ const GOOD: &[(&str, Recipe, usize)] = &[
         "passphrase",
         Recipe {
             lock: Lock::Passphrase,
+            ..PLAIN
+        },
+        LEN,
+    ),
+    (
+        "recipient",
+        Recipe {
+            lock: Lock::Recipient,
             ..PLAIN
         },
         LEN,
@@ -284,6 +293,30 @@ fn stream_ending_with_a_chunk_is_closed_once() {
             .unwrap_or(3);
         assert_eq!(footers, expected, "{framing:?}");
     }
+}
+
+/// The key of an archive depended on the session's header, so a copy of the archive in another
+/// session could not be opened.
+#[test]
+fn archive_does_not_depend_on_its_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, data) = (folder.path().join("tape"), make::material(3 * BLOCK));
+    let recipe = Recipe {
+        framing: Framing::Header,
+        lock: Lock::KeyFile,
+        ..PLAIN
+    };
+    make::write(recipe, &path, &data);
+    let mut tape = Tape::parse(&fs::read(&path).unwrap());
+    // Another time, and another session before it.
+    tape.unit(UnitKind::SessionHeader, 0, |unit| {
+        unit[64 + 16] ^= 1;
+        unit[64 + 48..64 + 96].fill(7);
+    });
+    fs::write(&path, tape.to_bytes()).unwrap();
+    let restored = make::read(&path, recipe.lock, false);
+    assert_eq!(restored.report, "");
+    assert!(restored.bytes == data && restored.outcome.complete);
 }
 
 /// The locator named the last record of a footer that spans several.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use datapipe::archive::ReadOutcome;
-use datapipe::crypto::Argon2Cost;
+use datapipe::crypto::{Argon2Cost, Identity};
 use datapipe::prelude::*;
 use datapipe::testkit::Sink;
 use datapipe::wire::Framing;
@@ -23,6 +23,13 @@ pub(crate) enum Lock {
     /// A key of 32 bytes 07.
     KeyFile,
     Passphrase,
+    /// The recipient of an identity of 32 bytes 0b.
+    Recipient,
+}
+
+/// The identity that opens archives for the recipient.
+pub(crate) fn identity() -> Identity {
+    Identity::from_bytes([0x0b; 32])
 }
 
 /// Compression of an archive.
@@ -65,6 +72,7 @@ pub(crate) fn secret(lock: Lock) -> Option<Secret> {
         Lock::Passphrase => Some(Secret::Passphrase(
             Passphrase::from_bytes(PASSPHRASE).unwrap(),
         )),
+        Lock::Recipient => Some(Secret::Identity(identity())),
     }
 }
 
@@ -105,7 +113,9 @@ fn write_to(recipe: Recipe, medium: impl Medium + 'static, data: &[u8]) {
         .record_len(1024)
         .chunk_len(recipe.chunk)
         .block_len(BLOCK as u32);
-    if let Some(secret) = secret(recipe.lock) {
+    if recipe.lock == Lock::Recipient {
+        options = options.recipient(identity().recipient());
+    } else if let Some(secret) = secret(recipe.lock) {
         options = options.encrypt_at(
             secret,
             Argon2Cost {

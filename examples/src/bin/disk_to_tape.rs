@@ -15,6 +15,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use datapipe::archive::WriteOutcome;
 use datapipe::controller::ByteCount;
+use datapipe::crypto::Recipient;
 use datapipe::host;
 use datapipe::interrupt::retry;
 use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT};
@@ -33,7 +34,7 @@ use datapipe_examples::format::count_of;
 use datapipe_examples::medium::Location;
 use datapipe_examples::new_file::validate_file_name;
 use datapipe_examples::progress::JobProgress;
-use datapipe_examples::secret::SecretArgs;
+use datapipe_examples::secret::EncryptArgs;
 use datapipe_examples::summary::Summary;
 
 /// Back up file trees or a stream to an archive.
@@ -47,7 +48,7 @@ use datapipe_examples::summary::Summary;
 #[command(name = "disk_to_tape", version, after_help = EXIT_CODES)]
 struct Args {
     #[command(flatten)]
-    secret: SecretArgs,
+    secret: EncryptArgs,
     /// Compression method: zstd or zstd:LEVEL with a level of 1 to 22, deflate or deflate:LEVEL
     /// with a level of 1 to 9, or none
     #[arg(long, value_name = "METHOD", default_value = "zstd:3")]
@@ -189,6 +190,7 @@ fn back_up(
     args.check_streams(console)?;
     location.check_is_not_a_stream()?;
     let secret = args.secret.read(console)?;
+    let recipients = args.secret.read_recipients(console)?;
     args.check_medium_is_not_a_source(location)?;
     summary.errors_to = args.errors.create(location, &args.sources)?;
     if !args.overwrite {
@@ -196,7 +198,7 @@ fn back_up(
     }
     // Invalid sources and options are refused before the medium is created.
     let (head, _) = args.head(Vec::new(), false)?;
-    let archive = args.plan(secret)?;
+    let archive = args.plan(secret, recipients)?;
     summary.archive = Some(archive.header().name.clone());
     // The archive's stages need the medium, which does not exist yet. The stage that opens blocks
     // needs the same buffers as the one that seals them, so it is planned in its place.
@@ -457,7 +459,7 @@ impl Args {
     }
 
     /// Plans the archive: everything that does not depend on its data.
-    fn plan(&self, secret: Option<Secret>) -> Result<Archive, Failure> {
+    fn plan(&self, secret: Option<Secret>, recipients: Vec<Recipient>) -> Result<Archive, Failure> {
         let is_stream = self.is_stream();
         let options_of = if is_stream {
             ArchiveOptions::stream
@@ -484,6 +486,9 @@ impl Args {
         }
         if let Some(secret) = secret {
             options = options.encrypt(secret);
+        }
+        for recipient in recipients {
+            options = options.recipient(recipient);
         }
         Ok(options.plan()?)
     }

@@ -15,6 +15,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use datapipe::archive::{AfterEnd, OpenError, ReadReport, Reading};
+use datapipe::crypto::SecretKind;
 use datapipe::host;
 use datapipe::interrupt::retry;
 use datapipe::prelude::*;
@@ -30,7 +31,7 @@ use datapipe_examples::medium::{Location, origin};
 use datapipe_examples::new_file::NewFile;
 use datapipe_examples::progress::JobProgress;
 use datapipe_examples::read_scope::ReadScope;
-use datapipe_examples::secret::SecretArgs;
+use datapipe_examples::secret::DecryptArgs;
 use datapipe_examples::summary::Summary;
 
 /// Restore, verify or list an archive that disk_to_tape has written.
@@ -47,7 +48,7 @@ use datapipe_examples::summary::Summary;
 #[command(name = "tape_to_disk", version, after_help = EXIT_CODES)]
 struct Args {
     #[command(flatten)]
-    secret: SecretArgs,
+    secret: DecryptArgs,
     /// List the archive, a line for each object, with a remark if the object is not whole
     #[arg(long, conflicts_with_all = ["verify", "overwrite", "dest"])]
     list: bool,
@@ -150,9 +151,9 @@ fn run(
     location.note_volumes(summary);
     let reader =
         ArchiveReader::open(location.open()?, secret.as_ref()).map_err(|error| match error {
-            OpenError::KeyNeeded => {
-                location.failure(format_args!("{error} (--key-file or --passphrase-file)"))
-            }
+            OpenError::KeyNeeded => location.failure(format_args!(
+                "{error} (--key-file, --passphrase-file or --identity)"
+            )),
             error => location.failure(error),
         })?;
     // It is not needed any more, and a dump of this process must not have it.
@@ -161,9 +162,12 @@ fn run(
     console.info(&format!(
         "\"{}\", {}",
         escape(name.as_bytes()),
-        origin(reader.session())
+        origin(reader.session(), Some(reader.header()))
     ));
     summary.archive = Some(name.clone());
+    if reader.opened_by() == Some(SecretKind::Identity) {
+        summary.notes.push(UNPROVEN_WRITER.to_owned());
+    }
     let log = DamageLog::new();
     summary.errors_to.watch_damage(&log);
     let scope = read_scope(args, &reader).map_err(|error| location.failure(error))?;
@@ -188,6 +192,11 @@ fn run(
         (None, false, false) => job.stream_to_file(&reader),
     }
 }
+
+/// Note on an archive that an identity has opened.
+const UNPROVEN_WRITER: &str = "an identity has opened the archive, which does not prove who has \
+                               written it: every program that has the recipient's public key can \
+                               make such an archive";
 
 /// Returns the part of the archive that the job reads.
 fn read_scope(args: &Args, reader: &Reader) -> Result<ReadScope, Box<dyn Error>> {
@@ -339,7 +348,7 @@ impl Job<'_> {
         let options = RestoreOptions::default()
             .overwrite(self.args.overwrite)
             .keep(self.location.files())
-            .keep(self.args.secret.identity());
+            .keep(self.args.secret.file_identity());
         let tail = match &self.scope {
             ReadScope::Paths(_, _, query) | ReadScope::AllForPaths(query) => {
                 TreeRestore::part(dest, options, query)
@@ -371,7 +380,7 @@ impl Job<'_> {
         let dest = self.destination()?;
         let found = retry(|| fs::metadata(dest.join(&name)));
         let mut kept = self.location.files();
-        kept.extend(self.args.secret.identity());
+        kept.extend(self.args.secret.file_identity());
         if found.is_ok_and(|found| kept.contains(&(found.dev(), found.ino()))) {
             return Err(self.location.failure(format!(
                 "the restored stream, {}, would replace the medium that is read, or its key: \

@@ -81,7 +81,7 @@ fn keys_on(fixture: &Fixture, tape: &str, secret: &Secret) -> Keys {
     fs::copy(fixture.path(tape), &copy).unwrap();
     let reader = ArchiveReader::open(VirtualTape::open(&copy).unwrap(), Some(secret)).unwrap();
     fs::remove_file(copy).unwrap();
-    keys_of(SECRET.as_bytes(), reader.session(), reader.header())
+    keys_of(SECRET.as_bytes(), reader.header())
 }
 
 /// A process and those that it has started.

@@ -12,6 +12,7 @@ mod listing; // output for people
 mod options; // keys, pools, usage errors, existing files
 mod partial_reads; // lists and paths, which need only a part of an archive
 mod progress; // the progress line on a terminal
+mod recipients; // key pairs, and archives for recipients
 mod round_trip; // backup and restore of trees
 mod signals; // interrupted jobs
 mod stream; // standard input and output

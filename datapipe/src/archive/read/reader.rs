@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::controller::{Pipe, PipeBuilder};
-use crate::crypto::{KeySlot, Secret, unlock};
+use crate::crypto::{KeySlot, Secret, SecretKind, unlock};
 use crate::limits::MIN_BUFFER_SIZE;
 use crate::media::{Medium, MediumError};
 use crate::memory::Direction;
@@ -49,6 +49,8 @@ pub struct ArchiveReader<M> {
     session: SessionHeader,
     header: ArchiveHeader,
     key: Option<ArchiveKey>,
+    /// Kind of the secret that has opened the key.
+    opened_by: Option<SecretKind>,
     reporter: DamageReporter,
 }
 
@@ -75,7 +77,7 @@ impl Reading {
 
 impl<M: Medium + 'static> ArchiveReader<M> {
     /// Reads the headers of the first archive on a medium. If they are damaged, their copies are
-    /// searched for.
+    /// searched for. A passphrase is stretched for each key slot that has one: at most eight times.
     ///
     /// # Errors
     ///
@@ -89,9 +91,9 @@ impl<M: Medium + 'static> ArchiveReader<M> {
             (false, Some(_)) => return Err(OpenError::NotEncrypted),
             (false, None) => None,
             (true, Some(secret)) => {
-                let slots: Vec<_> = session.slots.iter().map(KeySlot::from_bytes).collect();
-                let key = unlock(&slots, secret, &session.id).map_err(OpenError::Locked)?;
-                Some(ArchiveKey::derive(&key, &session, &header))
+                let slots: Vec<_> = header.slots.iter().map(KeySlot::from_bytes).collect();
+                let key = unlock(&slots, secret, &header.key_id).map_err(OpenError::Locked)?;
+                Some(ArchiveKey::derive(&key, &header))
             }
         };
         Ok(Self {
@@ -99,6 +101,7 @@ impl<M: Medium + 'static> ArchiveReader<M> {
             session,
             header,
             key,
+            opened_by: secret.map(Secret::kind),
             reporter: DamageReporter::default(),
         })
     }
@@ -119,6 +122,15 @@ impl<M: Medium + 'static> ArchiveReader<M> {
     /// The header of the archive.
     pub fn header(&self) -> &ArchiveHeader {
         &self.header
+    }
+
+    /// The kind of the secret that has opened the archive; `None` if it is not encrypted.
+    ///
+    /// An archive that a key file or a passphrase opens was written by a party that knew it. With
+    /// [`SecretKind::Identity`] nothing is known of the writer: every party that knows the
+    /// recipient can have made the whole archive.
+    pub fn opened_by(&self) -> Option<SecretKind> {
+        self.opened_by
     }
 
     /// Reads the index: the end of a complete archive lists the positions of its blocks.
@@ -287,6 +299,7 @@ impl<M> Clone for ArchiveReader<M> {
             session: self.session.clone(),
             header: self.header.clone(),
             key: self.key.clone(),
+            opened_by: self.opened_by,
             reporter: self.reporter.clone(),
         }
     }

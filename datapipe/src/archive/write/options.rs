@@ -3,13 +3,15 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::crypto::{Argon2Cost, DataKey, KeySlot, Secret, fill_random};
+use crate::crypto::{Argon2Cost, DataKey, KeySlot, Recipient, Secret, fill_random};
 use crate::limits::{
     DEFAULT_BUFFER_SIZE, DEFAULT_RECORD, MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_RECORD, MAX_TEXT,
     MIN_RECORD,
 };
 use crate::stage::{MiddleStage, TailStage};
-use crate::wire::{self, ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader, Time};
+use crate::wire::{
+    self, ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader, SessionsBefore, Time,
+};
 
 use super::super::key::ArchiveKey;
 use super::super::plan_data::PlanData;
@@ -48,7 +50,14 @@ pub struct ArchiveOptions {
     record_len: usize,
     chunk_len: u64,
     block_len: u32,
-    secrets: Vec<(Secret, Argon2Cost)>,
+    openers: Vec<Opener>,
+}
+
+/// A party that can open an archive. Each gets a key slot.
+#[derive(Debug)]
+enum Opener {
+    Secret(Secret, Argon2Cost),
+    Recipient(Recipient),
 }
 
 /// Default length of a chunk in bytes: the most that a crash can cost.
@@ -76,7 +85,7 @@ impl ArchiveOptions {
             record_len: DEFAULT_RECORD,
             chunk_len: DEFAULT_CHUNK,
             block_len: DEFAULT_BUFFER_SIZE,
-            secrets: Vec::new(),
+            openers: Vec::new(),
         }
     }
 
@@ -91,7 +100,32 @@ impl ArchiveOptions {
     /// Encrypts as [`encrypt`](Self::encrypt) does, with another cost of stretching a passphrase.
     #[must_use]
     pub fn encrypt_at(mut self, secret: Secret, cost: Argon2Cost) -> Self {
-        self.secrets.push((secret, cost));
+        self.openers.push(Opener::Secret(secret, cost));
+        self
+    }
+
+    /// Encrypts the archive, so that the [`Identity`](crate::crypto::Identity) of `recipient` opens
+    /// it. It can be called several times, and together with [`encrypt`](Self::encrypt), up to
+    /// eight times in all.
+    ///
+    /// A machine that has recipients only cannot read what it has written. The identity does not
+    /// prove the writer, as a key file or a passphrase does: every party that knows the recipient
+    /// can make an archive for it.
+    ///
+    /// ```
+    /// use datapipe::crypto::Identity;
+    /// use datapipe::prelude::*;
+    ///
+    /// let identity = Identity::random()?;
+    /// let archive = ArchiveOptions::stream("nightly")
+    ///     .recipient(identity.recipient())
+    ///     .plan()?;
+    /// # let _ = archive;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn recipient(mut self, recipient: Recipient) -> Self {
+        self.openers.push(Opener::Recipient(recipient));
         self
     }
 
@@ -130,7 +164,7 @@ impl ArchiveOptions {
         }
     }
 
-    /// Sets the name of the program that writes, for the session header.
+    /// Sets the name of the program that writes, for the archive header.
     #[must_use]
     pub fn program(self, program: impl Into<String>) -> Self {
         Self {
@@ -144,36 +178,31 @@ impl ArchiveOptions {
     /// # Errors
     ///
     /// [`PlanError`] if a name is longer than 255 bytes, a block is empty or longer than 64 MiB,
-    /// there are more than eight secrets, a key cannot be wrapped, or the system has no random
-    /// numbers.
+    /// there are more than eight secrets and recipients, a key cannot be wrapped, or the system has
+    /// no random numbers.
     pub fn plan(self) -> Result<Archive, PlanError> {
         self.validate()?;
         let (mut session_id, mut archive_id, mut salt) = ([0; 16], [0; 16], [0; 32]);
         fill_random(&mut session_id)?;
         fill_random(&mut archive_id)?;
         fill_random(&mut salt)?;
-        let data_key = if self.secrets.is_empty() {
-            None
-        } else {
-            Some(DataKey::random()?)
-        };
-        let slots = match &data_key {
-            Some(data_key) => self.wrap(data_key, &session_id)?,
-            None => Vec::new(),
-        };
+        let (mut data_key, mut slots) = (None, Vec::new());
+        if !self.openers.is_empty() {
+            let key = DataKey::random()?;
+            slots = self.wrap(&key)?;
+            data_key = Some(key);
+        }
         let created = now();
         let session = SessionHeader {
             id: session_id,
             created,
             record_len: self.record_len as u32,
             framing: self.framing,
-            host: rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned(),
-            program: self.program,
+            host: String::new(),
+            program: String::new(),
             label: self.label,
-            slots,
+            before: SessionsBefore::default(),
+            extensions: Vec::new(),
         };
         let header = ArchiveHeader {
             id: archive_id,
@@ -185,9 +214,19 @@ impl ArchiveOptions {
                 Some(_) => wire::CipherKind::Aes256Gcm,
                 None => wire::CipherKind::None,
             },
+            part: 0,
+            set: archive_id,
+            first: 0,
+            previous: [0; 32],
+            key_id: data_key.as_ref().map(DataKey::id).unwrap_or_default(),
             name: self.name,
+            host: host_name(),
+            program: self.program,
+            bases: Vec::new(),
+            extensions: Vec::new(),
+            slots,
         };
-        let key = data_key.map(|key| ArchiveKey::derive(&key, &session, &header));
+        let key = data_key.map(|key| ArchiveKey::derive(&key, &header));
         Ok(Archive::new(PlanData {
             session,
             header,
@@ -210,22 +249,22 @@ impl ArchiveOptions {
         if !(1..=MAX_BUFFER_SIZE).contains(&len) {
             return Err(PlanError::BlockLength { len });
         }
-        let count = self.secrets.len();
+        let count = self.openers.len();
         if count > MAX_KEY_SLOTS {
             return Err(PlanError::TooManySecrets { count });
         }
         Ok(())
     }
 
-    /// Wraps the data key for each secret.
-    fn wrap(
-        &self,
-        data_key: &DataKey,
-        session_id: &[u8; 16],
-    ) -> Result<Vec<[u8; SLOT_LEN]>, PlanError> {
-        let mut slots = Vec::with_capacity(self.secrets.len());
-        for (secret, cost) in &self.secrets {
-            slots.push(KeySlot::wrap(data_key, secret, session_id, *cost)?.to_bytes());
+    /// Wraps the data key for each opener.
+    fn wrap(&self, data_key: &DataKey) -> Result<Vec<[u8; SLOT_LEN]>, PlanError> {
+        let mut slots = Vec::with_capacity(self.openers.len());
+        for opener in &self.openers {
+            let slot = match opener {
+                Opener::Secret(secret, cost) => KeySlot::wrap(data_key, secret, *cost)?,
+                Opener::Recipient(recipient) => KeySlot::wrap_for(data_key, recipient)?,
+            };
+            slots.push(slot.to_bytes());
         }
         Ok(slots)
     }
@@ -319,6 +358,12 @@ impl fmt::Debug for Archive {
             .field("name", &self.data.header.name)
             .finish_non_exhaustive()
     }
+}
+
+/// Returns the name of this machine.
+fn host_name() -> String {
+    let system = rustix::system::uname();
+    system.nodename().to_string_lossy().into_owned()
 }
 
 /// Returns the time, or 1970 if the clock is set before that: a wrong clock must not prevent a

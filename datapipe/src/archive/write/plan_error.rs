@@ -22,9 +22,9 @@ pub enum PlanError {
         /// The length in bytes. Its limits are 1 and [`MAX_BUFFER_SIZE`].
         len: u32,
     },
-    /// There are more secrets than a session has key slots.
+    /// There are more secrets and recipients than an archive has key slots.
     TooManySecrets {
-        /// Number of the secrets. Its limit is [`MAX_KEY_SLOTS`].
+        /// Number of the secrets and recipients. Its limit is [`MAX_KEY_SLOTS`].
         count: usize,
     },
     /// A key could not be made or wrapped, or the system has no random numbers.
@@ -46,7 +46,8 @@ impl fmt::Display for PlanError {
             ),
             Self::TooManySecrets { count } => write!(
                 f,
-                "{count} secrets, but a session has slots for {MAX_KEY_SLOTS}: leave some out"
+                "{count} secrets and recipients, but an archive has slots for {MAX_KEY_SLOTS}: \
+                 leave some out"
             ),
             Self::Key(error) => error.fmt(f),
         }
