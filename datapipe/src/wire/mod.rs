@@ -33,6 +33,7 @@ mod object_kind; // file, directory, link and the like
 mod record; // records, as a medium takes them
 mod unit; // units, as the stream consists of them
 mod unit_kind; // kinds of units, encryption and blocks
+mod volume_record; // identity of a volume
 
 #[cfg(feature = "tree")]
 pub(crate) use block_entries::{BlockEntries, DamagedEntry, EntryCopy, FetchedEntry};
@@ -50,3 +51,4 @@ pub use object_kind::ObjectKind;
 pub use record::{RECORD_HEADER_LEN, RecordHeader, RecordKind, looks_like_record};
 pub use unit::{MAX_STORED, UNIT_HEADER_LEN, UnitHeader, padding_of};
 pub use unit_kind::{BlockKind, CipherKind, UnitKind};
+pub use volume_record::{VOLUME_RECORD_LEN, VolumeRecord};
