@@ -480,6 +480,7 @@ mod tests {
         let (read, written) = (ReadReport::default(), WriteReport::default());
         read.update(|outcome| {
             *outcome = ReadOutcome {
+                later_records: 3,
                 complete: true,
                 blocks: 2,
                 missing: 3,
