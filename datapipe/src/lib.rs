@@ -231,7 +231,9 @@ pub mod prelude {
     #[cfg(feature = "crypto")]
     pub use crate::crypto::{Key, Passphrase, Secret};
     pub use crate::error::{Error, StageError};
-    pub use crate::media::{Medium, VirtualTape, VolumeDirectory, VolumeOptions};
+    pub use crate::media::{
+        MediumReader, MediumWriter, VirtualTape, VolumeDirectory, VolumeOptions,
+    };
     pub use crate::memory::Direction;
     pub use crate::pool::{
         Block, BlockInfo, Codec, ContentClass, HeadPort, Marks, MiddlePort, Stop, TailPort,

@@ -255,6 +255,9 @@ pub const MIN_VOLUME_SIZE: u64 = 64 << 10;
 /// the first that did not fit: 4 KiB of records with their lengths, and a mark.
 pub const VOLUME_RESERVE: u64 = 4096 + 4;
 
+/// Longest label or pool of a volume, in bytes.
+pub const MAX_VOLUME_TEXT: usize = 64;
+
 /// Volumes in one directory: their names have six digits.
 pub const MAX_VOLUMES: u32 = 999_999;
 

@@ -51,6 +51,9 @@ pub(super) const TREE: &str = "tree";
 pub(super) const MEDIUM: &str = "medium";
 pub(super) const PATH: &str = "path";
 pub(super) const VOLUME_SIZE: &str = "volume-size";
+pub(super) const VOLUME_LABEL: &str = "volume-label";
+pub(super) const POOL: &str = "pool";
+pub(super) const WRITE_ONCE: &str = "write-once";
 pub(super) const OVERWRITE: &str = "overwrite";
 /// Arguments of the module that opens a medium of the caller's own.
 pub(super) const MEDIUM_ARGUMENTS: &str = "medium-arguments";
@@ -84,9 +87,8 @@ fn with_medium(arguments: Arguments, module: &str, medium: &MediumHandle) -> (St
         Origin::Files {
             form,
             path,
-            volume_size,
+            options,
             replacing,
-            ..
         } => {
             let form = match form {
                 Form::Tape => TAPE,
@@ -95,7 +97,13 @@ fn with_medium(arguments: Arguments, module: &str, medium: &MediumHandle) -> (St
             let arguments = arguments
                 .with(MEDIUM, form)
                 .with(PATH, path.as_os_str().as_bytes())
-                .with_all(VOLUME_SIZE, volume_size.map(|size| size.to_string()))
+                .with_all(
+                    VOLUME_SIZE,
+                    options.volume_size.map(|size| size.to_string()),
+                )
+                .with_all(VOLUME_LABEL, given(&options.label))
+                .with_all(POOL, given(&options.pool))
+                .with_flag(WRITE_ONCE, options.write_once)
                 .with_flag(BESIDE, *replacing == Some(Replacing::Beside))
                 .with_flag(IN_PLACE, *replacing == Some(Replacing::InPlace))
                 .with_flag(OPENED, true);
@@ -111,6 +119,11 @@ fn with_medium(arguments: Arguments, module: &str, medium: &MediumHandle) -> (St
     }
 }
 
+/// The text, unless it is empty.
+fn given(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
 /// Returns the name of the module that does what `module` does, on a medium that the module
 /// `medium` opens.
 pub(super) fn module_with_medium(module: &str, medium: &str) -> String {
@@ -124,13 +137,8 @@ pub(super) fn describe_tail<'a>(
     medium: MediumHandle,
     report: &WriteReport,
 ) -> TailStage<'a> {
-    let allow_empty = matches!(
-        &medium.origin,
-        Origin::Files {
-            allow_empty: true,
-            ..
-        }
-    );
+    let allow_empty =
+        matches!(&medium.origin, Origin::Files { options, .. } if options.allow_empty);
     let arguments = optional_key_arguments(plan.key.as_ref())
         .with_flag(ALLOW_EMPTY, allow_empty)
         .with(SESSION, plan.session.to_bytes())

@@ -1,34 +1,29 @@
 //! Media of a host's own, as modules: the host opens them for the stages of archives.
 //!
 //! ```text
-//!   Medium::handle -> MediumHandle::of_module(NAME, arguments)
+//!   MediumWriter::handle, MediumReader::handle -> MediumHandle::of_module(NAME, arguments)
 //!        |  the tail or head of an archive, in a process
 //!        +--> modules "datapipe.archive-tail:NAME", "datapipe.archive-head:NAME"
-//!                   --MediumArgs--> the host's function -> the medium, open there
+//!                   --MediumArgs--> the host's functions -> the medium, open there
 //! ```
 
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 
 use crate::error::StageError;
 use crate::host::{Modules, StageArgs};
-use crate::media::Medium;
+use crate::media::{MediumReader, MediumWriter};
 use crate::stage::Fields;
 use crate::words::len_of;
 
 use super::arguments::{HEAD_MODULE, TAIL_MODULE, module_with_medium};
 use super::modules::{from_head_on, from_tail_on};
 
-/// Opens a medium from its arguments.
-pub(super) type MediumMaker = dyn Fn(&MediumArgs<'_>) -> Result<Box<dyn Medium>, StageError>;
+/// Opens a medium from its arguments, to write.
+pub(super) type WriterMaker = dyn Fn(&MediumArgs<'_>) -> Result<Box<dyn MediumWriter>, StageError>;
 
-/// Direction in which a medium is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
-    Read,
-    Write,
-}
+/// Opens a medium from its arguments, to read.
+pub(super) type ReaderMaker = dyn Fn(&MediumArgs<'_>) -> Result<Box<dyn MediumReader>, StageError>;
 
 /// Arguments and descriptors from which a host opens a medium of its own.
 ///
@@ -39,27 +34,15 @@ pub struct MediumArgs<'c> {
     arguments: &'c [u8],
     /// Number of the medium's descriptors, the first ones of the call.
     descriptors: usize,
-    access: Access,
 }
 
 impl<'c> MediumArgs<'c> {
-    pub(super) fn new(
-        call: &'c StageArgs<'c>,
-        arguments: &'c [u8],
-        descriptors: usize,
-        access: Access,
-    ) -> Self {
+    pub(super) fn new(call: &'c StageArgs<'c>, arguments: &'c [u8], descriptors: usize) -> Self {
         Self {
             call,
             arguments,
             descriptors,
-            access,
         }
-    }
-
-    /// True if the tail of an archive will write to the medium, false if a head will read from it.
-    pub fn is_to_write(&self) -> bool {
-        self.access == Access::Write
     }
 
     /// The arguments that were passed to
@@ -108,46 +91,49 @@ impl fmt::Debug for MediumArgs<'_> {
         f.debug_struct("MediumArgs")
             .field("arguments", &self.arguments.len())
             .field("descriptors", &self.descriptors)
-            .field("access", &self.access)
             .finish()
     }
 }
 
 impl Modules {
     /// Adds a medium of the host's own, or replaces the one of the same name: tails and heads of
-    /// archives on a medium whose [`Medium::handle`] names it
+    /// archives on a medium whose [`MediumWriter::handle`] or [`MediumReader::handle`] names it
     /// ([`MediumHandle::of_module`](crate::media::MediumHandle::of_module)) can then run in
     /// processes of this host.
     ///
-    /// `open` is called once in each process that writes or reads such a medium. To write, it must
-    /// return an empty medium; to read, the medium at its start. [The
+    /// `create` is called once in each process that writes such a medium, and must return an empty
+    /// one; `open` in each that reads one, and must return it at its start. [The
     /// recipe](crate::recipes::own_medium) has a whole program.
     ///
     /// ```no_run
     /// # use datapipe::prelude::*;
-    /// # fn open_object(_: &str, _: bool) -> Result<VirtualTape, StageError> { unimplemented!() }
+    /// # use datapipe::media::{TapeReader, TapeWriter};
+    /// # fn create_object(_: &str) -> Result<TapeWriter, StageError> { unimplemented!() }
+    /// # fn open_object(_: &str) -> Result<TapeReader, StageError> { unimplemented!() }
     /// use datapipe::host;
     ///
-    /// let modules = datapipe::modules()
-    ///     .with_medium("object", |args| open_object(args.text()?, args.is_to_write()));
+    /// let modules = datapipe::modules().with_medium(
+    ///     "object",
+    ///     |args| create_object(args.text()?),
+    ///     |args| open_object(args.text()?),
+    /// );
     /// host::serve(modules);
     /// ```
     #[must_use]
-    pub fn with_medium<M: Medium + 'static>(
+    pub fn with_medium<W: MediumWriter + 'static, R: MediumReader + 'static>(
         self,
         name: &str,
-        open: impl Fn(&MediumArgs<'_>) -> Result<M, StageError> + 'static,
+        create: impl Fn(&MediumArgs<'_>) -> Result<W, StageError> + 'static,
+        open: impl Fn(&MediumArgs<'_>) -> Result<R, StageError> + 'static,
     ) -> Self {
-        let open: Rc<MediumMaker> = Rc::new(move |args| {
-            let medium = open(args)?;
-            Ok(Box::new(medium) as Box<dyn Medium>)
-        });
-        let to_read = Rc::clone(&open);
+        let create =
+            move |args: &MediumArgs<'_>| Ok(Box::new(create(args)?) as Box<dyn MediumWriter>);
+        let open = move |args: &MediumArgs<'_>| Ok(Box::new(open(args)?) as Box<dyn MediumReader>);
         self.with(module_with_medium(TAIL_MODULE, name), move |call| {
-            from_tail_on(call, &*open)
+            from_tail_on(call, &create)
         })
         .with(module_with_medium(HEAD_MODULE, name), move |call| {
-            from_head_on(call, &*to_read)
+            from_head_on(call, &open)
         })
     }
 }

@@ -9,8 +9,8 @@ use crate::error::StageError;
 use crate::host::{Modules, StageArgs};
 use crate::limits::{DEFAULT_BUFFER_SIZE, MAX_RECORD, MIN_RECORD};
 use crate::media::{
-    Form, Medium, Replacing, VirtualTape, VolumeDirectory, VolumeOptions, reopen_to_read,
-    reopen_to_write,
+    Form, MediumReader, MediumWriter, Replacing, VirtualTape, VolumeDirectory, VolumeOptions,
+    reopen_to_read, reopen_to_write,
 };
 use crate::stage::{Fields, HeadStage, MiddleStage, SALVAGE, TailStage};
 use crate::wire::{ArchiveHeader, Content, SessionHeader};
@@ -18,11 +18,11 @@ use crate::wire::{ArchiveHeader, Content, SessionHeader};
 use super::arguments::{
     ALLOW_EMPTY, ARCHIVE, BESIDE, BLOCK_LEN, CHUNK_LEN, CONTENT, DIRECTORY, HEAD_MODULE, IN_PLACE,
     KEY, MEDIUM, MEDIUM_ARGUMENTS, NAME, OFFSETS_MODULE, OPEN_MODULE, OPENED, OVERWRITE, PATH,
-    RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION, TAIL_MODULE, TAPE, TREE, VOLUME_SIZE,
-    read_runs,
+    POOL, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION, TAIL_MODULE, TAPE, TREE,
+    VOLUME_LABEL, VOLUME_SIZE, WRITE_ONCE, read_runs,
 };
 use super::key::ArchiveKey;
-use super::media_modules::{Access, MediumArgs, MediumMaker};
+use super::media_modules::{MediumArgs, ReaderMaker, WriterMaker};
 use super::plan_data::PlanData;
 use super::read::{ArchiveHead, ArchiveReader, SharedMedium, StreamRestore, UnitReader};
 use super::report::{DamageReporter, WriteReport};
@@ -77,6 +77,9 @@ fn from_tail(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
         overwrite: fields.flag(OVERWRITE)?,
         in_place: fields.flag(IN_PLACE)?,
         allow_empty: fields.flag(ALLOW_EMPTY)?,
+        label: optional_text(&mut fields, VOLUME_LABEL)?,
+        pool: optional_text(&mut fields, POOL)?,
+        write_once: fields.flag(WRITE_ONCE)?,
     };
     let replacing = match (fields.flag(BESIDE)?, options.in_place) {
         (true, _) => Some(Replacing::Beside),
@@ -94,17 +97,21 @@ fn from_tail(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
 /// Makes the tail of an archive on a medium that `make` opens.
 pub(super) fn from_tail_on(
     call: &StageArgs<'_>,
-    make: &MediumMaker,
+    make: &WriterMaker,
 ) -> Result<TailStage<'static>, StageError> {
     let mut fields = call.fields()?;
     let plan = plan_from(&mut fields)?;
     let arguments = fields.one(MEDIUM_ARGUMENTS)?;
     fields.end()?;
-    let args = MediumArgs::new(call, arguments, call.descriptors(), Access::Write);
+    let args = MediumArgs::new(call, arguments, call.descriptors());
     Ok(tail_of(call, plan, make(&args)?))
 }
 
-fn tail_of(call: &StageArgs<'_>, plan: PlanData, medium: Box<dyn Medium>) -> TailStage<'static> {
+fn tail_of(
+    call: &StageArgs<'_>,
+    plan: PlanData,
+    medium: Box<dyn MediumWriter>,
+) -> TailStage<'static> {
     let report = WriteReport::default();
     call.mirror(&report);
     ArchiveTail::new(plan, medium, report).into()
@@ -121,7 +128,7 @@ fn from_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
 /// Makes the head of an archive on a medium that `make` opens.
 pub(super) fn from_head_on(
     call: &StageArgs<'_>,
-    make: &MediumMaker,
+    make: &ReaderMaker,
 ) -> Result<HeadStage<'static>, StageError> {
     let mut fields = call.fields()?;
     let settings = HeadFields::from_fields(&mut fields)?;
@@ -131,7 +138,7 @@ pub(super) fn from_head_on(
     let descriptors = call
         .descriptors()
         .saturating_sub(usize::from(settings.has_runs));
-    let args = MediumArgs::new(call, arguments, descriptors, Access::Read);
+    let args = MediumArgs::new(call, arguments, descriptors);
     settings.head(call, make(&args)?)
 }
 
@@ -160,7 +167,7 @@ impl<'b> HeadFields<'b> {
     fn head(
         self,
         call: &StageArgs<'_>,
-        medium: Box<dyn Medium>,
+        medium: Box<dyn MediumReader>,
     ) -> Result<HeadStage<'static>, StageError> {
         let Self {
             key,
@@ -223,6 +230,11 @@ fn optional_key(fields: &mut Fields<'_>) -> Result<Option<ArchiveKey>, StageErro
 
 fn required_key(fields: &mut Fields<'_>) -> Result<ArchiveKey, StageError> {
     optional_key(fields)?.ok_or_else(|| StageError::new("the module got no key"))
+}
+
+fn optional_text(fields: &mut Fields<'_>, name: &str) -> Result<String, StageError> {
+    let text = fields.optional(name)?.map(str::from_utf8).transpose()?;
+    Ok(text.unwrap_or_default().to_owned())
 }
 
 fn optional_number<N: FromStr>(
@@ -331,7 +343,7 @@ impl Target {
         call: &StageArgs<'_>,
         options: VolumeOptions,
         replacing: Option<Replacing>,
-    ) -> Result<Box<dyn Medium>, StageError> {
+    ) -> Result<Box<dyn MediumWriter>, StageError> {
         if self.is_opened {
             let path = self.path.clone();
             let descriptors = [
@@ -354,7 +366,7 @@ impl Target {
         })
     }
 
-    fn open_to_read(&self, call: &StageArgs<'_>) -> Result<Box<dyn Medium>, StageError> {
+    fn open_to_read(&self, call: &StageArgs<'_>) -> Result<Box<dyn MediumReader>, StageError> {
         if self.is_opened {
             let path = self.path.clone();
             let descriptor = call.descriptor(0)?;

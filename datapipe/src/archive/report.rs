@@ -122,6 +122,9 @@ pub struct ReadOutcome {
     pub volumes: u32,
     /// Content of the medium after the archive, if all of the archive was read.
     pub after_end: AfterEnd,
+    /// Number of records of kinds that this version does not know, which later versions may write.
+    /// They are not part of the archive, and were passed over.
+    pub later_records: u64,
 }
 
 /// Content of a medium after the end of the archive that was read.
@@ -198,7 +201,7 @@ impl Outcome for ReadOutcome {
     fn encode(&self) -> Vec<u8> {
         let mut data = vec![u8::from(self.complete), self.after_end.code()];
         data.put_u64s(&[self.blocks, self.missing, self.rejected]);
-        data.put_u64s(&[self.plain, self.checkpoint, self.read]);
+        data.put_u64s(&[self.plain, self.checkpoint, self.read, self.later_records]);
         data.put_u32(self.volumes);
         let Some(rejected) = self.first_rejected else {
             data.put_u8(NONE);
@@ -224,7 +227,8 @@ impl Outcome for ReadOutcome {
             let what = format!("has an unknown code of what follows an archive, {code}");
             return Err(data.error(what));
         };
-        let [blocks, missing, rejected, plain, checkpoint, read] = data.u64s()?;
+        let [blocks, missing, rejected] = data.u64s()?;
+        let [plain, checkpoint, read, later_records] = data.u64s()?;
         let volumes = data.u32()?;
         let first_rejected = decode_rejected(&mut data)?;
         data.end()?;
@@ -239,6 +243,7 @@ impl Outcome for ReadOutcome {
             read,
             volumes,
             after_end,
+            later_records,
         })
     }
 
@@ -475,6 +480,7 @@ mod tests {
         let (read, written) = (ReadReport::default(), WriteReport::default());
         read.update(|outcome| {
             *outcome = ReadOutcome {
+                later_records: 3,
                 complete: true,
                 blocks: 2,
                 missing: 3,

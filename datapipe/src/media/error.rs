@@ -65,6 +65,24 @@ pub enum MediumError {
         /// The highest number among the volumes.
         last: u32,
     },
+    /// The file with the number of a volume holds a volume of another medium, as its record says.
+    WrongVolume {
+        /// The file.
+        path: PathBuf,
+        /// Number of the volume that it should be.
+        volume: u32,
+        /// The highest number among the volumes.
+        last: u32,
+        /// Description of the volume that it is.
+        found: String,
+    },
+    /// A volume that has content cannot be continued.
+    CannotAppend {
+        /// The tape or the volume.
+        path: PathBuf,
+        /// The reason, and the remedy.
+        what: String,
+    },
     /// The medium does not have the position of a seek.
     NoSuchPosition {
         /// The tape or the directory.
@@ -93,17 +111,19 @@ pub enum MediumError {
         /// The smallest size that is allowed.
         min: u64,
     },
+    /// The label or the pool of a volume is too long.
+    TextTooLong {
+        /// The text: "label" or "pool".
+        what: &'static str,
+        /// Its bytes.
+        len: usize,
+        /// The most bytes that are allowed.
+        max: usize,
+    },
     /// There is no memory for a block that is read.
     NoMemory {
         /// The bytes that it needs.
         len: usize,
-    },
-    /// A read of a medium that is open to write, or the reverse.
-    WrongDirection {
-        /// The requested operation: "read" or "write".
-        doing: &'static str,
-        /// The direction for which the medium is open.
-        open_to: &'static str,
     },
     /// An earlier write or sync failed in a way that leaves the end of the volume unknown.
     Broken {
@@ -122,12 +142,6 @@ pub enum MediumError {
 }
 
 impl MediumError {
-    /// The error of a read from a medium that is open to write.
-    pub(super) const NOT_TO_READ: Self = Self::WrongDirection {
-        doing: "read",
-        open_to: "write",
-    };
-
     /// Returns a function for `map_err`, which adds the operation and the path.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {
@@ -201,6 +215,20 @@ impl fmt::Display for MediumError {
                 "volume {volume} of {last} is missing; put {} back, or continue after it",
                 path.display()
             ),
+            Self::WrongVolume {
+                path,
+                volume,
+                last,
+                found,
+            } => write!(
+                f,
+                "the wrong volume: {} is {found}, and not volume {volume} of {last}; put the \
+                 right one in its place, or continue after it",
+                path.display()
+            ),
+            Self::CannotAppend { path, what } => {
+                write!(f, "cannot append to {}: {what}", path.display())
+            }
             Self::NoSuchPosition { path, to, what } => {
                 write!(f, "{} cannot be read from {to} on: {what}", path.display())
             }
@@ -234,7 +262,7 @@ impl fmt::Display for MediumError {
             | Self::BeingRead
             | Self::Empty
             | Self::VolumeTooSmall { .. }
-            | Self::WrongDirection { .. } => self.fmt_misuse(f),
+            | Self::TextTooLong { .. } => self.fmt_misuse(f),
         }
     }
 }
@@ -264,10 +292,10 @@ impl MediumError {
                     "volumes of {size} bytes are too small; ask for {min} or more"
                 )
             }
-            Self::WrongDirection { doing, open_to } => {
+            Self::TextTooLong { what, len, max } => {
                 write!(
                     f,
-                    "cannot {doing} a medium that is open to {open_to}; open it again to {doing}"
+                    "a {what} of {len} bytes is too long; use one of {max} bytes or fewer"
                 )
             }
             _ => Ok(()),

@@ -2,7 +2,7 @@
 
 use super::Position;
 
-/// An item that [`Medium::read`](super::Medium::read) has found.
+/// An item that [`MediumReader::read`](super::MediumReader::read) has found.
 ///
 /// Exhaustive: the layout of a volume has nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

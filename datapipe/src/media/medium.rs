@@ -1,14 +1,16 @@
-//! The trait of a medium: a sequence of volumes that is written or read.
+//! The traits of a medium, one for each direction.
+
+use crate::limits::MAX_RECORD;
 
 use super::{HandleError, Item, MediumError, MediumHandle, Position};
 
-/// A sequence of volumes, each a sequence of records and marks, open either to write or to read.
+/// A sequence of volumes, each a sequence of records and marks, open to write.
 ///
-/// Each write appends. A writer calls [`finish`](Medium::finish) at the end. Dropping a medium
-/// syncs nothing, and removes what was written to replace old content that is still there.
-pub trait Medium: Send {
-    /// Writes a record of 1 to [`MAX_RECORD`](crate::limits::MAX_RECORD) bytes, all of it or
-    /// nothing. Returns the position at which it begins.
+/// Each write appends. A writer calls [`finish`](MediumWriter::finish) at the end. Dropping a
+/// medium syncs nothing, and removes what was written to replace old content that is still there.
+pub trait MediumWriter: Send {
+    /// Writes a record of 1 to [`MAX_RECORD`] bytes, all of it or nothing. Returns the position at
+    /// which it begins.
     ///
     /// After [`MediumError::EndOfVolume`], the caller may try shorter records and marks: the
     /// records before leave at least [`VOLUME_RESERVE`](crate::limits::VOLUME_RESERVE) bytes for
@@ -19,13 +21,12 @@ pub trait Medium: Send {
     ///
     /// [`MediumError::EndOfVolume`] if the record does not fit in this volume any more,
     /// [`MediumError::Full`] if it does not fit even in an empty volume, [`MediumError::TooLong`]
-    /// and [`MediumError::Empty`] if no volume of this medium could have it,
-    /// [`MediumError::WrongDirection`], and [`MediumError::Io`]. After any of these errors a reader
-    /// finds nothing of the record.
+    /// and [`MediumError::Empty`] if no volume of this medium could have it, and
+    /// [`MediumError::Io`]. After any of these errors a reader finds nothing of the record.
     fn write(&mut self, record: &[u8]) -> Result<Position, MediumError>;
 
-    /// Writes a record that consists of `parts`, one after the other, as [`write`](Medium::write)
-    /// does.
+    /// Writes a record that consists of `parts`, one after the other, as
+    /// [`write`](MediumWriter::write) does.
     ///
     /// The provided method copies the parts into one record, which is what a drive needs. A medium
     /// in files writes them from where they are: a block from the pool of its pipe. A wrapper calls
@@ -33,7 +34,7 @@ pub trait Medium: Send {
     ///
     /// # Errors
     ///
-    /// As [`write`](Medium::write).
+    /// As [`write`](MediumWriter::write).
     fn write_parts(&mut self, parts: &[&[u8]]) -> Result<Position, MediumError> {
         self.write(&parts.concat())
     }
@@ -42,7 +43,7 @@ pub trait Medium: Send {
     ///
     /// # Errors
     ///
-    /// As [`write`](Medium::write).
+    /// As [`write`](MediumWriter::write).
     fn write_mark(&mut self) -> Result<(), MediumError>;
 
     /// Returns when everything written so far is on stable storage: the bytes, and the name of a
@@ -50,19 +51,27 @@ pub trait Medium: Send {
     ///
     /// # Errors
     ///
-    /// [`MediumError::Io`], [`MediumError::WrongDirection`], and [`MediumError::Displaced`] if a
-    /// file was removed or replaced while it was written. Another sync cannot repair one that
-    /// failed: from then on each call returns [`MediumError::Broken`].
+    /// [`MediumError::Io`], and [`MediumError::Displaced`] if a file was removed or replaced while
+    /// it was written. Another sync cannot repair one that failed: from then on each call returns
+    /// [`MediumError::Broken`].
     fn sync(&mut self) -> Result<(), MediumError>;
 
-    /// Completes the medium: as [`sync`](Medium::sync), and then puts what was written in the place
-    /// of old content, if this medium replaces some. Nothing can be written after that. A wrapper
-    /// calls the `finish` of the medium in it.
+    /// Syncs and closes this volume, and begins the next one.
     ///
     /// # Errors
     ///
-    /// As [`sync`](Medium::sync), and [`MediumError::Displaced`] if what was written has lost its
-    /// name to another file.
+    /// [`MediumError::Full`] if another volume is not possible, and the errors of
+    /// [`sync`](MediumWriter::sync).
+    fn next_volume(&mut self) -> Result<(), MediumError>;
+
+    /// Completes the medium: as [`sync`](MediumWriter::sync), and then puts what was written in the
+    /// place of old content, if this medium replaces some. Nothing can be written after that. A
+    /// wrapper calls the `finish` of the medium in it.
+    ///
+    /// # Errors
+    ///
+    /// As [`sync`](MediumWriter::sync), and [`MediumError::Displaced`] if what was written has lost
+    /// its name to another file.
     fn finish(&mut self) -> Result<(), MediumError>;
 
     /// True if an archive without any data may be written. False for a medium that replaces old
@@ -72,19 +81,29 @@ pub trait Medium: Send {
         true
     }
 
-    /// Goes to the next volume.
-    ///
-    /// A medium open to write syncs and closes this volume, begins a new one, and returns true. A
-    /// medium open to read goes to the start of the next volume, or returns false if there is none.
+    /// Returns the abilities of the medium. The provided method returns the default ones.
+    fn abilities(&self) -> Abilities {
+        Abilities::default()
+    }
+
+    /// Returns a handle from which another process can reopen this medium, so that a stage which
+    /// writes it can run there. The handle of a wrapped medium is that of the inner one: the other
+    /// process gets it without the wrapper.
     ///
     /// # Errors
     ///
-    /// Open to write: [`MediumError::Full`] if another volume is not possible, and the errors of
-    /// [`sync`](Medium::sync). Open to read: [`MediumError::MissingVolume`] if the next volume is
-    /// missing but later ones exist; another call continues after the missing one. Both:
-    /// [`MediumError::Io`].
-    fn next_volume(&mut self) -> Result<bool, MediumError>;
+    /// [`HandleError`]. A [`VirtualTape`](super::VirtualTape) and a
+    /// [`VolumeDirectory`](super::VolumeDirectory) have a handle on the
+    /// [`FileSystem`](super::FileSystem) only, only before the first write, and not if they were
+    /// opened to append. The provided method returns [`HandleError::Unsupported`]; a medium of your
+    /// own returns [`MediumHandle::of_module`].
+    fn handle(&self) -> Result<MediumHandle, HandleError> {
+        Err(HandleError::Unsupported)
+    }
+}
 
+/// A sequence of volumes, each a sequence of records and marks, open to read.
+pub trait MediumReader: Send {
     /// Reads the next item. Puts a record's bytes into `record`, or those of a damaged stretch, up
     /// to the length of the longest record; after any other item `record` is empty. Sectors that
     /// the drive has lost are damage, and appear as zeros in those bytes. If more than a megabyte
@@ -92,42 +111,27 @@ pub trait Medium: Send {
     ///
     /// # Errors
     ///
-    /// [`MediumError::MissingVolume`], [`MediumError::WrongDirection`] and [`MediumError::Io`].
-    /// Damage is not an error, but an [`Item`].
+    /// [`MediumError::MissingVolume`], [`MediumError::WrongVolume`] and [`MediumError::Io`]. Damage
+    /// is not an error, but an [`Item`].
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError>;
 
-    /// Reads the previous item, as [`read`](Medium::read) does, and leaves the position before it.
-    /// [`Item::End`] is the start of the volume. Reading back cannot pass damage: everything before
-    /// it is one [`Item::Damaged`].
+    /// Reads the previous item, as [`read`](MediumReader::read) does, and leaves the position
+    /// before it. [`Item::End`] is the start of the volume. Reading back cannot pass damage:
+    /// everything before it is one [`Item::Damaged`].
     ///
     /// # Errors
     ///
-    /// As [`read`](Medium::read).
+    /// As [`read`](MediumReader::read).
     fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError>;
 
-    /// Returns a handle from which another process can reopen this medium, so that a stage which
-    /// writes or reads it can run there. The handle of a wrapped medium is that of the inner one:
-    /// the other process gets it without the wrapper.
+    /// Goes to the start of the next volume, or returns false if there is none.
     ///
     /// # Errors
     ///
-    /// [`HandleError`]. A [`VirtualTape`](super::VirtualTape) and a
-    /// [`VolumeDirectory`](super::VolumeDirectory) have a handle on the
-    /// [`FileSystem`](super::FileSystem) only, and only before the first write. The provided method
-    /// returns [`HandleError::Unsupported`]; a medium of your own returns
-    /// [`MediumHandle::of_module`].
-    fn handle(&self) -> Result<MediumHandle, HandleError> {
-        Err(HandleError::Unsupported)
-    }
-
-    /// Goes to the end of a volume, or of the last one. The number of items before it is not known,
-    /// so positions from there on, until the next [`seek`](Medium::seek), count from
-    /// [`Position::UNCOUNTED`].
-    ///
-    /// # Errors
-    ///
-    /// As [`seek`](Medium::seek).
-    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError>;
+    /// [`MediumError::MissingVolume`] if the next volume is missing but later ones exist, and
+    /// [`MediumError::WrongVolume`] if it is of another medium; another call continues after it.
+    /// [`MediumError::Io`].
+    fn next_volume(&mut self) -> Result<bool, MediumError>;
 
     /// Goes to a position that `write` or `read` returned, or to the start of a volume. The next
     /// read begins there.
@@ -135,13 +139,74 @@ pub trait Medium: Send {
     /// # Errors
     ///
     /// [`MediumError::NoSuchPosition`], [`MediumError::MissingVolume`],
-    /// [`MediumError::WrongDirection`] and [`MediumError::Io`]. After an error the position is
+    /// [`MediumError::WrongVolume`] and [`MediumError::Io`]. After an error the position is
     /// unchanged.
     fn seek(&mut self, to: Position) -> Result<(), MediumError>;
+
+    /// Goes to the end of a volume, or of the last one. The number of items before it is not known,
+    /// so positions from there on, until the next [`seek`](MediumReader::seek), count from
+    /// [`Position::UNCOUNTED`].
+    ///
+    /// # Errors
+    ///
+    /// As [`seek`](MediumReader::seek).
+    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError>;
+
+    /// Returns a handle from which another process can reopen this medium, so that a stage which
+    /// reads it can run there. The handle of a wrapped medium is that of the inner one: the other
+    /// process gets it without the wrapper.
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError`]. A [`VirtualTape`](super::VirtualTape) and a
+    /// [`VolumeDirectory`](super::VolumeDirectory) have a handle on the
+    /// [`FileSystem`](super::FileSystem) only. The provided method returns
+    /// [`HandleError::Unsupported`]; a medium of your own returns [`MediumHandle::of_module`].
+    fn handle(&self) -> Result<MediumHandle, HandleError> {
+        Err(HandleError::Unsupported)
+    }
+}
+
+/// Abilities of a medium that is open to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Abilities {
+    /// Most bytes of a record that an empty volume takes, at most [`MAX_RECORD`].
+    pub longest_record: usize,
+    /// True if the end of what was written can be cut off: false for a tape, and for volumes that
+    /// are written once.
+    pub cuts_back: bool,
+}
+
+impl Default for Abilities {
+    /// Records of [`MAX_RECORD`] bytes, and a medium that cannot be cut.
+    fn default() -> Self {
+        Self {
+            longest_record: MAX_RECORD,
+            cuts_back: false,
+        }
+    }
+}
+
+impl Abilities {
+    /// Sets [`longest_record`](field@Self::longest_record).
+    #[must_use]
+    pub fn longest_record(self, bytes: usize) -> Self {
+        Self {
+            longest_record: bytes,
+            ..self
+        }
+    }
+
+    /// Sets [`cuts_back`](field@Self::cuts_back).
+    #[must_use]
+    pub fn cuts_back(self, cuts_back: bool) -> Self {
+        Self { cuts_back, ..self }
+    }
 }
 
 /// Forwards to the medium in the box, for programs that choose a medium at run time.
-impl<M: Medium + ?Sized> Medium for Box<M> {
+impl<M: MediumWriter + ?Sized> MediumWriter for Box<M> {
     fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
         (**self).write(record)
     }
@@ -158,6 +223,10 @@ impl<M: Medium + ?Sized> Medium for Box<M> {
         (**self).sync()
     }
 
+    fn next_volume(&mut self) -> Result<(), MediumError> {
+        (**self).next_volume()
+    }
+
     fn finish(&mut self) -> Result<(), MediumError> {
         (**self).finish()
     }
@@ -166,10 +235,17 @@ impl<M: Medium + ?Sized> Medium for Box<M> {
         (**self).accepts_empty()
     }
 
-    fn next_volume(&mut self) -> Result<bool, MediumError> {
-        (**self).next_volume()
+    fn abilities(&self) -> Abilities {
+        (**self).abilities()
     }
 
+    fn handle(&self) -> Result<MediumHandle, HandleError> {
+        (**self).handle()
+    }
+}
+
+/// Forwards to the medium in the box, for programs that choose a medium at run time.
+impl<M: MediumReader + ?Sized> MediumReader for Box<M> {
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
         (**self).read(record)
     }
@@ -178,12 +254,16 @@ impl<M: Medium + ?Sized> Medium for Box<M> {
         (**self).read_back(record)
     }
 
-    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
-        (**self).seek_end(volume)
+    fn next_volume(&mut self) -> Result<bool, MediumError> {
+        (**self).next_volume()
     }
 
     fn seek(&mut self, to: Position) -> Result<(), MediumError> {
         (**self).seek(to)
+    }
+
+    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
+        (**self).seek_end(volume)
     }
 
     fn handle(&self) -> Result<MediumHandle, HandleError> {

@@ -13,8 +13,11 @@ use zeroize::Zeroizing;
 
 use crate::words::limit_advice;
 
+use super::VolumeOptions;
+
 /// A handle from which another process reopens a medium. Returned by
-/// [`Medium::handle`](super::Medium::handle).
+/// [`MediumWriter::handle`](super::MediumWriter::handle) and
+/// [`MediumReader::handle`](super::MediumReader::handle).
 ///
 /// The handle of a [`VirtualTape`](super::VirtualTape) or a
 /// [`VolumeDirectory`](super::VolumeDirectory) has open descriptors. So the other process needs no
@@ -74,10 +77,10 @@ pub(crate) enum Origin {
         form: Form,
         /// For messages.
         path: PathBuf,
-        volume_size: Option<u64>,
+        /// Options of volumes to write: sizes, texts and `allow_empty`.
+        options: VolumeOptions,
         /// Old content that is to be replaced, if there is some.
         replacing: Option<Replacing>,
-        allow_empty: bool,
     },
     /// A module of the other process.
     Module {
@@ -148,6 +151,8 @@ pub enum HandleError {
     Unsupported,
     /// The medium has been written to.
     Written,
+    /// The medium was opened to append, and has content.
+    Appending,
     /// The system refused to open or duplicate a descriptor.
     Io {
         /// Error of the system.
@@ -166,11 +171,15 @@ impl fmt::Display for HandleError {
         match self {
             Self::Unsupported => f.write_str(
                 "its medium cannot be used by another process: take a VirtualTape or a \
-                 VolumeDirectory on the file system, or implement Medium::handle for your own",
+                 VolumeDirectory on the file system, or implement `handle` for your own",
             ),
             Self::Written => {
                 f.write_str("its medium has been written to already: create the medium anew")
             }
+            Self::Appending => f.write_str(
+                "its medium was opened to append, which only a thread of this program can do: run \
+                 the stage on a thread",
+            ),
             Self::Io { source } => {
                 let advice = limit_advice(source);
                 write!(

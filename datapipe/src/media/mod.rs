@@ -18,23 +18,30 @@
 //! A reader recovers from damage in a volume: it reports bytes that are not a record with their
 //! position and length, and continues at the next record after them.
 //!
-//! This module does not check the content of a record: a record whose bytes were changed is still a
-//! record here. It knows only the header of a label, from which it takes the number of a volume
-//! whose file was renamed. It does not force anything to stable storage before
-//! [`sync`](Medium::sync).
+//! A direction is a type: a [`MediumWriter`] writes, a [`MediumReader`] reads. The first record of
+//! each volume is its volume record, which the library writes and reads by itself: it has the ids
+//! of the volume and of the medium, and a label. [`volume_files`] lists them. A volume of another
+//! medium in the place of the right one is reported ([`MediumError::WrongVolume`]).
 //!
-//! A medium has one writer: each `create` takes the kernel's lock on it until the medium is
-//! dropped, and is refused with the holder's process while another one has it
+//! This module does not check the content of other records: a record whose bytes were changed is
+//! still a record here. It knows only the header of a session's label, from which it takes the
+//! number of a volume whose record is lost. It does not force anything to stable storage before
+//! [`sync`](MediumWriter::sync).
+//!
+//! A medium has one writer: `create` and `append` take the kernel's lock on it until the medium is
+//! dropped, and are refused with the holder's process while another one has it
 //! ([`MediumError::InUse`]). The lock of a process that was killed ends with it. Reading needs no
 //! lock, and [`find_writer`] returns the process that writes.
 //!
 //! A medium that replaces old content ([`VolumeOptions::overwrite`]) is written beside it, and
-//! takes its place in [`finish`](Medium::finish).
+//! takes its place in [`finish`](MediumWriter::finish). One that is opened to append
+//! ([`VirtualTape::append`], [`VolumeDirectory::append`]) never changes what is there.
 //!
 //! # Examples
 //!
 //! ```
-//! use datapipe::media::{VolumeDirectory, VolumeOptions, Item, Medium, MediumError};
+//! use datapipe::media::{Item, MediumError, MediumReader, MediumWriter};
+//! use datapipe::media::{VolumeDirectory, VolumeOptions};
 //!
 //! let dir = tempfile::tempdir()?;
 //! let path = dir.path().join("backup");
@@ -69,34 +76,39 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod append; // goes on after the content of a volume
+mod chain; // a medium as a chain of the volumes on a shelf
 mod dir_storage; // storage below one directory descriptor
-mod directory; // volumes as the files of a directory
+mod directory; // a shelf whose volumes are the files of a directory
 mod error; // errors of a medium
 mod item; // the items that a read finds, and the probe
 mod layout; // the words of a volume's file
 mod lock; // the lock on a medium that is being written
-mod medium; // the trait
+mod medium; // the traits, one for each direction
 mod medium_handle; // descriptors or arguments for another process
 mod reader; // reads a volume, and resynchronises after damage
 mod reopen; // a medium from another process's descriptors
 mod storage; // the file system, as a trait
-mod tape; // one file, one volume
+mod tape; // a shelf of one volume, a file
 mod volume_files; // names and replacement of the volumes of a directory
 mod volume_labels; // volumes that are missing or have exchanged their names
-mod volume_options; // size and overwriting
+mod volume_options; // size, overwriting and labels
+mod volume_start; // the volume record at the start of a file
 mod writer; // writes whole records, or nothing of them
 
 pub use crate::position::Position;
-pub use directory::VolumeDirectory;
+pub use directory::{DirectoryReader, DirectoryWriter, VolumeDirectory};
 pub use error::MediumError;
 pub use item::{Item, Probe};
 pub use lock::{Writer, find_writer};
-pub use medium::Medium;
+pub use medium::{Abilities, MediumReader, MediumWriter};
 use medium_handle::GivenAway;
 pub(crate) use medium_handle::{Form, Origin, Replacing};
 pub use medium_handle::{HandleError, MediumHandle};
 pub(crate) use reopen::{reopen_to_read, reopen_to_write};
 pub use storage::{FileSystem, NameKind, Storage, StorageFile};
-pub use tape::VirtualTape;
-pub use volume_labels::{MisnamedVolume, VolumeRelation, misnamed_volumes, missing_volumes};
+pub use tape::{TapeReader, TapeWriter, VirtualTape};
+pub use volume_labels::{
+    MisnamedVolume, VolumeFile, VolumeRelation, misnamed_volumes, missing_volumes, volume_files,
+};
 pub use volume_options::VolumeOptions;

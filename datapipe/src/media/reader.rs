@@ -6,7 +6,10 @@ use std::path::PathBuf;
 
 use crate::limits::MAX_RECORD;
 
+use super::chain::ReadVolume;
 use super::layout::{END_OF_MEDIUM, GAP, Length, MARK, SHORTEST_FRAME, WORD, word};
+use super::volume_start::VolumeStart;
+use super::writer::WholePart;
 use super::{Item, MediumError, Position, Probe, StorageFile};
 
 /// Most bytes that a probe is given.
@@ -35,6 +38,15 @@ const MOST_DAMAGED: u64 = MAX_RECORD as u64 + 2 * WORD;
 /// Bytes before the result of a search in which marks are looked for.
 const MARKS_BACK: u64 = 4 << 10;
 
+/// The item at a position.
+enum Found {
+    End,
+    Mark,
+    /// A frame with its length, and true if its data are marked as bad.
+    Frame(Length, bool),
+    Damage,
+}
+
 /// The reader of one volume, with its current position.
 #[derive(Debug)]
 pub(super) struct VolumeReader<F> {
@@ -44,7 +56,11 @@ pub(super) struct VolumeReader<F> {
     probe: Probe,
     /// Bytes of the file when it was opened. Later bytes are not read.
     len: u64,
-    /// Offset at which the next frame begins, at most `len`.
+    /// The volume record, once it was looked for: before the first item is read.
+    start: Option<VolumeStart>,
+    /// Offset of the first item: the end of the volume record.
+    begin: u64,
+    /// Offset at which the next frame begins, from `begin` to `len`.
     at: u64,
     /// Items before that offset.
     items: u64,
@@ -68,6 +84,8 @@ impl<F: StorageFile> VolumeReader<F> {
             volume,
             probe,
             len,
+            start: None,
+            begin: 0,
             at: 0,
             items: 0,
             damaged_to: 0,
@@ -75,41 +93,27 @@ impl<F: StorageFile> VolumeReader<F> {
         })
     }
 
-    pub(super) fn volume(&self) -> u32 {
-        self.volume
-    }
-
     pub(super) fn file(&self) -> &F {
         &self.file
     }
 
-    /// Goes to `to`, which must be of this volume.
-    pub(super) fn seek(&mut self, to: Position) -> Result<(), MediumError> {
-        if to.byte > self.len {
-            let what = format!("its file has {} bytes", self.len);
-            return Err(MediumError::NoSuchPosition {
-                path: self.path.clone(),
-                to,
-                what,
-            });
+    /// The state of the volume record, which is read first if necessary.
+    pub(super) fn start(&mut self) -> Result<&VolumeStart, MediumError> {
+        if self.start.is_none() {
+            let start = VolumeStart::read(&self.file);
+            let start = start.map_err(MediumError::io("read", &self.path))?;
+            (self.begin, self.at, self.items) = (start.len(), start.len(), start.items());
+            self.start = Some(start);
         }
-        (self.at, self.items, self.damaged_to) = (to.byte, to.record, 0);
-        Ok(())
+        Ok(self.start.as_ref().expect("it was read"))
     }
 
-    /// Goes to the end of the file.
-    pub(super) fn seek_end(&mut self) {
-        (self.at, self.items, self.damaged_to) = (self.len, Position::UNCOUNTED, 0);
-    }
-
-    pub(super) fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        let item = self.next(record);
-        self.complete(item, record)
-    }
-
-    pub(super) fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        let item = self.previous(record);
-        self.complete(item, record)
+    /// Finds the end of what is whole, without a look at the content of records, and the number of
+    /// marks in a row before it. `None` if there is a word for the end of the medium.
+    pub(super) fn whole_part(&mut self) -> Result<Option<(WholePart, u64)>, MediumError> {
+        self.start()?;
+        let found = self.find_whole_part();
+        found.map_err(MediumError::io("read", &self.path))
     }
 
     /// Sets `record` after an item other than a record: to the damaged bytes, or to nothing.
@@ -129,28 +133,91 @@ impl<F: StorageFile> VolumeReader<F> {
         item.map_err(MediumError::io("read", &self.path))
     }
 
-    /// Reads the item at the current position, and goes to its end. Skips erase gaps.
-    fn next(&mut self, record: &mut Vec<u8>) -> io::Result<Item> {
+    fn find_whole_part(&mut self) -> io::Result<Option<(WholePart, u64)>> {
+        let mut marks = 0;
+        loop {
+            match self.find_frame()? {
+                Found::Mark => {
+                    self.advance(self.at + WORD);
+                    marks += 1;
+                }
+                Found::Frame(length, _) => {
+                    self.advance(self.at + length.frame_len());
+                    marks = 0;
+                }
+                Found::Damage if self.at < self.damaged_to => drop(self.pass_damage()),
+                Found::Damage if self.is_torn()? => break,
+                Found::Damage => {
+                    self.resynchronise()?;
+                    marks = 0;
+                }
+                Found::End if self.at < self.len => return Ok(None),
+                Found::End => break,
+            }
+        }
+        let whole = WholePart {
+            len: self.at,
+            items: self.items,
+            is_torn: self.at < self.len,
+        };
+        Ok(Some((whole, marks)))
+    }
+
+    /// True if the bytes from the current position to the end of the file can only be the beginning
+    /// of a record whose writer was stopped: a length that goes beyond the end, and not a frame
+    /// whose first length was changed. Any other bytes may be worth something to a salvage.
+    fn is_torn(&self) -> io::Result<bool> {
+        let left = self.len - self.at;
+        let Some(lead) = self.word_at(self.at)? else {
+            return Ok(true);
+        };
+        let is_beyond = Length::parse(lead).is_some_and(|length| length.frame_len() > left);
+        if !is_beyond || self.search(self.len)? < self.len {
+            return Ok(false);
+        }
+        // A frame whose first length was changed has the right one at its end, and marks after it.
+        let from = self.len.saturating_sub(MARKS_BACK).max(self.at);
+        let mut tail = vec![0; (self.len - from) as usize];
+        self.fill(&mut tail, from)?;
+        while let Some((rest, &[0, 0, 0, 0])) = tail.split_last_chunk::<4>() {
+            tail.truncate(rest.len());
+        }
+        let end = from + tail.len() as u64;
+        let trailing = tail.split_last_chunk::<4>();
+        let trailing = trailing.and_then(|(_, word)| Length::parse(u32::from_le_bytes(*word)));
+        Ok(!trailing.is_some_and(|length| self.at + length.frame_len() == end))
+    }
+
+    /// Looks for the item at the current position. Skips erase gaps.
+    fn find_frame(&mut self) -> io::Result<Found> {
         if self.at < self.damaged_to {
-            return Ok(self.pass_damage());
+            return Ok(Found::Damage);
         }
         let mut lead = self.word_at(self.at)?;
         while lead == Some(GAP) {
             self.at += WORD;
             lead = self.word_at(self.at)?;
         }
-        match lead {
-            None if self.at == self.len => return Ok(Item::End),
-            Some(END_OF_MEDIUM) if self.ends_here()? => return Ok(Item::End),
-            Some(MARK) => return Ok(Item::Mark(self.advance(self.at + WORD))),
-            _ => {}
-        }
-        let Some((length, bad)) = lead
-            .map(|lead| self.frame_at(self.at, lead))
-            .transpose()?
-            .flatten()
-        else {
-            return self.resynchronise();
+        Ok(match lead {
+            None if self.at == self.len => Found::End,
+            Some(END_OF_MEDIUM) if self.ends_here()? => Found::End,
+            Some(MARK) => Found::Mark,
+            Some(lead) => match self.frame_at(self.at, lead)? {
+                Some((length, bad)) => Found::Frame(length, bad),
+                None => Found::Damage,
+            },
+            None => Found::Damage,
+        })
+    }
+
+    /// Reads the item at the current position, and goes to its end.
+    fn next(&mut self, record: &mut Vec<u8>) -> io::Result<Item> {
+        let (length, bad) = match self.find_frame()? {
+            Found::End => return Ok(Item::End),
+            Found::Mark => return Ok(Item::Mark(self.advance(self.at + WORD))),
+            Found::Frame(length, bad) => (length, bad),
+            Found::Damage if self.at < self.damaged_to => return Ok(self.pass_damage()),
+            Found::Damage => return self.resynchronise(),
         };
         let end = self.at + length.frame_len();
         if bad {
@@ -180,11 +247,11 @@ impl<F: StorageFile> VolumeReader<F> {
     fn previous(&mut self, record: &mut Vec<u8>) -> io::Result<Item> {
         self.damaged_to = 0;
         let mut trail = self.word_before(self.at)?;
-        while matches!(trail, Some(GAP | END_OF_MEDIUM)) {
+        while self.at > self.begin && matches!(trail, Some(GAP | END_OF_MEDIUM)) {
             self.at -= WORD;
             trail = self.word_before(self.at)?;
         }
-        if self.at == 0 {
+        if self.at == self.begin {
             return Ok(Item::End);
         }
         if trail == Some(MARK) {
@@ -192,7 +259,7 @@ impl<F: StorageFile> VolumeReader<F> {
         }
         let length = trail
             .and_then(Length::parse)
-            .filter(|length| length.frame_len() <= self.at);
+            .filter(|length| length.frame_len() <= self.at - self.begin);
         if let Some(length) = length {
             let from = self.at - length.frame_len();
             if let Some((same, bad)) = self
@@ -213,8 +280,8 @@ impl<F: StorageFile> VolumeReader<F> {
             }
         }
         Ok(Item::Damaged {
-            skipped: self.at,
-            at: self.retreat(self.at),
+            skipped: self.at - self.begin,
+            at: self.retreat(self.at - self.begin),
         })
     }
 
@@ -438,6 +505,47 @@ impl<F: StorageFile> VolumeReader<F> {
                 Err(error) => return Err(error),
             }
         }
+        Ok(())
+    }
+}
+
+impl<F: StorageFile> ReadVolume for VolumeReader<F> {
+    fn number(&self) -> u32 {
+        self.volume
+    }
+
+    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        self.start()?;
+        let item = self.next(record);
+        self.complete(item, record)
+    }
+
+    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        self.start()?;
+        let item = self.previous(record);
+        self.complete(item, record)
+    }
+
+    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
+        let first = self.start()?.items();
+        if to.byte > self.len {
+            let what = format!("its file has {} bytes", self.len);
+            return Err(MediumError::NoSuchPosition {
+                path: self.path.clone(),
+                to,
+                what,
+            });
+        }
+        (self.at, self.items, self.damaged_to) = match to.byte < self.begin {
+            true => (self.begin, first, 0),
+            false => (to.byte, to.record, 0),
+        };
+        Ok(())
+    }
+
+    fn seek_end(&mut self) -> Result<(), MediumError> {
+        self.start()?;
+        (self.at, self.items, self.damaged_to) = (self.len, Position::UNCOUNTED, 0);
         Ok(())
     }
 }

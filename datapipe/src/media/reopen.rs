@@ -6,8 +6,7 @@ use std::path::PathBuf;
 
 use super::dir_storage::DirStorage;
 use super::medium_handle::{Form, Replacing};
-use super::writer::check_size;
-use super::{Medium, MediumError, VirtualTape, VolumeDirectory, VolumeOptions};
+use super::{MediumError, MediumReader, MediumWriter, VirtualTape, VolumeDirectory, VolumeOptions};
 use crate::wire::looks_like_record;
 
 /// Reopens a medium that another process has created and not written to. The last descriptor has
@@ -15,15 +14,15 @@ use crate::wire::looks_like_record;
 ///
 /// # Errors
 ///
-/// [`MediumError::VolumeTooSmall`] and [`MediumError::Io`].
+/// [`MediumError::VolumeTooSmall`], [`MediumError::TextTooLong`] and [`MediumError::Io`].
 pub(crate) fn reopen_to_write(
     form: Form,
     path: PathBuf,
     options: VolumeOptions,
     replacing: Option<Replacing>,
     [file, directory, lock]: [OwnedFd; 3],
-) -> Result<Box<dyn Medium>, MediumError> {
-    check_size(options.volume_size)?;
+) -> Result<Box<dyn MediumWriter>, MediumError> {
+    options.check()?;
     let (files, storage) = (
         [File::from(file), File::from(lock)],
         DirStorage::new(directory),
@@ -31,7 +30,7 @@ pub(crate) fn reopen_to_write(
     Ok(match form {
         Form::Tape => Box::new(VirtualTape::from_descriptors_to_write(
             storage, path, files, options, replacing,
-        )),
+        )?),
         Form::Directory => Box::new(VolumeDirectory::from_descriptors_to_write(
             storage, path, files, options, replacing,
         )?),
@@ -47,7 +46,7 @@ pub(crate) fn reopen_to_read(
     form: Form,
     path: PathBuf,
     descriptor: OwnedFd,
-) -> Result<Box<dyn Medium>, MediumError> {
+) -> Result<Box<dyn MediumReader>, MediumError> {
     Ok(match form {
         Form::Tape => Box::new(VirtualTape::from_descriptors_to_read(
             path,

@@ -9,16 +9,21 @@ use std::path::{Path, PathBuf};
 use crate::wire::looks_like_record;
 use crate::words::describe_full;
 
+use super::append::go_on;
+use super::chain::{
+    ChainReader, ChainWriter, ReadShelf, WriteShelf, forward_reader, forward_writer,
+};
 use super::dir_storage::DirStorage;
 use super::reader::VolumeReader;
 use super::volume_files::check_not_a_volume;
 use super::writer::{
-    VolumeWriter, cannot_open, check_gives_way, check_identity, check_size, directory_of, is_full,
-    lock_file, no_space,
+    VolumeWriter, cannot_open, check_gives_way, check_identity, directory_of, is_full, lock_file,
+    no_space,
 };
 use super::{
-    FileSystem, Form, GivenAway, HandleError, Item, Medium, MediumError, MediumHandle, Origin,
-    Position, Probe, Replacing, Storage, StorageFile, VolumeOptions,
+    Abilities, FileSystem, Form, GivenAway, HandleError, Item, MediumError, MediumHandle,
+    MediumReader, MediumWriter, Origin, Position, Probe, Replacing, Storage, StorageFile,
+    VolumeOptions,
 };
 
 /// A medium of one volume: a file of any name.
@@ -27,21 +32,39 @@ use super::{
 /// long NAME is cut), with the owner and the permissions of the old one, and gets the name when it
 /// is finished.
 #[derive(Debug)]
-pub struct VirtualTape<S: Storage = FileSystem> {
+#[non_exhaustive]
+pub struct VirtualTape;
+
+/// A [`VirtualTape`] that is open to write.
+#[derive(Debug)]
+pub struct TapeWriter<S: Storage = FileSystem>(ChainWriter<TapeToWrite<S>>);
+
+/// A [`VirtualTape`] that is open to read.
+#[derive(Debug)]
+pub struct TapeReader<S: Storage = FileSystem>(ChainReader<TapeToRead<S>>);
+
+forward_writer!(TapeWriter);
+forward_reader!(TapeReader);
+
+/// The file of a tape that is written.
+#[derive(Debug)]
+struct TapeToWrite<S: Storage> {
     storage: S,
     path: PathBuf,
-    side: Side<S::File>,
+    replaces: Option<Replaces<S::File>>,
+    options: VolumeOptions,
+    /// The tape had content, after which it is written.
+    appends: bool,
     given: GivenAway,
 }
 
+/// The file of a tape that is read.
 #[derive(Debug)]
-enum Side<F> {
-    Write {
-        writer: VolumeWriter<F>,
-        replaces: Option<Replaces<F>>,
-        allow_empty: bool,
-    },
-    Read(VolumeReader<F>),
+struct TapeToRead<S: Storage> {
+    storage: S,
+    path: PathBuf,
+    probe: Probe,
+    given: GivenAway,
 }
 
 /// Old content that the tape replaces.
@@ -54,8 +77,9 @@ enum Replaces<F> {
 }
 
 impl VirtualTape {
-    /// Creates a tape. One that has content stays until this one is [finished](Medium::finish), or
-    /// until the first write [in place](field@VolumeOptions::in_place).
+    /// Creates a tape. One that has content stays until this one is
+    /// [finished](super::MediumWriter::finish), or until the first write
+    /// [in place](field@VolumeOptions::in_place).
     ///
     /// A file that exists is refused if another user may have put it there: in a directory in which
     /// several users may create files, the file, or a link to it, must belong to root, to the user
@@ -65,10 +89,99 @@ impl VirtualTape {
     ///
     /// [`MediumError::InUse`] if it is being written, [`MediumError::NotEmpty`] if it has content
     /// and the options do not allow overwriting, [`MediumError::OtherNames`] if it cannot be
-    /// overwritten in place, [`MediumError::VolumeTooSmall`], [`MediumError::Full`] and
-    /// [`MediumError::Io`].
-    pub fn create(path: impl Into<PathBuf>, options: VolumeOptions) -> Result<Self, MediumError> {
+    /// overwritten in place, [`MediumError::VolumeTooSmall`], [`MediumError::TextTooLong`],
+    /// [`MediumError::Full`] and [`MediumError::Io`].
+    pub fn create(
+        path: impl Into<PathBuf>,
+        options: VolumeOptions,
+    ) -> Result<TapeWriter, MediumError> {
         Self::create_on(FileSystem, path, options)
+    }
+
+    /// As [`create`](Self::create), on another storage.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    pub fn create_on<S: Storage>(
+        storage: S,
+        path: impl Into<PathBuf>,
+        options: VolumeOptions,
+    ) -> Result<TapeWriter<S>, MediumError> {
+        let path = path.into();
+        options.check()?;
+        check_not_a_volume(&storage, &path)?;
+        let (writer, replaces) = match lock_tape(&storage, &path)? {
+            (file, true) => reuse(&storage, &path, file, &options)?,
+            (file, false) => {
+                let record = options.new_record([0; 16], 1)?;
+                let writer = VolumeWriter::new(file, path.clone(), 1, &options, &record);
+                (writer, None)
+            }
+        };
+        let shelf = TapeToWrite {
+            storage,
+            path,
+            replaces,
+            options,
+            appends: false,
+            given: GivenAway::default(),
+        };
+        Ok(TapeWriter(ChainWriter::new(shelf, writer)))
+    }
+
+    /// Opens a tape to write after everything that it has; one that does not exist is created. No
+    /// byte that was written is changed.
+    ///
+    /// A torn frame at the end, which a writer that was stopped has left, is removed by the first
+    /// write, which also adds the marks that an unfinished writer did not write: two precede
+    /// whatever follows. Damage is kept. The options' label, pool and size are those of the new
+    /// tape, if there is none yet; the size is also the limit of one that exists.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create), except [`MediumError::NotEmpty`];
+    /// [`MediumError::CannotAppend`] if the end of its content is not where it can be continued,
+    /// and [`MediumError::Full`] if there is no room for a label of 4 KiB.
+    pub fn append(
+        path: impl Into<PathBuf>,
+        options: VolumeOptions,
+    ) -> Result<TapeWriter, MediumError> {
+        Self::append_on(FileSystem, path, options, looks_like_record)
+    }
+
+    /// As [`append`](Self::append), on another storage, to records that `probe` recognises.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    pub fn append_on<S: Storage>(
+        storage: S,
+        path: impl Into<PathBuf>,
+        options: VolumeOptions,
+        probe: Probe,
+    ) -> Result<TapeWriter<S>, MediumError> {
+        let path = path.into();
+        options.check()?;
+        check_not_a_volume(&storage, &path)?;
+        let (file, _) = lock_tape(&storage, &path)?;
+        let known = go_on(&storage, &path, file, ([0; 16], 1), options, probe)?;
+        if !known.has_room() {
+            let what = "the tape has reached its size; write to another one, or raise the size";
+            return Err(MediumError::Full {
+                path,
+                what: what.to_owned(),
+            });
+        }
+        let shelf = TapeToWrite {
+            storage,
+            path,
+            replaces: None,
+            options: known.options,
+            appends: known.whole.len > 0,
+            given: GivenAway::default(),
+        };
+        Ok(TapeWriter(ChainWriter::new(shelf, known.writer)))
     }
 
     /// Opens a tape of this library's records to read, at its start.
@@ -76,7 +189,7 @@ impl VirtualTape {
     /// # Errors
     ///
     /// [`MediumError::Io`].
-    pub fn open(path: impl Into<PathBuf>) -> Result<Self, MediumError> {
+    pub fn open(path: impl Into<PathBuf>) -> Result<TapeReader, MediumError> {
         Self::open_with_probe(path, looks_like_record)
     }
 
@@ -85,8 +198,31 @@ impl VirtualTape {
     /// # Errors
     ///
     /// As [`open`](Self::open).
-    pub fn open_with_probe(path: impl Into<PathBuf>, probe: Probe) -> Result<Self, MediumError> {
+    pub fn open_with_probe(
+        path: impl Into<PathBuf>,
+        probe: Probe,
+    ) -> Result<TapeReader, MediumError> {
         Self::open_on(FileSystem, path, probe)
+    }
+
+    /// As [`open_with_probe`](Self::open_with_probe), on another storage.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_on<S: Storage>(
+        storage: S,
+        path: impl Into<PathBuf>,
+        probe: Probe,
+    ) -> Result<TapeReader<S>, MediumError> {
+        let mut shelf = TapeToRead {
+            storage,
+            path: path.into(),
+            probe,
+            given: GivenAway::default(),
+        };
+        let volume = shelf.open(1)?;
+        Ok(TapeReader(ChainReader::new(shelf, Some(volume))))
     }
 
     /// Reopens a tape that another process has open to read.
@@ -94,18 +230,17 @@ impl VirtualTape {
         path: PathBuf,
         file: File,
         probe: Probe,
-    ) -> Result<Self, MediumError> {
-        let side = Side::Read(VolumeReader::new(file, path.clone(), 1, probe)?);
-        Ok(Self {
+    ) -> Result<TapeReader, MediumError> {
+        let volume = VolumeReader::new(file, path.clone(), 1, probe)?;
+        let shelf = TapeToRead {
             storage: FileSystem,
             path,
-            side,
+            probe,
             given: GivenAway::default(),
-        })
+        };
+        Ok(TapeReader(ChainReader::new(shelf, Some(volume))))
     }
-}
 
-impl VirtualTape<DirStorage> {
     /// Reopens a tape that another process has created, and not written to. `lock` is the tape that
     /// it replaces, or the tape itself.
     pub(super) fn from_descriptors_to_write(
@@ -114,141 +249,60 @@ impl VirtualTape<DirStorage> {
         [file, lock]: [File; 2],
         options: VolumeOptions,
         replacing: Option<Replacing>,
-    ) -> Self {
-        let size = options.volume_size;
+    ) -> Result<TapeWriter<DirStorage>, MediumError> {
+        let record = options.new_record([0; 16], 1)?;
+        let writer = |file, path| VolumeWriter::new(file, path, 1, &options, &record);
         let (writer, replaces) = match replacing {
-            None => (VolumeWriter::new(file, path.clone(), 1, size), None),
+            None => (writer(file, path.clone()), None),
             Some(Replacing::InPlace) => (
-                VolumeWriter::in_place(file, path.clone(), 1, size),
+                writer(file, path.clone()).in_place(),
                 Some(Replaces::InPlace),
             ),
             Some(Replacing::Beside) => (
-                VolumeWriter::new(file, beside(&path), 1, size),
+                writer(file, beside(&path)),
                 Some(Replaces::Beside {
                     old: lock,
                     path: path.clone(),
                 }),
             ),
         };
-        let side = Side::Write {
-            writer,
-            replaces,
-            allow_empty: options.allow_empty,
-        };
-        Self {
+        let shelf = TapeToWrite {
             storage,
             path,
-            side,
+            replaces,
+            options,
+            appends: false,
             given: GivenAway::default(),
+        };
+        Ok(TapeWriter(ChainWriter::new(shelf, writer)))
+    }
+}
+
+impl<S: Storage> TapeWriter<S> {
+    /// Path of the file to which this tape is written, if that is not its own yet: the hidden file
+    /// beside the tape that it replaces.
+    pub fn written_beside(&self) -> Option<&Path> {
+        match &self.0.shelf().replaces {
+            Some(Replaces::Beside { .. }) => Some(self.0.volume().path()),
+            _ => None,
         }
     }
 }
 
-impl<S: Storage> VirtualTape<S> {
-    /// As [`VirtualTape::create`], on another storage.
-    ///
-    /// # Errors
-    ///
-    /// As [`VirtualTape::create`].
-    pub fn create_on(
-        storage: S,
-        path: impl Into<PathBuf>,
-        options: VolumeOptions,
-    ) -> Result<Self, MediumError> {
-        let path = path.into();
-        check_size(options.volume_size)?;
-        check_not_a_volume(&storage, &path)?;
-        let (writer, replaces) = loop {
-            let file = match storage.create_new(&path) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    let file = storage.open_to_write(&path).map_err(cannot_open(&path))?;
-                    if !lock_file(&storage, &path, &file, &path)? {
-                        continue;
-                    }
-                    break reuse(&storage, &path, file, options)?;
-                }
-                Err(error) if is_full(&error) => return Err(no_space(&path, &error)),
-                created => created.map_err(MediumError::io("create", &path))?,
-            };
-            // Another writer may have found the empty file.
-            if lock_file(&storage, &path, &file, &path)? {
-                let size = options.volume_size;
-                break (VolumeWriter::new(file, path.clone(), 1, size), None);
+/// Opens and locks the file of a tape, and creates it if there is none. Returns true if it existed.
+fn lock_tape<S: Storage>(storage: &S, path: &Path) -> Result<(S::File, bool), MediumError> {
+    loop {
+        let (file, existed) = match storage.create_new(path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let opened = storage.open_to_write(path);
+                (opened.map_err(cannot_open(path))?, true)
             }
+            Err(error) if is_full(&error) => return Err(no_space(path, &error)),
+            created => (created.map_err(MediumError::io("create", path))?, false),
         };
-        let side = Side::Write {
-            writer,
-            replaces,
-            allow_empty: options.allow_empty,
-        };
-        Ok(Self {
-            storage,
-            path,
-            side,
-            given: GivenAway::default(),
-        })
-    }
-
-    /// Path of the file to which this tape is written, if that is not its own yet: the hidden file
-    /// beside the tape that it replaces.
-    pub fn written_beside(&self) -> Option<&Path> {
-        match &self.side {
-            Side::Write {
-                writer,
-                replaces: Some(Replaces::Beside { .. }),
-                ..
-            } => Some(writer.path()),
-            _ => None,
-        }
-    }
-
-    /// As [`VirtualTape::open_with_probe`], on another storage.
-    ///
-    /// # Errors
-    ///
-    /// As [`VirtualTape::open`].
-    pub fn open_on(
-        storage: S,
-        path: impl Into<PathBuf>,
-        probe: Probe,
-    ) -> Result<Self, MediumError> {
-        let path = path.into();
-        let file = storage
-            .open(&path)
-            .map_err(MediumError::io("open", &path))?;
-        let side = Side::Read(VolumeReader::new(file, path.clone(), 1, probe)?);
-        Ok(Self {
-            storage,
-            path,
-            side,
-            given: GivenAway::default(),
-        })
-    }
-
-    fn writer(&mut self) -> Result<&mut VolumeWriter<S::File>, MediumError> {
-        match &mut self.side {
-            Side::Write { writer, .. } => Ok(writer),
-            Side::Read(_) => Err(NOT_TO_WRITE),
-        }
-    }
-
-    /// The reader, if `to` is in the only volume.
-    fn reader_at(&mut self, to: Position) -> Result<&mut VolumeReader<S::File>, MediumError> {
-        if to.volume != 1 {
-            let what = "a virtual tape has volume 1 only".to_owned();
-            return Err(MediumError::NoSuchPosition {
-                path: self.path.clone(),
-                to,
-                what,
-            });
-        }
-        self.reader()
-    }
-
-    fn reader(&mut self) -> Result<&mut VolumeReader<S::File>, MediumError> {
-        match &mut self.side {
-            Side::Read(reader) => Ok(reader),
-            Side::Write { .. } => Err(MediumError::NOT_TO_READ),
+        // Another writer may have found the empty file, or replaced the one that was opened.
+        if lock_file(storage, path, &file, path)? {
+            return Ok((file, existed));
         }
     }
 }
@@ -261,11 +315,12 @@ fn reuse<S: Storage>(
     storage: &S,
     path: &Path,
     old: S::File,
-    options: VolumeOptions,
+    options: &VolumeOptions,
 ) -> Result<Reused<S::File>, MediumError> {
-    let size = options.volume_size;
+    let record = options.new_record([0; 16], 1)?;
+    let writer = |file, path| VolumeWriter::new(file, path, 1, options, &record);
     if old.is_empty().map_err(MediumError::io("look at", path))? {
-        return Ok((VolumeWriter::new(old, path.to_owned(), 1, size), None));
+        return Ok((writer(old, path.to_owned()), None));
     }
     if !options.overwrite {
         return Err(MediumError::NotEmpty {
@@ -277,7 +332,7 @@ fn reuse<S: Storage>(
     let synced = storage.sync_directory(directory);
     synced.map_err(MediumError::io("sync the directory", directory))?;
     if options.in_place {
-        let writer = VolumeWriter::in_place(old, path.to_owned(), 1, size);
+        let writer = writer(old, path.to_owned()).in_place();
         writer.check_only_name()?;
         return Ok((writer, Some(Replaces::InPlace)));
     }
@@ -297,7 +352,7 @@ fn reuse<S: Storage>(
         Err(error) if is_full(&error) => return Err(no_space(&new, &error)),
         created => created.map_err(MediumError::io("create", &new))?,
     };
-    let writer = VolumeWriter::new(file, new.clone(), 1, size);
+    let writer = writer(file, new.clone());
     let prepared = writer.file().copy_access(&old);
     prepared.map_err(MediumError::io("set the permissions of", &new))?;
     lock_file(storage, &new, writer.file(), path)?;
@@ -327,73 +382,21 @@ fn beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-impl<S: Storage> Medium for VirtualTape<S> {
-    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
-        self.write_parts(&[record])
-    }
+impl<S: Storage> WriteShelf for TapeToWrite<S> {
+    type Volume = VolumeWriter<S::File>;
 
-    fn write_parts(&mut self, parts: &[&[u8]]) -> Result<Position, MediumError> {
-        self.writer()?.write(parts)
-    }
-
-    fn write_mark(&mut self) -> Result<(), MediumError> {
-        self.writer()?.write_mark()
-    }
-
-    fn sync(&mut self) -> Result<(), MediumError> {
-        match &mut self.side {
-            Side::Write { writer, .. } => writer.sync(&self.storage),
-            Side::Read(_) => Err(NOT_TO_WRITE),
-        }
-    }
-
-    fn finish(&mut self) -> Result<(), MediumError> {
-        let Side::Write {
-            writer, replaces, ..
-        } = &mut self.side
-        else {
-            return Err(NOT_TO_WRITE);
-        };
-        writer.finish(&self.storage)?;
-        if let Some(Replaces::Beside { old, path }) = &*replaces {
-            let was = old.identity().map_err(MediumError::io("look at", path))?;
-            check_identity(&self.storage, path, was)?;
-            let renamed = self.storage.rename(writer.path(), path);
-            renamed.map_err(MediumError::io("replace", path))?;
-            let path = path.clone();
-            // From here on, dropping the medium must not remove the file.
-            *replaces = None;
-            writer.renamed(path.clone());
-            let directory = directory_of(&path);
-            let synced = self.storage.sync_directory(directory);
-            synced.map_err(MediumError::io("sync the directory", directory))?;
-        }
-        *replaces = None;
+    fn prepare(&mut self, _: &mut Self::Volume) -> Result<(), MediumError> {
         Ok(())
     }
 
-    fn accepts_empty(&self) -> bool {
-        match &self.side {
-            Side::Write {
-                replaces,
-                allow_empty,
-                ..
-            } => replaces.is_none() || *allow_empty,
-            Side::Read(_) => true,
-        }
+    fn sync(&mut self, volume: &mut Self::Volume) -> Result<(), MediumError> {
+        volume.sync(&self.storage)
     }
 
-    fn next_volume(&mut self) -> Result<bool, MediumError> {
-        let Side::Write {
-            writer, replaces, ..
-        } = &mut self.side
-        else {
-            return Ok(false);
-        };
-        writer.sync(&self.storage)?;
-        let what = match writer.out_of_room() {
+    fn next(&mut self, volume: &Self::Volume) -> Result<Self::Volume, MediumError> {
+        let what = match volume.out_of_room() {
             None => "a virtual tape has one volume; use a directory of volumes".to_owned(),
-            Some(error) if matches!(replaces, Some(Replaces::Beside { .. })) => format!(
+            Some(error) if matches!(self.replaces, Some(Replaces::Beside { .. })) => format!(
                 "{}; make room, write elsewhere, or overwrite in place, which does not need \
                  room for the old content and the new",
                 describe_full(error)
@@ -409,93 +412,97 @@ impl<S: Storage> Medium for VirtualTape<S> {
         })
     }
 
-    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        record.clear();
-        self.reader()?.read(record)
-    }
-
-    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        record.clear();
-        self.reader()?.read_back(record)
-    }
-
-    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
-        let to = Position::start_of(volume.unwrap_or(1));
-        self.reader_at(to)?.seek_end();
+    fn finish(&mut self, volume: &mut Self::Volume) -> Result<(), MediumError> {
+        volume.finish(&self.storage)?;
+        if let Some(Replaces::Beside { old, path }) = &self.replaces {
+            let was = old.identity().map_err(MediumError::io("look at", path))?;
+            check_identity(&self.storage, path, was)?;
+            let renamed = self.storage.rename(volume.path(), path);
+            renamed.map_err(MediumError::io("replace", path))?;
+            let path = path.clone();
+            // From here on, dropping the medium must not remove the file.
+            self.replaces = None;
+            volume.renamed(path.clone());
+            let directory = directory_of(&path);
+            let synced = self.storage.sync_directory(directory);
+            synced.map_err(MediumError::io("sync the directory", directory))?;
+        }
+        self.replaces = None;
         Ok(())
     }
 
-    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
-        self.reader_at(to)?.seek(to)
+    fn accepts_empty(&self) -> bool {
+        self.replaces.is_none() || self.options.allow_empty
     }
 
-    fn handle(&self) -> Result<MediumHandle, HandleError> {
-        let (writer, replaces, allow_empty) = match &self.side {
-            Side::Write { writer, .. } if !writer.is_untouched() => {
-                return Err(HandleError::Written);
-            }
-            Side::Write {
-                writer,
-                replaces,
-                allow_empty,
-            } => (writer, replaces, *allow_empty),
-            Side::Read(reader) => {
-                return Ok(MediumHandle {
-                    origin: Origin::Files {
-                        form: Form::Tape,
-                        path: self.path.clone(),
-                        volume_size: None,
-                        replacing: None,
-                        allow_empty: true,
-                    },
-                    descriptors: self
-                        .given
-                        .share(self.storage.descriptors(Some(reader.file()), None)?),
-                });
-            }
-        };
-        let (replacing, path, lock) = match replaces {
-            None => (None, &self.path, writer.file()),
-            Some(Replaces::InPlace) => (Some(Replacing::InPlace), &self.path, writer.file()),
+    fn handle(&self, volume: &Self::Volume) -> Result<MediumHandle, HandleError> {
+        if self.appends {
+            return Err(HandleError::Appending);
+        }
+        if !volume.is_untouched() {
+            return Err(HandleError::Written);
+        }
+        let (replacing, path, lock) = match &self.replaces {
+            None => (None, &self.path, volume.file()),
+            Some(Replaces::InPlace) => (Some(Replacing::InPlace), &self.path, volume.file()),
             Some(Replaces::Beside { old, path }) => (Some(Replacing::Beside), path, old),
         };
         let directory = directory_of(path);
         let mut descriptors = self
             .storage
-            .descriptors(Some(writer.file()), Some(directory))?;
+            .descriptors(Some(volume.file()), Some(directory))?;
         descriptors.extend(self.storage.descriptors(Some(lock), None)?);
         Ok(MediumHandle {
             origin: Origin::Files {
                 form: Form::Tape,
                 path: path.clone(),
-                volume_size: writer.limit(),
+                options: self.options.clone(),
                 replacing,
-                allow_empty,
+            },
+            descriptors: self.given.share(descriptors),
+        })
+    }
+
+    fn close(&mut self, volume: &Self::Volume) {
+        if matches!(self.replaces, Some(Replaces::Beside { .. }))
+            && !(volume.is_untouched() && self.given.is_given())
+            && volume.has_name(&self.storage)
+        {
+            // If it stays, the next writer removes it.
+            let _ = self.storage.remove(volume.path());
+        }
+    }
+}
+
+impl<S: Storage> ReadShelf for TapeToRead<S> {
+    type Volume = VolumeReader<S::File>;
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn last(&self) -> u32 {
+        1
+    }
+
+    fn open(&mut self, number: u32) -> Result<Self::Volume, MediumError> {
+        let file = self.storage.open(&self.path);
+        let file = file.map_err(MediumError::io("open", &self.path))?;
+        VolumeReader::new(file, self.path.clone(), number, self.probe)
+    }
+
+    fn handle(&self, volume: Option<&Self::Volume>) -> Result<MediumHandle, HandleError> {
+        let descriptors = self
+            .storage
+            .descriptors(volume.map(VolumeReader::file), None)?;
+        Ok(MediumHandle {
+            origin: Origin::Files {
+                form: Form::Tape,
+                path: self.path.clone(),
+                options: VolumeOptions::default().allow_empty(true),
+                replacing: None,
             },
             descriptors: self.given.share(descriptors),
         })
     }
 }
-
-impl<S: Storage> Drop for VirtualTape<S> {
-    /// Removes what was written beside a tape and did not take its place.
-    fn drop(&mut self) {
-        if let Side::Write {
-            writer,
-            replaces: Some(Replaces::Beside { .. }),
-            ..
-        } = &self.side
-            && !(writer.is_untouched() && self.given.is_given())
-            && writer.has_name(&self.storage)
-        {
-            // If it stays, the next writer removes it.
-            let _ = self.storage.remove(writer.path());
-        }
-    }
-}
-
-/// The error of a write to a tape that is open to read.
-const NOT_TO_WRITE: MediumError = MediumError::WrongDirection {
-    doing: "write",
-    open_to: "read",
-};

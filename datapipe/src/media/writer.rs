@@ -8,10 +8,13 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::process::geteuid;
 
 use crate::limits::{MAX_RECORD, MIN_VOLUME_SIZE, VOLUME_RESERVE};
+use crate::wire::{VOLUME_RECORD_LEN, VolumeRecord};
 use crate::words::describe_full;
 
+use super::chain::WriteVolume;
 use super::layout::{Length, MARK, SHORTEST_FRAME, WORD};
-use super::{MediumError, Position, Storage, StorageFile};
+use super::volume_start::RECORD_FRAME;
+use super::{Abilities, MediumError, Position, Storage, StorageFile, VolumeOptions};
 
 /// The writer of one volume, which appends to its file.
 #[derive(Debug)]
@@ -30,8 +33,14 @@ pub(super) struct VolumeWriter<F> {
     out_of_room: Option<io::Error>,
     /// True if the volume before it ended because there was no room.
     after_full: bool,
+    /// Items that the first write puts before its own: the volume record, or marks.
+    prefix: Prefix,
     /// The file has old content, which the first write removes.
     has_old: bool,
+    /// The file has bytes after `used`, which the first write removes.
+    is_torn: bool,
+    /// Bytes may be removed from the end of the file.
+    cuts_back: bool,
     /// Something was written since the last sync.
     unsynced: bool,
     /// The file's name may not be on stable storage.
@@ -40,31 +49,93 @@ pub(super) struct VolumeWriter<F> {
     broken: bool,
 }
 
+/// Frames that are written together with the first one of a writer, so that a writer that writes
+/// nothing changes nothing.
+#[derive(Debug, Default)]
+pub(super) struct Prefix {
+    bytes: Vec<u8>,
+    items: u64,
+}
+
+impl Prefix {
+    /// The frame of a volume record.
+    pub(super) fn record(record: &VolumeRecord) -> Self {
+        let (record, len) = (record.to_bytes(), (VOLUME_RECORD_LEN as u32).to_le_bytes());
+        Self {
+            bytes: [&len[..], &record, &len].concat(),
+            items: 1,
+        }
+    }
+
+    pub(super) fn marks(count: u64) -> Self {
+        Self {
+            bytes: MARK.to_le_bytes().repeat(count as usize),
+            items: count,
+        }
+    }
+
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+}
+
+/// The whole part of a volume's file, after which a writer goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WholePart {
+    /// Its bytes.
+    pub(super) len: u64,
+    /// Its records, marks and damaged stretches.
+    pub(super) items: u64,
+    /// True if a torn frame follows.
+    pub(super) is_torn: bool,
+}
+
 impl<F: StorageFile> VolumeWriter<F> {
-    /// A writer to `file`, which is empty and whose name was not synced.
-    pub(super) fn new(file: F, path: PathBuf, volume: u32, limit: Option<u64>) -> Self {
+    /// A writer to `file`, which is empty and whose name was not synced. The first write begins
+    /// with the volume record.
+    pub(super) fn new(
+        file: F,
+        path: PathBuf,
+        volume: u32,
+        options: &VolumeOptions,
+        record: &VolumeRecord,
+    ) -> Self {
         Self {
             file,
             path,
             volume,
-            limit,
+            limit: options.volume_size,
             used: 0,
             items: 0,
             ended: false,
             out_of_room: None,
             after_full: false,
+            prefix: Prefix::record(record),
             has_old: false,
+            is_torn: false,
+            cuts_back: !record.write_once,
             unsynced: true,
             new: true,
             broken: false,
         }
     }
 
-    /// As [`new`](Self::new), for a file with old content, which the first write removes.
-    pub(super) fn in_place(file: F, path: PathBuf, volume: u32, limit: Option<u64>) -> Self {
+    /// Lets the first write remove the old content of the file.
+    pub(super) fn in_place(self) -> Self {
         Self {
             has_old: true,
-            ..Self::new(file, path, volume, limit)
+            ..self
+        }
+    }
+
+    /// Lets the first write go on after `whole`, with `prefix`.
+    pub(super) fn after(self, whole: WholePart, prefix: Prefix) -> Self {
+        Self {
+            used: whole.len,
+            items: whole.items,
+            is_torn: whole.is_torn,
+            prefix,
+            ..self
         }
     }
 
@@ -90,8 +161,13 @@ impl<F: StorageFile> VolumeWriter<F> {
         self.out_of_room.as_ref()
     }
 
-    /// Removes the old content, if there is some.
-    fn remove_old(&mut self) -> Result<(), MediumError> {
+    /// Removes the old content, if there is some, or a torn frame after which the writer goes on.
+    fn prepare_end(&mut self) -> Result<(), MediumError> {
+        if self.is_torn {
+            let cut = self.file.truncate(self.used);
+            cut.map_err(MediumError::io("truncate", &self.path))?;
+            self.is_torn = false;
+        }
         if self.has_old {
             // A name may have been added since the medium was created.
             self.check_only_name()?;
@@ -116,17 +192,28 @@ impl<F: StorageFile> VolumeWriter<F> {
         }
     }
 
-    pub(super) fn volume(&self) -> u32 {
-        self.volume
-    }
-
     pub(super) fn file(&self) -> &F {
         &self.file
     }
 
-    /// Most bytes of the volume.
-    pub(super) fn limit(&self) -> Option<u64> {
-        self.limit
+    /// Bytes that are left of the volume's size, if it has one.
+    pub(super) fn room(&self) -> Option<u64> {
+        let used = self.used + self.prefix.len();
+        self.limit.map(|limit| limit.saturating_sub(used))
+    }
+
+    /// Writes the marks that are missing after the old content, without anything after them.
+    pub(super) fn complete(&mut self) -> Result<(), MediumError> {
+        let end = self.used + self.prefix.len();
+        let fits = self.limit.is_none_or(|limit| end <= limit);
+        if fits && (self.prefix.items > 0 || self.is_torn) {
+            self.prepare_end()?;
+            let end = self.put_at(self.used, &mut [IoSlice::new(&self.prefix.bytes)]);
+            let end = end.map_err(|error| self.roll_back(error))?;
+            (self.used, self.items) = (end, self.items + self.prefix.items);
+            self.prefix = Prefix::default();
+        }
+        Ok(())
     }
 
     /// True if this is the first volume, and nothing was written to it.
@@ -134,43 +221,10 @@ impl<F: StorageFile> VolumeWriter<F> {
         self.volume == 1 && self.used == 0 && !self.ended && !self.broken
     }
 
-    /// Writes a record that consists of `parts`.
-    pub(super) fn write(&mut self, parts: &[&[u8]]) -> Result<Position, MediumError> {
-        self.check_intact()?;
-        let len = parts.iter().map(|part| part.len()).sum();
-        if len == 0 {
-            return Err(MediumError::Empty);
-        }
-        let max = self.longest_record();
-        if len > max {
-            return Err(MediumError::TooLong { len, max });
-        }
-        let length = Length {
-            bytes: len as u32,
-            bad: false,
-        };
-        self.check_room(
-            length.frame_len(),
-            if self.ended { WORD } else { VOLUME_RESERVE },
-        )?;
-        let word = length.bytes.to_le_bytes();
-        let padding = &[0][..len % 2];
-        let frame = [&[&word[..]], parts, &[padding, &word[..]]].concat();
-        let mut frame: Vec<_> = frame.into_iter().map(IoSlice::new).collect();
-        self.put(&mut frame)
-    }
-
-    pub(super) fn write_mark(&mut self) -> Result<(), MediumError> {
-        self.check_intact()?;
-        self.check_room(WORD, 0)?;
-        self.put(&mut [IoSlice::new(&MARK.to_le_bytes())])?;
-        Ok(())
-    }
-
     /// Syncs the file, and its directory if the file's name may not be on stable storage.
     pub(super) fn sync(&mut self, storage: &impl Storage<File = F>) -> Result<(), MediumError> {
         self.check_intact()?;
-        self.remove_old()?;
+        self.prepare_end()?;
         // A kernel that failed to write a page may mark it clean, so a second sync would succeed
         // although the data is lost. Only success clears this flag.
         self.broken = true;
@@ -228,9 +282,9 @@ impl<F: StorageFile> VolumeWriter<F> {
 
     /// The longest record that fits in an empty volume.
     fn longest_record(&self) -> usize {
-        let room = self
-            .limit
-            .map_or(u64::MAX, |limit| (limit - VOLUME_RESERVE - 2 * WORD) & !1);
+        let room = self.limit.map_or(u64::MAX, |limit| {
+            (limit - VOLUME_RESERVE - RECORD_FRAME - 2 * WORD) & !1
+        });
         room.min(MAX_RECORD as u64) as usize
     }
 
@@ -249,7 +303,7 @@ impl<F: StorageFile> VolumeWriter<F> {
     fn check_room(&mut self, frame: u64, reserve: u64) -> Result<(), MediumError> {
         if self
             .limit
-            .is_some_and(|limit| self.used + frame + reserve > limit)
+            .is_some_and(|limit| self.used + self.prefix.len() + frame + reserve > limit)
         {
             self.ended = true;
             return Err(MediumError::EndOfVolume {
@@ -260,29 +314,38 @@ impl<F: StorageFile> VolumeWriter<F> {
     }
 
     /// Appends all of `parts`, or leaves the file as it was.
-    fn put(&mut self, mut parts: &mut [IoSlice<'_>]) -> Result<Position, MediumError> {
-        self.remove_old()?;
+    fn put(&mut self, parts: &mut [IoSlice<'_>]) -> Result<Position, MediumError> {
+        self.prepare_end()?;
         self.unsynced = true;
         let position = Position {
             volume: self.volume,
-            record: self.items,
-            byte: self.used,
+            record: self.items + self.prefix.items,
+            byte: self.used + self.prefix.len(),
         };
-        let mut end = self.used;
+        let begun = self.put_at(self.used, &mut [IoSlice::new(&self.prefix.bytes)]);
+        let end = begun
+            .and_then(|end| self.put_at(end, parts))
+            .map_err(|error| self.roll_back(error))?;
+        (self.used, self.items) = (end, position.record + 1);
+        self.prefix = Prefix::default();
+        Ok(position)
+    }
+
+    /// Writes all of `parts` at byte `end`, and returns the byte after them.
+    fn put_at(&self, mut end: u64, mut parts: &mut [IoSlice<'_>]) -> io::Result<u64> {
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
             match self.file.write_at(parts, end) {
-                Ok(0) => return Err(self.roll_back(ErrorKind::WriteZero.into())),
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(bytes) => {
                     end += bytes as u64;
                     IoSlice::advance_slices(&mut parts, bytes);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.roll_back(error)),
+                Err(error) => return Err(error),
             }
         }
-        (self.used, self.items) = (end, self.items + 1);
-        Ok(position)
+        Ok(end)
     }
 
     /// Removes the written part of a frame, and returns the error that `error` means for the
@@ -298,7 +361,7 @@ impl<F: StorageFile> VolumeWriter<F> {
         if !is_full(&error) {
             return MediumError::io("write", &self.path)(error);
         }
-        if self.used == 0 || (self.after_full && self.items <= 1) {
+        if self.used == 0 || (self.after_full && self.items <= RECORD_AND_LABEL) {
             // Another volume would end in the same way, and so would the one after it.
             return no_space(&self.path, &error);
         }
@@ -306,6 +369,50 @@ impl<F: StorageFile> VolumeWriter<F> {
         MediumError::EndOfVolume {
             volume: self.volume,
         }
+    }
+}
+
+impl<F: StorageFile> WriteVolume for VolumeWriter<F> {
+    fn number(&self) -> u32 {
+        self.volume
+    }
+
+    fn write(&mut self, parts: &[&[u8]]) -> Result<Position, MediumError> {
+        self.check_intact()?;
+        let len = parts.iter().map(|part| part.len()).sum();
+        if len == 0 {
+            return Err(MediumError::Empty);
+        }
+        let max = self.longest_record();
+        if len > max {
+            return Err(MediumError::TooLong { len, max });
+        }
+        let length = Length {
+            bytes: len as u32,
+            bad: false,
+        };
+        self.check_room(
+            length.frame_len(),
+            if self.ended { WORD } else { VOLUME_RESERVE },
+        )?;
+        let word = length.bytes.to_le_bytes();
+        let padding = &[0][..len % 2];
+        let frame = [&[&word[..]], parts, &[padding, &word[..]]].concat();
+        let mut frame: Vec<_> = frame.into_iter().map(IoSlice::new).collect();
+        self.put(&mut frame)
+    }
+
+    fn write_mark(&mut self) -> Result<(), MediumError> {
+        self.check_intact()?;
+        self.check_room(WORD, 0)?;
+        self.put(&mut [IoSlice::new(&MARK.to_le_bytes())])?;
+        Ok(())
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities::default()
+            .longest_record(self.longest_record())
+            .cuts_back(self.cuts_back)
     }
 }
 
@@ -433,18 +540,10 @@ pub(super) fn directory_of(path: &Path) -> &Path {
     }
 }
 
-/// Checks the volume size of the options.
-pub(super) fn check_size(size: Option<u64>) -> Result<(), MediumError> {
-    match size {
-        Some(size) if size < MIN_VOLUME_SIZE => Err(MediumError::VolumeTooSmall {
-            size,
-            min: MIN_VOLUME_SIZE,
-        }),
-        _ => Ok(()),
-    }
-}
+/// Items of a volume that has a record and a label.
+const RECORD_AND_LABEL: u64 = 2;
 
 const _: () = assert!(
-    MIN_VOLUME_SIZE > VOLUME_RESERVE + SHORTEST_FRAME,
+    MIN_VOLUME_SIZE > VOLUME_RESERVE + RECORD_FRAME + SHORTEST_FRAME,
     "a volume has room for records"
 );

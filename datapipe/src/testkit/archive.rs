@@ -1,7 +1,7 @@
 //! The stages of an archive, apart.
 
 use crate::archive::{Archive, separate_stages};
-use crate::media::Medium;
+use crate::media::MediumWriter;
 use crate::stage::{MiddleStage, TailStage};
 
 /// Returns the stage that encrypts, if the archive has a key, and the tail that writes to `medium`:
@@ -10,7 +10,7 @@ use crate::stage::{MiddleStage, TailStage};
 /// and the stage that gives blocks their offsets.
 pub fn archive_stages<'a>(
     archive: Archive,
-    medium: impl Medium + 'a,
+    medium: impl MediumWriter + 'a,
 ) -> (Option<MiddleStage<'a>>, TailStage<'a>) {
     separate_stages(archive, medium)
 }

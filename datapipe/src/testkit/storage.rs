@@ -47,7 +47,7 @@ pub enum StorageCall {
 /// # Examples
 ///
 /// ```
-/// use datapipe::media::{Medium, MediumError, VirtualTape, VolumeOptions};
+/// use datapipe::media::{MediumError, MediumWriter, VirtualTape, VolumeOptions};
 /// use datapipe::testkit::{FaultyStorage, StorageCall};
 ///
 /// let storage = FaultyStorage::new(1);

@@ -36,6 +36,7 @@ mod record; // records, as a medium takes them
 mod session_header; // header of a session
 mod unit; // units, as the stream consists of them
 mod unit_kind; // kinds of units, encryption and blocks
+mod volume_record; // identity of a volume
 
 pub use archive_header::{ArchiveHeader, Base, SLOT_LEN};
 #[cfg(feature = "tree")]
@@ -56,3 +57,4 @@ pub use record::{RECORD_HEADER_LEN, RecordHeader, RecordKind, looks_like_record}
 pub use session_header::{SessionHeader, SessionsBefore};
 pub use unit::{MAX_STORED, UNIT_HEADER_LEN, UnitHeader, padding_of};
 pub use unit_kind::{BlockKind, CipherKind, UnitKind};
+pub use volume_record::{VOLUME_RECORD_LEN, VolumeRecord};

@@ -17,10 +17,36 @@ const NONE: u32 = u32::MAX;
 /// Exhaustive: version 1 will not get another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordKind {
-    /// The first record of each volume: the session that the volume belongs to.
+    /// The first record of a session on each volume: the session that the volume belongs to.
     Label,
     /// A piece of the stream.
     Data,
+    /// The first record of a volume: its identity, which is not part of a session.
+    Volume,
+    /// A record of a later version, from 128 on. It is one of its session, and not a piece of the
+    /// stream.
+    Later(u8),
+}
+
+impl RecordKind {
+    fn code(self) -> u8 {
+        match self {
+            Self::Label => 1,
+            Self::Data => 2,
+            Self::Volume => 3,
+            Self::Later(code) => code,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Label),
+            2 => Some(Self::Data),
+            3 => Some(Self::Volume),
+            128.. => Some(Self::Later(code)),
+            _ => None,
+        }
+    }
 }
 
 /// The header of a record.
@@ -34,7 +60,7 @@ pub struct RecordHeader {
     pub session: [u8; 16],
     /// Records of the session before it.
     pub sequence: u64,
-    /// Volume it was written to, from 1.
+    /// Volume it was written to, from 1; 0 in a volume record.
     pub volume: u32,
     /// Bytes of content.
     pub length: u32,
@@ -49,10 +75,7 @@ impl RecordHeader {
     pub fn to_bytes(&self) -> [u8; RECORD_HEADER_LEN] {
         let mut bytes = Vec::with_capacity(RECORD_HEADER_LEN);
         bytes.put(MAGIC);
-        bytes.put_u8(match self.kind {
-            RecordKind::Label => 1,
-            RecordKind::Data => 2,
-        });
+        bytes.put_u8(self.kind.code());
         bytes.put_u8(VERSION);
         bytes.put_u16(0);
         bytes.put(&self.session);
@@ -66,7 +89,7 @@ impl RecordHeader {
         bytes.try_into().expect("the fields make 64 bytes")
     }
 
-    /// The header and the content of a whole record.
+    /// The header and the content of a whole record, without the zeros that may follow the content.
     ///
     /// # Errors
     ///
@@ -76,11 +99,19 @@ impl RecordHeader {
             .split_at_checked(RECORD_HEADER_LEN)
             .unwrap_or((record, &[]));
         let header = Self::parse_header(header)?;
-        if usize::try_from(header.length) != Ok(content.len()) {
-            let (says, has) = (header.length, content.len());
+        let length = usize::try_from(header.length).unwrap_or(usize::MAX);
+        let Some((content, filler)) = content.split_at_checked(length) else {
+            let has = content.len();
             return Err(DecodeError::new(
                 "record header",
-                format!("says {says} bytes of content, but has {has}"),
+                format!("says {length} bytes of content, but has {has}"),
+            ));
+        };
+        // Media of blocks of one length fill the last one.
+        if filler.iter().any(|&byte| byte != 0) {
+            return Err(DecodeError::new(
+                "record",
+                format!("the bytes after its {length} bytes of content are not zero"),
             ));
         }
         Ok((header, content))
@@ -108,10 +139,8 @@ impl RecordHeader {
         let crc = bytes.u32()?;
         check_crc(&bytes, header, crc)?;
         check_version(&bytes, version)?;
-        let kind = match kind {
-            1 => RecordKind::Label,
-            2 => RecordKind::Data,
-            other => return Err(bytes.error(format!("unknown kind {other}"))),
+        let Some(kind) = RecordKind::from_code(kind) else {
+            return Err(bytes.error(format!("unknown kind {kind}")));
         };
         if reserved != 0 {
             return Err(bytes.error("a reserved field is not zero"));
@@ -146,7 +175,7 @@ impl RecordHeader {
                 "its first unit begins outside of it, at byte {first} of {length}"
             )));
         }
-        if self.volume == 0 {
+        if self.volume == 0 && self.kind != RecordKind::Volume {
             return Err(bytes.error("volume 0, but volumes are counted from 1"));
         }
         if self.position.checked_add(length.into()).is_none() || !self.position.is_multiple_of(8) {

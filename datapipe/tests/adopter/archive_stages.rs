@@ -81,7 +81,7 @@ fn archived_as(pipe: PipeBuilder<'_>, (encrypted, compressed): (bool, bool)) -> 
     restored(&path, encrypted)
 }
 
-fn create(path: &Path) -> VirtualTape {
+fn create(path: &Path) -> datapipe::media::TapeWriter {
     VirtualTape::create(path, VolumeOptions::default()).unwrap()
 }
 

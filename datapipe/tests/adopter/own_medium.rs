@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use datapipe::media::{HandleError, Item, MediumError, MediumHandle, Position};
+use datapipe::media::{
+    Abilities, DirectoryReader, DirectoryWriter, HandleError, Item, MediumError, MediumHandle,
+    Position,
+};
 use datapipe::prelude::*;
 use datapipe::testkit::Suite;
 
@@ -18,8 +21,6 @@ enum Fault {
     ChangesByte,
     /// Returns the position after the record.
     LatePosition,
-    /// Reads while it is open to write.
-    ReadsWhileWriting,
     /// Writes nothing for a record of no bytes, and says that all is well.
     AcceptsNothing,
     /// Leaves the bytes of the last record at a mark.
@@ -44,11 +45,13 @@ enum Fault {
     HalfRecord,
     /// Writes the last record only when the medium is dropped.
     Unsynced,
+    /// Takes shorter records only than it says.
+    WrongAbilities,
 }
 
-/// A medium that forwards to a directory of volumes, and breaks its contract in one part.
-struct Bad {
-    inner: VolumeDirectory,
+/// A writer that forwards to a directory of volumes, and breaks its contract in one part.
+struct BadWriter {
+    inner: DirectoryWriter,
     fault: Fault,
     /// Calls of the kind that the fault counts.
     count: u32,
@@ -57,8 +60,18 @@ struct Bad {
     at: Position,
 }
 
-impl Bad {
-    fn new(inner: VolumeDirectory, fault: Fault) -> Self {
+/// A reader that forwards to a directory of volumes, and breaks its contract in one part.
+struct BadReader {
+    inner: DirectoryReader,
+    fault: Fault,
+    /// Items that were read backwards.
+    count: u32,
+    ended: bool,
+    at: Position,
+}
+
+impl BadWriter {
+    fn new(inner: DirectoryWriter, fault: Fault) -> Self {
         let at = Position::start_of(1);
         Self {
             inner,
@@ -76,7 +89,28 @@ impl Bad {
     }
 }
 
-impl Medium for Bad {
+impl Drop for BadWriter {
+    fn drop(&mut self) {
+        if let Some(late) = self.late.take() {
+            self.inner.write(&late).unwrap();
+        }
+    }
+}
+
+impl BadReader {
+    fn new(inner: DirectoryReader, fault: Fault) -> Self {
+        let at = Position::start_of(1);
+        Self {
+            inner,
+            fault,
+            count: 0,
+            ended: false,
+            at,
+        }
+    }
+}
+
+impl MediumWriter for BadWriter {
     fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
         if self.fault == Fault::AcceptsNothing && record.is_empty() {
             return Ok(Position::start_of(1));
@@ -117,10 +151,28 @@ impl Medium for Bad {
         self.inner.sync()
     }
 
+    fn next_volume(&mut self) -> Result<(), MediumError> {
+        self.ended = false;
+        self.inner.next_volume()
+    }
+
     fn finish(&mut self) -> Result<(), MediumError> {
         self.inner.finish()
     }
 
+    fn abilities(&self) -> Abilities {
+        match self.fault {
+            Fault::WrongAbilities => Abilities::default(),
+            _ => self.inner.abilities(),
+        }
+    }
+
+    fn handle(&self) -> Result<MediumHandle, HandleError> {
+        Ok(MediumHandle::of_module("bad", "no process opens it"))
+    }
+}
+
+impl MediumReader for BadReader {
     fn next_volume(&mut self) -> Result<bool, MediumError> {
         self.ended = false;
         Ok(self.inner.next_volume()? || self.fault == Fault::EndlessVolumes)
@@ -128,12 +180,7 @@ impl Medium for Bad {
 
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
         let before = record.clone();
-        let item = match self.inner.read(record) {
-            Err(MediumError::WrongDirection { .. }) if self.fault == Fault::ReadsWhileWriting => {
-                return Ok(Item::End);
-            }
-            other => other?,
-        };
+        let item = self.inner.read(record)?;
         if let Item::Record(at) | Item::Mark(at) = item {
             self.at = at;
         }
@@ -152,7 +199,8 @@ impl Medium for Bad {
     }
 
     fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        if self.counts_to(Fault::SkipsBackwards, 10) {
+        self.count += 1;
+        if self.fault == Fault::SkipsBackwards && self.count == 10 {
             self.inner.read_back(record)?;
         }
         self.inner.read_back(record)
@@ -189,14 +237,6 @@ impl Medium for Bad {
     }
 }
 
-impl Drop for Bad {
-    fn drop(&mut self) {
-        if let Some(late) = self.late.take() {
-            self.inner.write(&late).unwrap();
-        }
-    }
-}
-
 /// Runs the suite on a medium of volumes of 100 KiB.
 fn run(fault: Fault) {
     let dir = tempfile::tempdir().unwrap();
@@ -204,10 +244,13 @@ fn run(fault: Fault) {
     let options = VolumeOptions::default()
         .volume_size(100 << 10)
         .overwrite(true);
-    let create = || VolumeDirectory::create(&path, options).unwrap();
+    let create = || VolumeDirectory::create(&path, options.clone()).unwrap();
     // The records of the suite are not those of an archive.
     let open = || VolumeDirectory::open_with_probe(&path, |_| true).unwrap();
-    Suite::on_threads().medium(|| Bad::new(create(), fault), || Bad::new(open(), fault));
+    Suite::on_threads().medium(
+        || BadWriter::new(create(), fault),
+        || BadReader::new(open(), fault),
+    );
 }
 
 #[test]
@@ -216,10 +259,10 @@ fn good_media_pass_the_suite() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tape");
     let options = VolumeOptions::default().overwrite(true);
-    let create = || VirtualTape::create(&path, options).unwrap();
+    let create = || VirtualTape::create(&path, options.clone()).unwrap();
     Suite::on_threads().medium(create, || VirtualTape::open(&path).unwrap());
-    let create = || -> Box<dyn Medium> { Box::new(create()) };
-    let open = || -> Box<dyn Medium> { Box::new(VirtualTape::open(&path).unwrap()) };
+    let create = || -> Box<dyn MediumWriter> { Box::new(create()) };
+    let open = || -> Box<dyn MediumReader> { Box::new(VirtualTape::open(&path).unwrap()) };
     Suite::on_threads().medium(create, open);
 }
 
@@ -246,7 +289,6 @@ fn bad_media_fail_with_the_contract() {
             Fault::LatePosition,
             "read reports the position that write returned",
         ),
-        (Fault::ReadsWhileWriting, "MediumError::WrongDirection"),
         (
             Fault::AcceptsNothing,
             "a record of no bytes is MediumError::Empty",
@@ -268,6 +310,10 @@ fn bad_media_fail_with_the_contract() {
         ),
         (Fault::Counts, "positions count from Position::UNCOUNTED"),
         (Fault::SeeksTooFar, "a seek to the position of an item"),
+        (
+            Fault::WrongAbilities,
+            "longer than Abilities::longest_record MediumError::TooLong",
+        ),
         (Fault::NoReserve, "a short record and a mark still fit"),
     ];
     for (fault, contract) in cases {

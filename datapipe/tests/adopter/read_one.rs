@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 
+use datapipe::media::TapeReader;
 use datapipe::prelude::*;
 use datapipe::tree::{TreeReadError, TreeReader};
 use datapipe::wire::{ObjectKind, ObjectMeta, ObjectState};
@@ -97,7 +98,7 @@ impl Fixture {
         self.dir.path().join("tape")
     }
 
-    fn open(&self) -> ArchiveReader<VirtualTape> {
+    fn open(&self) -> ArchiveReader<TapeReader> {
         ArchiveReader::open(VirtualTape::open(self.tape()).unwrap(), self.key.as_ref()).unwrap()
     }
 
@@ -116,7 +117,7 @@ impl Fixture {
     }
 }
 
-fn paths(tree: &TreeReader<'_, VirtualTape>, patterns: &[&str]) -> Vec<String> {
+fn paths(tree: &TreeReader<'_, TapeReader>, patterns: &[&str]) -> Vec<String> {
     let mut paths = Vec::new();
     let visit = |object: &datapipe::wire::CatalogueEntry<'_>| {
         paths.push(String::from_utf8(object.path.to_vec())?);
@@ -126,7 +127,7 @@ fn paths(tree: &TreeReader<'_, VirtualTape>, patterns: &[&str]) -> Vec<String> {
     paths
 }
 
-fn read(tree: &TreeReader<'_, VirtualTape>, path: &str) -> Result<Vec<u8>, TreeReadError> {
+fn read(tree: &TreeReader<'_, TapeReader>, path: &str) -> Result<Vec<u8>, TreeReadError> {
     let mut content = Vec::new();
     let file = tree.read_file(path, &mut content)?;
     assert_eq!(file.size, content.len() as u64, "{path}");

@@ -30,7 +30,7 @@ fn volume(data: &[u8], framing: Framing, is_encrypted: bool) -> Vec<u8> {
     crate::fixture::volume(options, data, BLOCK)
 }
 
-fn salvage(medium: impl Medium + 'static, encrypted: bool) -> Salvaged {
+fn salvage(medium: impl MediumReader + 'static, encrypted: bool) -> Salvaged {
     let secret = secret(encrypted);
     crate::fixture::salvage(
         medium,

@@ -1,10 +1,11 @@
 //! Writes archives, and reads and salvages them, for all tests of archives.
 
 use datapipe::archive::{Archive, ReadOutcome};
+use datapipe::media::{TapeReader, TapeWriter};
 use datapipe::prelude::*;
 use datapipe::stage::IntoHead;
 use datapipe::testkit::{FaultyStorage, Sink, archive_stages};
-use datapipe::wire::{Framing, RecordHeader, RecordKind, looks_like_record};
+use datapipe::wire::{Framing, RecordHeader, RecordKind, VOLUME_RECORD_LEN, looks_like_record};
 
 /// Path of the tapes in a [`FaultyStorage`].
 pub(crate) const TAPE: &str = "/t";
@@ -35,19 +36,19 @@ pub(crate) fn encrypted(options: ArchiveOptions, secret: Option<&Secret>) -> Arc
 }
 
 /// Creates the tape of a storage.
-pub(crate) fn create_tape(storage: &FaultyStorage) -> VirtualTape<FaultyStorage> {
+pub(crate) fn create_tape(storage: &FaultyStorage) -> TapeWriter<FaultyStorage> {
     VirtualTape::create_on(storage.clone(), TAPE, VolumeOptions::default()).unwrap()
 }
 
 /// Opens the tape of a storage.
 pub(crate) fn open_tape(
     storage: &FaultyStorage,
-) -> Result<VirtualTape<FaultyStorage>, datapipe::media::MediumError> {
+) -> Result<TapeReader<FaultyStorage>, datapipe::media::MediumError> {
     VirtualTape::open_on(storage.clone(), TAPE, looks_like_record)
 }
 
 /// Opens a tape with these bytes.
-pub(crate) fn tape(bytes: &[u8]) -> VirtualTape<FaultyStorage> {
+pub(crate) fn tape(bytes: &[u8]) -> TapeReader<FaultyStorage> {
     let storage = FaultyStorage::new(1);
     storage.set_bytes(TAPE, bytes);
     open_tape(&storage).unwrap()
@@ -84,7 +85,7 @@ pub(crate) fn planned<'a>(options: ArchiveOptions) -> Planned<'a> {
 /// Writes an archive of the blocks of `head`, compressed by two instances.
 pub(crate) fn write<'a>(
     archive: Archive,
-    medium: impl Medium + 'static,
+    medium: impl MediumWriter + 'static,
     head: impl IntoHead<'a>,
     block: u32,
 ) {
@@ -97,7 +98,8 @@ pub(crate) fn write<'a>(
         .unwrap();
 }
 
-/// Returns the bytes of a tape with an archive of `data`, in blocks of `block` bytes.
+/// Returns the bytes of a tape with an archive of `data`, in blocks of `block` bytes, without the
+/// volume record.
 pub(crate) fn volume(options: ArchiveOptions, data: &[u8], block: u32) -> Vec<u8> {
     let (storage, seal, tail) = planned(options);
     let head = HeadStage::from(StreamHead::new(data)).inline();
@@ -109,12 +111,15 @@ pub(crate) fn volume(options: ArchiveOptions, data: &[u8], block: u32) -> Vec<u8
         pipe = pipe.stage(seal.inline());
     }
     pipe.tail(tail.inline()).run().unwrap();
-    storage.bytes(TAPE).unwrap()
+    storage
+        .bytes(TAPE)
+        .unwrap()
+        .split_off(8 + VOLUME_RECORD_LEN)
 }
 
 /// Reads an archive with a reader that stops at the first damage.
 pub(crate) fn read(
-    medium: impl Medium + 'static,
+    medium: impl MediumReader + 'static,
     secret: Option<&Secret>,
     block: u32,
 ) -> Result<(Vec<u8>, ReadOutcome), String> {
@@ -156,7 +161,7 @@ impl Salvaged {
 
 /// Reads an archive with a reader that continues after damage, and records the damage in `log`.
 pub(crate) fn salvage(
-    medium: impl Medium + 'static,
+    medium: impl MediumReader + 'static,
     secret: Option<&Secret>,
     log: &DamageLog,
     block: u32,

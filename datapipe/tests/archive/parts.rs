@@ -124,7 +124,7 @@ fn write(recipe: Recipe, path: &Path) {
     )
     .framing(recipe.framing);
     let archive = encrypted(options, recipe.secret().as_ref()).plan().unwrap();
-    let medium: Box<dyn Medium> = if recipe.volumes {
+    let medium: Box<dyn MediumWriter> = if recipe.volumes {
         Box::new(create_volumes(path, Some(100_000), false))
     } else {
         Box::new(create_tape(path))
@@ -137,12 +137,12 @@ fn write(recipe: Recipe, path: &Path) {
     crate::fixture::write(archive, medium, head, BLOCK);
 }
 
-fn open(recipe: Recipe, path: &Path) -> ArchiveReader<Box<dyn Medium>> {
+fn open(recipe: Recipe, path: &Path) -> ArchiveReader<Box<dyn MediumReader>> {
     ArchiveReader::open(medium::open(path), recipe.secret().as_ref()).unwrap()
 }
 
 /// Reads the whole archive.
-fn everything(reader: &ArchiveReader<Box<dyn Medium>>) -> Vec<NumberedBlock> {
+fn everything(reader: &ArchiveReader<Box<dyn MediumReader>>) -> Vec<NumberedBlock> {
     let (reading, all) = (reader.read().instances(2), Arrived::default());
     reading.pipe.tail(all.clone()).run().unwrap();
     assert!(reading.report.snapshot().complete);
@@ -153,7 +153,7 @@ fn everything(reader: &ArchiveReader<Box<dyn Medium>>) -> Vec<NumberedBlock> {
 
 /// Reads some blocks, and returns those that arrived and the number of missing ones.
 fn read_blocks(
-    reader: &ArchiveReader<Box<dyn Medium>>,
+    reader: &ArchiveReader<Box<dyn MediumReader>>,
     index: &Index,
     blocks: &BlockSet,
 ) -> (Arrived, u64) {

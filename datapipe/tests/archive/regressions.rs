@@ -96,19 +96,7 @@ struct Hostile {
     unreported: Arc<Mutex<u64>>,
 }
 
-impl Medium for Hostile {
-    fn write(&mut self, _: &[u8]) -> Result<Position, MediumError> {
-        unreachable!()
-    }
-    fn write_mark(&mut self) -> Result<(), MediumError> {
-        unreachable!()
-    }
-    fn sync(&mut self) -> Result<(), MediumError> {
-        unreachable!()
-    }
-    fn finish(&mut self) -> Result<(), MediumError> {
-        unreachable!()
-    }
+impl MediumReader for Hostile {
     fn next_volume(&mut self) -> Result<bool, MediumError> {
         Ok(false)
     }

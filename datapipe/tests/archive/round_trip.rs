@@ -25,7 +25,7 @@ fn small(name: &str) -> ArchiveOptions {
     options(name, 2048, 40_000, BLOCK)
 }
 
-fn salvaged(medium: impl Medium + 'static, secret: &Secret) -> Salvaged {
+fn salvaged(medium: impl MediumReader + 'static, secret: &Secret) -> Salvaged {
     let salvaged = salvage(medium, Some(secret), &DamageLog::new(), BLOCK, Run::Threads);
     assert_eq!(salvaged.error, None);
     salvaged

@@ -6,11 +6,12 @@
 use std::path::Path;
 
 use datapipe::media::{
-    Item, Medium, MediumError, Position, VirtualTape, VolumeDirectory, VolumeOptions,
+    Abilities, DirectoryWriter, Item, MediumError, MediumReader, MediumWriter, Position,
+    TapeWriter, VirtualTape, VolumeDirectory, VolumeOptions,
 };
 
 /// Creates a tape at `path`, which must not exist or be empty.
-pub(crate) fn create_tape(path: &Path) -> VirtualTape {
+pub(crate) fn create_tape(path: &Path) -> TapeWriter {
     VirtualTape::create(path, VolumeOptions::default()).unwrap()
 }
 
@@ -19,7 +20,7 @@ pub(crate) fn create_volumes(
     path: &Path,
     volume_size: Option<u64>,
     overwrite: bool,
-) -> VolumeDirectory {
+) -> DirectoryWriter {
     let options = VolumeOptions::default()
         .volume_size(volume_size)
         .overwrite(overwrite);
@@ -27,7 +28,7 @@ pub(crate) fn create_volumes(
 }
 
 /// Opens the tape, or the directory of volumes, at `path`.
-pub(crate) fn open(path: &Path) -> Box<dyn Medium> {
+pub(crate) fn open(path: &Path) -> Box<dyn MediumReader> {
     if path.is_dir() {
         Box::new(VolumeDirectory::open(path).unwrap())
     } else {
@@ -37,15 +38,15 @@ pub(crate) fn open(path: &Path) -> Box<dyn Medium> {
 
 /// A medium that is not the library's: it forwards to one that is. So it cannot be described to
 /// another process, and its volumes may be shorter than any that the library makes.
-pub(crate) struct OwnMedium {
-    inner: Box<dyn Medium>,
+pub(crate) struct OwnMedium<M: ?Sized> {
+    inner: Box<M>,
     /// Records of a volume, its label included; `None`: as many as `inner` takes.
     records: Option<u64>,
     written: u64,
 }
 
-impl OwnMedium {
-    pub(crate) fn new(inner: Box<dyn Medium>, records: Option<u64>) -> Self {
+impl<M: ?Sized> OwnMedium<M> {
+    pub(crate) fn new(inner: Box<M>, records: Option<u64>) -> Self {
         Self {
             inner,
             records,
@@ -54,7 +55,7 @@ impl OwnMedium {
     }
 }
 
-impl Medium for OwnMedium {
+impl<M: MediumWriter + ?Sized> MediumWriter for OwnMedium<M> {
     fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
         if Some(self.written) == self.records {
             return Err(MediumError::EndOfVolume { volume: 0 });
@@ -71,15 +72,21 @@ impl Medium for OwnMedium {
         self.inner.sync()
     }
 
-    fn finish(&mut self) -> Result<(), MediumError> {
-        self.inner.finish()
-    }
-
-    fn next_volume(&mut self) -> Result<bool, MediumError> {
+    fn next_volume(&mut self) -> Result<(), MediumError> {
         self.written = 0;
         self.inner.next_volume()
     }
 
+    fn finish(&mut self) -> Result<(), MediumError> {
+        self.inner.finish()
+    }
+
+    fn abilities(&self) -> Abilities {
+        self.inner.abilities()
+    }
+}
+
+impl<M: MediumReader + ?Sized> MediumReader for OwnMedium<M> {
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
         self.inner.read(record)
     }
@@ -88,11 +95,15 @@ impl Medium for OwnMedium {
         self.inner.read_back(record)
     }
 
-    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
-        self.inner.seek_end(volume)
+    fn next_volume(&mut self) -> Result<bool, MediumError> {
+        self.inner.next_volume()
     }
 
     fn seek(&mut self, to: Position) -> Result<(), MediumError> {
         self.inner.seek(to)
+    }
+
+    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
+        self.inner.seek_end(volume)
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use datapipe::limits::MIN_VOLUME_SIZE;
-use datapipe::media::{Item, Medium, MediumError, Position};
+use datapipe::media::{Item, MediumError, MediumReader as _, MediumWriter, Position};
 use datapipe::testkit::{Random, StorageCall};
 
 use crate::site::{
@@ -56,7 +56,7 @@ fn full_file_system_ends_the_volume() {
             expected.push(Thing::Mark);
         }
         expected.push(Thing::NextVolume);
-        assert!(medium.next_volume().unwrap());
+        medium.next_volume().unwrap();
         let error = medium.write(&refused).unwrap_err();
         assert!(matches!(error, MediumError::Full { .. }), "{error}");
         place.storage.set_capacity(1 << 20);
@@ -115,7 +115,7 @@ fn failed_write_is_reported_and_leaves_nothing() {
 
 #[test]
 fn volume_with_an_unknown_end_rejects_writes() {
-    let broken = |medium: &mut dyn Medium| {
+    let broken = |medium: &mut dyn MediumWriter| {
         for error in [
             medium.write(MAGIC).unwrap_err(),
             medium.write_mark().unwrap_err(),

@@ -3,6 +3,7 @@
 
 mod faults; // storages that fail, fill up, crash
 mod one_writer; // a medium has one writer, and keeps its files
+mod records; // volume records, and volumes of other media
 mod replace; // old content that is replaced
 mod site; // a medium, its storage, and readers independent of the library's
 mod suite; // the tests that each medium passes
@@ -41,5 +42,4 @@ suite! {
     volume_size_is_kept_and_its_reserve_is_usable
     nonempty_medium_is_not_overwritten
     empty_and_oversized_records_are_rejected
-    reading_and_writing_do_not_mix
 }

@@ -4,10 +4,10 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use datapipe::limits::MIN_VOLUME_SIZE;
-use datapipe::media::{Medium, MediumError, VolumeOptions};
+use datapipe::media::{MediumError, MediumWriter, VolumeOptions};
 use datapipe::testkit::StorageCall;
 
-use crate::site::{Files, MAGIC, Site, Thing, faulty, only_things, ours, read, real};
+use crate::site::{FRAME, Files, MAGIC, Site, Thing, faulty, only_things, ours, read, real};
 
 /// A record that says which content it belongs to.
 fn one(tag: u8) -> Vec<u8> {
@@ -15,7 +15,7 @@ fn one(tag: u8) -> Vec<u8> {
 }
 
 /// Writes `volumes` volumes of one record each; one volume on a tape.
-fn fill(medium: &mut dyn Medium, tag: u8, volumes: u32) -> Result<(), MediumError> {
+fn fill(medium: &mut dyn MediumWriter, tag: u8, volumes: u32) -> Result<(), MediumError> {
     for volume in 1..=volumes {
         medium.write(&one(tag))?;
         if volume < volumes {
@@ -180,10 +180,9 @@ fn leftovers_of_a_dead_writer_are_removed_or_completed() {
     let place = old(real(true));
     let new = |number: u32| place.path.join(format!("{number:06}.tap.new"));
     let volume = fs::read(place.file(1)).unwrap();
-    let tagged: Vec<u8> = volume
-        .iter()
-        .map(|byte| if *byte == 1 { 2 } else { *byte })
-        .collect();
+    let (record, items) = volume.split_at(FRAME);
+    let items = items.iter().map(|byte| if *byte == 1 { 2 } else { *byte });
+    let tagged: Vec<u8> = record.iter().copied().chain(items).collect();
     fs::write(new(1), &tagged).unwrap();
     fs::write(new(2), &tagged).unwrap();
     assert_eq!(tags(&place), [1, 1, 1]);
@@ -280,7 +279,7 @@ fn tape_that_was_exchanged_meanwhile_is_not_replaced() {
 #[test]
 fn full_file_system_is_named_and_keeps_the_old_content() {
     let place = old(faulty(3, false));
-    place.storage.set_capacity(300);
+    place.storage.set_capacity(2 * FRAME as u64 + 300);
     let mut medium = place.create(None, true).unwrap();
     let refused = loop {
         match medium.write(&one(2)) {

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use datapipe::limits::MAX_RECORD;
 use datapipe::media::{
-    FileSystem, Item, Medium, MediumError, Position, Storage, VirtualTape, VolumeDirectory,
-    VolumeOptions,
+    FileSystem, Item, MediumError, MediumReader, MediumWriter, Position, Storage, VirtualTape,
+    VolumeDirectory, VolumeOptions,
 };
 use datapipe::testkit::{FaultyStorage, Random};
+use datapipe::wire::{VOLUME_RECORD_LEN, VolumeRecord};
 use tempfile::TempDir;
 
 /// First bytes of the records of these tests, which the probe knows.
@@ -118,7 +119,7 @@ impl<S: Files> Site<S> {
         &self,
         size: Option<u64>,
         overwrite: bool,
-    ) -> Result<Box<dyn Medium>, MediumError> {
+    ) -> Result<Box<dyn MediumWriter>, MediumError> {
         let options = VolumeOptions::default();
         self.create_with(options.volume_size(size).overwrite(overwrite))
     }
@@ -127,7 +128,7 @@ impl<S: Files> Site<S> {
     pub(crate) fn create_in_place(
         &self,
         size: Option<u64>,
-    ) -> Result<Box<dyn Medium>, MediumError> {
+    ) -> Result<Box<dyn MediumWriter>, MediumError> {
         let options = VolumeOptions::default().overwrite(true).in_place(true);
         self.create_with(options.volume_size(size))
     }
@@ -135,7 +136,7 @@ impl<S: Files> Site<S> {
     pub(crate) fn create_with(
         &self,
         options: VolumeOptions,
-    ) -> Result<Box<dyn Medium>, MediumError> {
+    ) -> Result<Box<dyn MediumWriter>, MediumError> {
         let (storage, path) = (self.storage.clone(), &self.path);
         if self.many {
             return Ok(Box::new(VolumeDirectory::create_on(
@@ -145,10 +146,28 @@ impl<S: Files> Site<S> {
         Ok(Box::new(VirtualTape::create_on(storage, path, options)?))
     }
 
+    /// Opens the medium to append.
+    pub(crate) fn append(&self, size: Option<u64>) -> Result<Box<dyn MediumWriter>, MediumError> {
+        self.append_with(VolumeOptions::default().volume_size(size))
+    }
+
+    pub(crate) fn append_with(
+        &self,
+        options: VolumeOptions,
+    ) -> Result<Box<dyn MediumWriter>, MediumError> {
+        let (storage, path) = (self.storage.clone(), &self.path);
+        if self.many {
+            let medium = VolumeDirectory::append_on(storage, path, options, ours)?;
+            return Ok(Box::new(medium));
+        }
+        let medium = VirtualTape::append_on(storage, path, options, ours)?;
+        Ok(Box::new(medium))
+    }
+
     pub(crate) fn open_with(
         &self,
         probe: fn(&[u8]) -> bool,
-    ) -> Result<Box<dyn Medium>, MediumError> {
+    ) -> Result<Box<dyn MediumReader>, MediumError> {
         let (storage, path) = (self.storage.clone(), &self.path);
         if self.many {
             return Ok(Box::new(VolumeDirectory::open_on(storage, path, probe)?));
@@ -156,7 +175,7 @@ impl<S: Files> Site<S> {
         Ok(Box::new(VirtualTape::open_on(storage, path, probe)?))
     }
 
-    pub(crate) fn open(&self) -> Box<dyn Medium> {
+    pub(crate) fn open(&self) -> Box<dyn MediumReader> {
         self.open_with(ours).unwrap()
     }
 
@@ -168,8 +187,13 @@ impl<S: Files> Site<S> {
         }
     }
 
+    /// The bytes of a volume, without its record.
     pub(crate) fn bytes(&self, volume: u32) -> Vec<u8> {
-        self.storage.bytes(&self.file(volume))
+        let mut bytes = self.storage.bytes(&self.file(volume));
+        if record_of(&bytes).is_some() {
+            bytes.drain(..FRAME);
+        }
+        bytes
     }
 
     /// Creates a medium of one volume with these items, and returns the bytes of its file.
@@ -193,9 +217,20 @@ impl<S: Files> Site<S> {
     }
 }
 
+/// Bytes of the frame of a volume record.
+pub(crate) const FRAME: usize = VOLUME_RECORD_LEN + 8;
+
+/// The volume record with which the bytes of a volume begin.
+pub(crate) fn record_of(bytes: &[u8]) -> Option<VolumeRecord> {
+    VolumeRecord::parse(bytes.get(4..4 + VOLUME_RECORD_LEN)?).ok()
+}
+
 /// Writes items, and continues on the next volume where one ends. Returns the items that are on the
 /// medium then, and the position of each record of `things`.
-pub(crate) fn write(medium: &mut dyn Medium, things: &[Thing]) -> (Vec<Thing>, Vec<Position>) {
+pub(crate) fn write(
+    medium: &mut dyn MediumWriter,
+    things: &[Thing],
+) -> (Vec<Thing>, Vec<Position>) {
     let (mut written, mut positions) = (Vec::new(), Vec::new());
     for thing in things {
         match thing {
@@ -203,7 +238,7 @@ pub(crate) fn write(medium: &mut dyn Medium, things: &[Thing]) -> (Vec<Thing>, V
                 let position = match medium.write(bytes) {
                     Err(MediumError::EndOfVolume { .. }) => {
                         medium.write_mark().unwrap();
-                        assert!(medium.next_volume().unwrap());
+                        medium.next_volume().unwrap();
                         written.extend([Thing::Mark, Thing::NextVolume]);
                         medium.write(bytes).unwrap()
                     }
@@ -219,8 +254,9 @@ pub(crate) fn write(medium: &mut dyn Medium, things: &[Thing]) -> (Vec<Thing>, V
 }
 
 /// Reads everything, over all volumes.
-pub(crate) fn read(medium: &mut dyn Medium) -> Vec<(Position, Thing)> {
+pub(crate) fn read(medium: &mut dyn MediumReader) -> Vec<(Position, Thing)> {
     let (mut found, mut bytes, mut at) = (Vec::new(), Vec::new(), Position::start_of(1));
+    let mut is_first = true;
     loop {
         let (position, thing) = match medium.read(&mut bytes).unwrap() {
             Item::Record(position) => (position, Thing::Record(bytes.clone())),
@@ -239,6 +275,11 @@ pub(crate) fn read(medium: &mut dyn Medium) -> Vec<(Position, Thing)> {
                 (at, Thing::NextVolume)
             }
         };
+        if is_first && position.byte == FRAME as u64 {
+            // The volume record precedes it.
+            (at.record, at.byte) = (1, position.byte);
+        }
+        is_first = thing == Thing::NextVolume;
         assert_eq!((position.volume, position.record), (at.volume, at.record));
         let given = matches!(thing, Thing::Record(_) | Thing::Damaged(_));
         assert_eq!(

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use datapipe::media::{Medium, MediumError, VirtualTape, VolumeDirectory, VolumeOptions};
+use datapipe::media::{MediumError, MediumWriter, VirtualTape, VolumeDirectory, VolumeOptions};
 
-type Made = Result<Box<dyn Medium>, MediumError>;
+type Made = Result<Box<dyn MediumWriter>, MediumError>;
 
 fn create(form: &str, dir: &std::path::Path) -> Made {
     let options = VolumeOptions::default();

@@ -40,7 +40,7 @@ fn plan(encrypted: bool) -> Archive {
 }
 
 /// Creates a tape at a path with an extension, and a directory of volumes at another path.
-fn create(path: &Path) -> Box<dyn Medium> {
+fn create(path: &Path) -> Box<dyn MediumWriter> {
     match path.extension() {
         Some(_) => Box::new(create_tape(path)),
         None => Box::new(create_volumes(path, Some(80 << 10), true)),
@@ -256,7 +256,7 @@ pub(crate) fn media_that_cannot_cross_are_rejected() {
         );
     };
     let head = || Pipe::builder().head(StreamHead::new(&b"data"[..]));
-    let far = |medium: Box<dyn Medium>| archive_stages(plan(false), medium).1.in_processes();
+    let far = |medium: Box<dyn MediumWriter>| archive_stages(plan(false), medium).1.in_processes();
     refused(
         head().tail(far(Box::new(OwnMedium::new(create(&begun), None)))),
         "take a VirtualTape or a VolumeDirectory",

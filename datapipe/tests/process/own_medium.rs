@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use datapipe::archive::{BlockSet, MediumArgs};
 use datapipe::host::Modules;
-use datapipe::media::{HandleError, Item, MediumError, MediumHandle, Position};
+use datapipe::media::{
+    HandleError, Item, MediumError, MediumHandle, Position, TapeReader, TapeWriter,
+};
 use datapipe::prelude::*;
 use datapipe::stage::Arguments;
 use datapipe::testkit::{Sink, Suite};
@@ -20,31 +22,52 @@ const NOTE: &str = "handed over";
 
 /// A tape that the adopter opens in a way of its own: by a path without its last letters, and with
 /// a note that arrives in a descriptor.
-pub(crate) struct Branded {
-    inner: VirtualTape,
+pub(crate) struct Branded<M> {
+    inner: M,
     path: PathBuf,
     /// Name of the module that its handle gives.
     module: &'static str,
 }
 
-impl Branded {
-    fn file(path: &Path) -> PathBuf {
-        path.with_extension("branded")
-    }
-
+impl Branded<TapeWriter> {
     fn create(path: &Path) -> Self {
         let options = VolumeOptions::default().overwrite(true);
-        let inner = VirtualTape::create(Self::file(path), options).unwrap();
+        let inner = VirtualTape::create(branded(path), options).unwrap();
         Self::with(inner, path)
     }
+}
 
+impl Branded<TapeReader> {
     fn open(path: &Path) -> Self {
         // For the records of the suite, too.
-        let inner = VirtualTape::open_with_probe(Self::file(path), |_| true).unwrap();
+        let inner = VirtualTape::open_with_probe(branded(path), |_| true).unwrap();
         Self::with(inner, path)
     }
+}
 
-    fn with(inner: VirtualTape, path: &Path) -> Self {
+fn branded(path: &Path) -> PathBuf {
+    path.with_extension("branded")
+}
+
+/// Returns the path in the arguments of a handle, and checks the descriptor.
+fn path_of(args: &MediumArgs<'_>) -> Result<PathBuf, StageError> {
+    let mut fields = args.fields()?;
+    let path = fields.path("path")?;
+    let path = path.ok_or_else(|| StageError::new("the medium has no path"))?;
+    fields.end()?;
+    let mut note = String::new();
+    File::from(args.descriptor(0)?).read_to_string(&mut note)?;
+    if note != NOTE {
+        return Err(StageError::new("a descriptor leads elsewhere"));
+    }
+    if args.descriptor(1).is_ok() {
+        return Err(StageError::new("a descriptor that is not the medium's"));
+    }
+    Ok(path)
+}
+
+impl<M> Branded<M> {
+    fn with(inner: M, path: &Path) -> Self {
         Self {
             inner,
             path: path.to_owned(),
@@ -52,24 +75,9 @@ impl Branded {
         }
     }
 
-    fn of_args(args: &MediumArgs<'_>) -> Result<Self, StageError> {
-        let mut fields = args.fields()?;
-        let path = fields.path("path")?;
-        let path = path.ok_or_else(|| StageError::new("the medium has no path"))?;
-        fields.end()?;
-        let mut note = String::new();
-        File::from(args.descriptor(0)?).read_to_string(&mut note)?;
-        if note != NOTE {
-            return Err(StageError::new("a descriptor leads elsewhere"));
-        }
-        if args.descriptor(1).is_ok() {
-            return Err(StageError::new("a descriptor that is not the medium's"));
-        }
-        Ok(if args.is_to_write() {
-            Self::create(&path)
-        } else {
-            Self::open(&path)
-        })
+    fn own_handle(&self) -> Result<MediumHandle, HandleError> {
+        let arguments = Arguments::new().with("path", self.path.as_os_str().as_encoded_bytes());
+        Ok(MediumHandle::of_module(self.module, arguments).with_descriptor(note()?))
     }
 }
 
@@ -80,7 +88,7 @@ fn note() -> std::io::Result<OwnedFd> {
     Ok(reader.into())
 }
 
-impl Medium for Branded {
+impl MediumWriter for Branded<TapeWriter> {
     fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
         self.inner.write(record)
     }
@@ -93,14 +101,20 @@ impl Medium for Branded {
         self.inner.sync()
     }
 
+    fn next_volume(&mut self) -> Result<(), MediumError> {
+        self.inner.next_volume()
+    }
+
     fn finish(&mut self) -> Result<(), MediumError> {
         self.inner.finish()
     }
 
-    fn next_volume(&mut self) -> Result<bool, MediumError> {
-        self.inner.next_volume()
+    fn handle(&self) -> Result<MediumHandle, HandleError> {
+        self.own_handle()
     }
+}
 
+impl MediumReader for Branded<TapeReader> {
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
         self.inner.read(record)
     }
@@ -109,23 +123,30 @@ impl Medium for Branded {
         self.inner.read_back(record)
     }
 
-    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
-        self.inner.seek_end(volume)
+    fn next_volume(&mut self) -> Result<bool, MediumError> {
+        self.inner.next_volume()
     }
 
     fn seek(&mut self, to: Position) -> Result<(), MediumError> {
         self.inner.seek(to)
     }
 
+    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
+        self.inner.seek_end(volume)
+    }
+
     fn handle(&self) -> Result<MediumHandle, HandleError> {
-        let arguments = Arguments::new().with("path", self.path.as_os_str().as_encoded_bytes());
-        Ok(MediumHandle::of_module(self.module, arguments).with_descriptor(note()?))
+        self.own_handle()
     }
 }
 
 /// Adds the modules of this file.
 pub(crate) fn add(modules: Modules) -> Modules {
-    modules.with_medium("test.branded", Branded::of_args)
+    modules.with_medium(
+        "test.branded",
+        |args| Ok(Branded::create(&path_of(args)?)),
+        |args| Ok(Branded::open(&path_of(args)?)),
+    )
 }
 
 fn data() -> Vec<u8> {
@@ -133,7 +154,7 @@ fn data() -> Vec<u8> {
 }
 
 /// Writes the data as an encrypted archive, with its tail in a process.
-fn write(medium: Branded) -> Result<(), Error> {
+fn write(medium: Branded<TapeWriter>) -> Result<(), Error> {
     let options = ArchiveOptions::stream("own")
         .block_len(BLOCK)
         .record_len(4096);
@@ -227,7 +248,7 @@ pub(crate) fn medium_suite_runs_in_processes() {
     suite.medium(|| Branded::create(&path), || Branded::open(&path));
     let tape = dir.path().join("tape");
     let options = VolumeOptions::default().overwrite(true);
-    let create = || VirtualTape::create(&tape, options).unwrap();
+    let create = || VirtualTape::create(&tape, options.clone()).unwrap();
     let open = || VirtualTape::open_with_probe(&tape, |_| true).unwrap();
     suite.medium(create, open);
 
@@ -238,6 +259,6 @@ pub(crate) fn medium_suite_runs_in_processes() {
         medium
     };
     let text = crate::suites::failure(|| suite.medium(unknown, || Branded::open(&path)));
-    assert!(text.contains("Medium::handle names a module"), "{text}");
+    assert!(text.contains("handle names a module"), "{text}");
     assert!(text.contains("an archive written in processes"), "{text}");
 }

@@ -73,7 +73,7 @@ impl Archived {
         Self { dir, placement }
     }
 
-    fn reader(&self) -> ArchiveReader<Box<dyn Medium>> {
+    fn reader(&self) -> ArchiveReader<Box<dyn MediumReader>> {
         ArchiveReader::open(open(&self.dir.path().join("tape")), Some(&key(5))).unwrap()
     }
 

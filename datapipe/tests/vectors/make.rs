@@ -106,7 +106,7 @@ pub(crate) fn write(recipe: Recipe, path: &Path, data: &[u8]) {
     write_to(recipe, OwnMedium::new(directory, recipe.volume), data);
 }
 
-fn write_to(recipe: Recipe, medium: impl Medium + 'static, data: &[u8]) {
+fn write_to(recipe: Recipe, medium: impl MediumWriter + 'static, data: &[u8]) {
     let mut options = ArchiveOptions::stream("vector")
         .program("vectors")
         .framing(recipe.framing)

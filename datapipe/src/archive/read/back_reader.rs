@@ -1,7 +1,7 @@
 //! Reads backwards, from the end of a medium or of a chunk.
 
 use crate::limits::MAX_RECORD;
-use crate::media::{Item, Medium, Position};
+use crate::media::{Item, MediumReader, Position};
 use crate::wire::{RecordHeader, RecordKind, UnitHeader, UnitKind};
 
 use super::super::open_error::OpenError;
@@ -17,7 +17,7 @@ pub(super) struct BackReader<M> {
     session: [u8; 16],
 }
 
-impl<M: Medium> BackReader<M> {
+impl<M: MediumReader> BackReader<M> {
     pub(super) fn new(medium: &SharedMedium<M>, session: [u8; 16]) -> Self {
         Self {
             medium: medium.clone(),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::error::StageError;
-use crate::media::{HandleError, Medium, MediumError, Position};
+use crate::media::{HandleError, MediumError, MediumReader, Position};
 use crate::pool::{Block, Codec, Marks};
 use crate::stage::{Fill, Head, HeadStage, Offsets};
 use crate::wire::{self, UnitHeader, UnitKind};
@@ -53,7 +53,7 @@ struct Trailer {
     later_archive: bool,
 }
 
-impl<M: Medium> ArchiveHead<M> {
+impl<M: MediumReader> ArchiveHead<M> {
     pub(in crate::archive) fn new(
         medium: SharedMedium<M>,
         units: UnitReader<SharedMedium<M>>,
@@ -153,8 +153,10 @@ impl<M: Medium> ArchiveHead<M> {
         while self.seek()? {
             let event = self.units.next()?;
             let (read, volumes) = self.units.totals();
-            self.report
-                .update(|outcome| (outcome.read, outcome.volumes) = (read, volumes));
+            let later = self.units.later_records();
+            self.report.update(|outcome| {
+                (outcome.read, outcome.volumes, outcome.later_records) = (read, volumes, later);
+            });
             match event {
                 // Later archives of the session are not read.
                 UnitEvent::Unit(header, _) if header.archive > ARCHIVE => {
@@ -510,7 +512,7 @@ const ARCHIVE: u32 = 1;
 /// First identifier of the options that a reader must know.
 const REQUIRED_OPTIONS: u16 = 32_768;
 
-impl<M: Medium> Head for ArchiveHead<M> {
+impl<M: MediumReader> Head for ArchiveHead<M> {
     fn name(&self) -> &str {
         "archive-head"
     }

@@ -13,7 +13,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use crate::crypto::Cipher;
-use crate::media::{Item, Medium, MediumError, Position};
+use crate::media::{Item, MediumError, MediumReader, Position};
 use crate::wire::{
     ArchiveFooter, ChunkEntry, ChunkFooter, Framing, Locator, SessionFooter, SessionHeader,
     UnitKind,
@@ -65,7 +65,7 @@ impl Index {
 
     /// Reads the index from the end of a medium: back from the end to the session footer, which has
     /// the position of the archive footer, and back from that to the locator.
-    pub(super) fn read<M: Medium>(
+    pub(super) fn read<M: MediumReader>(
         medium: &SharedMedium<M>,
         session: &SessionHeader,
         cipher: Option<&Cipher>,
@@ -119,7 +119,7 @@ impl Index {
     /// The closest known position is that of a block in its chunk's footer; without a footer, the
     /// start of the chunk; before the first chunk in the locator, the start of volume 1. Runs
     /// ascend, so the footer of one chunk at a time is kept.
-    pub(super) fn runs<M: Medium>(
+    pub(super) fn runs<M: MediumReader>(
         &self,
         medium: &SharedMedium<M>,
         session: [u8; 16],
@@ -156,7 +156,7 @@ impl Index {
 
     /// Returns the starts of the blocks in a chunk that its footer lists; none if there is no
     /// footer, or it is damaged.
-    fn starts_in<M: Medium>(
+    fn starts_in<M: MediumReader>(
         &self,
         reader: &mut BackReader<M>,
         chunk: usize,
@@ -173,7 +173,7 @@ impl Index {
 
     /// Reads the footer of a chunk. It is found backwards from what follows the chunk: the next
     /// chunk's first block, or the locator.
-    fn read_chunk_footer<M: Medium>(
+    fn read_chunk_footer<M: MediumReader>(
         &self,
         reader: &mut BackReader<M>,
         chunk: usize,

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::controller::{Pipe, PipeBuilder};
 use crate::crypto::{KeySlot, Secret, SecretKind, unlock};
 use crate::limits::MIN_BUFFER_SIZE;
-use crate::media::{Medium, MediumError};
+use crate::media::{MediumError, MediumReader};
 use crate::memory::Direction;
 use crate::stage::{DamageLog, MiddleStage, decompress, decompress_salvaging};
 use crate::wire::{self, ArchiveHeader, ChunkFooter, Content, SessionHeader, UnitKind};
@@ -75,7 +75,7 @@ impl Reading {
     }
 }
 
-impl<M: Medium + 'static> ArchiveReader<M> {
+impl<M: MediumReader + 'static> ArchiveReader<M> {
     /// Reads the headers of the first archive on a medium. If they are damaged, their copies are
     /// searched for. A passphrase is stretched for each key slot that has one: at most eight times.
     ///
@@ -230,7 +230,7 @@ impl<M: Medium + 'static> ArchiveReader<M> {
 
 /// Finds both headers. The first record tells which session to search for. If that session has no
 /// archive here, but another session has records, both are searched for in that one.
-fn find_headers<M: Medium>(
+fn find_headers<M: MediumReader>(
     medium: &SharedMedium<M>,
 ) -> Result<(SessionHeader, ArchiveHeader), OpenError> {
     let mut units = UnitReader::new(medium.clone(), None);
@@ -247,7 +247,7 @@ fn find_headers<M: Medium>(
 
 /// Reads until both headers are found: in their own units, or as copies on a label or in a chunk
 /// footer. The session header must be that of the session whose records are read.
-fn find_headers_in<M: Medium>(
+fn find_headers_in<M: MediumReader>(
     units: &mut UnitReader<M>,
 ) -> Result<(SessionHeader, ArchiveHeader), OpenError> {
     let (mut session, mut archive): (Option<SessionHeader>, Option<ArchiveHeader>) = (None, None);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::media::{Item, Medium, MediumError, Position};
+use crate::media::{Item, MediumError, MediumReader, Position};
 use crate::wire::{RECORD_HEADER_LEN, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader};
 
 use super::super::report::{AfterEnd, StreamDamage};
@@ -27,6 +27,10 @@ pub(super) struct RecordReader<M> {
     guessed: u64,
     /// Number of the volume that is being read.
     volume: u32,
+    /// The next item is the first of a volume, which should be its label.
+    is_at_start: bool,
+    /// Number of records of kinds that this version does not know, which were passed over.
+    later: u64,
     /// The last record that was read, or damaged bytes.
     record: Vec<u8>,
     /// The part of it that is the content of the last item.
@@ -63,7 +67,7 @@ pub(super) enum StreamItem {
     End,
 }
 
-impl<M: Medium> RecordReader<M> {
+impl<M: MediumReader> RecordReader<M> {
     /// Reads from the current position of the medium, which is the start of the session.
     pub(super) fn new(medium: M, session: Option<[u8; 16]>) -> Self {
         Self {
@@ -73,6 +77,8 @@ impl<M: Medium> RecordReader<M> {
             sequence: 0,
             guessed: 0,
             volume: 1,
+            is_at_start: true,
+            later: 0,
             record: Vec::new(),
             content: 0..0,
             damaged: None,
@@ -90,6 +96,7 @@ impl<M: Medium> RecordReader<M> {
     /// next record may have any sequence number.
     pub(super) fn moved(&mut self, volume: u32) {
         (self.sequence, self.guessed, self.volume) = (0, 0, volume);
+        self.is_at_start = false;
         self.events.clear();
         self.damaged = None;
         (self.has_gap, self.is_foreign) = (true, false);
@@ -101,6 +108,11 @@ impl<M: Medium> RecordReader<M> {
 
     pub(super) fn other_session(&self) -> Option<[u8; 16]> {
         self.other_session
+    }
+
+    /// Number of records of kinds that this version does not know, which were passed over.
+    pub(super) fn later_records(&self) -> u64 {
+        self.later
     }
 
     /// Bytes of all records that were read, and the last volume from which one was.
@@ -155,7 +167,8 @@ impl<M: Medium> RecordReader<M> {
             let bytes = match self.medium.read(&mut self.record) {
                 Ok(Item::Record(_) | Item::Damaged { .. }) => &self.record,
                 Ok(Item::Mark(_)) => continue,
-                Ok(Item::End) | Err(MediumError::MissingVolume { .. }) => {
+                Ok(Item::End)
+                | Err(MediumError::MissingVolume { .. } | MediumError::WrongVolume { .. }) => {
                     match self.medium.next_volume() {
                         Ok(true) => continue,
                         _ => break,
@@ -177,11 +190,13 @@ impl<M: Medium> RecordReader<M> {
         if let Some((from, at)) = self.damaged.take() {
             return Ok(self.search_damage(from, at));
         }
-        match self.medium.read(&mut self.record) {
+        let item = self.medium.read(&mut self.record);
+        let is_first = std::mem::take(&mut self.is_at_start);
+        match item {
             Ok(Item::Record(at)) => {
                 self.bytes_read += self.record.len() as u64;
                 self.last_volume = self.last_volume.max(at.volume);
-                Ok(self.sort_record(at, position))
+                Ok(self.sort_record(at, position, is_first))
             }
             Ok(Item::Mark(_)) => Ok(Some(StreamItem::Mark)),
             Ok(Item::Damaged { at, skipped }) => {
@@ -195,6 +210,10 @@ impl<M: Medium> RecordReader<M> {
                 Ok(self.search_damage(0, at))
             }
             Ok(Item::End) | Err(MediumError::MissingVolume { .. }) => self.next_volume(),
+            Err(error @ MediumError::WrongVolume { .. }) => {
+                self.report_gap(Position::start_of(self.volume), error.to_string());
+                self.next_volume()
+            }
             Err(error) => Err(error),
         }
     }
@@ -241,10 +260,11 @@ impl<M: Medium> RecordReader<M> {
         match self.medium.next_volume() {
             Ok(true) => {
                 self.volume += 1;
+                self.is_at_start = true;
                 Ok(None)
             }
             Ok(false) => Ok(Some(StreamItem::End)),
-            Err(error @ MediumError::MissingVolume { .. }) => {
+            Err(error @ (MediumError::MissingVolume { .. } | MediumError::WrongVolume { .. })) => {
                 self.volume += 1;
                 self.report_gap(Position::start_of(self.volume), error.to_string());
                 Ok(None)
@@ -255,11 +275,14 @@ impl<M: Medium> RecordReader<M> {
 
     /// Returns the record that was read if it belongs to the stream. Reports damage, and reads the
     /// copies of units if the record is a label.
-    fn sort_record(&mut self, at: Position, position: u64) -> Option<StreamItem> {
+    fn sort_record(&mut self, at: Position, position: u64, is_first: bool) -> Option<StreamItem> {
         match RecordHeader::parse(&self.record) {
-            Ok((header, _)) => {
-                self.content = RECORD_HEADER_LEN..self.record.len();
+            Ok((header, content)) => {
+                self.content = RECORD_HEADER_LEN..RECORD_HEADER_LEN + content.len();
                 (self.is_loose, self.leaves_gap) = (false, false);
+                if header.kind == RecordKind::Data && is_first {
+                    self.report(None, Some(at), "the volume has no label".to_owned());
+                }
                 self.sort(header, at)
             }
             Err(error) => {
@@ -270,7 +293,7 @@ impl<M: Medium> RecordReader<M> {
                 if is_moved || had_gap {
                     self.search_damage(0, at)
                 } else {
-                    self.guess_record(at, position)
+                    self.guess_record(at, position, is_first)
                 }
             }
         }
@@ -278,7 +301,11 @@ impl<M: Medium> RecordReader<M> {
 
     /// Returns the record with this header if it belongs to the stream.
     fn sort(&mut self, header: RecordHeader, at: Position) -> Option<StreamItem> {
-        if !self.is_of_session(&header, at) || !self.is_in_sequence(&header, at) {
+        // A volume record belongs to no session, and may be where volumes were put together.
+        if header.kind == RecordKind::Volume
+            || !self.is_of_session(&header, at)
+            || !self.is_in_sequence(&header, at)
+        {
             return None;
         }
         if header.kind == RecordKind::Label && header.volume != at.volume {
@@ -290,11 +317,13 @@ impl<M: Medium> RecordReader<M> {
             self.report(None, Some(at), what);
         }
         match header.kind {
-            RecordKind::Data => {
-                if at.record == 0 && !self.is_loose {
-                    self.report(None, Some(at), "the volume has no label".to_owned());
-                }
-                Some(StreamItem::Record(header, at))
+            RecordKind::Data => Some(StreamItem::Record(header, at)),
+            RecordKind::Volume => None,
+            RecordKind::Later(_) => {
+                self.later += 1;
+                // It was one of the session, at its place: nothing is missing here.
+                self.accept();
+                None
             }
             RecordKind::Label => {
                 let content = self.content();
@@ -318,7 +347,7 @@ impl<M: Medium> RecordReader<M> {
             self.is_foreign = true;
             let what = match header.kind {
                 RecordKind::Label => "the wrong volume: it belongs to another session",
-                RecordKind::Data => "a foreign record: it belongs to another session",
+                _ => "a foreign record: it belongs to another session",
             };
             self.report(None, Some(at), what.to_owned());
         }
@@ -355,7 +384,7 @@ impl<M: Medium> RecordReader<M> {
 
     /// Takes a record whose header is damaged for the next one of the session, at `position`. Its
     /// units carry their positions, so if it is another record they are not accepted.
-    fn guess_record(&mut self, at: Position, position: u64) -> Option<StreamItem> {
+    fn guess_record(&mut self, at: Position, position: u64, is_first: bool) -> Option<StreamItem> {
         let Some(len) = resync::content_len(self.record.len()) else {
             return self.search_damage(0, at);
         };
@@ -363,7 +392,7 @@ impl<M: Medium> RecordReader<M> {
         self.sequence = sequence.saturating_add(1);
         self.guessed = self.guessed.saturating_add(1);
         // The first record of a volume is its label, whose content is not part of the stream.
-        if at.record == 0 {
+        if is_first {
             return None;
         }
         let header = resync::guess_header(len, self.session?, sequence, at.volume, position)?;

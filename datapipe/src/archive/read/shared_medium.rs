@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::media::{HandleError, Item, Medium, MediumError, MediumHandle, Position};
+use crate::media::{HandleError, Item, MediumError, MediumHandle, MediumReader, Position};
 
 /// A medium with several users. Each of them seeks before it reads, because another one may have
 /// moved the medium.
@@ -57,44 +57,22 @@ impl<M> Clone for SharedMedium<M> {
     }
 }
 
-impl<M: Medium> SharedMedium<M> {
+impl<M: MediumReader> SharedMedium<M> {
     /// Goes to the first volume that exists.
     pub(in crate::archive) fn rewind(&mut self) -> Result<(), MediumError> {
         let mut volume = 1;
         loop {
             match self.seek(Position::start_of(volume)) {
-                Err(MediumError::MissingVolume { last, .. }) if volume < last => volume += 1,
+                Err(
+                    MediumError::MissingVolume { last, .. } | MediumError::WrongVolume { last, .. },
+                ) if volume < last => volume += 1,
                 other => return other,
             }
         }
     }
 }
 
-impl<M: Medium> Medium for SharedMedium<M> {
-    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
-        self.medium.lock().write(record)
-    }
-
-    fn write_mark(&mut self) -> Result<(), MediumError> {
-        self.medium.lock().write_mark()
-    }
-
-    fn sync(&mut self) -> Result<(), MediumError> {
-        self.medium.lock().sync()
-    }
-
-    fn finish(&mut self) -> Result<(), MediumError> {
-        self.medium.lock().finish()
-    }
-
-    fn accepts_empty(&self) -> bool {
-        self.medium.lock().accepts_empty()
-    }
-
-    fn next_volume(&mut self) -> Result<bool, MediumError> {
-        self.medium.lock().next_volume()
-    }
-
+impl<M: MediumReader> MediumReader for SharedMedium<M> {
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
         self.medium.lock().read(record)
     }
@@ -103,12 +81,16 @@ impl<M: Medium> Medium for SharedMedium<M> {
         self.medium.lock().read_back(record)
     }
 
-    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
-        self.medium.lock().seek_end(volume)
+    fn next_volume(&mut self) -> Result<bool, MediumError> {
+        self.medium.lock().next_volume()
     }
 
     fn seek(&mut self, to: Position) -> Result<(), MediumError> {
         self.medium.lock().seek(to)
+    }
+
+    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
+        self.medium.lock().seek_end(volume)
     }
 
     fn handle(&self) -> Result<MediumHandle, HandleError> {

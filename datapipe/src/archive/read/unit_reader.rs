@@ -1,6 +1,6 @@
 //! Reads the units of one session. `docs/wire-format.md`, "Reading, and recovering from damage".
 
-use crate::media::{Medium, MediumError, Position};
+use crate::media::{MediumError, MediumReader, Position};
 use crate::wire::{MAX_STORED, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
 use super::super::report::AfterEnd;
@@ -45,7 +45,7 @@ enum Extension {
     Interrupted,
 }
 
-impl<M: Medium> UnitReader<M> {
+impl<M: MediumReader> UnitReader<M> {
     /// Reads from the current position of the medium, which is the start of the session. Without a
     /// session, that of the first intact record is read.
     pub(in crate::archive) fn new(medium: M, session: Option<[u8; 16]>) -> Self {
@@ -85,6 +85,11 @@ impl<M: Medium> UnitReader<M> {
     /// Bytes of all records that were read, and the last volume from which one was.
     pub(super) fn totals(&self) -> (u64, u32) {
         self.records.totals()
+    }
+
+    /// Number of records of kinds that this version does not know.
+    pub(super) fn later_records(&self) -> u64 {
+        self.records.later_records()
     }
 
     /// Looks at the medium after the end of the session.

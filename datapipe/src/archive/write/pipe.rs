@@ -1,7 +1,7 @@
 //! The stages of an archive in a pipe.
 
 use crate::controller::PipeBuilder;
-use crate::media::Medium;
+use crate::media::MediumWriter;
 use crate::stage::{MiddleStage, TailStage};
 
 use super::super::seal;
@@ -54,7 +54,11 @@ impl<'a> PipeBuilder<'a> {
     /// assert!(report.snapshot().complete);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn archive<'b, 'c>(self, archive: Archive, medium: impl Medium + 'b) -> PipeBuilder<'c>
+    pub fn archive<'b, 'c>(
+        self,
+        archive: Archive,
+        medium: impl MediumWriter + 'b,
+    ) -> PipeBuilder<'c>
     where
         'a: 'c,
         'b: 'c,
@@ -70,7 +74,7 @@ impl<'a> PipeBuilder<'a> {
 /// Returns the seal, if the archive has a key, and the tail.
 pub(crate) fn separate_stages<'a>(
     archive: Archive,
-    medium: impl Medium + 'a,
+    medium: impl MediumWriter + 'a,
 ) -> (Option<MiddleStage<'a>>, TailStage<'a>) {
     let Archive {
         data,

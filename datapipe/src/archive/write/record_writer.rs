@@ -1,7 +1,7 @@
 //! Writes records onto volumes: a label at the start of each, and a new volume when one is full.
 
 use crate::error::StageError;
-use crate::media::{HandleError, Medium, MediumError, MediumHandle, Position};
+use crate::media::{HandleError, MediumError, MediumHandle, MediumWriter, Position};
 use crate::wire::{RECORD_HEADER_LEN, RecordHeader, RecordKind};
 
 /// Writes the records of one session.
@@ -14,7 +14,7 @@ pub(super) struct RecordWriter<M> {
     volume: u32,
 }
 
-impl<M: Medium> RecordWriter<M> {
+impl<M: MediumWriter> RecordWriter<M> {
     pub(super) fn new(medium: M, session: [u8; 16]) -> Self {
         Self {
             medium,

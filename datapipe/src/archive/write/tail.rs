@@ -5,7 +5,7 @@ use std::fmt;
 use crate::crypto::{NonceKind, TAG_LEN, nonce};
 use crate::error::StageError;
 use crate::limits::MAX_CHUNK_BLOCKS;
-use crate::media::{HandleError, Medium, Position};
+use crate::media::{HandleError, MediumWriter, Position};
 use crate::pool::{Block, BlockInfo, Marks};
 use crate::shared_bytes::SharedBytes;
 use crate::stage::{Tail, TailStage};
@@ -46,7 +46,7 @@ pub(in crate::archive) struct ArchiveTail<M> {
     chunk: u32,
 }
 
-impl<M: Medium> ArchiveTail<M> {
+impl<M: MediumWriter> ArchiveTail<M> {
     pub(in crate::archive) fn new(plan: PlanData, medium: M, report: WriteReport) -> Self {
         let stream = UnitWriter::new(medium, &plan.session);
         let continuity = Continuity::new(plan.header.block_len);
@@ -334,7 +334,7 @@ impl<M: Medium> ArchiveTail<M> {
 /// Number of the archive in its session.
 const ARCHIVE: u32 = 1;
 
-impl<M: Medium> Tail for ArchiveTail<M> {
+impl<M: MediumWriter> Tail for ArchiveTail<M> {
     fn name(&self) -> &str {
         "archive-tail"
     }

@@ -7,7 +7,7 @@
 //! ```
 
 use crate::error::StageError;
-use crate::media::{HandleError, Medium, MediumHandle, Position};
+use crate::media::{HandleError, MediumHandle, MediumWriter, Position};
 use crate::wire::{
     RECORD_HEADER_LEN, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind, padding_of,
 };
@@ -35,7 +35,7 @@ pub(super) struct UnitWriter<M> {
     session: [u8; 4],
 }
 
-impl<M: Medium> UnitWriter<M> {
+impl<M: MediumWriter> UnitWriter<M> {
     pub(super) fn new(medium: M, session: &SessionHeader) -> Self {
         let [a, b, c, d, ..] = session.id;
         let mut record = Vec::new();

@@ -19,7 +19,6 @@ pub(super) enum Contract {
     TailBeginning,
     ReadBack,
     Positions,
-    Direction,
     RecordLimits,
     EndOfItems,
     Backwards,
@@ -47,7 +46,7 @@ impl fmt::Display for Contract {
 }
 
 /// The text of each part.
-const TEXTS: [(Contract, &str); 25] = [
+const TEXTS: [(Contract, &str); 24] = [
     (
         Contract::Works,
         "the stage works on every block without an error",
@@ -111,14 +110,9 @@ const TEXTS: [(Contract, &str); 25] = [
         "read reports the position that write returned",
     ),
     (
-        Contract::Direction,
-        "a medium that is open to write is not read, and the reverse: \
-         MediumError::WrongDirection",
-    ),
-    (
         Contract::RecordLimits,
-        "a record of no bytes is MediumError::Empty, one that is longer than MAX_RECORD \
-         MediumError::TooLong, and neither is written",
+        "a record of no bytes is MediumError::Empty, one that is longer than \
+         Abilities::longest_record MediumError::TooLong, and neither is written",
     ),
     (
         Contract::EndOfItems,
@@ -159,7 +153,7 @@ const TEXTS: [(Contract, &str); 25] = [
     ),
     (
         Contract::Handle,
-        "Medium::handle names a module that opens the same medium in a process, and main \
-         calls host::serve with this module (Modules::with_medium)",
+        "handle names a module that opens the same medium in a process, and main calls \
+         host::serve with this module (Modules::with_medium)",
     ),
 ];

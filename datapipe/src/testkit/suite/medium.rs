@@ -3,7 +3,7 @@
 use crate::archive::{ArchiveOptions, ArchiveReader, BlockSet};
 use crate::controller::PipeBuilder;
 use crate::error::Error;
-use crate::media::{Item, Medium, MediumError, Position};
+use crate::media::{Item, MediumError, MediumReader, MediumWriter, Position};
 
 use super::super::Random;
 use super::contract::Contract;
@@ -15,18 +15,27 @@ use super::run::{Received, Suite, pipe};
 const BLOCK: usize = 4096;
 
 impl Suite {
-    /// Runs a medium. `create` makes an empty one, open to write, in the place of the last; `open`
-    /// opens the last one to read, from its start.
+    /// Runs a medium in both directions. `create` makes an empty one, open to write, in the place of
+    /// the last; `open` opens the last one to read, from its start.
     ///
-    /// - Records of 1 to 65,536 bytes and marks are read back in order, at the positions that
-    ///   `write` returned, over the ends of volumes; at the end of the last one there is nothing
-    ///   more.
+    /// To write:
+    ///
+    /// - Records of 1 to 65,536 bytes and marks are written, over the ends of volumes, and invalid
+    ///   records are the errors that [`MediumWriter`] names.
     /// - What was synced is there for another reader, while the writer is open.
-    /// - Reading backwards, seeking, and `seek_end` lead to the same items.
-    /// - Invalid records, positions and directions are the errors that [`Medium`] names.
-    /// - An archive is written, and read as a whole and in part. If processes are part of the
-    ///   suite, the archive is also written and read by processes, which open the medium by its
-    ///   [handle](Medium::handle).
+    /// - A record is refused as too long if and only if it is longer than its
+    ///   [abilities](MediumWriter::abilities) say.
+    ///
+    /// To read:
+    ///
+    /// - Records and marks are read back in order, at the positions that `write` returned; at the
+    ///   end of the last volume there is nothing more.
+    /// - Reading backwards, seeking, and `seek_end` lead to the same items, and invalid positions
+    ///   are the errors that [`MediumReader`] names.
+    ///
+    /// An archive is written, and read as a whole and in part. If processes are part of the suite,
+    /// the archive is also written and read by processes, which open the medium by its handle
+    /// ([`MediumWriter::handle`], [`MediumReader::handle`]).
     ///
     /// The suite writes about a megabyte. To include the ends of volumes, let `create` make volumes
     /// of 64 KiB to 200 KiB. Failures of the storage are not part of it, and neither is a crash:
@@ -35,26 +44,20 @@ impl Suite {
     /// # Panics
     ///
     /// If the medium breaks its contract.
-    pub fn medium<M: Medium + 'static>(&self, create: impl Fn() -> M, open: impl Fn() -> M) {
-        let mut writer = create();
-        check_limits(&mut writer);
-        check_writer(&mut writer);
-        let written = write(&mut writer);
-        drop(writer);
+    pub fn medium<W: MediumWriter + 'static, R: MediumReader + 'static>(
+        &self,
+        create: impl Fn() -> W,
+        open: impl Fn() -> R,
+    ) {
+        let written = check_writer(&create);
         let case = "reading from the start to the end";
         let mut reader = open();
         let found = read(case, &mut reader, written.len() + 10);
         compare(Contract::ReadBack, case, &found, &written);
-        check_reader(&mut reader);
         check_backwards(&mut reader, &found);
         check_seeks(&mut reader, &found);
         drop(reader);
-        let mut writer = create();
-        let written = write(&mut writer);
-        let case = "another reader, before the writer is dropped";
-        let found = read(case, &mut open(), written.len() + 10);
-        compare(Contract::Sync, case, &found, &written);
-        drop(writer);
+        check_sync(&create, &open);
         check_empty(&create, &open);
         self.check_archive(&create, &open, false);
         if self.with_processes {
@@ -63,10 +66,10 @@ impl Suite {
     }
 
     /// Writes an archive and reads it back, all of it and some blocks.
-    fn check_archive<M: Medium + 'static>(
+    fn check_archive<W: MediumWriter + 'static, R: MediumReader + 'static>(
         &self,
-        create: &impl Fn() -> M,
-        open: &impl Fn() -> M,
+        create: &impl Fn() -> W,
+        open: &impl Fn() -> R,
         in_processes: bool,
     ) {
         let place = if in_processes {
@@ -136,47 +139,24 @@ fn broken_archive(case: &str, in_processes: bool, error: Error) -> ! {
     fail(case, error)
 }
 
-/// A medium that is open to write must not be read.
-fn check_writer(medium: &mut impl Medium) {
-    let mut record = Vec::new();
-    let results = [
-        ("read", outcome_of(medium.read(&mut record))),
-        ("read_back", outcome_of(medium.read_back(&mut record))),
-        ("seek", outcome_of(medium.seek(Position::start_of(1)))),
-        ("seek_end", outcome_of(medium.seek_end(None))),
-    ];
-    check_direction("open to write", results);
+/// Writes to a medium what it takes, and tries what it does not take. Returns what was written.
+fn check_writer<W: MediumWriter>(create: &impl Fn() -> W) -> Vec<Written> {
+    let mut writer = create();
+    check_limits(&mut writer);
+    write(&mut writer)
 }
 
-/// A medium that is open to read must not be written.
-fn check_reader(medium: &mut impl Medium) {
-    let results = [
-        ("write", outcome_of(medium.write(b"record"))),
-        ("write_mark", outcome_of(medium.write_mark())),
-        ("sync", outcome_of(medium.sync())),
-        ("finish", outcome_of(medium.finish())),
-    ];
-    check_direction("open to read", results);
-}
-
-/// Returns `None` for the error that is expected of a call in the wrong direction.
-fn outcome_of<T: std::fmt::Debug>(result: Result<T, MediumError>) -> Option<String> {
-    match result {
-        Err(MediumError::WrongDirection { .. }) => None,
-        other => Some(outcome(&other)),
-    }
-}
-
-fn check_direction<const N: usize>(open: &str, results: [(&str, Option<String>); N]) {
-    for (call, outcome) in results {
-        if let Some(outcome) = outcome {
-            Contract::Direction.broken(&format!("{call} of a medium that is {open}"), outcome);
-        }
-    }
+/// Reads what was written to a medium while it is open to write.
+fn check_sync<W: MediumWriter, R: MediumReader>(create: &impl Fn() -> W, open: &impl Fn() -> R) {
+    let mut writer = create();
+    let written = write(&mut writer);
+    let case = "another reader, before the writer is dropped";
+    let found = read(case, &mut open(), written.len() + 10);
+    compare(Contract::Sync, case, &found, &written);
 }
 
 /// Reads each volume from its end to its start.
-fn check_backwards(medium: &mut impl Medium, found: &[Written]) {
+fn check_backwards(medium: &mut impl MediumReader, found: &[Written]) {
     let volumes: Vec<_> = found.split(|item| *item == Written::NextVolume).collect();
     let (last, mut record) = (volumes.len(), vec![1]);
     for (number, items) in (1u32..).zip(&volumes).collect::<Vec<_>>().into_iter().rev() {
@@ -222,7 +202,7 @@ fn check_backwards(medium: &mut impl Medium, found: &[Written]) {
 }
 
 /// Goes to items in no order, and to positions that do not exist.
-fn check_seeks(medium: &mut impl Medium, found: &[Written]) {
+fn check_seeks(medium: &mut impl MediumReader, found: &[Written]) {
     let items: Vec<_> = found
         .iter()
         .filter_map(|item| item.position().map(|at| (at, item)))
@@ -268,7 +248,7 @@ fn check_seeks(medium: &mut impl Medium, found: &[Written]) {
 }
 
 /// A medium to which nothing was written has no items.
-fn check_empty<M: Medium>(create: &impl Fn() -> M, open: &impl Fn() -> M) {
+fn check_empty<W: MediumWriter, R: MediumReader>(create: &impl Fn() -> W, open: &impl Fn() -> R) {
     let case = "a medium without items";
     let mut writer = create();
     if let Err(error) = writer.sync().and_then(|()| writer.finish()) {

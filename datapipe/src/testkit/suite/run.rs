@@ -71,7 +71,7 @@ impl Suite {
 
     /// A suite that runs stages on threads, inline, and in processes. A stage must name its
     /// [module](crate::stage::Stage::module), and a medium must have a
-    /// [handle](crate::media::Medium::handle).
+    /// [handle](crate::media::MediumWriter::handle).
     ///
     /// Processes run this program again. In a test, this needs a target whose `main` is its own
     /// (`harness = false` in `Cargo.toml`) and calls [`host::serve`](crate::host::serve) first.

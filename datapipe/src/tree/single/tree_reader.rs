@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use crate::archive::{ArchiveReader, BlockSet, Index, OpenError};
 use crate::controller::{Error, PipeBuilder};
 use crate::error::StageError;
-use crate::media::{Medium, MediumError};
+use crate::media::{MediumError, MediumReader};
 use crate::stage::StreamTail;
 use crate::tree::read::{Excluded, TreeError};
 use crate::tree::select::{ObjectScan, TreeList, VisitObject};
@@ -76,7 +76,7 @@ pub struct ArchivedFile {
 }
 
 /// Access to single objects of a tree.
-impl<M: Medium + 'static> ArchiveReader<M> {
+impl<M: MediumReader + 'static> ArchiveReader<M> {
     /// Returns a reader of the tree that lists objects and reads single files. It reads the index
     /// and, once, the catalogue, to find out if they can be relied on.
     ///
@@ -98,7 +98,7 @@ impl<M: Medium + 'static> ArchiveReader<M> {
 
 /// Returns the index and the blocks of the catalogue. Returns `None` if one of them is missing or
 /// damaged, or was rejected.
-fn intact_catalogue<M: Medium + 'static>(
+fn intact_catalogue<M: MediumReader + 'static>(
     reader: &ArchiveReader<M>,
 ) -> Result<Option<(Index, BlockSet)>, TreeReadError> {
     let index = match reader.index() {
@@ -122,7 +122,7 @@ fn intact_catalogue<M: Medium + 'static>(
     }
 }
 
-impl<M: Medium + 'static> TreeReader<'_, M> {
+impl<M: MediumReader + 'static> TreeReader<'_, M> {
     /// Runs `n` instances of each stage that decrypts or decompresses, instead of one.
     #[must_use]
     pub fn instances(mut self, n: u32) -> Self {
