@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use datapipe::crypto::others_can_read;
+use datapipe::crypto::{others_can_read, prevent_core_dumps};
 use datapipe::interrupt::retry;
 use datapipe::prelude::*;
 
@@ -23,12 +23,16 @@ pub struct SecretArgs {
 }
 
 impl SecretArgs {
-    /// Reads the secret, if one was given. Warns if other users can read or change the file.
+    /// Reads the secret, if one was given. Warns if other users can read or change the file. From
+    /// then on, this program and the processes that it starts leave no core dump.
     ///
     /// # Errors
     ///
     /// Returns a failure if the file cannot be read, or does not hold a valid secret.
     pub fn read(&self, console: Console) -> Result<Option<Secret>, Failure> {
+        if self.path().is_some() {
+            prevent_core_dumps()?;
+        }
         let (path, secret) = match (&self.key_file, &self.passphrase_file) {
             (Some(path), _) => (path, Secret::from(Key::from_file(path)?)),
             (None, Some(path)) => (path, Secret::from(Passphrase::from_file(path)?)),
