@@ -86,9 +86,7 @@ pub(crate) fn key_of_a_pipe_is_only_in_the_process_that_encrypts() {
     // A replacement gets the key again.
     let killed = rustix::process::Pid::from_raw(holder as i32).unwrap();
     rustix::process::kill_process(killed, rustix::process::Signal::KILL).unwrap();
-    let seal = |client: &mut datapipe_net::Client| {
-        client.status(&pipe).unwrap().stages[1].instances[0].clone()
-    };
+    let seal = |client: &mut Client| client.status(&pipe).unwrap().stages[1].instances[0].clone();
     wait_until("the replacement works", || {
         let seal = seal(&mut client);
         seal.processes == 2 && seal.blocks_in > 3 && ![0, holder].contains(&seal.process)
