@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use datapipe::crypto::{Identity, Recipient, others_can_change, others_can_read};
+use datapipe::crypto::{
+    Identity, Recipient, others_can_change, others_can_read, prevent_core_dumps,
+};
 use datapipe::interrupt::retry;
 use datapipe::prelude::*;
 
@@ -47,6 +49,9 @@ pub struct DecryptArgs {
 
 impl SecretArgs {
     fn read(&self, console: Console) -> Result<Option<Secret>, Failure> {
+        if self.path().is_some() {
+            prevent_core_dumps()?;
+        }
         let (path, secret) = match (&self.key_file, &self.passphrase_file) {
             (Some(path), _) => (path, Secret::from(Key::from_file(path)?)),
             (None, Some(path)) => (path, Secret::from(Passphrase::from_file(path)?)),
@@ -62,7 +67,8 @@ impl SecretArgs {
 }
 
 impl EncryptArgs {
-    /// Reads the secret, if one was given. Warns if other users can read or change the file.
+    /// Reads the secret, if one was given. Warns if other users can read or change the file. From
+    /// then on, this program and the processes that it starts leave no core dump.
     ///
     /// # Errors
     ///
@@ -119,7 +125,8 @@ impl EncryptArgs {
 }
 
 impl DecryptArgs {
-    /// Reads the secret, if one was given. Warns if other users can read or change the file.
+    /// Reads the secret, if one was given. Warns if other users can read or change the file. From
+    /// then on, this program and the processes that it starts leave no core dump.
     ///
     /// # Errors
     ///
@@ -128,6 +135,7 @@ impl DecryptArgs {
         let Some(path) = &self.identity else {
             return self.secret.read(console);
         };
+        prevent_core_dumps()?;
         let identity = Identity::from_file(path)?;
         warn_if_others_can_read(path, console)?;
         Ok(Some(identity.into()))

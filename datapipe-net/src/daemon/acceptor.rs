@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::accounts::{Charge, Usage};
 use super::connection::{Connection, log_refused};
+use super::log::Kind;
 use super::state::DaemonState;
 use crate::limits::ACCEPT_PAUSE;
 use crate::protocol::{CloseReason, ServerHello};
@@ -98,7 +99,7 @@ impl<'d> Acceptor<'d> {
         };
         if let Err(error) = Builder::new().name("connection".to_owned()).spawn(serve) {
             self.state
-                .log_limited("connections without a thread", peer.user, || {
+                .log_limited(Kind::ConnectionsWithoutThread, peer.user, || {
                     format!("cannot start a thread for a connection: {error}")
                 });
         }
@@ -123,7 +124,7 @@ impl<'d> Acceptor<'d> {
         let charge = (self.state.accounts).charge(user, Usage::connection(), &config.limits);
         charge.map_err(|why| {
             self.state
-                .log_limited("connections over a limit", user, || {
+                .log_limited(Kind::ConnectionsOverLimit, user, || {
                     format!("refused a connection of user id {}: {why}", user.0)
                 });
             CloseReason::BUSY

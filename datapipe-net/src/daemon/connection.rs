@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::log::Kind;
 use super::open_connections::OpenConnection;
 use super::requests::{ReplyResult, Requester, pipe_has_ended};
 use super::state::DaemonState;
@@ -18,7 +19,7 @@ use crate::socket::{Channel, ChannelError, Deadline, Peer};
 
 /// Logs that a user may not connect.
 pub(super) fn log_refused(state: &DaemonState, user: User) {
-    state.log_limited("refused connections", user, || {
+    state.log_limited(Kind::RefusedConnections, user, || {
         format!(
             "refused a connection of user id {}: it is not in [access]",
             user.0
@@ -92,7 +93,7 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         } else if let Err(error) = allowed {
-            self.state.log_limited("users not looked up", user, || {
+            self.state.log_limited(Kind::UsersNotLookedUp, user, || {
                 let user = user.0;
                 format!("cannot look up the groups of user id {user}, who connected: {error}")
             });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datapipe::controller::Event;
 use parking_lot::Mutex;
 
+use super::log::Kind;
 use super::pipe_table::KnownPipe;
 use super::records::ProblemList;
 use super::state::DaemonState;
@@ -12,15 +13,12 @@ use crate::config::User;
 use crate::limits::{MAX_EXPLANATION, MAX_WAITING_EVENTS};
 use crate::protocol::{EventKind, PipeEvent, PipeProblem, truncated};
 
-/// Place of an event in the log.
+/// Place of an event in the log. Its line is of this kind, unless the user causes many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum InLog {
-    /// A line, if an administrator wants to know it.
+    /// A line if it is a death or a replacement.
     IfImportant,
-    /// A line in any case.
-    Always,
-    /// A line, unless the user causes many.
-    Limited,
+    Line(Kind),
 }
 
 /// Publishes the events of one pipe. The controller's first events come before the pipe's name is
@@ -73,8 +71,8 @@ impl EventRelay {
             Event::NotStarted { .. }
             | Event::Stalled { .. }
             | Event::StillWaiting { .. }
-            | Event::OverLimit { .. } => InLog::Always,
-            Event::ErrorOutput { .. } => InLog::Limited,
+            | Event::OverLimit { .. } => InLog::Line(Kind::Warnings),
+            Event::ErrorOutput { .. } => InLog::Line(Kind::StandardError),
             _ => InLog::IfImportant,
         };
         self.record(event);
@@ -159,14 +157,13 @@ impl EventRelay {
     fn forward(&self, progress: &mut RelayProgress, event: PipeEvent, in_log: InLog) {
         let what = progress.log_text(&event, in_log);
         if let (Some(what), Some((pipe, label))) = (what, &progress.pipe) {
-            let line = || format!("{}: {what}", pipe_in_log(pipe, label, self.owner));
-            match in_log {
-                InLog::Limited => {
-                    let kind = "lines of standard error";
-                    self.state.log_limited(kind, self.owner, line);
-                }
-                InLog::IfImportant | InLog::Always => self.state.log(&line()),
-            }
+            let kind = match in_log {
+                InLog::Line(kind) => kind,
+                InLog::IfImportant => Kind::Deaths,
+            };
+            self.state.log_limited(kind, self.owner, || {
+                format!("{}: {what}", pipe_in_log(pipe, label, self.owner))
+            });
         }
         self.state.subscribers.publish(self.owner, event);
     }

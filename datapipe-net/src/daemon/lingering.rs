@@ -21,6 +21,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::accounts::Charge;
+use super::log::Kind;
 use super::state::DaemonState;
 use crate::config::User;
 use crate::limits::{LINGER_INTERVAL, MAX_SEARCHED};
@@ -81,7 +82,7 @@ impl LingeringMemory {
 
     fn log(&self, state: &DaemonState) {
         let (name, user) = (self.segment.name(), self.charge.user());
-        state.log_limited("memory of ended pipes", user, || {
+        state.log_limited(Kind::LingeringMemory, user, || {
             format!("{name}: its memory counts on: a process that was attached still has it")
         });
     }

@@ -14,8 +14,57 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::config::User;
-use crate::limits::{LOG_BYTES, LOG_FLOOD_LINES, LOG_FLOOD_WINDOW, LOG_LINES, MAX_LOG_FLOODS};
+use crate::limits::{
+    LOG_BYTES, LOG_FLOOD_LINES, LOG_FLOOD_WINDOW, LOG_LINES, LOG_PIPE_LINES, MAX_LOG_FLOODS,
+};
 use crate::show;
+
+/// Kind of lines that users can cause at will. Its text precedes the count of those that were not
+/// written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    AttachedProcesses,
+    ConnectionsOverLimit,
+    ConnectionsWithoutThread,
+    Deaths,
+    EndedPipes,
+    LingeringMemory,
+    RefusedConnections,
+    RefusedPipes,
+    StandardError,
+    StartedPipes,
+    StopRequests,
+    UsersNotLookedUp,
+    Warnings,
+}
+
+impl Kind {
+    fn text(self) -> &'static str {
+        match self {
+            Self::AttachedProcesses => "attached processes",
+            Self::ConnectionsOverLimit => "connections over a limit",
+            Self::ConnectionsWithoutThread => "connections without a thread",
+            Self::Deaths => "deaths and replacements of processes",
+            Self::EndedPipes => "ends of pipes",
+            Self::LingeringMemory => "memory of ended pipes",
+            Self::RefusedConnections => "refused connections",
+            Self::RefusedPipes => "refused pipes",
+            Self::StandardError => "lines of standard error",
+            Self::StartedPipes => "starts of pipes",
+            Self::StopRequests => "requests to stop",
+            Self::UsersNotLookedUp => "users not looked up",
+            Self::Warnings => "warnings of pipes",
+        }
+    }
+
+    /// Number of lines that are written for a user within [`LOG_FLOOD_WINDOW`].
+    fn most(self) -> u32 {
+        match self {
+            Self::EndedPipes | Self::StartedPipes => LOG_PIPE_LINES,
+            _ => LOG_FLOOD_LINES,
+        }
+    }
+}
 
 /// Log of a daemon. Dropping it ends its thread, once that has written the lines that wait.
 pub(super) struct Log(Arc<Shared>);
@@ -42,7 +91,7 @@ struct Queue {
 
 /// Lines of one kind that one user caused.
 struct Flood {
-    kind: &'static str,
+    kind: Kind,
     /// `None` for all users that have no entry of their own.
     user: Option<User>,
     since: Instant,
@@ -71,7 +120,7 @@ impl Log {
 
     /// Adds a line that `user` can cause at will, unless there were many of the `kind` lately. Then
     /// the line is not even made, and counted.
-    pub(super) fn limited(&self, kind: &'static str, user: User, line: impl FnOnce() -> String) {
+    pub(super) fn limited(&self, kind: Kind, user: User, line: impl FnOnce() -> String) {
         if self.0.queue.lock().admits(kind, user, Instant::now()) {
             self.line(&line());
         }
@@ -152,7 +201,7 @@ impl Queue {
     }
 
     /// True if one more line of `kind` is to be written for `user`.
-    fn admits(&mut self, kind: &'static str, user: User, now: Instant) -> bool {
+    fn admits(&mut self, kind: Kind, user: User, now: Instant) -> bool {
         self.report_floods(Some(now));
         let of = |flood: &Flood, user| flood.kind == kind && flood.user == user;
         let known = self.floods.iter().position(|flood| of(flood, Some(user)));
@@ -168,7 +217,7 @@ impl Queue {
             });
             return true;
         };
-        if flood.passed < LOG_FLOOD_LINES {
+        if flood.passed < kind.most() {
             flood.passed += 1;
             return true;
         }
@@ -184,7 +233,7 @@ impl Queue {
         };
         let over: Vec<_> = self.floods.extract_if(.., is_over).collect();
         for flood in over.iter().filter(|flood| flood.more > 0) {
-            let (kind, more) = (flood.kind, grouped(flood.more));
+            let (kind, more) = (flood.kind.text(), grouped(flood.more));
             let seconds = flood.since.elapsed().as_secs().max(1);
             let user = match flood.user {
                 Some(user) => format!("user id {}", user.0),
@@ -250,18 +299,20 @@ mod tests {
         let (sender, written) = mpsc::channel();
         let log = Log::start(move |line| drop(sender.send(line.to_owned()))).unwrap();
         for _ in 0..1234 {
-            log.limited("refused", User(7), || "refused 7".to_owned());
+            log.limited(Kind::RefusedPipes, User(7), || "refused 7".to_owned());
+            log.limited(Kind::StartedPipes, User(7), || "started 7".to_owned());
         }
-        log.limited("refused", User(8), || "refused 8".to_owned());
-        log.limited("stopped", User(7), || "stopped 7".to_owned());
+        log.limited(Kind::RefusedPipes, User(8), || "refused 8".to_owned());
+        log.limited(Kind::StopRequests, User(7), || "stopped 7".to_owned());
         assert!(log.flush(Duration::from_secs(60)));
         let lines: Vec<_> = written.try_iter().collect();
         let count = |line: &str| lines.iter().filter(|other| *other == line).count();
         assert_eq!(count("refused 7"), LOG_FLOOD_LINES as usize);
+        assert_eq!(count("started 7"), LOG_PIPE_LINES as usize);
         assert_eq!([count("refused 8"), count("stopped 7")], [1, 1]);
         let more = 1234 - LOG_FLOOD_LINES;
         let more = format!(
-            "refused: {} more like this of user id 7",
+            "refused pipes: {} more like this of user id 7",
             grouped(more.into())
         );
         assert!(
@@ -274,7 +325,7 @@ mod tests {
     fn floods_of_many_users_take_bounded_memory() {
         let mut queue = Queue::default();
         let now = Instant::now();
-        let passed = (0..100_000).filter(|user| queue.admits("refused", User(*user), now));
+        let passed = (0..100_000).filter(|user| queue.admits(Kind::RefusedPipes, User(*user), now));
         assert_eq!(passed.count(), MAX_LOG_FLOODS + LOG_FLOOD_LINES as usize);
         assert_eq!(queue.floods.len(), MAX_LOG_FLOODS + 1);
     }

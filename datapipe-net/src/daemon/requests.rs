@@ -12,6 +12,7 @@ use super::accounts::{Charge, Usage};
 use super::event_relay::{EventRelay, pipe_in_log, quoted};
 use super::lingering::Holder;
 use super::live_pipe::LivePipe;
+use super::log::Kind;
 use super::pipe_description::describe;
 use super::pipe_table::KnownPipe;
 use super::records::{Form, metrics};
@@ -51,11 +52,13 @@ impl<'c> Requester<'c> {
         let started = self.start(request);
         match &started {
             Ok((name, _)) => {
-                let stages: Vec<_> = request.stages.iter().map(stage_in_log).collect();
-                let (pipe, stages) = (pipe_in_log(name, &request.label, user), stages.join(", "));
-                self.state.log(&format!("{pipe}: started with {stages}"));
+                self.state.log_limited(Kind::StartedPipes, user, || {
+                    let stages: Vec<_> = request.stages.iter().map(stage_in_log).collect();
+                    let pipe = pipe_in_log(name, &request.label, user);
+                    format!("{pipe}: started with {}", stages.join(", "))
+                });
             }
-            Err(refusal) => self.state.log_limited("refused pipes", user, || {
+            Err(refusal) => self.state.log_limited(Kind::RefusedPipes, user, || {
                 format!(
                     "refused a pipe {} of user {user}: {}",
                     quoted(&request.label),
@@ -150,10 +153,10 @@ impl<'c> Requester<'c> {
         });
         let control = admitted.unwrap_or_else(|| Err(pipe_has_ended(name)))?;
         let (process, user) = (self.peer.process, self.peer.user);
-        let pipe = pipe_in_log(name, live.label(), live.owner());
-        self.state.log(&format!(
-            "{pipe}: process {process} of user {user} attached as {role}"
-        ));
+        self.state.log_limited(Kind::AttachedProcesses, user, || {
+            let pipe = pipe_in_log(name, live.label(), live.owner());
+            format!("{pipe}: process {process} of user {user} attached as {role}")
+        });
         Ok((Reply::Identified, Some(control)))
     }
 
@@ -197,7 +200,7 @@ impl<'c> Requester<'c> {
             return Err(pipe_has_ended(name));
         };
         let cause = format!("by user {user}");
-        state.log_limited("requests to stop", user, || {
+        state.log_limited(Kind::StopRequests, user, || {
             let pipe = pipe_in_log(name, live.label(), live.owner());
             format!("{pipe}: is being stopped {cause}")
         });

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::accounts::Accounts;
-use super::log::Log;
+use super::log::{Kind, Log};
 use super::open_connections::OpenConnections;
 use super::pipe_table::PipeTable;
 use super::records::{Counters, History};
@@ -82,12 +82,7 @@ impl DaemonState {
     }
 
     /// Logs a line that `user` can cause at will, unless there were many of its `kind` lately.
-    pub(super) fn log_limited(
-        &self,
-        kind: &'static str,
-        user: User,
-        line: impl FnOnce() -> String,
-    ) {
+    pub(super) fn log_limited(&self, kind: Kind, user: User, line: impl FnOnce() -> String) {
         self.log.limited(kind, user, line);
     }
 }

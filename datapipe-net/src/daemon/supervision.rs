@@ -9,6 +9,7 @@ use datapipe::{Error, Pipe};
 use super::event_relay::pipe_in_log;
 use super::lingering::LingeringMemory;
 use super::live_pipe::{LivePipe, pipe_status};
+use super::log::Kind;
 use super::state::DaemonState;
 use crate::limits::PIPE_WAKE_INTERVAL;
 use crate::protocol::{EventKind, PipeEvent, PipeState, Refusal, RefusalCode};
@@ -51,11 +52,13 @@ fn end(state: &DaemonState, live: &Arc<LivePipe>, supervised: Result<(), String>
     }
     let (name, outcome, text) = (live.name(), entry.state, entry.explanation.clone());
     let problems = entry.problems;
-    let pipe_in_log = pipe_in_log(name, live.label(), live.owner());
-    state.log(&match &*text {
-        "" => format!("{pipe_in_log}: {outcome}"),
-        by if outcome == PipeState::STOPPED => format!("{pipe_in_log}: {outcome} {by}"),
-        why => format!("{pipe_in_log}: {outcome}: {why}"),
+    state.log_limited(Kind::EndedPipes, live.owner(), || {
+        let pipe_in_log = pipe_in_log(name, live.label(), live.owner());
+        match &*text {
+            "" => format!("{pipe_in_log}: {outcome}"),
+            by if outcome == PipeState::STOPPED => format!("{pipe_in_log}: {outcome} {by}"),
+            why => format!("{pipe_in_log}: {outcome}: {why}"),
+        }
     });
     // What the pipe took is free before a client can see its end.
     let lingering = live

@@ -4,14 +4,15 @@
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use datapipe_net::client::ClientError;
-use datapipe_net::protocol::{CloseReason, RefusalCode};
+use datapipe_net::protocol::{CloseReason, PipeState, RefusalCode};
 use datapipe_net::{Client, Initiate, StageRequest};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::other_users::{STRANGER, as_user, can_become_others};
-use crate::site::{Site, refusal, wait_until};
+use crate::site::{Site, outcome, refusal, wait_until};
 
 /// Resident memory of a process, in KiB.
 fn memory_of(process: u32) -> u64 {
@@ -128,4 +129,38 @@ pub(crate) fn client_that_floods_with_refused_pipes_leaves_few_lines() {
     }
     wait_until("the client is served", || client.list().is_ok());
     assert_few_lines(&log_of(site), "refused a pipe");
+}
+
+/// A user who killed processes of an own pipe wrote two lines for each.
+pub(crate) fn user_whose_processes_die_leaves_few_lines() {
+    let site = Site::new("");
+    let mut client = site.client();
+    let request = Initiate::new("dying")
+        .buffers(8)
+        .buffer_size(4096)
+        .stage(StageRequest::module("numbers").arguments("forever"))
+        .stage(StageRequest::module("pass"))
+        .stage(StageRequest::module("count"));
+    let start = Instant::now();
+    let pipe = client.initiate(&request).unwrap().pipe;
+    for deaths in 1..=40 {
+        // A block at which several processes die in turn would end the pipe.
+        let before = client.status(&pipe).unwrap().stages[1].instances[0].blocks_out;
+        let mut process = 0;
+        wait_until("the process works", || {
+            let pass = client.status(&pipe).unwrap().stages[1].instances[0].clone();
+            process = pass.process;
+            pass.processes == deaths && process > 0 && pass.blocks_out > before + 3
+        });
+        kill_process(Pid::from_raw(process as i32).unwrap(), Signal::KILL).unwrap();
+    }
+    wait_until("the last is replaced", || {
+        client.status(&pipe).unwrap().stages[1].instances[0].processes == 41
+    });
+    client.stop(&pipe).unwrap();
+    assert_eq!(outcome(&mut client, &pipe).0, PipeState::STOPPED);
+    let windows = 2 + start.elapsed().as_secs() as usize / 10;
+    let log = log_of(site);
+    let lines = log.lines().filter(|line| line.contains("/0: process "));
+    assert!(lines.count() <= 10 * windows, "{log}");
 }

@@ -1,14 +1,18 @@
-//! Keys in the memory of the daemon and of the processes of its pipes.
+//! Keys in the memory of the daemon, of the processes of its pipes, and of its clients.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _, stdin};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
+use datapipe::host::Attachment;
 use datapipe::stage::Arguments;
 use datapipe_net::protocol::PipeState;
-use datapipe_net::{Initiate, StageRequest};
+use datapipe_net::{AttachRole, Client, Initiate, Participation, StageRequest};
+use zeroize::Zeroizing;
 
-use crate::key_search::Keys;
+use crate::key_search::{IN_DUMPS, Keys};
 use crate::site::{Site, children_of, outcome, plain, refusal, wait_until};
 
 /// A pipe without end that encrypts with this key.
@@ -32,8 +36,16 @@ fn find(site: &Site, keys: &Keys) -> BTreeMap<u32, Vec<String>> {
     found.filter(|(_, lines)| !lines.is_empty()).collect()
 }
 
-/// A client that encrypts sends the key of the archive to the daemon, which passes it on.
-pub(crate) fn key_of_a_pipe_is_only_in_the_process_that_encrypts() {
+/// First argument of a process that is a client with the seat of the head, and encrypts; then the
+/// socket, and the file of the key.
+pub(crate) const HEAD: &str = "--head-of-sealed-pipe";
+
+/// First argument of a process that is a client with the seat of the tail; then the socket, and the
+/// name of the pipe.
+pub(crate) const TAIL: &str = "--tail-of-sealed-pipe";
+
+/// A site whose daemon has a module that encrypts.
+fn site_that_encrypts() -> Site {
     let mut site = Site::without_daemon("");
     let program = std::env::current_exe().unwrap();
     let module = format!(
@@ -42,11 +54,20 @@ pub(crate) fn key_of_a_pipe_is_only_in_the_process_that_encrypts() {
     );
     site.configure(&[site.configuration(""), module].concat());
     site.start();
+    site
+}
+
+fn random_key() -> Vec<u8> {
     let mut key = vec![0; 32];
-    File::open("/dev/urandom")
-        .unwrap()
-        .read_exact(&mut key)
-        .unwrap();
+    let mut random = File::open("/dev/urandom").unwrap();
+    random.read_exact(&mut key).unwrap();
+    key
+}
+
+/// A client that encrypts sends the key of the archive to the daemon, which passes it on.
+pub(crate) fn key_of_a_pipe_is_only_in_the_process_that_encrypts() {
+    let site = site_that_encrypts();
+    let key = random_key();
     let keys = Keys(vec![("key".to_owned(), key.clone())]);
     let mut client = site.client();
     let pipe = client.initiate(&sealed(&key)).unwrap().pipe;
@@ -65,9 +86,7 @@ pub(crate) fn key_of_a_pipe_is_only_in_the_process_that_encrypts() {
     // A replacement gets the key again.
     let killed = rustix::process::Pid::from_raw(holder as i32).unwrap();
     rustix::process::kill_process(killed, rustix::process::Signal::KILL).unwrap();
-    let seal = |client: &mut datapipe_net::Client| {
-        client.status(&pipe).unwrap().stages[1].instances[0].clone()
-    };
+    let seal = |client: &mut Client| client.status(&pipe).unwrap().stages[1].instances[0].clone();
     wait_until("the replacement works", || {
         let seal = seal(&mut client);
         seal.processes == 2 && seal.blocks_in > 3 && ![0, holder].contains(&seal.process)
@@ -96,4 +115,101 @@ pub(crate) fn key_of_a_pipe_is_only_in_the_process_that_encrypts() {
         children_of(site.process()).is_empty()
     });
     assert_eq!(find(&site, &keys), BTreeMap::new(), "after the end");
+}
+
+/// Number of blocks of the pipe between two clients.
+const BLOCKS: u64 = 5;
+
+/// A client that requests a pipe with the key of a file, and is its head.
+pub(crate) fn be_the_head(socket: &str, key: &str) -> ! {
+    let mut bytes = Zeroizing::new(vec![0; 32]);
+    File::open(key).unwrap().read_exact(&mut bytes).unwrap();
+    let mut client = Client::connect(PathBuf::from(socket)).unwrap();
+    let seal = StageRequest::module("seal").arguments(Arguments::new().with("key", &bytes));
+    drop(bytes);
+    let request = Initiate::new("sealed")
+        .buffers(8)
+        .buffer_size(4096)
+        .participation(Participation::Head)
+        .stage(StageRequest::unbound("source"))
+        .stage(seal)
+        .stage(StageRequest::unbound("sink"));
+    let started = client.initiate(&request).unwrap();
+    drop(request);
+    let attachment = started.attachment.unwrap();
+    let port = attachment.head().unwrap();
+    for number in 0..BLOCKS {
+        let mut block = port.alloc().unwrap();
+        block.put(&number.to_le_bytes()).unwrap();
+        port.send(block).unwrap();
+    }
+    println!("{}", started.pipe);
+    wait_for_the_end_of_input();
+    port.finish().unwrap();
+    attachment.end(Ok(()));
+    std::process::exit(0)
+}
+
+/// A client that is the tail of a pipe.
+pub(crate) fn be_the_tail(socket: &str, pipe: &str) -> ! {
+    let mut client = Client::connect(PathBuf::from(socket)).unwrap();
+    let attachment: Attachment = client.identify(pipe, AttachRole::Tail).unwrap();
+    let port = attachment.tail().unwrap();
+    for _ in 0..BLOCKS {
+        assert!(port.receive().unwrap().is_some());
+    }
+    println!("{BLOCKS} blocks");
+    assert!(port.receive().unwrap().is_none());
+    port.finish().unwrap();
+    attachment.end(Ok(()));
+    std::process::exit(0)
+}
+
+fn wait_for_the_end_of_input() {
+    stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+/// Starts a client. Returns the first line that it prints with it.
+fn start_client(arguments: [&str; 3]) -> (Child, String) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let command = command.args(arguments).stdin(Stdio::piped());
+    let mut client = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut output = BufReader::new(client.stdout.take().unwrap());
+    output.read_line(&mut line).unwrap();
+    (client, line.trim().to_owned())
+}
+
+/// Two clients, of which one has sent the key to the daemon.
+pub(crate) fn key_of_a_pipe_is_not_in_the_clients_that_attach() {
+    let site = site_that_encrypts();
+    let key = random_key();
+    let file = site.path("key");
+    fs::write(&file, &key).unwrap();
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let (mut head, pipe) = start_client([HEAD, &text(&site.socket()), &text(&file)]);
+    let (mut tail, blocks) = start_client([TAIL, &text(&site.socket()), &pipe]);
+    assert_eq!(blocks, "5 blocks");
+    let mut client = site.client();
+    let holder = client.status(&pipe).unwrap().stages[1].instances[0].process;
+    let keys = Keys(vec![("key".to_owned(), key)]);
+    let found = [head.id(), tail.id()].map(|process| keys.find_in(process));
+    assert!(found.iter().all(|found| found.is_empty()), "{found:?}");
+    let found = find(&site, &keys);
+    let holders: Vec<_> = found.keys().copied().collect();
+    assert_eq!(holders, [holder], "{found:?}");
+    // The process that encrypts has none on its stack, and none that a dump would have.
+    let is_in_dumps = |found: &String| found.ends_with(IN_DUMPS);
+    assert!(!found[&holder].iter().any(is_in_dumps), "{found:?}");
+    let limits = fs::read_to_string(format!("/proc/{holder}/limits")).unwrap();
+    let limit = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let words: Vec<_> = limit.unwrap().split_whitespace().collect();
+    assert!(["0", "1"].contains(&words[4]), "{words:?}");
+
+    drop(head.stdin.take());
+    assert!(head.wait().unwrap().success());
+    assert!(tail.wait().unwrap().success());
+    assert_eq!(outcome(&mut client, &pipe).0, PipeState::ENDED);
 }

@@ -216,6 +216,10 @@ const TESTS: &[suite::Test] = &[
         floods::client_that_floods_with_refused_pipes_leaves_few_lines,
     ),
     (
+        "user_whose_processes_die_leaves_few_lines",
+        floods::user_whose_processes_die_leaves_few_lines,
+    ),
+    (
         "interrupted_calls_of_the_daemon_are_repeated",
         interrupted::interrupted_calls_of_the_daemon_are_repeated,
     ),
@@ -234,6 +238,10 @@ const TESTS: &[suite::Test] = &[
     (
         "key_of_a_pipe_is_only_in_the_process_that_encrypts",
         keys::key_of_a_pipe_is_only_in_the_process_that_encrypts,
+    ),
+    (
+        "key_of_a_pipe_is_not_in_the_clients_that_attach",
+        keys::key_of_a_pipe_is_not_in_the_clients_that_attach,
     ),
     (
         "connections_of_a_user_are_limited",
@@ -403,5 +411,11 @@ const TESTS: &[suite::Test] = &[
 
 fn main() -> ExitCode {
     datapipe::host::serve(modules::modules());
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [keys::HEAD, socket, key] => keys::be_the_head(socket, key),
+        [keys::TAIL, socket, pipe] => keys::be_the_tail(socket, pipe),
+        _ => {}
+    }
     suite::run(TESTS, HANGS)
 }

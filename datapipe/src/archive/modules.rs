@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::crypto::SubKey;
+use crate::crypto::{SubKey, prevent_core_dumps};
 use crate::error::StageError;
 use crate::host::{Modules, StageArgs};
 use crate::limits::{DEFAULT_BUFFER_SIZE, MAX_RECORD, MIN_RECORD};
@@ -215,10 +215,13 @@ impl<'b> HeadFields<'b> {
     }
 }
 
+/// Takes the key of an archive. Modules run in processes of pipes, so one that gets a key leaves no
+/// core dump from then on.
 fn optional_key(fields: &mut Fields<'_>) -> Result<Option<ArchiveKey>, StageError> {
     let Some(bytes) = fields.optional(KEY)? else {
         return Ok(None);
     };
+    prevent_core_dumps()?;
     match SubKey::from_slice(bytes) {
         Ok(key) => Ok(Some(ArchiveKey::new(key))),
         Err(_) => Err(StageError::new(format!(

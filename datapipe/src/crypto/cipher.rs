@@ -11,6 +11,7 @@ use zeroize::Zeroize;
 use super::clean_stack::on_clean_stack;
 use super::data_key::SubKey;
 use super::secret_kind::KEY_LEN;
+use super::undumped::Undumped;
 
 /// Bytes of a nonce.
 pub const NONCE_LEN: usize = 12;
@@ -78,7 +79,7 @@ impl Default for Backend {
 pub struct Cipher(BackendKey);
 
 enum BackendKey {
-    RustCrypto(Box<aes_gcm::Aes256Gcm>),
+    RustCrypto(Undumped<aes_gcm::Aes256Gcm>),
     #[cfg(feature = "aws-lc")]
     AwsLc(aws_lc_rs::aead::LessSafeKey),
 }
@@ -102,7 +103,7 @@ impl Cipher {
     fn schedule(key: &[u8; KEY_LEN], backend: Backend) -> Self {
         Self(match backend {
             Backend::RustCrypto => {
-                BackendKey::RustCrypto(Box::new(aes_gcm::Aes256Gcm::new(key.into())))
+                BackendKey::RustCrypto(Undumped::new(aes_gcm::Aes256Gcm::new(key.into())))
             }
             #[cfg(feature = "aws-lc")]
             Backend::AwsLc => {
@@ -127,7 +128,7 @@ impl Cipher {
         data: &mut [u8],
     ) -> Result<[u8; TAG_LEN], TooLong> {
         let too_long = TooLong { len: data.len() };
-        match &self.0 {
+        on_clean_stack(|| match &self.0 {
             BackendKey::RustCrypto(cipher) => cipher
                 .encrypt_inout_detached(nonce.into(), aad, data.into())
                 .map(Into::into)
@@ -145,7 +146,7 @@ impl Cipher {
                     .and_then(|tag| tag.as_ref().try_into().ok())
                     .ok_or(too_long)
             }
-        }
+        })
     }
 
     /// Decrypts `data` in place, if it was sealed with this nonce, `aad` and tag. If not, `data` is
@@ -161,7 +162,7 @@ impl Cipher {
         data: &mut [u8],
         tag: &[u8; TAG_LEN],
     ) -> Result<(), Unauthentic> {
-        let authentic = match &self.0 {
+        let authentic = on_clean_stack(|| match &self.0 {
             BackendKey::RustCrypto(cipher) => cipher
                 .decrypt_inout_detached(nonce.into(), aad, (&mut *data).into(), tag.into())
                 .is_ok(),
@@ -172,7 +173,7 @@ impl Cipher {
                 key.open_in_place_separate_tag(nonce, Aad::from(aad), tag, data)
                     .is_ok()
             }
-        };
+        });
         if authentic {
             return Ok(());
         }

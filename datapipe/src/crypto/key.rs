@@ -17,9 +17,10 @@ use super::key_error::KeyError;
 use super::recipient::Identity;
 use super::secret_kind::{KEY_LEN, SecretKind};
 use super::text_key::TextKey;
+use super::undumped::Undumped;
 
-/// A key of 256 bits. It is on the heap, where moving it leaves no copy, and erased from memory
-/// when it is dropped; never printed.
+/// A key of 256 bits. It is on the heap, where moving it leaves no copy, left out of core dumps, and
+/// erased from memory when it is dropped; never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Key(KeyBytes);
 
@@ -70,10 +71,12 @@ impl fmt::Debug for Key {
     }
 }
 
-/// A passphrase: 1 to [`MAX_PASSPHRASE`] bytes of any value. Erased from memory when it is dropped;
-/// never printed.
-#[derive(Clone)]
-pub struct Passphrase(Zeroizing<Vec<u8>>);
+/// A passphrase: 1 to [`MAX_PASSPHRASE`] bytes of any value. Left out of core dumps, and erased from
+/// memory when it is dropped; never printed.
+pub struct Passphrase {
+    bytes: Undumped<Zeroizing<[u8; MAX_PASSPHRASE]>>,
+    len: usize,
+}
 
 impl Passphrase {
     /// A passphrase of exactly these bytes: a line end is not removed.
@@ -82,7 +85,7 @@ impl Passphrase {
     ///
     /// [`KeyError`] if there is none, or if there are more than [`MAX_PASSPHRASE`].
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self, KeyError> {
-        Self::checked(Zeroizing::new(bytes.into()), None)
+        Self::checked(&Zeroizing::new(bytes.into()), None)
     }
 
     /// Reads a passphrase file of at most [`MAX_PASSPHRASE`] bytes. All of it is the passphrase,
@@ -112,11 +115,11 @@ impl Passphrase {
             let len = bytes.len() - end;
             bytes.truncate(len);
         }
-        Self::checked(bytes, Some(path))
+        Self::checked(&bytes, Some(path))
     }
 
     /// Checks the length. `path` is the file that the passphrase is from, if it is from one.
-    fn checked(bytes: Zeroizing<Vec<u8>>, path: Option<&Path>) -> Result<Self, KeyError> {
+    fn checked(bytes: &[u8], path: Option<&Path>) -> Result<Self, KeyError> {
         let path = path.map(Path::to_owned);
         if bytes.is_empty() {
             return Err(KeyError::EmptyPassphrase { path });
@@ -124,11 +127,26 @@ impl Passphrase {
         if bytes.len() > MAX_PASSPHRASE {
             return Err(KeyError::LongPassphrase { path });
         }
-        Ok(Self(bytes))
+        Ok(Self::copy_of(bytes))
+    }
+
+    /// A copy of at most [`MAX_PASSPHRASE`] bytes.
+    fn copy_of(bytes: &[u8]) -> Self {
+        let mut copy = Undumped::new(Zeroizing::new([0; MAX_PASSPHRASE]));
+        copy[..bytes.len()].copy_from_slice(bytes);
+        let len = bytes.len();
+        Self { bytes: copy, len }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes[..self.len]
+    }
+}
+
+impl Clone for Passphrase {
+    /// A derived one would leave a copy on the stack.
+    fn clone(&self) -> Self {
+        Self::copy_of(self.bytes())
     }
 }
 

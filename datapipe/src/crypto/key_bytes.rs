@@ -5,15 +5,16 @@ use std::ops::{Deref, DerefMut};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::secret_kind::KEY_LEN;
+use super::undumped::Undumped;
 
-/// The bytes of a key. They are on the heap, where moving the key leaves no copy, and are erased
-/// when it is dropped.
-pub(super) struct KeyBytes(Box<Zeroizing<[u8; KEY_LEN]>>);
+/// The bytes of a key. They are on the heap, where moving the key leaves no copy, are left out of
+/// core dumps, and are erased when it is dropped.
+pub(super) struct KeyBytes(Undumped<Zeroizing<[u8; KEY_LEN]>>);
 
 impl KeyBytes {
     /// Zeros, to be filled in place.
     pub(super) fn zeros() -> Self {
-        Self(Box::new(Zeroizing::new([0; KEY_LEN])))
+        Self(Undumped::new(Zeroizing::new([0; KEY_LEN])))
     }
 
     /// A copy that is made from where the bytes are to the heap.
@@ -47,7 +48,7 @@ impl Clone for KeyBytes {
 
 impl Zeroize for KeyBytes {
     fn zeroize(&mut self) {
-        self.0.as_mut().zeroize();
+        (**self).zeroize();
     }
 }
 

@@ -18,6 +18,7 @@
 
 mod cipher; // AES-256-GCM, by either of two implementations
 mod clean_stack; // work that leaves no key on the stack
+mod core_dumps; // dumps of a process that has keys
 mod cost; // the cost of Argon2id, and its limits
 mod data_key; // the data key, and the keys of archives
 mod derive; // HKDF-SHA256
@@ -30,6 +31,8 @@ mod recipient; // public keys, and the identities that belong to them
 mod secret_kind; // kinds of secrets, and the length of keys
 mod slot; // the data key, wrapped for one secret
 mod text_key; // the text form of the keys of a pair
+#[allow(unsafe_code, reason = "advises the kernel about pages of the heap")]
+mod undumped; // values that are left out of core dumps
 mod unlock_error; // reasons why a slot does not open
 
 #[cfg(test)]
@@ -38,6 +41,7 @@ mod known_answers; // vectors of the RFCs and of the GCM specification
 pub use cipher::Backend;
 #[doc(hidden)]
 pub use cipher::{Cipher, NONCE_LEN, NonceKind, TAG_LEN, TooLong, Unauthentic, nonce};
+pub use core_dumps::prevent_core_dumps;
 pub use cost::Argon2Cost;
 #[doc(hidden)]
 pub use data_key::{DataKey, KEY_ID_LEN, SubKey};

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -15,20 +16,27 @@ use std::time::Duration;
 use datapipe::archive::ArchiveReader;
 use datapipe::crypto::{Argon2Cost, Identity, Key, Passphrase, Secret};
 use datapipe::media::VirtualTape;
+use datapipe::pool::Activity;
 use datapipe::prelude::*;
 use datapipe::wire::ArchiveHeader;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::key_derivation::keys_of;
+use crate::key_search::IN_DUMPS;
 use crate::medium::create_tape;
 use crate::watch::wait_until;
 
 const BLOCK: u32 = 16 << 10;
 
 /// First argument of a process that searches; then the directory with the secret and the header,
-/// then the processes that it searches.
+/// then the processes and core dumps that it searches.
 pub(crate) const SEARCH: &str = "--search-keys";
 
-/// Prints the keys of an archive that are in the memory of processes.
+/// First argument of a process that writes an archive, and aborts before its end; then the
+/// directory of the archive, which becomes the one of its core dump.
+pub(crate) const ABORT: &str = "--abort-with-keys";
+
+/// Prints the keys of an archive that are in the memory of processes, and in dumps.
 pub(crate) fn search(dir: &str, processes: &[&str]) -> ! {
     let read = |name: &str| fs::read(Path::new(dir).join(name)).unwrap();
     let archive = ArchiveHeader::parse(&read("archive")).unwrap();
@@ -38,7 +46,12 @@ pub(crate) fn search(dir: &str, processes: &[&str]) -> ! {
         keys.0.push(("digits".to_owned(), line[18..82].to_vec()));
     }
     for process in processes {
-        for (key, mapping) in keys.find_in(process.parse().unwrap()) {
+        let Ok(process) = process.parse() else {
+            let found = keys.find_in_file(Path::new(process));
+            found.iter().for_each(|key| println!("0 {key}"));
+            continue;
+        };
+        for (key, mapping) in keys.find_in(process) {
             println!("{process} {key} {mapping}");
         }
     }
@@ -65,10 +78,16 @@ fn make_secret(dir: &Path, kind: Kind) {
 
 /// Returns the keys that are in the memory of each of these processes, and where.
 fn find_keys(dir: &Path, processes: &[u32]) -> BTreeMap<u32, Vec<String>> {
+    let processes: Vec<_> = processes.iter().map(u32::to_string).collect();
+    search_all(dir, &processes)
+}
+
+/// As [`find_keys`], in processes and core dumps. Dumps count as process 0.
+fn search_all(dir: &Path, places: &[String]) -> BTreeMap<u32, Vec<String>> {
     let found = Command::new(std::env::current_exe().unwrap())
         .arg(SEARCH)
         .arg(dir)
-        .args(processes.iter().map(u32::to_string))
+        .args(places)
         .output()
         .unwrap();
     let error = String::from_utf8_lossy(&found.stderr);
@@ -82,8 +101,9 @@ fn find_keys(dir: &Path, processes: &[u32]) -> BTreeMap<u32, Vec<String>> {
     keys
 }
 
-/// Asserts that only processes of these stages have the archive's key, and that no process has
-/// another key. Stages on threads are those of the controller.
+/// Asserts that only processes of these stages have the archive's key, that no process has another
+/// key, and that no dump of one has any. Stages on threads are those of the controller. No instance
+/// must be at work: the registers and the stack of one that encrypts have parts of the key.
 fn check_keys(dir: &Path, status: &Status, holders: &[&str]) {
     let own = std::process::id();
     let mut names = BTreeMap::from([(own, "controller".to_owned())]);
@@ -101,25 +121,61 @@ fn check_keys(dir: &Path, status: &Status, holders: &[&str]) {
         let is_holder = holders.contains(&name.as_str());
         let bad = keys
             .iter()
-            .filter(|key| !(is_holder && key.starts_with("archive ")));
+            .filter(|key| !is_holder || !key.starts_with("archive ") || key.ends_with(IN_DUMPS));
         let bad: Vec<_> = bad.collect();
         assert!(bad.is_empty(), "{name}: {bad:?}");
         assert!(!is_holder || !keys.is_empty(), "{name}: has no key");
     }
 }
 
-/// Sends blocks until it may end.
-struct Endless(Arc<AtomicBool>);
+/// Number of blocks of an archive: more than the pipe that reads it has buffers.
+const BLOCKS: u64 = 40;
 
-impl Head for Endless {
-    fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-        if self.0.load(Ordering::SeqCst) {
-            return Ok(Fill::End);
+/// Sends all blocks, and then waits until it may end.
+struct Lingering {
+    sent: u64,
+    enough: Arc<AtomicBool>,
+}
+
+impl Lingering {
+    fn new(enough: &Arc<AtomicBool>) -> Self {
+        Self {
+            sent: 0,
+            enough: Arc::clone(enough),
         }
-        block.stop().sleep(Duration::from_millis(1))?;
-        block.put(&b"some text ".repeat(1000))?;
-        Ok(Fill::Block)
     }
+}
+
+impl Head for Lingering {
+    fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+        if self.sent < BLOCKS {
+            self.sent += 1;
+            block.put(&b"some text ".repeat(1000))?;
+            return Ok(Fill::Block);
+        }
+        while !self.enough.load(Ordering::SeqCst) {
+            block.stop().sleep(Duration::from_millis(1))?;
+        }
+        Ok(Fill::End)
+    }
+}
+
+/// Waits until the first block has arrived and every instance waits: none encrypts or decrypts.
+fn wait_for_rest(pipe: &Pipe) {
+    let mut before = Vec::new();
+    wait_until("all instances wait", || {
+        let stages = pipe.status().stages;
+        let instances: Vec<_> = stages.iter().flat_map(|stage| &stage.instances).collect();
+        let waits = instances.iter().all(|instance| {
+            use Activity::{WaitingForBuffer, WaitingForInput, WaitingOutside};
+            [WaitingForBuffer, WaitingForInput, WaitingOutside].contains(&instance.activity)
+        });
+        let counts = instances.iter().map(|one| (one.blocks_in, one.blocks_out));
+        let counts: Vec<_> = counts.collect();
+        let rests = waits && counts == before && counts[counts.len() - 1].0 > 3;
+        before = counts;
+        rests
+    });
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -138,8 +194,8 @@ fn read_secret(kind: Kind, dir: &Path) -> Secret {
     }
 }
 
-/// Writes an archive and searches while it is written, and after its end.
-fn write_and_search(dir: &Path, kind: Kind, in_processes: bool) {
+/// Plans an archive with a secret, and writes its header to a file.
+fn plan(dir: &Path, kind: Kind) -> Archive {
     make_secret(dir, kind);
     let cost = Argon2Cost {
         memory_kib: 256,
@@ -153,10 +209,16 @@ fn write_and_search(dir: &Path, kind: Kind, in_processes: bool) {
         .plan()
         .unwrap();
     fs::write(dir.join("archive"), archive.header().to_bytes()).unwrap();
+    archive
+}
+
+/// Writes an archive and searches while it is written, and after its end.
+fn write_and_search(dir: &Path, kind: Kind, in_processes: bool) {
+    let archive = plan(dir, kind);
     let enough = Arc::new(AtomicBool::new(false));
     let builder = Pipe::builder()
         .buffer_size(BLOCK)
-        .head(Endless(Arc::clone(&enough)))
+        .head(Lingering::new(&enough))
         .stage(analyze().in_processes())
         .stage(zstd(3).in_processes());
     let archive = if in_processes {
@@ -170,10 +232,7 @@ fn write_and_search(dir: &Path, kind: Kind, in_processes: bool) {
         .archive(archive, create_tape(&dir.join("tape")))
         .start()
         .unwrap();
-    wait_until("the tail works", || {
-        let status = pipe.status();
-        status.stages.last().unwrap().instances[0].blocks_in > 3
-    });
+    wait_for_rest(&pipe);
     let status = pipe.status();
     let holders: &[&str] = if in_processes {
         &["aes-256-gcm", "archive-tail"]
@@ -210,7 +269,7 @@ fn read_and_search(dir: &Path, kind: Kind, in_processes: bool) {
     let reader = ArchiveReader::open(tape, Some(&secret)).unwrap();
     drop(secret);
     let enough = Arc::new(AtomicBool::new(false));
-    let mut builder = reader.read().pipe;
+    let mut builder = reader.read().pipe.buffers(16);
     drop(reader);
     if in_processes {
         builder = builder.in_processes();
@@ -220,10 +279,7 @@ fn read_and_search(dir: &Path, kind: Kind, in_processes: bool) {
         enough: Arc::clone(&enough),
     };
     let pipe = builder.tail(tail).start().unwrap();
-    wait_until("the tail works", || {
-        let status = pipe.status();
-        status.stages.last().unwrap().instances[0].blocks_in > 3
-    });
+    wait_for_rest(&pipe);
     let holders: &[&str] = if in_processes {
         &["aes-256-gcm-open", "archive-head"]
     } else {
@@ -256,4 +312,54 @@ pub(crate) fn keys_are_erased_at_the_end_of_a_pipe_on_threads() {
     search_pipes(Kind::KeyFile, false);
     search_pipes(Kind::Passphrase, false);
     search_pipes(Kind::Identity, false);
+}
+
+/// Writes an archive on threads, and aborts while it waits for its end.
+pub(crate) fn abort(dir: &str) -> ! {
+    let dir = Path::new(dir);
+    std::env::set_current_dir(dir).unwrap();
+    let limit = getrlimit(Resource::Core);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Core, raised).unwrap();
+    let archive = plan(dir, Kind::Passphrase);
+    let enough = Arc::new(AtomicBool::new(false));
+    let pipe = Pipe::builder()
+        .buffer_size(BLOCK)
+        .head(Lingering::new(&enough))
+        .archive(archive, create_tape(&dir.join("tape")))
+        .start()
+        .unwrap();
+    wait_for_rest(&pipe);
+    std::process::abort()
+}
+
+/// A core dump of a program that writes an archive had its key, and with it the archive.
+pub(crate) fn core_dump_has_no_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    let status = Command::new(std::env::current_exe().unwrap())
+        .arg(ABORT)
+        .arg(dir.path())
+        .status()
+        .unwrap();
+    if !status.core_dumped() || pattern.contains(['/', '|', '@']) {
+        println!("skipped: dumps are not written here: {status}, core_pattern {pattern}");
+        return;
+    }
+    let names = fs::read_dir(dir.path()).unwrap();
+    let names = names.map(|entry| {
+        entry
+            .unwrap()
+            .path()
+            .into_os_string()
+            .into_string()
+            .unwrap()
+    });
+    let dumps: Vec<_> = names.filter(|name| name.contains("/core")).collect();
+    assert_eq!(dumps.len(), 1, "{dumps:?}");
+    let found = search_all(dir.path(), &dumps);
+    assert!(found.is_empty(), "{found:?}");
 }

@@ -87,6 +87,7 @@ const TESTS: &[Test] = suite::tests![
     ends::confined_process_reads_only_its_paths,
     keys::keys_are_only_in_processes_that_use_them,
     keys::keys_are_erased_at_the_end_of_a_pipe_on_threads,
+    keys::core_dump_has_no_key,
     stopped::end_of_a_stopped_process_is_not_a_standstill,
     stopped::stopped_instance_among_several_is_not_a_standstill,
     attached::head_and_tail_processes_attach,
@@ -151,6 +152,7 @@ fn main() -> ExitCode {
         [attached_over::ATTACH, "--stay"] => attached_over::stay(),
         [attached_over::ATTACH, path] => attached_over::attach(Some(path)),
         [unruly::CONTROLLER] => unruly::be_a_controller(),
+        [keys::ABORT, dir] => keys::abort(dir),
         [keys::SEARCH, dir, ref processes @ ..] => keys::search(dir, processes),
         [unruly::FLOOD] => unruly::flood(),
         _ => {}

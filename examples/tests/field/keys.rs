@@ -3,6 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
@@ -112,6 +115,12 @@ fn stage_of(process: u32) -> String {
 fn check(job: &Job, keys: &Keys, holders: &[&str]) {
     let mut have_it = BTreeSet::new();
     for process in family(job.id()) {
+        let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
+        let limit = limits
+            .lines()
+            .find(|line| line.starts_with("Max core file size"));
+        let soft = limit.and_then(|line| line.split_whitespace().nth(4));
+        assert!(matches!(soft, Some("0" | "1")), "{soft:?}");
         let (stage, found) = (stage_of(process), keys.find_in(process));
         assert!(
             found.iter().all(|(name, _)| name == "archive"),
@@ -160,6 +169,53 @@ fn search_jobs(option: &str, secret: &Secret, in_processes: bool) {
     };
     check(&job, &keys, holders);
     ok(&job.end());
+}
+
+/// Starts a backup with a key or without, all of whose processes may leave core dumps, and aborts
+/// them at work. Returns the dumps.
+fn abort(is_sealed: bool, in_processes: bool) -> Vec<PathBuf> {
+    let fixture = Fixture::new();
+    fs::write(fixture.path("src/data/noise"), noise(24 << 20)).unwrap();
+    let raised = "ulimit -c unlimited; exec \"$0\" \"$@\"";
+    let mut args = vec![
+        "-c",
+        raised,
+        DISK_TO_TAPE,
+        "--buffer-size",
+        "64K",
+        "--buffers",
+        "24",
+    ];
+    args.extend(is_sealed.then_some("--key-file=key"));
+    args.extend(in_processes.then_some("--processes"));
+    args.extend(["src/data", "tape.tap"]);
+    let tape = fixture.path("tape.tap");
+    let has_blocks = || fs::metadata(&tape).is_ok_and(|tape| tape.len() > 2 << 20);
+    let job = start(&fixture, "sh", &args, has_blocks);
+    for process in family(job.id()).into_iter().rev() {
+        kill_process(pid(process), Signal::ABORT).unwrap();
+        kill_process(pid(process), Signal::CONT).unwrap();
+    }
+    assert_eq!(job.end().status.signal(), Some(Signal::ABORT.as_raw()));
+    let names = fs::read_dir(fixture.dir.path()).unwrap();
+    let paths = names.map(|name| name.unwrap().path());
+    let is_dump = |path: &PathBuf| {
+        path.file_name()
+            .is_some_and(|name| name.as_bytes().starts_with(b"core"))
+    };
+    paths.filter(is_dump).collect()
+}
+
+/// A job that was aborted left its key in core dumps: that of the program, or of its processes.
+#[test]
+fn aborted_job_with_a_key_leaves_no_core_dump() {
+    for in_processes in [false, true] {
+        let with_a_key = abort(true, in_processes);
+        assert!(with_a_key.is_empty(), "{with_a_key:?}");
+        if abort(false, in_processes).is_empty() {
+            println!("without effect: the system puts core dumps elsewhere, or allows none");
+        }
+    }
 }
 
 #[test]
