@@ -40,9 +40,6 @@ pub struct TreeOutcome {
     pub bytes: u64,
     /// Names that a pattern excluded. Objects below them are not counted.
     pub excluded: u64,
-    /// Files and directories with inode flags, which an archive does not have:
-    /// [`TreeNote::Flags`].
-    pub flagged: u64,
     /// Objects and attributes that were not read completely and unchanged. All are counted, also
     /// those for which `problems` has no space.
     pub problem_count: u64,
@@ -91,9 +88,6 @@ pub enum ProblemKind {
     /// The path is longer than an archive allows: its length in bytes. Everything below the object
     /// is left out too.
     TooLong(usize),
-    /// The object's first entry, which has its path and target, is longer than a block: its length
-    /// in bytes, which a block must have. Everything below the object is left out too.
-    BlockTooSmall(usize),
     /// The inspector rejected the file, for this reason.
     Rejected(String),
     /// The process that reads the tree sent an invalid report, and its further reports are ignored:
@@ -138,23 +132,10 @@ impl fmt::Display for ProblemKind {
                      with everything below it"
                 )
             }
-            Self::BlockTooSmall(len) => {
-                let needed = needed_block(*len);
-                write!(f, "left out with everything below it: {needed}")
-            }
             Self::Rejected(why) => write!(f, "rejected by inspection: {why}"),
             Self::Garbled(why) => write!(f, "invalid report from its process: {why}"),
         }
     }
-}
-
-/// Describes an entry of `len` bytes that no block takes, and the buffers that would.
-pub(super) fn needed_block(len: usize) -> String {
-    let kib = len.next_power_of_two().max(4096) >> 10;
-    format!(
-        "its {len} bytes do not fit into a block: use buffers of {kib} KiB or more \
-         (--buffer-size {kib}KiB)"
-    )
 }
 
 impl fmt::Display for TreeProblem {
@@ -231,18 +212,6 @@ impl TreeReport {
         }
     }
 
-    /// Counts an object that has inode flags, and remarks on the first one.
-    pub(super) fn flagged(&self, path: &[u8], flags: &str) {
-        let outcome = &mut self.0.lock().outcome;
-        outcome.flagged = outcome.flagged.saturating_add(1);
-        if outcome.flagged == 1 {
-            outcome.notes.push(TreeNote::Flags {
-                path: path.to_vec(),
-                flags: flags.to_owned(),
-            });
-        }
-    }
-
     /// Changes the counts.
     pub(super) fn update(&self, change: impl FnOnce(&mut TreeOutcome)) {
         change(&mut self.0.lock().outcome);
@@ -266,7 +235,7 @@ impl TreeReport {
 /// The part of a report that another report has received.
 #[derive(Debug, Default)]
 pub(crate) struct TreeCursor {
-    counts: [u64; 9],
+    counts: [u64; 8],
     problems: usize,
     notes: usize,
 }
@@ -377,7 +346,7 @@ pub(super) const NOTE: u8 = 2;
 
 impl TreeOutcome {
     /// The counts, in the order of a message.
-    fn counters(&mut self) -> [&mut u64; 9] {
+    fn counters(&mut self) -> [&mut u64; 8] {
         [
             &mut self.files,
             &mut self.directories,
@@ -387,7 +356,6 @@ impl TreeOutcome {
             &mut self.problem_count,
             &mut self.left_out,
             &mut self.rejected,
-            &mut self.flagged,
         ]
     }
 }
@@ -403,7 +371,6 @@ const MEDIUM: u8 = 6;
 const TOO_LONG: u8 = 7;
 const GARBLED: u8 = 8;
 const REJECTED: u8 = 9;
-const BLOCK_TOO_SMALL: u8 = 10;
 
 impl TreeProblem {
     /// Returns a message, with a text for people unless the object was left out.
@@ -439,10 +406,6 @@ impl TreeProblem {
                 message.put_u8(TOO_LONG);
                 message.put_u64(*len as u64);
             }
-            ProblemKind::BlockTooSmall(len) => {
-                message.put_u8(BLOCK_TOO_SMALL);
-                message.put_u64(*len as u64);
-            }
             ProblemKind::Rejected(why) => put_text(&mut message, REJECTED, why),
             ProblemKind::Garbled(why) => put_text(&mut message, GARBLED, why),
         }
@@ -463,8 +426,6 @@ impl TreeProblem {
             MOUNT_POINT => ProblemKind::MountPoint,
             MEDIUM => ProblemKind::Medium,
             TOO_LONG => ProblemKind::TooLong(usize::try_from(message.u64()?).unwrap_or(usize::MAX)),
-            // A process may send any number: `needed_block` must be able to round it up.
-            BLOCK_TOO_SMALL => ProblemKind::BlockTooSmall(message.u64()?.min(1 << 40) as usize),
             REJECTED => ProblemKind::Rejected(message.prefixed_text()?),
             GARBLED => ProblemKind::Garbled(message.prefixed_text()?),
             kind => return Err(message.error(format!("unknown kind of problem {kind}"))),
@@ -510,7 +471,7 @@ mod tests {
     fn full() -> TreeReport {
         let report = TreeReport::default();
         report.update(|outcome| {
-            let numbers = [1, 2, 3, 4, 5, 6, u64::MAX / 2, 8, 9];
+            let numbers = [1, 2, 3, 4, 5, 6, u64::MAX / 2, 8];
             outcome
                 .counters()
                 .into_iter()
@@ -527,7 +488,6 @@ mod tests {
             ProblemKind::MountPoint,
             ProblemKind::Medium,
             ProblemKind::TooLong(77),
-            ProblemKind::BlockTooSmall(78),
             ProblemKind::Rejected(text()),
             ProblemKind::Garbled(text()),
         ];
@@ -541,10 +501,7 @@ mod tests {
         });
         report.note(TreeNote::UnusedPattern("*.é".to_owned()));
         report.note(TreeNote::NoContent);
-        report.note(TreeNote::Flags {
-            path: b"a\xff".to_vec(),
-            flags: "append-only".to_owned(),
-        });
+        report.note(TreeNote::OwnerName("user 7: why".to_owned()));
         report
     }
 
@@ -553,7 +510,7 @@ mod tests {
         let (report, mut cursor) = (full(), TreeCursor::default());
         let copy = TreeReport::default();
         let texts = mirror::copy(&report, &mut cursor, &copy);
-        assert_eq!(texts.len(), 13, "objects left out have no text");
+        assert_eq!(texts.len(), 12, "objects left out have no text");
         assert_eq!(texts[0], "a/\\xfe: cannot be read: why é");
         assert_eq!(copy.snapshot(), report.snapshot());
         assert_eq!(report.delta(&mut cursor), []);
