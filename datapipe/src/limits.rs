@@ -127,6 +127,12 @@ pub const MAX_ATTRIBUTE_NAME: usize = 255;
 /// See [`MAX_ATTRIBUTE_NAME`].
 pub const MAX_ATTRIBUTE: usize = 65_536;
 
+/// Maximum length of the name of a user or a group in bytes.
+pub const MAX_OWNER_NAME: usize = 255;
+
+/// Maximum number of users and groups whose names are kept; objects of others have numbers only.
+pub const MAX_OWNERS: usize = 65_536;
+
 /// Directories that the walk through a tree keeps open, the source's own among them.
 pub const MAX_OPEN_DIRECTORIES: usize = 64;
 

@@ -341,7 +341,6 @@ fn name_of(kind: &ProblemKind) -> &'static str {
         ProblemKind::MountPoint => "mount-point",
         ProblemKind::Medium => "medium",
         ProblemKind::TooLong(_) => "too-long",
-        ProblemKind::BlockTooSmall(_) => "block-too-small",
         ProblemKind::Rejected(_) => "rejected",
         ProblemKind::Garbled(_) => "process",
         _ => "other",

@@ -113,15 +113,8 @@ impl Summary {
             list.push(ProblemEntry { path, what });
         }
         (self.errors_total, self.left_out_total) = (outcome.problem_count, outcome.left_out);
-        let others = outcome.flagged.saturating_sub(1);
         self.notes
-            .extend(outcome.notes.iter().map(|note| match note {
-                TreeNote::Flags { .. } if others > 0 => {
-                    let others = count_of(others, "other object", "other objects");
-                    format!("{note}; so have {others}")
-                }
-                note => note.to_string(),
-            }));
+            .extend(outcome.notes.iter().map(ToString::to_string));
     }
 
     /// Adds the outcome of reading a stream.

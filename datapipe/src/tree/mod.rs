@@ -16,7 +16,7 @@
 //! `docs/wire-format.md`, "Content of an archive", is the normative page. This module does not
 //! compress, and does not write media.
 
-mod digest; // digest of a file's extents
+mod digest; // digest of a file's content
 #[allow(
     unsafe_code,
     reason = "system calls on O_PATH descriptors, of which no crate has a safe form"
@@ -24,6 +24,8 @@ mod digest; // digest of a file's extents
 mod inode_calls; // modes and attributes of objects that cannot be opened
 #[cfg(feature = "processes")]
 mod modules; // factories for stages in other processes
+mod inode_flags; // flags that chattr sets
+mod owner_database; // names and numbers of users and groups
 mod own_resources; // descriptors and kernel memory of this process
 mod read; // reading: from files to entries
 mod restore; // restoring: from entries to files
@@ -33,6 +35,7 @@ mod temp_file; // unnamed temporary files, and the spill file
 
 #[cfg(feature = "processes")]
 pub use modules::modules;
+pub use digest::digest_of;
 pub use read::{
     Excluded, ObjectInspector, ObjectVerdict, ProblemKind, TreeError, TreeHead, TreeNote,
     TreeOptions, TreeOutcome, TreeProblem, TreeReport,

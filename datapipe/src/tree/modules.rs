@@ -29,6 +29,8 @@ fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
     let (paths, names) = (fields.paths("source"), fields.paths("name"));
     let one_file_system = fields.flag("one-file-system")?;
     let refuse_empty = fields.flag("refuse-empty")?;
+    let numeric_owner = fields.flag("numeric-owner")?;
+    let birth_time = fields.flag("birth-time")?;
     let exclude = fields
         .all("exclude")
         .into_iter()
@@ -63,6 +65,8 @@ fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
             .exclude(exclude)
             .skip(skip)
             .refuse_empty(refuse_empty)
+            .numeric_owner(numeric_owner)
+            .birth_time(birth_time)
             .only_straight(call.is_confined()),
     )?;
     call.mirror(&head.report());
@@ -92,6 +96,7 @@ fn make_restore(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> 
         sync: !fields.flag("no-sync")?,
         threads: fields.number_or("threads", 0)?,
         plain: fields.flag("plain")? || call.restores_plainly(),
+        numeric_owner: fields.flag("numeric-owner")?,
         keep: keep
             .map(|text| object_id(text, "keep"))
             .collect::<Result<_, _>>()?,

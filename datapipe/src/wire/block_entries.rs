@@ -13,11 +13,17 @@
 //! therefore do not parse the block: they fetch it here, each byte of a header, name, target,
 //! attribute or catalogue entry once, and get entries of the copy. Where the data of an extent
 //! begin and end was copied, too; only their content is read in place.
+//!
+//! An entry that is longer than a block comes in pieces. Those of the blocks before are kept here,
+//! for each kind of block, until the last has come: that one becomes the whole entry. A piece whose
+//! others do not come is an entry of its own, [`EntryBody::Piece`](super::EntryBody::Piece).
 
+use std::fmt;
 use std::ops::Range;
 
 use super::codec::{Bytes, DecodeError};
-use super::entry::{ENTRY_HEADER_LEN, EXTENT, EXTENT_HEADER_LEN, Entry, EntryHeader, parse_extent};
+use super::entry::{ENTRY_HEADER_LEN, EXTENT, EXTENT_HEADER_LEN, Entry, parse_extent};
+use super::piece::{CONTINUES, EntryHeader, GOES_ON, check_place, max_body};
 use crate::shared_bytes::SharedBytes;
 use crate::words::len_of;
 
@@ -29,6 +35,23 @@ pub(crate) struct EntryCopy {
     bytes: Vec<u8>,
     len: usize,
     spans: Vec<EntrySpan>,
+    /// For data, catalogue and closing catalogue, the entry that goes on in the next block.
+    begun: [Option<BegunEntry>; 3],
+    /// Start of the first entry, if that began in an earlier block.
+    joined: Option<EntryStart>,
+    /// Number of the block after the last one.
+    next: u64,
+}
+
+/// Position of an entry: the number of its block, and its offset there.
+pub(crate) type EntryStart = (u64, usize);
+
+/// An entry of which not all pieces have come.
+#[derive(Debug)]
+struct BegunEntry {
+    start: EntryStart,
+    header: EntryHeader,
+    body: Vec<u8>,
 }
 
 /// Location of an entry.
@@ -60,6 +83,9 @@ const LEAST_ROOM: usize = 16 << 10;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockEntries<'a> {
     block: SharedBytes<'a>,
+    /// Number of the block, and its kind.
+    number: u64,
+    kind: u8,
     copy: &'a EntryCopy,
     /// Defect after the last entry.
     defect: Option<EntryDefect>,
@@ -72,6 +98,8 @@ enum EntryDefect {
     Short(usize),
     /// A reserved field is not zero.
     Reserved,
+    /// The pieces of an entry of this kind are longer than such an entry can be.
+    TooLong(u8),
 }
 
 /// One entry of a block.
@@ -80,8 +108,8 @@ pub(crate) struct FetchedEntry<'a> {
     pub(crate) entry: Entry<'a>,
     /// The private copy of the entry; of an extent, only its header.
     pub(crate) bytes: &'a [u8],
-    /// Offset of the entry in the block.
-    pub(crate) offset: usize,
+    /// Block and offset at which the entry begins. One that came in pieces began in another block.
+    pub(crate) start: EntryStart,
 }
 
 /// An entry that is damaged, or of which the length is.
@@ -93,16 +121,25 @@ pub(crate) struct DamagedEntry {
 }
 
 impl EntryCopy {
-    /// Copies a block's entries, up to the first whose length is unknown or too large.
-    pub(crate) fn fetch<'a>(&'a mut self, block: SharedBytes<'a>) -> BlockEntries<'a> {
+    /// Copies the entries of a block with this number and kind, up to the first whose length is
+    /// unknown or too large.
+    pub(crate) fn fetch<'a>(
+        &'a mut self,
+        block: SharedBytes<'a>,
+        number: u64,
+        kind: u8,
+    ) -> BlockEntries<'a> {
+        self.pass(number);
         self.len = 0;
         self.bytes.truncate(KEPT);
         self.bytes.shrink_to(KEPT);
         self.spans.clear();
         self.spans.shrink_to(KEPT_SPANS);
+        self.joined = None;
         let (mut at, mut defect) = (0, None);
+        self.leave_incomplete(block, kind);
         while at < block.len() && defect.is_none() {
-            match self.fetch_one(block, at) {
+            match self.fetch_one(block, number, kind, at) {
                 Ok(len) => at = at.saturating_add(len),
                 Err(found) => defect = Some(found),
             }
@@ -110,24 +147,87 @@ impl EntryCopy {
         let copy = self;
         BlockEntries {
             block,
+            number,
+            kind,
             copy,
             defect,
         }
     }
 
+    /// Takes note of a block that is not fetched. A block that has no content is not passed: the
+    /// next number then shows that it is missing.
+    pub(crate) fn pass(&mut self, number: u64) {
+        if number != self.next {
+            self.begun = Default::default();
+        }
+        self.next = number.saturating_add(1);
+    }
+
+    /// Makes an entry of what came of a long entry, if this block does not continue it.
+    fn leave_incomplete(&mut self, block: SharedBytes<'_>, kind: u8) {
+        let Some(begun) = self.begun_in(kind).and_then(|begun| begun.as_ref()) else {
+            return;
+        };
+        let mut header = [0; ENTRY_HEADER_LEN];
+        let is_there = block.copy_to(0, &mut header).is_some();
+        let next = EntryHeader::parse(&mut Bytes::new("entry", &header));
+        if is_there && next.is_ok_and(|next| begun.is_continued_by(&next)) {
+            return;
+        }
+        let piece = EntryHeader {
+            flags: GOES_ON,
+            len: 0,
+            ..begun.header
+        };
+        if let Some(begun) = self.begun_in(kind) {
+            *begun = None;
+        }
+        self.push(0, 0, &[&piece.to_bytes()]);
+    }
+
+    fn begun_in(&mut self, kind: u8) -> Option<&mut Option<BegunEntry>> {
+        self.begun.get_mut(usize::from(kind))
+    }
+
+    /// Adds an entry, which has `len` bytes at `offset` of the block, with the copy of its bytes.
+    fn push(&mut self, offset: usize, len: usize, parts: &[&[u8]]) {
+        let copy = self.len;
+        for part in parts {
+            self.room(self.len, part.len()).copy_from_slice(part);
+            self.len = self.len.saturating_add(part.len());
+        }
+        self.spans.push(EntrySpan { offset, copy, len });
+    }
+
     /// Copies the entry at `offset`, and returns its length.
-    fn fetch_one(&mut self, block: SharedBytes<'_>, offset: usize) -> Result<usize, EntryDefect> {
+    fn fetch_one(
+        &mut self,
+        block: SharedBytes<'_>,
+        number: u64,
+        kind: u8,
+        offset: usize,
+    ) -> Result<usize, EntryDefect> {
         let left = block.len().saturating_sub(offset);
         let copy = self.len;
-        let header = self.room(copy, ENTRY_HEADER_LEN);
-        if block.copy_to(offset, header).is_none() {
+        let to = self.room(copy, ENTRY_HEADER_LEN);
+        if block.copy_to(offset, to).is_none() {
             return Err(EntryDefect::Short(ENTRY_HEADER_LEN.saturating_sub(left)));
         }
-        let header = EntryHeader::parse(&mut Bytes::new("entry", header))
-            .map_err(|_| EntryDefect::Reserved)?;
+        let header =
+            EntryHeader::parse(&mut Bytes::new("entry", to)).map_err(|_| EntryDefect::Reserved)?;
         let len = ENTRY_HEADER_LEN.saturating_add(header.len);
         if len > left {
             return Err(EntryDefect::Short(len.saturating_sub(left)));
+        }
+        if header.is_piece()
+            && let Some(joined) = self.take_piece(block, (number, offset), kind, header)?
+        {
+            if let Some(whole) = joined {
+                let (header, body) = (whole.header.to_bytes(), whole.body);
+                self.joined = Some(whole.start);
+                self.push(offset, len, &[&header, &body]);
+            }
+            return Ok(len);
         }
         let copied = match header.kind {
             EXTENT => len.min(EXTENT_HEADER_LEN),
@@ -142,6 +242,52 @@ impl EntryCopy {
         Ok(len)
     }
 
+    /// Adds a piece to those that came before. Returns the whole entry with the last piece,
+    /// `Some(None)` for one that goes on, and `None` for a piece that is not where one can be.
+    fn take_piece(
+        &mut self,
+        block: SharedBytes<'_>,
+        at: EntryStart,
+        kind: u8,
+        header: EntryHeader,
+    ) -> Result<Option<Option<BegunEntry>>, EntryDefect> {
+        let (_, offset) = at;
+        let from = offset.saturating_add(ENTRY_HEADER_LEN);
+        let goes_on = header.flags & GOES_ON != 0;
+        let is_last_of_block = from.saturating_add(header.len) == block.len();
+        let Some(begun) = self.begun_in(kind) else {
+            return Ok(None);
+        };
+        let before = begun.take();
+        let mut entry = match before {
+            Some(before) if offset == 0 && before.is_continued_by(&header) => before,
+            _ if header.flags & CONTINUES != 0 => return Ok(None),
+            _ => BegunEntry {
+                start: at,
+                header: EntryHeader { flags: 0, ..header },
+                body: Vec::new(),
+            },
+        };
+        if goes_on && !is_last_of_block {
+            return Ok(None);
+        }
+        let len = entry.body.len();
+        let whole = len.saturating_add(header.len);
+        if whole > max_body(header.kind) {
+            return Err(EntryDefect::TooLong(header.kind));
+        }
+        entry.body.resize(whole, 0);
+        let _ = block.copy_to(from, entry.body.get_mut(len..).unwrap_or_default());
+        entry.header.len = whole;
+        if !goes_on {
+            return Ok(Some(Some(entry)));
+        }
+        if let Some(begun) = self.begun_in(kind) {
+            *begun = Some(entry);
+        }
+        Ok(Some(None))
+    }
+
     /// Returns room for `len` bytes at `at`, which is at most the end of the copy.
     fn room(&mut self, at: usize, len: usize) -> &mut [u8] {
         let end = at.saturating_add(len);
@@ -153,6 +299,15 @@ impl EntryCopy {
     }
 }
 
+impl BegunEntry {
+    /// True if a piece with this header is the next one of the entry.
+    fn is_continued_by(&self, next: &EntryHeader) -> bool {
+        next.is_piece()
+            && next.flags & CONTINUES != 0
+            && (next.kind, next.object) == (self.header.kind, self.header.object)
+    }
+}
+
 impl<'a> BlockEntries<'a> {
     /// Returns entry `index`, or the damage that was found instead; `None` after the last.
     pub(crate) fn get(&self, index: usize) -> Option<Result<FetchedEntry<'a>, DamagedEntry>> {
@@ -161,13 +316,7 @@ impl<'a> BlockEntries<'a> {
             let is_defect = index == spans.len();
             return self.defect.filter(|_| is_defect).map(|defect| {
                 let offset = spans.last().map_or(0, |last| last.end());
-                let error = DecodeError::new(
-                    "entry",
-                    match defect {
-                        EntryDefect::Short(by) => format!("ends {} too early", len_of(by, "byte")),
-                        EntryDefect::Reserved => "a reserved field is not zero".to_owned(),
-                    },
-                );
+                let error = DecodeError::new("entry", defect.to_string());
                 Err(DamagedEntry { offset, error })
             });
         };
@@ -178,15 +327,17 @@ impl<'a> BlockEntries<'a> {
         let bytes = self.copy.bytes.get(copy..end).unwrap_or_default();
         let data = offset.saturating_add(EXTENT_HEADER_LEN.min(len))..span.end();
         let data = self.block.content(data);
-        let entry = match (bytes.first(), data) {
-            (Some(&EXTENT), Some(data)) if len >= EXTENT_HEADER_LEN => parse_extent(bytes, data),
+        let kind = bytes.first().copied().unwrap_or_default();
+        let entry = check_place(kind, self.kind).and_then(|()| match data {
+            Some(data) if kind == EXTENT && len >= EXTENT_HEADER_LEN => parse_extent(bytes, data),
             _ => Entry::parse(bytes).map(|(entry, _)| entry),
-        };
+        });
+        let joined = self.copy.joined.filter(|_| index == 0);
         Some(match entry {
             Ok(entry) => Ok(FetchedEntry {
                 entry,
                 bytes,
-                offset,
+                start: joined.unwrap_or((self.number, offset)),
             }),
             Err(error) => Err(DamagedEntry { offset, error }),
         })
@@ -202,6 +353,20 @@ impl<'a> BlockEntries<'a> {
     pub(crate) fn len_of(&self, entries: Range<usize>) -> usize {
         let spans = self.copy.spans.get(entries).unwrap_or_default();
         spans.iter().map(|span| span.len).sum()
+    }
+}
+
+impl fmt::Display for EntryDefect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short(by) => write!(f, "ends {} too early", len_of(*by, "byte")),
+            Self::Reserved => f.write_str("a reserved field is not zero"),
+            Self::TooLong(kind) => write!(
+                f,
+                "an entry of kind {kind} in pieces of more than {} together",
+                len_of(max_body(*kind), "byte")
+            ),
+        }
     }
 }
 
@@ -253,7 +418,7 @@ mod tests {
         let good = entries();
         let mut copy = EntryCopy::default();
         let mut check = |bytes: &[u8]| {
-            let fetched = copy.fetch(SharedBytes::from(bytes));
+            let fetched = copy.fetch(SharedBytes::from(bytes), 0, 0);
             let (expected, error) = parsed(bytes);
             for (index, expected) in expected.iter().enumerate() {
                 assert_eq!(fetched.get(index).unwrap().unwrap().entry, *expected);

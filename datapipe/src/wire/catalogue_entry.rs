@@ -28,6 +28,10 @@ pub struct CatalogueEntry<'a> {
     pub blocks: (u64, u64),
     /// Offset of its first entry in the first block's data.
     pub offset: u32,
+    /// Time of the last change of its inode; 1970 if it is not known.
+    pub changed: Time,
+    /// Number of its inode; 0 if it is not known.
+    pub inode: u64,
     /// Path below the root of the archive.
     pub path: &'a [u8],
     /// Target of a symbolic link; otherwise empty.
@@ -53,6 +57,9 @@ impl<'a> CatalogueEntry<'a> {
         bytes.put_u64(self.blocks.1);
         bytes.put_u32(self.offset);
         bytes.put_u32(len_u32(self.target.len()));
+        self.changed.put(bytes);
+        bytes.put_u32(0);
+        bytes.put_u64(self.inode);
         bytes.put(self.path);
         bytes.put(self.target);
         Ok(())
@@ -77,6 +84,9 @@ impl<'a> CatalogueEntry<'a> {
         let path = bytes.u32()?;
         let blocks = (bytes.u64()?, bytes.u64()?);
         let (offset, target) = (bytes.u32()?, bytes.u32()?);
+        let changed = Time::parse(&mut bytes)?;
+        parse_references(&mut bytes)?;
+        let inode = bytes.u64()?;
         let (path, target) = (
             take_limited(&mut bytes, path, MAX_PATH)?,
             take_limited(&mut bytes, target, MAX_TARGET)?,
@@ -99,8 +109,26 @@ impl<'a> CatalogueEntry<'a> {
             modified,
             blocks,
             offset,
+            changed,
+            inode,
             path,
             target,
         })
+    }
+}
+
+/// Reads the fields of an object whose data are elsewhere, and refuses it.
+fn parse_references(bytes: &mut Bytes<'_>) -> Result<(), DecodeError> {
+    match bytes.u8()? {
+        0 => bytes.zeros(3),
+        1 => Err(bytes.error(
+            "an object with references (1): this version does not read archives that leave \
+             duplicates out",
+        )),
+        2 => Err(bytes.error(
+            "an object whose data another archive has (2): this version does not read incremental \
+             archives",
+        )),
+        other => Err(bytes.error(format!("references of unknown kind {other}"))),
     }
 }

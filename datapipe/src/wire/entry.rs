@@ -1,9 +1,12 @@
-//! Entries of a file tree: objects, their attributes, extents and ends, and the catalogue.
+//! Entries of a file tree: objects, what belongs to them, names of owners, and the catalogue.
 //! `docs/wire-format.md`, "Content of an archive".
 
 use super::catalogue_entry::CatalogueEntry;
 use super::codec::{Bytes, DecodeError, Put, len_u16, len_u32};
+use super::inode_facts::InodeFacts;
 use super::object::{ObjectEnd, ObjectMeta};
+use super::owner_name::OwnerName;
+use super::piece::{CONTINUES, EntryHeader, EntryPiece, GOES_ON, check_piece, refuse_kind};
 use crate::limits::{MAX_ATTRIBUTE, MAX_ATTRIBUTE_NAME};
 
 /// Bytes of an entry's header.
@@ -55,17 +58,41 @@ pub enum EntryBody<'a> {
     Extent(u64, &'a [u8]),
     /// The end of the object.
     End(ObjectEnd),
+    /// Flags and time of birth of the object.
+    Inode(InodeFacts),
+    /// The name of a user or a group. Its object is 0.
+    OwnerName(OwnerName<'a>),
     /// An object's location in the archive.
     Catalogue(CatalogueEntry<'a>),
+    /// The start of the catalogue's closing run. Its object is 0.
+    CatalogueStart(CatalogueStart),
+    /// A piece of an entry that is longer than a block.
+    Piece(EntryPiece<'a>),
     /// The kind of an entry that a later version added, and that this one skips.
     Later(u8),
 }
 
-const OBJECT: u8 = 1;
-const ATTRIBUTE: u8 = 2;
+/// What the closing run of a catalogue has, stated where it begins.
+///
+/// Exhaustive: these are all fields of a catalogue start of version 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CatalogueStart {
+    /// Number of entries of the run that locate objects.
+    pub objects: u64,
+    /// Bytes of data that the archive has of these objects: of all extents.
+    pub bytes: u64,
+}
+
+pub(super) const OBJECT: u8 = 1;
+pub(super) const ATTRIBUTE: u8 = 2;
 pub(super) const EXTENT: u8 = 3;
-const END: u8 = 4;
-const CATALOGUE: u8 = 16;
+pub(super) const END: u8 = 4;
+pub(super) const REFERENCE: u8 = 5;
+pub(super) const SAME: u8 = 6;
+pub(super) const INODE: u8 = 7;
+pub(super) const OWNER_NAME: u8 = 8;
+pub(super) const CATALOGUE: u8 = 16;
+pub(super) const START: u8 = 17;
 
 impl<'a> Entry<'a> {
     /// Appends the entry's bytes.
@@ -79,8 +106,8 @@ impl<'a> Entry<'a> {
         bytes.put(&[0; 8]);
         bytes.put_u64(self.object);
         let body = bytes.len();
-        let kind = match self.put_body(bytes) {
-            Ok(kind) => kind,
+        let (kind, flags) = match self.put_body(bytes) {
+            Ok(kind) => (kind, self.flags()),
             Err(malformed) => {
                 bytes.truncate(start);
                 return Err(malformed);
@@ -89,11 +116,19 @@ impl<'a> Entry<'a> {
         let length = len_u32(bytes.len().saturating_sub(body));
         // Kind and length are known only now. To fill them in costs less than to write the body
         // to a buffer of its own first.
-        if let Some([to, _, _, _, a, b, c, d, ..]) = bytes.get_mut(start..) {
-            *to = kind;
+        if let Some([to, flags_to, _, _, a, b, c, d, ..]) = bytes.get_mut(start..) {
+            (*to, *flags_to) = (kind, flags);
             [*a, *b, *c, *d] = length.to_le_bytes();
         }
         Ok(())
+    }
+
+    fn flags(&self) -> u8 {
+        let EntryBody::Piece(piece) = &self.body else {
+            return 0;
+        };
+        let (goes_on, continues) = (piece.goes_on, piece.continues);
+        u8::from(goes_on) * GOES_ON | u8::from(continues) * CONTINUES
     }
 
     /// Appends the body, and returns the kind.
@@ -119,7 +154,26 @@ impl<'a> Entry<'a> {
                 end.put(bytes);
                 Ok(END)
             }
+            EntryBody::Inode(inode) => {
+                inode.put(bytes);
+                Ok(INODE)
+            }
+            EntryBody::OwnerName(name) => name.put(bytes).map(|()| OWNER_NAME),
             EntryBody::Catalogue(entry) => entry.put(bytes).map(|()| CATALOGUE),
+            EntryBody::CatalogueStart(start) => {
+                bytes.put_u64s(&[start.objects, start.bytes]);
+                Ok(START)
+            }
+            EntryBody::Piece(piece) => {
+                check_piece(&EntryHeader {
+                    kind: piece.kind,
+                    flags: self.flags(),
+                    len: piece.body.len(),
+                    object: self.object,
+                })?;
+                bytes.put(piece.body);
+                Ok(piece.kind)
+            }
             EntryBody::Later(kind) => Err(DecodeError::new(
                 "entry",
                 format!("kind {kind} belongs to a later version, and this one cannot write it"),
@@ -133,51 +187,65 @@ impl<'a> Entry<'a> {
     ///
     /// [`DecodeError`], if the entry is damaged or has a value that this version does not know.
     pub fn parse(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), DecodeError> {
-        let mut header = Bytes::new("entry", bytes);
-        let EntryHeader { kind, len, object } = EntryHeader::parse(&mut header)?;
-        let bytes = header.take(len)?;
-        let body = match kind {
-            OBJECT => EntryBody::Object(ObjectMeta::parse(bytes)?),
-            ATTRIBUTE => parse_attribute(bytes)?,
+        let mut rest = Bytes::new("entry", bytes);
+        let header = EntryHeader::parse(&mut rest)?;
+        let body = rest.take(header.len)?;
+        let body = match header.kind {
+            later @ 128.. => EntryBody::Later(later),
+            REFERENCE | SAME | 0 => return Err(refuse_kind(header.kind)),
+            _ if header.flags != 0 => {
+                check_piece(&header)?;
+                EntryBody::Piece(EntryPiece {
+                    kind: header.kind,
+                    continues: header.flags & CONTINUES != 0,
+                    goes_on: header.flags & GOES_ON != 0,
+                    body,
+                })
+            }
+            OBJECT => EntryBody::Object(ObjectMeta::parse(body)?),
+            ATTRIBUTE => parse_attribute(body)?,
             EXTENT => {
-                let mut bytes = Bytes::new("extent", bytes);
+                let mut bytes = Bytes::new("extent", body);
                 let offset = bytes.u64()?;
                 let data = bytes.rest();
                 check_extent(offset, data.len())?;
                 EntryBody::Extent(offset, data)
             }
-            END => EntryBody::End(ObjectEnd::parse(bytes)?),
-            CATALOGUE => EntryBody::Catalogue(CatalogueEntry::parse(bytes)?),
-            later @ 128.. => EntryBody::Later(later),
-            other => return Err(header.error(format!("unknown kind {other}"))),
+            END => EntryBody::End(ObjectEnd::parse(body)?),
+            INODE => EntryBody::Inode(InodeFacts::parse(body)?),
+            OWNER_NAME => EntryBody::OwnerName(OwnerName::parse(body)?),
+            CATALOGUE => EntryBody::Catalogue(CatalogueEntry::parse(body)?),
+            START => EntryBody::CatalogueStart(parse_start(body)?),
+            other => return Err(refuse_kind(other)),
         };
-        Ok((Self { object, body }, header.rest()))
+        let object = header.object;
+        if object != 0 && matches!(header.kind, OWNER_NAME | START) {
+            let why = format!("an entry of kind {} of object {object}", header.kind);
+            return Err(DecodeError::new("entry", why));
+        }
+        Ok((Self { object, body }, rest.rest()))
     }
 }
 
-/// Header of an entry.
-pub(super) struct EntryHeader {
-    pub(super) kind: u8,
-    /// Length of the body in bytes.
-    pub(super) len: usize,
-    object: u64,
-}
-
-impl EntryHeader {
-    pub(super) fn parse(bytes: &mut Bytes<'_>) -> Result<Self, DecodeError> {
-        let kind = bytes.u8()?;
-        bytes.zeros(3)?;
-        let len = usize::try_from(bytes.u32()?).unwrap_or(usize::MAX);
-        let object = bytes.u64()?;
-        Ok(Self { kind, len, object })
-    }
+fn parse_start(bytes: &[u8]) -> Result<CatalogueStart, DecodeError> {
+    let mut bytes = Bytes::new("start of a catalogue", bytes);
+    let [objects, data] = bytes.u64s()?;
+    bytes.end()?;
+    Ok(CatalogueStart {
+        objects,
+        bytes: data,
+    })
 }
 
 /// Returns the extent with this header, of [`EXTENT_HEADER_LEN`] bytes, and these data, whose
 /// length the header states.
 pub(super) fn parse_extent<'a>(header: &[u8], data: &'a [u8]) -> Result<Entry<'a>, DecodeError> {
     let mut bytes = Bytes::new("extent", header);
-    let EntryHeader { object, .. } = EntryHeader::parse(&mut bytes)?;
+    let header = EntryHeader::parse(&mut bytes)?;
+    if header.flags != 0 {
+        check_piece(&header)?;
+    }
+    let object = header.object;
     let offset = bytes.u64()?;
     check_extent(offset, data.len())?;
     let body = EntryBody::Extent(offset, data);

@@ -29,9 +29,12 @@ mod extension; // fields that later versions add to headers
 mod footers; // chunk, archive and session footer, locator
 mod header_checks; // version and checksum of a header
 mod headers; // values of session and archive headers
+mod inode_facts; // flags and time of birth of an object
 mod object; // an object's metadata and its end
 mod object_checks; // checks of paths, targets and modes
 mod object_kind; // file, directory, link and the like
+mod owner_name; // names of users and groups
+mod piece; // entries longer than a block; which kinds are where
 mod record; // records, as a medium takes them
 mod session_header; // header of a session
 mod unit; // units, as the stream consists of them
@@ -43,16 +46,25 @@ pub use archive_header::{ArchiveHeader, Base, SLOT_LEN};
 pub(crate) use block_entries::{BlockEntries, DamagedEntry, EntryCopy, FetchedEntry};
 pub use catalogue_entry::CatalogueEntry;
 pub use codec::DecodeError;
-pub use entry::{ENTRY_HEADER_LEN, EXTENT_HEADER_LEN, Entry, EntryBody, extent_header};
+pub use entry::{
+    CatalogueStart, ENTRY_HEADER_LEN, EXTENT_HEADER_LEN, Entry, EntryBody, extent_header,
+};
 pub use extension::Extension;
 pub use footers::{
     ArchiveEntry, ArchiveFooter, BlockEntry, ChunkEntry, ChunkFooter, Locator, SessionFooter,
 };
 pub use header_checks::VERSION;
 pub use headers::{Content, Framing, Time, UnknownFraming};
+pub use inode_facts::InodeFacts;
 pub use object::{DIGEST_LEN, ObjectEnd, ObjectMeta, ObjectState};
 pub(crate) use object_checks::check_path;
 pub use object_kind::ObjectKind;
+#[cfg(feature = "tree")]
+pub(crate) use owner_name::check_owner_name;
+pub use owner_name::{OwnerKind, OwnerName};
+pub use piece::EntryPiece;
+#[cfg(feature = "tree")]
+pub(crate) use piece::next_piece;
 pub use record::{RECORD_HEADER_LEN, RecordHeader, RecordKind, looks_like_record};
 pub use session_header::{SessionHeader, SessionsBefore};
 pub use unit::{MAX_STORED, UNIT_HEADER_LEN, UnitHeader, padding_of};

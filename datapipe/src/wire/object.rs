@@ -49,7 +49,7 @@ pub struct ObjectEnd {
     pub state: ObjectState,
     /// Bytes of the file as it was read.
     pub size: u64,
-    /// Digest of its extents: the first bytes of a BLAKE3.
+    /// Digest of its content and size.
     pub digest: Option<[u8; DIGEST_LEN]>,
 }
 
@@ -82,6 +82,17 @@ impl ObjectState {
             0 => Ok(Self::Whole),
             1 => Ok(Self::Changed),
             2 => Ok(Self::Unread),
+            3 => Err(bytes.error(
+                "an object in state 3, superseded: this version does not read archives that were \
+                 continued",
+            )),
+            4 => Err(bytes.error(
+                "an object in state 4, a part: this version does not read files that several \
+                 archives have",
+            )),
+            5 => Err(bytes.error(
+                "an object in state 5, rejected by inspection: this version does not read it",
+            )),
             other => Err(bytes.error(format!("an object in unknown state {other}"))),
         }
     }

@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use datapipe::prelude::*;
 use datapipe::stage::IntoHead;
-use datapipe::wire::{BlockKind, CatalogueEntry, Entry, EntryBody, ObjectKind, ObjectState};
+use datapipe::wire::{
+    BlockKind, CatalogueEntry, CatalogueStart, Entry, EntryBody, ObjectKind, ObjectState, OwnerKind,
+    OwnerName,
+};
 
 /// Blocks of a stream: kind, offset and data of each.
 pub(crate) type BlockSet = Vec<(u8, u64, Vec<u8>)>;
@@ -108,41 +111,77 @@ impl Seen {
 
     /// Asserts that the extents ascend and have the digest in the end entry.
     fn check_digest(&self) {
-        let (mut hasher, mut layout) = (blake3::Hasher::new(), blake3::Hasher::new());
         let mut end = 0;
         for (offset, data) in &self.extents {
             assert!(*offset >= end, "extents ascend and do not overlap");
             end = offset + data.len() as u64;
-            layout
-                .update(&offset.to_le_bytes())
-                .update(&(data.len() as u64).to_le_bytes());
-            hasher.update(data);
         }
-        hasher.update(layout.finalize().as_bytes());
         let (_, size, digest) = self.end.unwrap();
         assert!(size >= end);
-        let wanted = (self.kind == ObjectKind::File)
-            .then(|| hasher.finalize().as_bytes()[..16].try_into().unwrap());
+        let extents = self.extents.iter();
+        let extents: Vec<_> = extents.map(|(at, data)| (*at, &data[..])).collect();
+        let wanted = (self.kind == ObjectKind::File).then(|| digest_of_extents(&extents, size));
         assert_eq!(digest, wanted, "{}", self.path.escape_ascii());
     }
+}
+
+/// Returns the digest of a file of `size` bytes with these extents, by its definition: over cells
+/// of the file, without those of zeros only.
+pub(crate) fn digest_of_extents(extents: &[(u64, &[u8])], size: u64) -> [u8; 16] {
+    const CELL: u64 = 262_144;
+    let end = extents.last().map_or(0, |(at, data)| at + data.len() as u64);
+    let last = size.max(end);
+    let mut cells: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+    for &(mut at, mut data) in extents {
+        while !data.is_empty() {
+            let (number, start) = (at / CELL, (at % CELL) as usize);
+            let (now, rest) = data.split_at(data.len().min(CELL as usize - start));
+            let len = CELL.min(last - number * CELL) as usize;
+            let cell = cells.entry(number).or_insert_with(|| vec![0; len]);
+            cell[start..][..now.len()].copy_from_slice(now);
+            (at, data) = (at + now.len() as u64, rest);
+        }
+    }
+    cells.retain(|_, cell| cell.iter().any(|&byte| byte != 0));
+    let mut h = [0; 32];
+    for (number, cell) in cells {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&h).update(&number.to_le_bytes());
+        h = *hasher
+            .update(blake3::hash(&cell).as_bytes())
+            .finalize()
+            .as_bytes();
+    }
+    let last = [&h[..], &size.to_le_bytes()].concat();
+    blake3::hash(&last).as_bytes()[..16].try_into().unwrap()
 }
 
 /// Returns the objects of a stream, by path. Asserts everything that holds for any stream.
 pub(crate) fn parse(blocks: &BlockSet) -> BTreeMap<Vec<u8>, Seen> {
     let mut objects = Objects::default();
     let (mut pieces, mut closing, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for (number, (kind, offset, data)) in blocks.iter().enumerate() {
+    let mut start = None;
+    let joined = join(blocks);
+    for (number, ((kind, offset, data), entries)) in blocks.iter().zip(&joined).enumerate() {
         assert_eq!(*offset, bytes, "offsets count the bytes before");
         bytes += data.len() as u64;
         assert!(
             closing.is_empty() || *kind == BlockKind::ClosingCatalogue.code(),
             "the closing run is the last"
         );
-        let mut rest = data.as_slice();
-        while !rest.is_empty() {
-            let at = (data.len() - rest.len()) as u32;
-            let (entry, remaining) = Entry::parse(rest).unwrap();
-            rest = remaining;
+        for ((begin, at), entry) in entries {
+            let (entry, rest) = Entry::parse(entry).unwrap();
+            assert!(rest.is_empty());
+            if let EntryBody::CatalogueStart(found) = entry.body {
+                assert!(closing.is_empty() && start.is_none(), "a start is the first");
+                assert_eq!(*kind, BlockKind::ClosingCatalogue.code());
+                start = Some(found);
+                continue;
+            }
+            if let EntryBody::OwnerName(name) = entry.body {
+                objects.name(name, *kind == BlockKind::ClosingCatalogue.code());
+                continue;
+            }
             if let EntryBody::Catalogue(found) = entry.body {
                 assert_ne!(*kind, BlockKind::Data.code());
                 assert!(
@@ -158,10 +197,19 @@ pub(crate) fn parse(blocks: &BlockSet) -> BTreeMap<Vec<u8>, Seen> {
                 continue;
             }
             assert_eq!(*kind, BlockKind::Data.code());
-            objects.take(&entry, number as u64, at);
+            objects.take(&entry, (*begin, *at), number as u64);
         }
     }
     objects.check_catalogue(&pieces, &closing);
+    let data = objects.list.iter().flat_map(|object| &object.extents);
+    let data = data.map(|(_, data)| data.len() as u64).sum();
+    let (objects_listed, bytes) = (closing.len() as u64, data);
+    let wanted = CatalogueStart {
+        objects: objects_listed,
+        bytes,
+    };
+    assert_eq!(start.unwrap_or_default(), wanted);
+    assert_eq!(objects.names, objects.closing_names, "all names are repeated");
     let mut by_path = BTreeMap::new();
     for object in objects.list {
         object.check_digest();
@@ -179,12 +227,59 @@ pub(crate) fn parse(blocks: &BlockSet) -> BTreeMap<Vec<u8>, Seen> {
     by_path
 }
 
+/// An entry, and the block and offset at which it begins.
+type Placed = ((u64, u32), Vec<u8>);
+
+/// Returns the whole entries that end in each block. Pieces are put together. Asserts that all but
+/// the last piece of an entry fill their blocks.
+fn join(blocks: &BlockSet) -> Vec<Vec<Placed>> {
+    let mut begun: HashMap<u8, Placed> = HashMap::new();
+    let mut all = Vec::new();
+    for (number, (kind, _, data)) in blocks.iter().enumerate() {
+        let (mut entries, mut rest) = (Vec::new(), &data[..]);
+        while !rest.is_empty() {
+            let at = (data.len() - rest.len()) as u32;
+            let (entry, after) = Entry::parse(rest).unwrap();
+            let bytes = &rest[..rest.len() - after.len()];
+            rest = after;
+            let EntryBody::Piece(piece) = entry.body else {
+                assert!(!begun.contains_key(kind), "an entry goes on in the next block");
+                entries.push(((number as u64, at), bytes.to_vec()));
+                continue;
+            };
+            let start = ((number as u64, at), bytes[..16].to_vec());
+            let (start, mut whole) = match begun.remove(kind) {
+                Some(before) => before,
+                None => start,
+            };
+            assert_eq!(piece.continues, start != (number as u64, at));
+            assert_eq!((whole[0], &whole[8..16]), (bytes[0], &bytes[8..16]));
+            assert!(at == 0 && (after.is_empty() || !piece.goes_on));
+            whole.extend(piece.body);
+            if piece.goes_on {
+                begun.insert(*kind, (start, whole));
+            } else {
+                let len = (whole.len() - 16) as u32;
+                whole[1] = 0;
+                whole[4..8].copy_from_slice(&len.to_le_bytes());
+                entries.push((start, whole));
+            }
+        }
+        all.push(entries);
+    }
+    assert!(begun.is_empty());
+    all
+}
+
 /// Objects in the order in which they begin.
 #[derive(Default)]
 struct Objects {
     list: Vec<Seen>,
     by_number: HashMap<u64, usize>,
     by_path: HashMap<Vec<u8>, usize>,
+    /// Names of owners between the objects, and in the closing run.
+    names: BTreeMap<(OwnerKind, u32), Vec<u8>>,
+    closing_names: BTreeMap<(OwnerKind, u32), Vec<u8>>,
 }
 
 impl Objects {
@@ -199,8 +294,18 @@ impl Objects {
         self.list[self.by_path[path]].end.is_some()
     }
 
-    /// Adds an entry of a data block.
-    fn take(&mut self, entry: &Entry<'_>, block: u64, at: u32) {
+    /// Adds the name of an owner.
+    fn name(&mut self, name: OwnerName<'_>, is_closing: bool) {
+        let names = match is_closing {
+            true => &mut self.closing_names,
+            false => &mut self.names,
+        };
+        let before = names.insert((name.kind, name.id), name.name.to_vec());
+        assert!(before.is_none_or(|before| before == name.name));
+    }
+
+    /// Adds an entry of a data block, which begins at `start` and ends in block `block`.
+    fn take(&mut self, entry: &Entry<'_>, start: (u64, u32), block: u64) {
         let number = entry.object;
         if let EntryBody::Object(object) = &entry.body {
             assert!(
@@ -213,12 +318,14 @@ impl Objects {
             );
             self.by_number.insert(number, self.list.len());
             self.by_path.insert(object.path.to_vec(), self.list.len());
-            self.list.push(Seen::new(number, object, block, at));
+            self.list
+                .push(Seen::new(number, object, start.0, start.1));
             return;
         }
         let object = &mut self.list[self.by_number[&number]];
         assert!(object.end.is_none(), "nothing follows the end of an object");
         match &entry.body {
+            EntryBody::Inode(_) => assert!(object.attributes.is_empty()),
             EntryBody::Attribute(name, value) => {
                 assert!(object.extents.is_empty());
                 assert!(

@@ -8,7 +8,7 @@ use datapipe::prelude::*;
 use datapipe::stage::IntoTail;
 use datapipe::tree::{CatalogueQuery, RestoreOutcome};
 use datapipe::wire::{
-    BlockKind, CatalogueEntry, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
+    BlockKind, CatalogueEntry, CatalogueStart, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
     Time,
 };
 
@@ -51,10 +51,31 @@ impl Forged {
         self
     }
 
+    /// Begins the closing run with its start, if there is one.
+    fn with_start(mut self) -> Self {
+        let is_closing = |kind: &BlockKind| *kind == BlockKind::ClosingCatalogue;
+        let mut objects = 0;
+        for (_, _, bytes) in self.blocks.iter().filter(|block| is_closing(&block.0)) {
+            let mut rest = &bytes[..];
+            while let Ok((entry, after)) = Entry::parse(rest) {
+                objects += u64::from(matches!(entry.body, EntryBody::Catalogue(_)));
+                rest = after;
+            }
+        }
+        let start = CatalogueStart { objects, bytes: 0 };
+        let body = EntryBody::CatalogueStart(start);
+        if let Some(first) = self.blocks.iter_mut().find(|block| is_closing(&block.0)) {
+            let mut bytes = Vec::new();
+            Entry { object: 0, body }.append_to(&mut bytes).unwrap();
+            first.2.splice(0..0, bytes);
+        }
+        self
+    }
+
     fn run<'a>(&self, tail: impl IntoTail<'a>) -> Result<Report, Error> {
         Pipe::builder()
             .buffer_size(2 << 20)
-            .head(self.clone())
+            .head(self.clone().with_start())
             .tail(tail)
             .run()
     }
@@ -102,6 +123,8 @@ fn named_in(block: u64, object: u64, kind: ObjectKind, link: u64, path: &[u8]) -
         modified,
         blocks,
         offset,
+        changed: Time::default(),
+        inode: 0,
         path,
         target,
     };

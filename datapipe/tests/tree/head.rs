@@ -20,8 +20,7 @@ use crate::placement::Placement;
 
 in_both_placements! {
     tree_is_read_completely
-    oversized_entry_is_reported_and_left_out
-    oversized_directory_is_left_out_with_its_content
+    entry_longer_than_a_block_comes_in_pieces
     holes_are_not_read
     further_names_are_hard_links
     extended_attributes_are_read
@@ -168,39 +167,35 @@ fn tree_is_read_completely(placement: Placement) {
     }
 }
 
-fn oversized_entry_is_reported_and_left_out(placement: Placement) {
+fn entry_longer_than_a_block_comes_in_pieces(placement: Placement) {
     let (_dir, path) = source();
     plant(&path);
-    for size in [512, 513, 600, 1000] {
-        let (seen, report) = read(&path, size, placement);
-        assert_eq!(content(&seen[&b"data/file7"[..]]), noise(1_000_000, 7));
-        let problems = report.snapshot().problems;
-        assert_eq!(
-            (problems.len(), &problems[0].path[..]),
-            (1, &b"data/sub/long"[..])
-        );
-        assert_eq!(problems[0].kind, ProblemKind::BlockTooSmall(80 + 13 + 4000));
-        assert_eq!(seen.len(), 19, "all others are there");
-    }
-}
-
-fn oversized_directory_is_left_out_with_its_content(placement: Placement) {
-    let (_dir, path) = source();
     let deep = path.join("x".repeat(250)).join("y".repeat(250));
     fs::create_dir_all(deep.join("below")).unwrap();
     fs::write(deep.join("file"), b"x").unwrap();
     fs::write(path.join("z"), b"z").unwrap();
-    let (seen, report) = read(&path, 512, placement);
-    assert_eq!(seen.len(), 3);
-    assert!(
-        seen.contains_key(&b"data/z"[..]),
-        "the walk continues after it"
+    let has_attributes = rustix::fs::setxattr(
+        deep.join("file"),
+        "user.long",
+        &noise(3000, 1),
+        rustix::fs::XattrFlags::empty(),
     );
-    let problems = report.snapshot().problems;
-    assert_eq!(
-        (problems.len(), &problems[0].kind),
-        (1, &ProblemKind::BlockTooSmall(80 + 506))
-    );
+    if let Err(error) = &has_attributes {
+        println!("without attributes, which the file system does not have: {error}");
+    }
+    for size in [512, 513, 600, 1000, 65_536] {
+        let (seen, report) = read(&path, size, placement);
+        assert_eq!(report.snapshot().problems, []);
+        assert_eq!(content(&seen[&b"data/file7"[..]]), noise(1_000_000, 7));
+        assert_eq!(seen[&b"data/sub/long"[..]].target.len(), 4000);
+        assert_eq!(seen.len(), 20 + 5);
+        let path = format!("data/{}/{}/file", "x".repeat(250), "y".repeat(250));
+        let file = &seen[path.as_bytes()];
+        assert_eq!(content(file), b"x");
+        let attribute = file.attributes.get(&b"user.long"[..]);
+        let wanted = has_attributes.is_ok().then(|| noise(3000, 1));
+        assert_eq!(attribute, wanted.as_ref());
+    }
 }
 
 fn holes_are_not_read(placement: Placement) {

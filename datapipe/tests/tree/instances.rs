@@ -343,7 +343,7 @@ fn changing_tree_is_read_as_far_as_possible(placement: Placement) {
         let known = |kind: &ProblemKind| {
             !matches!(
                 kind,
-                ProblemKind::TooLong(_) | ProblemKind::BlockTooSmall(_) | ProblemKind::Medium
+                ProblemKind::TooLong(_) | ProblemKind::Medium
             )
         };
         assert!(

@@ -230,6 +230,11 @@ fn catalogue() -> CatalogueEntry<'static> {
         modified: TIME,
         blocks: (3, 4),
         offset: 99,
+        changed: Time {
+            seconds: TIME.seconds + 1,
+            ..TIME
+        },
+        inode: 123_456_789,
         path: b"a/b",
         target: b"",
     }

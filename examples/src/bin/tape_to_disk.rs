@@ -505,6 +505,8 @@ fn stream_entry(name: &str, size: u64, modified: Time) -> CatalogueEntry<'_> {
         modified,
         blocks: (0, 0),
         offset: 0,
+        changed: Time::default(),
+        inode: 0,
         path: name.as_bytes(),
         target: b"",
     }

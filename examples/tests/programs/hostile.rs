@@ -8,7 +8,7 @@ use std::process::Output;
 
 use datapipe::prelude::*;
 use datapipe::wire::{
-    BlockKind, CatalogueEntry, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
+    BlockKind, CatalogueEntry, CatalogueStart, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
     Time,
 };
 
@@ -44,11 +44,9 @@ fn object(kind: ObjectKind, path: &str) -> ObjectMeta<'_> {
     }
 }
 
-/// Digest of an intact file with one extent at its start.
+/// Digest of an intact file.
 fn digest(data: &[u8]) -> [u8; 16] {
-    let layout = [[0; 8], (data.len() as u64).to_le_bytes()].concat();
-    let all = [data, blake3::hash(&layout).as_bytes()].concat();
-    blake3::hash(&all).as_bytes()[..16].try_into().unwrap()
+    datapipe::tree::digest_of(data).unwrap()
 }
 
 impl Forger {
@@ -88,9 +86,18 @@ impl Forger {
             modified,
             blocks,
             offset,
+            changed: Time::default(),
+            inode: 0,
             path,
             target,
         };
+        if self.catalogue.is_empty() {
+            // Its number of objects is filled in when it is written.
+            let body = EntryBody::CatalogueStart(CatalogueStart::default());
+            Entry { object: 0, body }
+                .append_to(&mut self.catalogue)
+                .unwrap();
+        }
         let from = self.catalogue.len();
         Entry {
             object: number,
@@ -135,7 +142,8 @@ impl Forger {
     }
 
     /// Writes an archive whose format is correct.
-    fn write(self, tape: &Path, with_catalogue: bool) {
+    fn write(mut self, tape: &Path, with_catalogue: bool) {
+        self.catalogue[16..24].copy_from_slice(&self.objects.to_le_bytes());
         let mut blocks = vec![(0, BlockKind::Data, self.entries)];
         if with_catalogue {
             blocks.push((

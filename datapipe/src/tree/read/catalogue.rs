@@ -7,13 +7,16 @@
 //! ```
 
 use std::io;
+use std::mem;
 
 use crate::error::StageError;
 use crate::limits::CATALOGUE_PIECE;
 use crate::pool::Block;
 use crate::shared_bytes::SharedBytes;
 use crate::tree::temp_file::SpillFile;
-use crate::wire::{ENTRY_HEADER_LEN, Entry};
+use crate::wire::{
+    CatalogueStart, DecodeError, ENTRY_HEADER_LEN, Entry, EntryBody, next_piece,
+};
 
 /// Entries of all objects that have ended.
 #[derive(Debug, Default)]
@@ -24,12 +27,37 @@ pub(super) struct Catalogue {
     /// Bytes sent in pieces between the blocks, and in the closing catalogue.
     sent: u64,
     closed: u64,
+    /// Number of entries, and bytes of data of their objects.
+    start: CatalogueStart,
+    /// Entries before all others of the closing catalogue that were not sent.
+    front: Vec<u8>,
+    /// Buffer for an entry that is longer than a block.
+    long: Vec<u8>,
 }
 
 impl Catalogue {
-    /// Adds an entry.
-    pub(super) fn add(&mut self, entry: &Entry<'_>) -> Result<(), StageError> {
+    /// Adds the entry of an object with `bytes` of data. One that is longer than a block of
+    /// `capacity` bytes is added in pieces, each of which fills a block.
+    pub(super) fn add(
+        &mut self,
+        entry: &Entry<'_>,
+        bytes: u64,
+        capacity: usize,
+    ) -> Result<(), StageError> {
+        self.start.objects += 1;
+        self.start.bytes += bytes;
+        let before = self.memory.len();
         entry.append_to(&mut self.memory)?;
+        if self.memory.len() - before > capacity {
+            self.long.clear();
+            self.long.extend(self.memory.drain(before..));
+            let mut written = 0;
+            while let Some((header, body)) = next_piece(&self.long, written, capacity) {
+                self.memory.extend_from_slice(&header);
+                written += body.len();
+                self.memory.extend_from_slice(&self.long[body]);
+            }
+        }
         if self.memory.len() >= CATALOGUE_PIECE {
             self.spill().map_err(|error| {
                 StageError::with_source(
@@ -53,10 +81,26 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Fills an empty block with the next entries of the closing catalogue. The block stays empty
-    /// after the last of them.
-    pub(super) fn fill_closing(&mut self, block: &mut Block) -> Result<(), StageError> {
-        self.closed += self.put(self.closed, block)?;
+    /// Fills an empty block with the next entries of the closing catalogue: its start, the names
+    /// that `owners` returns, then the objects. The block stays empty after the last of them, and if
+    /// there are no objects.
+    pub(super) fn fill_closing(
+        &mut self,
+        block: &mut Block,
+        owners: impl FnOnce(&mut Vec<u8>) -> Result<(), DecodeError>,
+    ) -> Result<(), StageError> {
+        if self.start != CatalogueStart::default() {
+            let body = EntryBody::CatalogueStart(mem::take(&mut self.start));
+            Entry { object: 0, body }.append_to(&mut self.front)?;
+            owners(&mut self.front)?;
+        }
+        let front = self.front.len().min(block.capacity());
+        let whole = whole_entries(SharedBytes::from(&self.front[..front]));
+        block.put(&self.front[..whole])?;
+        self.front.drain(..whole);
+        if self.front.is_empty() {
+            self.closed += self.put(self.closed, block)?;
+        }
         Ok(())
     }
 
@@ -76,6 +120,7 @@ impl Catalogue {
     /// The bytes that precede the end of the file are read from it, the others are copied from
     /// memory. A last entry that is cut off is not counted, so the next call returns it.
     fn put(&self, at: u64, block: &mut Block) -> Result<u64, StageError> {
+        let is_empty = block.is_empty();
         let spare = block.spare();
         let len = usize::try_from(self.len() - at)
             .unwrap_or(usize::MAX)
@@ -95,7 +140,7 @@ impl Catalogue {
             second.copy_from_slice(&self.memory[from..][..second.len()]);
         }
         let whole = whole_entries(SharedBytes::from(&*buf));
-        if whole == 0 && len > 0 {
+        if whole == 0 && len > 0 && is_empty {
             return Err(StageError::new(
                 "the catalogue's temporary file does not contain what was written to it",
             ));

@@ -178,7 +178,7 @@ impl Extents {
         Summary {
             size: self.at,
             bytes: self.bytes,
-            digest: self.hashed.finish(),
+            digest: self.hashed.finish(self.at),
         }
     }
 

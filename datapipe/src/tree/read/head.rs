@@ -20,6 +20,7 @@ use crate::words::count_of;
 use super::inspect::InspectorFactory;
 use super::note::TreeNote;
 use super::object_reader::{FillProgress, ObjectReader};
+use super::owners::OwnerNames;
 use super::options::{
     Source, TREE_HEAD_MODULE, TreeError, TreeOptions, head_arguments, name_sources,
     validate_sources,
@@ -144,12 +145,9 @@ impl TreeHead {
         let refuses_empty = options.refuse_empty.then_some(sources.len() as u64);
         let walk = Walk::new(sources, &options, report.clone())?;
         let inspectors = options.inspectors;
-        let mut head = Self::instance(
-            Arc::new(SharedHead::new(walk, report.clone())),
-            report,
-            0,
-            inspectors,
-        );
+        let owners = OwnerNames::new(options.numeric_owner);
+        let shared = Arc::new(SharedHead::new(walk, owners, report.clone()));
+        let mut head = Self::instance(shared, report, 0, inspectors);
         head.refuses_empty = refuses_empty;
         head.arguments = arguments;
         Ok(head)
@@ -310,7 +308,7 @@ impl TreeHead {
         self.pass_gate(block);
         let batch = &mut self.reader.batch;
         let mut walk = self.shared.walk.lock();
-        let next = walk.next_batch(batch, self.range.next(), wanted, capacity);
+        let next = walk.next_batch(batch, self.range.next(), wanted);
         let short = walk.rules().check_resources();
         drop(walk);
         short?;
@@ -355,7 +353,7 @@ impl TreeHead {
         match self.shared.await_turn(&mut self.range, block) {
             Some(turn) => {
                 check_content(self.refuses_empty, &self.report)?;
-                turn.close(block)
+                turn.close(block, &self.shared.owners)
             }
             None => Ok(Fill::End),
         }

@@ -20,7 +20,6 @@ mod catalogue; // position of every object in the archive
 mod directory; // entries of a directory, in sorted pieces
 mod excluded; // patterns of names to leave out
 mod extents; // data of files
-mod flags; // inode flags, which an archive does not have
 mod hard_links; // files that are in the archive under another name
 mod head; // instances that fill blocks
 mod inspect; // the application's verdict on each file
@@ -28,6 +27,7 @@ mod note; // remarks on a result that may not be expected
 mod object_reader; // objects of a batch into a block
 mod open; // descriptor and metadata of an object
 mod options; // sources, exclusions, errors
+mod owners; // names of users and groups
 mod reader_gate; // number of instances that read at once
 mod report; // outcome and problems
 mod turn; // commit of batches in the order of the walk

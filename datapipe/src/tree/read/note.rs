@@ -22,14 +22,9 @@ pub enum TreeNote {
     UnusedPattern(String),
     /// The archive has no files, links, fifos or devices.
     NoContent,
-    /// Inode flags, such as those that `chattr` sets, are not in the archive.
-    /// [`TreeOutcome::flagged`](super::TreeOutcome::flagged) counts the objects that have some.
-    Flags {
-        /// Path in the archive of one object that has flags.
-        path: Vec<u8>,
-        /// The names of its flags, separated by commas.
-        flags: String,
-    },
+    /// The name of a user or a group is not in the archive, which has its number only: the owner,
+    /// and the reason.
+    OwnerName(String),
 }
 
 impl fmt::Display for TreeNote {
@@ -65,11 +60,7 @@ impl fmt::Display for TreeNote {
                 "the archive has no files: nothing was found but directories; check the \
                  sources, the patterns, and that the file systems are mounted",
             ),
-            Self::Flags { path, flags } => write!(
-                f,
-                "{}: has inode flags, which are not archived: {flags}",
-                path.escape_ascii()
-            ),
+            Self::OwnerName(why) => f.write_str(why),
         }
     }
 }
@@ -78,7 +69,7 @@ impl fmt::Display for TreeNote {
 const LINK_SOURCE: u8 = 0;
 const UNUSED_PATTERN: u8 = 1;
 const NO_CONTENT: u8 = 2;
-const FLAGS: u8 = 3;
+const OWNER_NAME: u8 = 3;
 
 impl TreeNote {
     /// Encodes a message of the report, after `NOTE`.
@@ -95,10 +86,9 @@ impl TreeNote {
                 message.put_prefixed(pattern.as_bytes());
             }
             Self::NoContent => message.put_u8(NO_CONTENT),
-            Self::Flags { path, flags } => {
-                message.put_u8(FLAGS);
-                message.put_prefixed(path);
-                message.put_prefixed(flags.as_bytes());
+            Self::OwnerName(why) => {
+                message.put_u8(OWNER_NAME);
+                message.put_prefixed(why.as_bytes());
             }
         }
         Update {
@@ -116,10 +106,7 @@ impl TreeNote {
             },
             UNUSED_PATTERN => Self::UnusedPattern(message.prefixed_text()?),
             NO_CONTENT => Self::NoContent,
-            FLAGS => Self::Flags {
-                path: message.prefixed()?.to_vec(),
-                flags: message.prefixed_text()?,
-            },
+            OWNER_NAME => Self::OwnerName(message.prefixed_text()?),
             kind => return Err(message.error(format!("unknown kind of remark {kind}"))),
         };
         message.end().map(|()| note)

@@ -1,5 +1,6 @@
 //! Reads the objects of a batch into blocks, one entry after the other.
 
+use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -7,21 +8,23 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::error::StageError;
-use crate::limits::{MAX_ATTRIBUTE, MAX_DAMAGE_TEXT, MAX_OBJECT_ATTRIBUTES};
+use crate::limits::{MAX_ATTRIBUTE, MAX_DAMAGE_TEXT, MAX_OBJECT_ATTRIBUTES, MAX_OWNERS};
 use crate::pool::Block;
 use crate::tree::inode_calls;
+use crate::tree::inode_flags;
 use crate::tree::own_resources::{is_shortage, shortage_error};
 use crate::wire::codec::truncate;
 use crate::wire::{
-    DIGEST_LEN, ENTRY_HEADER_LEN, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
+    DIGEST_LEN, ENTRY_HEADER_LEN, Entry, EntryBody, InodeFacts, ObjectEnd, ObjectKind, ObjectMeta,
+    ObjectState, OwnerKind, next_piece,
 };
 
 use super::batch::{Batch, Candidate, Item, PathIndex};
 use super::extents::{Extents, ReadProgress};
-use super::flags;
 use super::inspect::{ObjectInspector, ObjectVerdict};
 use super::open::{self, Attributes, FileSystem, OpenObject};
-use super::report::{ProblemKind, needed_block};
+use super::owners::Owner;
+use super::report::ProblemKind;
 use super::turn::{BatchRange, SharedHead};
 use super::unplaced::{EntryPos, FinishedObject, Unplaced};
 use super::walk::{Rules, open_object};
@@ -39,6 +42,10 @@ pub(super) struct ObjectReader {
     /// Buffers for the value of an attribute, and for an entry.
     value: Box<[u8]>,
     entry: Vec<u8>,
+    /// Bytes of the body of `entry` that are in blocks, if that is longer than a block.
+    written: Option<usize>,
+    /// Owners whose names this instance has written.
+    named: HashSet<Owner>,
 }
 
 /// An object on its way into blocks.
@@ -53,7 +60,10 @@ struct Current {
     /// For a hard link, number of the object that it is another name of.
     link: u64,
     number: u64,
-    first: EntryPos,
+    /// Position of its first entry, once a part of that is in a block.
+    first: Option<EntryPos>,
+    /// Bytes of data in blocks.
+    bytes: u64,
     state: ObjectState,
     next: NextEntry,
 }
@@ -61,7 +71,9 @@ struct Current {
 /// The entry of an object that is to be written next.
 #[derive(Debug)]
 enum NextEntry {
+    Owners,
     ObjectMeta,
+    Inode,
     Attributes,
     /// No entry: the inspector decides about the metadata before the data is read.
     Inspection,
@@ -73,10 +85,10 @@ enum NextEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Put {
     Written,
-    /// The block is full: the entry belongs to the next one.
+    /// The block is full: the entry, or the rest of it, belongs to the next one.
     BlockFull,
-    /// The entry is longer than a block.
-    TooLong,
+    /// The format cannot have the object.
+    Refused,
 }
 
 /// Progress of filling a block.
@@ -101,6 +113,8 @@ impl ObjectReader {
             attributes: Attributes::default(),
             value: vec![0; MAX_ATTRIBUTE].into(),
             entry: Vec::new(),
+            written: None,
+            named: HashSet::new(),
         }
     }
 
@@ -143,11 +157,8 @@ impl ObjectReader {
     /// Returns the objects that have ended in the block being filled, and the start of the object
     /// that has not, if any of it was written.
     pub(super) fn unplaced(&mut self) -> (&mut Unplaced, Option<&mut EntryPos>) {
-        let open = self
-            .current
-            .as_mut()
-            .filter(|current| !matches!(current.next, NextEntry::ObjectMeta))
-            .map(|current| &mut current.first);
+        let open = self.current.as_mut();
+        let open = open.and_then(|current| current.first.as_mut());
         (&mut self.unplaced, open)
     }
 
@@ -179,9 +190,10 @@ impl ObjectReader {
             kind,
             link: 0,
             number: object,
-            first: EntryPos::default(),
+            first: None,
+            bytes: 0,
             state,
-            next: NextEntry::ObjectMeta,
+            next: NextEntry::Owners,
         })
     }
 
@@ -226,7 +238,9 @@ impl ObjectReader {
     ) -> Result<Put, StageError> {
         loop {
             let put = match current.next {
+                NextEntry::Owners => self.write_owners(current, block, shared)?,
                 NextEntry::ObjectMeta => self.write_object(current, block, shared, range)?,
+                NextEntry::Inode => self.write_inode(current, block)?,
                 NextEntry::Attributes => self.write_attributes(current, block)?,
                 NextEntry::Inspection => self.begin_extents(current, shared, range)?,
                 NextEntry::Extents(_) => self.write_extents(current, block, shared, range)?,
@@ -240,8 +254,35 @@ impl ObjectReader {
         }
     }
 
-    /// Writes the first entry of an object. An object whose first entry no block can take is
-    /// reported and left out.
+    /// Writes the names of an object's owners that this instance has not written yet. An object of
+    /// another instance may precede this one, and its owner has the name from there; but only the
+    /// instance that has the turn could know.
+    fn write_owners(
+        &mut self,
+        current: &mut Current,
+        block: &mut Block,
+        shared: &SharedHead,
+    ) -> Result<Put, StageError> {
+        let meta = &current.opened.meta;
+        for owner in [(OwnerKind::User, meta.uid), (OwnerKind::Group, meta.gid)] {
+            if self.named.contains(&owner) {
+                continue;
+            }
+            self.entry.clear();
+            (shared.owners).append_one(owner, &mut self.entry, &self.rules.report)?;
+            if !self.entry.is_empty() && put_encoded(&self.entry, &mut self.written, block) == Put::BlockFull {
+                return Ok(Put::BlockFull);
+            }
+            if self.named.len() < MAX_OWNERS {
+                self.named.insert(owner);
+            }
+        }
+        current.next = NextEntry::ObjectMeta;
+        Ok(Put::Written)
+    }
+
+    /// Writes the first entry of an object. An object that the format cannot have is reported and
+    /// left out.
     fn write_object(
         &mut self,
         current: &mut Current,
@@ -251,23 +292,26 @@ impl ObjectReader {
     ) -> Result<Put, StageError> {
         let meta = current.opened.meta;
         let first = EntryPos::unsent(block.len());
-        let object = current.object(self.batch.path(current.path));
+        let body = EntryBody::Object(current.object(self.batch.path(current.path)));
         let entry = Entry {
             object: current.number,
-            body: EntryBody::Object(object),
+            body,
         };
-        let problem = match put(&mut self.entry, &entry, block) {
-            Ok(Put::Written) => None,
-            Ok(Put::BlockFull) => return Ok(Put::BlockFull),
-            Ok(Put::TooLong) => Some(ProblemKind::BlockTooSmall(self.entry.len())),
-            Err(why) => Some(ProblemKind::Unreadable(why)),
-        };
-        if let Some(kind) = problem {
-            let path = self.batch.path(current.path);
-            self.rules.report.problem(path, kind);
-            return Ok(Put::TooLong);
+        let put = put(&mut self.entry, &mut self.written, &entry, block);
+        if block.len() > first.offset() {
+            current.first.get_or_insert(first);
         }
-        current.first = first;
+        match put {
+            Ok(Put::Written) => {}
+            Ok(other) => return Ok(other),
+            Err(why) => {
+                let path = self.batch.path(current.path);
+                self.rules
+                    .report
+                    .problem(path, ProblemKind::Unreadable(why));
+                return Ok(Put::Refused);
+            }
+        }
         if current.kind == ObjectKind::HardLink {
             current.next = NextEntry::ObjectEnd(0, None);
             return Ok(Put::Written);
@@ -280,22 +324,33 @@ impl ObjectReader {
             turn.links()
                 .add(meta.id, meta.stamp(), current.number, meta.links)?;
         }
-        current.next = NextEntry::Attributes;
-        self.note_flags(current);
-        self.list_attributes(current)?;
+        current.next = NextEntry::Inode;
         Ok(Put::Written)
     }
 
-    /// Reports the inode flags of a file or a directory.
-    fn note_flags(&self, current: &Current) {
-        if current.opened.path_only {
-            return;
+    /// Writes the entry of an object's inode, if it has flags that users set, or its time of birth
+    /// is wanted.
+    fn write_inode(
+        &mut self,
+        current: &mut Current,
+        block: &mut Block,
+    ) -> Result<Put, StageError> {
+        let flags = match current.opened.path_only {
+            true => 0,
+            false => inode_flags::flags_of(current.opened.fd.as_fd()),
+        };
+        let born = current.opened.meta.born;
+        let born = born.filter(|_| self.rules.birth_time);
+        if inode_flags::settable(flags) != 0 || born.is_some() {
+            let body = EntryBody::Inode(InodeFacts { flags, born });
+            let put = self.put(current.number, body, block);
+            if put.map_err(StageError::new)? == Put::BlockFull {
+                return Ok(Put::BlockFull);
+            }
         }
-        let flags = flags::names(current.opened.fd.as_fd());
-        if !flags.is_empty() {
-            let path = self.batch.path(current.path);
-            self.rules.report.flagged(path, &flags);
-        }
+        current.next = NextEntry::Attributes;
+        self.list_attributes(current)?;
+        Ok(Put::Written)
     }
 
     /// Lists the extended attributes of an object. If that fails, the object has none in the
@@ -325,6 +380,14 @@ impl ObjectReader {
         block: &mut Block,
     ) -> Result<Put, StageError> {
         while let Some(name) = self.attributes.name() {
+            if self.written.is_some() {
+                if put_encoded(&self.entry, &mut self.written, block) == Put::BlockFull {
+                    return Ok(Put::BlockFull);
+                }
+                self.attributes.count(self.entry.len());
+                self.attributes.advance();
+                continue;
+            }
             let name = name.to_bytes();
             let fd = current.opened.fd.as_fd();
             let mut written = 0;
@@ -339,13 +402,12 @@ impl ObjectReader {
                         object: current.number,
                         body: EntryBody::Attribute(name, &self.value[..len]),
                     };
-                    match put(&mut self.entry, &entry, block) {
-                        Ok(Put::Written) => {
+                    match put(&mut self.entry, &mut self.written, &entry, block) {
+                        Ok(Put::BlockFull) => return Ok(Put::BlockFull),
+                        Ok(_) => {
                             written = self.entry.len();
                             None
                         }
-                        Ok(Put::BlockFull) => return Ok(Put::BlockFull),
-                        Ok(Put::TooLong) => Some(needed_block(self.entry.len())),
                         Err(why) => Some(why),
                     }
                 }
@@ -435,6 +497,7 @@ impl ObjectReader {
             return Ok(Put::BlockFull);
         }
         let summary = extents.summary();
+        current.bytes = summary.bytes;
         self.rules
             .report
             .update(|outcome| outcome.bytes += summary.bytes);
@@ -478,10 +541,8 @@ impl ObjectReader {
             size,
             digest,
         });
-        let object = current.number;
-        match put(&mut self.entry, &Entry { object, body }, block) {
+        match self.put(current.number, body, block) {
             Ok(Put::Written) => {}
-            // Never `TooLong`: the smallest block has space for an end.
             Ok(other) => return Ok(other),
             Err(why) => return Err(StageError::new(why)),
         }
@@ -497,6 +558,12 @@ impl ObjectReader {
             _ => outcome.others += 1,
         });
         Ok(Put::Written)
+    }
+
+    /// Puts an entry of an object into the block.
+    fn put(&mut self, object: u64, body: EntryBody<'_>, block: &mut Block) -> Result<Put, String> {
+        let entry = Entry { object, body };
+        put(&mut self.entry, &mut self.written, &entry, block)
     }
 
     /// Reports a problem with an object that is in the archive nevertheless, and records it in the
@@ -563,7 +630,10 @@ impl Current {
             size,
             link: self.link,
             modified: meta.modified,
-            first: self.first,
+            changed: meta.changed,
+            inode: meta.id.1,
+            bytes: self.bytes,
+            first: self.first.unwrap_or_default(),
             end,
         }
     }
@@ -574,19 +644,50 @@ fn entry_len(name: &[u8], value: usize) -> usize {
     ENTRY_HEADER_LEN + 8 + name.len() + value
 }
 
-/// Puts an entry into a block if it fits. `buf` contains the encoded entry afterwards in any case.
+/// Puts an entry into a block if it fits. One that is longer than a block is put into empty blocks
+/// piece by piece, each of which fills its block: then it is `BlockFull` until the last piece, and
+/// the next call continues. `buf` contains the encoded entry afterwards in any case.
 ///
 /// # Errors
 ///
 /// The reason why the format cannot represent the entry.
-fn put(buf: &mut Vec<u8>, entry: &Entry<'_>, block: &mut Block) -> Result<Put, String> {
-    buf.clear();
-    entry.append_to(buf).map_err(|error| error.to_string())?;
-    Ok(match block.put(buf) {
-        Ok(()) => Put::Written,
-        Err(_) if buf.len() > block.capacity() => Put::TooLong,
-        Err(_) => Put::BlockFull,
-    })
+fn put(
+    buf: &mut Vec<u8>,
+    written: &mut Option<usize>,
+    entry: &Entry<'_>,
+    block: &mut Block,
+) -> Result<Put, String> {
+    if written.is_none() {
+        buf.clear();
+        entry.append_to(buf).map_err(|error| error.to_string())?;
+    }
+    Ok(put_encoded(buf, written, block))
+}
+
+/// Puts an encoded entry, or the next piece of it, into a block.
+fn put_encoded(entry: &[u8], written: &mut Option<usize>, block: &mut Block) -> Put {
+    if written.is_none() && entry.len() <= block.capacity() {
+        return match block.put(entry) {
+            Ok(()) => Put::Written,
+            Err(_) => Put::BlockFull,
+        };
+    }
+    let before = written.unwrap_or(0);
+    let is_first = before == 0 && written.is_none();
+    if is_first && !block.is_empty() {
+        return Put::BlockFull;
+    }
+    let Some((header, body)) = next_piece(entry, before, block.capacity()) else {
+        *written = None;
+        return Put::Written;
+    };
+    let (after, is_last) = (before + body.len(), body.end == entry.len());
+    // The rest of an entry begins a block, which is empty then.
+    if !block.is_empty() || block.put(&header).is_err() || block.put(&entry[body]).is_err() {
+        return Put::BlockFull;
+    }
+    *written = (!is_last).then_some(after);
+    if is_last { Put::Written } else { Put::BlockFull }
 }
 
 #[cfg(test)]
@@ -612,7 +713,7 @@ mod tests {
         let mut walk = Walk::new(sources, &TreeOptions::default(), report.clone()).unwrap();
         let mut reader = ObjectReader::new(walk.rules());
         assert_eq!(
-            walk.next_batch(&mut reader.batch, None, 100, 4096),
+            walk.next_batch(&mut reader.batch, None, 100),
             NextBatch::Batch
         );
         fs::remove_file(source.join("a")).unwrap();

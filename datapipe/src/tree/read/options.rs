@@ -55,6 +55,12 @@ pub struct TreeOptions {
     /// and not all objects could be read. A file system that is not mounted looks like this. If the
     /// archive is to replace another, the other stays.
     pub refuse_empty: bool,
+    /// Looks up no names of users and groups: the archive has their numbers only. A look-up waits
+    /// for the name services of this machine, which nothing can interrupt.
+    pub numeric_owner: bool,
+    /// Stores the time at which each object was made, if its file system has it. No system can
+    /// restore it.
+    pub birth_time: bool,
     /// Opens no source through a symbolic link, and does not inspect the target of one.
     pub(super) only_straight: bool,
 }
@@ -85,6 +91,20 @@ impl TreeOptions {
     #[must_use]
     pub fn refuse_empty(mut self, yes: bool) -> Self {
         self.refuse_empty = yes;
+        self
+    }
+
+    /// Sets [`numeric_owner`](field@Self::numeric_owner).
+    #[must_use]
+    pub fn numeric_owner(mut self, yes: bool) -> Self {
+        self.numeric_owner = yes;
+        self
+    }
+
+    /// Sets [`birth_time`](field@Self::birth_time).
+    #[must_use]
+    pub fn birth_time(mut self, yes: bool) -> Self {
+        self.birth_time = yes;
         self
     }
 
@@ -269,6 +289,8 @@ pub(super) fn head_arguments(sources: &[Source], options: &TreeOptions) -> Argum
         exclude,
         skip,
         refuse_empty,
+        numeric_owner,
+        birth_time,
         ..
     } = options;
     let mut arguments = Arguments::new().with_all(
@@ -289,6 +311,8 @@ pub(super) fn head_arguments(sources: &[Source], options: &TreeOptions) -> Argum
     arguments
         .with_flag("one-file-system", *one_file_system)
         .with_flag("refuse-empty", *refuse_empty)
+        .with_flag("numeric-owner", *numeric_owner)
+        .with_flag("birth-time", *birth_time)
         .with_all("exclude", exclude)
         .with_all("skip", skipped)
 }

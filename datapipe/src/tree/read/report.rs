@@ -40,9 +40,6 @@ pub struct TreeOutcome {
     pub bytes: u64,
     /// Names that a pattern excluded. Objects below them are not counted.
     pub excluded: u64,
-    /// Files and directories with inode flags, which an archive does not have:
-    /// [`TreeNote::Flags`].
-    pub flagged: u64,
     /// Nanoseconds of turns: the sum of the times in which one instance committed what it had read
     /// and no other one could. They limit the rate of the tree with any number of instances.
     pub turn_nanos: u64,
@@ -94,9 +91,6 @@ pub enum ProblemKind {
     /// The path is longer than an archive allows: its length in bytes. Everything below the object
     /// is left out too.
     TooLong(usize),
-    /// The object's first entry, which has its path and target, is longer than a block: its length
-    /// in bytes, which a block must have. Everything below the object is left out too.
-    BlockTooSmall(usize),
     /// The inspector rejected the file, for this reason.
     Rejected(String),
     /// The process that reads the tree sent an invalid report, and its further reports are ignored:
@@ -141,23 +135,10 @@ impl fmt::Display for ProblemKind {
                      with everything below it"
                 )
             }
-            Self::BlockTooSmall(len) => {
-                let needed = needed_block(*len);
-                write!(f, "left out with everything below it: {needed}")
-            }
             Self::Rejected(why) => write!(f, "rejected by inspection: {why}"),
             Self::Garbled(why) => write!(f, "invalid report from its process: {why}"),
         }
     }
-}
-
-/// Describes an entry of `len` bytes that no block takes, and the buffers that would.
-pub(super) fn needed_block(len: usize) -> String {
-    let kib = len.next_power_of_two().max(4096) >> 10;
-    format!(
-        "its {len} bytes do not fit into a block: use buffers of {kib} KiB or more \
-         (--buffer-size {kib}KiB)"
-    )
 }
 
 impl fmt::Display for TreeProblem {
@@ -234,18 +215,6 @@ impl TreeReport {
         }
     }
 
-    /// Counts an object that has inode flags, and remarks on the first one.
-    pub(super) fn flagged(&self, path: &[u8], flags: &str) {
-        let outcome = &mut self.0.lock().outcome;
-        outcome.flagged = outcome.flagged.saturating_add(1);
-        if outcome.flagged == 1 {
-            outcome.notes.push(TreeNote::Flags {
-                path: path.to_vec(),
-                flags: flags.to_owned(),
-            });
-        }
-    }
-
     /// Changes the counts.
     pub(super) fn update(&self, change: impl FnOnce(&mut TreeOutcome)) {
         change(&mut self.0.lock().outcome);
@@ -269,7 +238,7 @@ impl TreeReport {
 /// The part of a report that another report has received.
 #[derive(Debug, Default)]
 pub(crate) struct TreeCursor {
-    counts: [u64; 10],
+    counts: [u64; 9],
     problems: usize,
     notes: usize,
 }
@@ -310,7 +279,7 @@ impl Mirror for TreeReport {
         let mut message = Bytes::new("a message of a tree's head", message);
         match message.u8()? {
             COUNTS => {
-                let new: [_; 10] = message.u64s()?;
+                let new: [_; 9] = message.u64s()?;
                 message.end()?;
                 let outcome = &mut self.0.lock().outcome;
                 for (count, new) in outcome.counters().into_iter().zip(new) {
@@ -380,7 +349,7 @@ pub(super) const NOTE: u8 = 2;
 
 impl TreeOutcome {
     /// The counts, in the order of a message.
-    fn counters(&mut self) -> [&mut u64; 10] {
+    fn counters(&mut self) -> [&mut u64; 9] {
         [
             &mut self.files,
             &mut self.directories,
@@ -390,7 +359,6 @@ impl TreeOutcome {
             &mut self.problem_count,
             &mut self.left_out,
             &mut self.rejected,
-            &mut self.flagged,
             &mut self.turn_nanos,
         ]
     }
@@ -407,7 +375,6 @@ const MEDIUM: u8 = 6;
 const TOO_LONG: u8 = 7;
 const GARBLED: u8 = 8;
 const REJECTED: u8 = 9;
-const BLOCK_TOO_SMALL: u8 = 10;
 
 impl TreeProblem {
     /// Returns a message, with a text for people unless the object was left out.
@@ -443,10 +410,6 @@ impl TreeProblem {
                 message.put_u8(TOO_LONG);
                 message.put_u64(*len as u64);
             }
-            ProblemKind::BlockTooSmall(len) => {
-                message.put_u8(BLOCK_TOO_SMALL);
-                message.put_u64(*len as u64);
-            }
             ProblemKind::Rejected(why) => put_text(&mut message, REJECTED, why),
             ProblemKind::Garbled(why) => put_text(&mut message, GARBLED, why),
         }
@@ -467,8 +430,6 @@ impl TreeProblem {
             MOUNT_POINT => ProblemKind::MountPoint,
             MEDIUM => ProblemKind::Medium,
             TOO_LONG => ProblemKind::TooLong(usize::try_from(message.u64()?).unwrap_or(usize::MAX)),
-            // A process may send any number: `needed_block` must be able to round it up.
-            BLOCK_TOO_SMALL => ProblemKind::BlockTooSmall(message.u64()?.min(1 << 40) as usize),
             REJECTED => ProblemKind::Rejected(message.prefixed_text()?),
             GARBLED => ProblemKind::Garbled(message.prefixed_text()?),
             kind => return Err(message.error(format!("unknown kind of problem {kind}"))),
@@ -514,7 +475,7 @@ mod tests {
     fn full() -> TreeReport {
         let report = TreeReport::default();
         report.update(|outcome| {
-            let numbers = [1, 2, 3, 4, 5, 6, u64::MAX / 2, 8, 9];
+            let numbers = [1, 2, 3, 4, 5, 6, u64::MAX / 2, 8];
             outcome
                 .counters()
                 .into_iter()
@@ -531,7 +492,6 @@ mod tests {
             ProblemKind::MountPoint,
             ProblemKind::Medium,
             ProblemKind::TooLong(77),
-            ProblemKind::BlockTooSmall(78),
             ProblemKind::Rejected(text()),
             ProblemKind::Garbled(text()),
         ];
@@ -545,10 +505,7 @@ mod tests {
         });
         report.note(TreeNote::UnusedPattern("*.é".to_owned()));
         report.note(TreeNote::NoContent);
-        report.note(TreeNote::Flags {
-            path: b"a\xff".to_vec(),
-            flags: "append-only".to_owned(),
-        });
+        report.note(TreeNote::OwnerName("user 7: why".to_owned()));
         report
     }
 
@@ -557,7 +514,7 @@ mod tests {
         let (report, mut cursor) = (full(), TreeCursor::default());
         let copy = TreeReport::default();
         let texts = mirror::copy(&report, &mut cursor, &copy);
-        assert_eq!(texts.len(), 13, "objects left out have no text");
+        assert_eq!(texts.len(), 12, "objects left out have no text");
         assert_eq!(texts[0], "a/\\xfe: cannot be read: why é");
         assert_eq!(copy.snapshot(), report.snapshot());
         assert_eq!(report.delta(&mut cursor), []);

@@ -24,6 +24,7 @@ use crate::wire::BlockKind;
 
 use super::catalogue::{Catalogue, whole_entries};
 use super::hard_links::HardLinks;
+use super::owners::OwnerNames;
 use super::reader_gate::{ReaderGate, thread_waits};
 use super::report::TreeReport;
 use super::unplaced::{EntryPos, Unplaced};
@@ -34,6 +35,7 @@ use super::walk::Walk;
 pub(super) struct SharedHead {
     pub(super) walk: Mutex<Walk>,
     pub(super) gate: ReaderGate,
+    pub(super) owners: OwnerNames,
     order: Mutex<CommitOrder>,
     report: TreeReport,
     /// Notified when the turn passes, and when it never will again.
@@ -91,11 +93,12 @@ pub(super) struct Turn<'a> {
 }
 
 impl SharedHead {
-    pub(super) fn new(walk: Walk, report: TreeReport) -> Self {
+    pub(super) fn new(walk: Walk, owners: OwnerNames, report: TreeReport) -> Self {
         Self {
             walk: Mutex::new(walk),
             report,
             gate: ReaderGate::new(),
+            owners,
             order: Mutex::default(),
             turn_passed: Condvar::new(),
         }
@@ -250,8 +253,12 @@ impl Turn<'_> {
 
     /// Fills a block with what follows all objects: the remainder, then the closing catalogue.
     /// Returns [`Fill::End`] if all of it was sent.
-    pub(super) fn close(mut self, block: &mut Block) -> Result<Fill, StageError> {
-        self.order.close(block)
+    pub(super) fn close(
+        mut self,
+        block: &mut Block,
+        owners: &OwnerNames,
+    ) -> Result<Fill, StageError> {
+        self.order.close(block, owners)
     }
 
     /// Empties the range and passes the turn to the batch that follows it.
@@ -342,12 +349,13 @@ impl CommitOrder {
     }
 
     /// See [`Turn::close`].
-    fn close(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+    fn close(&mut self, block: &mut Block, owners: &OwnerNames) -> Result<Fill, StageError> {
         if !self.remainder.is_empty() {
             self.take_remainder(block)?;
             return self.send_entries(block);
         }
-        self.catalogue.fill_closing(block)?;
+        let put_names = |bytes: &mut Vec<u8>| owners.append_to(bytes);
+        self.catalogue.fill_closing(block, put_names)?;
         Ok(if block.is_empty() {
             Fill::End
         } else {
@@ -366,7 +374,7 @@ impl CommitOrder {
 
     fn send_entries(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         self.unplaced
-            .assign_block(self.blocks, block.len(), &mut self.catalogue)?;
+            .assign_block(self.blocks, block.len(), block.capacity(), &mut self.catalogue)?;
         Ok(self.send(block, BlockKind::Data))
     }
 

@@ -26,6 +26,11 @@ pub(super) struct FinishedObject {
     /// For a hard link, number of the object that it is another name of.
     pub(super) link: u64,
     pub(super) modified: Time,
+    /// Time of the last change of its inode, and the number of that.
+    pub(super) changed: Time,
+    pub(super) inode: u64,
+    /// Bytes of data in its extents.
+    pub(super) bytes: u64,
     /// Position of the first entry, and of the last.
     pub(super) first: EntryPos,
     pub(super) end: EntryPos,
@@ -46,6 +51,10 @@ impl EntryPos {
             block: None,
             offset,
         }
+    }
+
+    pub(super) fn offset(self) -> usize {
+        self.offset
     }
 
     /// Inserts `before` bytes in front of the entries that have not been sent.
@@ -84,11 +93,12 @@ impl Unplaced {
     }
 
     /// Makes the first `len` unsent bytes the block with number `block`, and moves the objects that
-    /// ended in it to the catalogue.
+    /// ended in it to the catalogue, whose blocks have `capacity` bytes.
     pub(super) fn assign_block(
         &mut self,
         block: u64,
         len: usize,
+        capacity: usize,
         catalogue: &mut Catalogue,
     ) -> Result<(), StageError> {
         for (finished, ..) in &mut self.finished {
@@ -105,7 +115,7 @@ impl Unplaced {
             at += path_len + target_len;
             let object = finished.object;
             let body = EntryBody::Catalogue(finished.catalogue_entry(block, path, target));
-            catalogue.add(&Entry { object, body })?;
+            catalogue.add(&Entry { object, body }, finished.bytes, capacity)?;
         }
         self.text.drain(..at);
         Ok(())
@@ -127,6 +137,8 @@ impl FinishedObject {
             size: self.size,
             link: self.link,
             modified: self.modified,
+            changed: self.changed,
+            inode: self.inode,
             blocks: (self.first.block.unwrap_or(last), last),
             // A block is smaller than 4 GiB.
             offset: self.first.offset as u32,

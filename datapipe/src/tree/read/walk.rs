@@ -81,6 +81,7 @@ pub(super) struct Rules {
     skip: HashSet<(u64, u64)>,
     one_file_system: bool,
     only_straight: bool,
+    pub(super) birth_time: bool,
     pub(super) report: TreeReport,
     /// The object at which this process first ran out of a resource, and the error.
     shortage: Mutex<Option<(Vec<u8>, Errno)>>,
@@ -125,6 +126,7 @@ impl Walk {
             skip: options.skip.iter().copied().collect(),
             one_file_system: options.one_file_system,
             only_straight: options.only_straight,
+            birth_time: options.birth_time,
             report,
             shortage: Mutex::default(),
         };
@@ -178,13 +180,12 @@ impl Walk {
     /// Fills `batch` with the next objects, about `wanted` of them. If `next` is a number, the
     /// batch must have that number.
     ///
-    /// A directory whose entry is longer than `capacity` is handed out without the objects in it.
+    /// A directory whose path is too long for an archive is handed out without the objects in it.
     pub(super) fn next_batch(
         &mut self,
         batch: &mut Batch,
         next: Option<u64>,
         wanted: usize,
-        capacity: usize,
     ) -> NextBatch {
         if next.is_some_and(|next| next != self.batches) {
             return NextBatch::OutOfTurn;
@@ -193,7 +194,7 @@ impl Walk {
             return NextBatch::Exhausted;
         }
         batch.begin(self.batches, wanted, self.batch_descriptors);
-        while !batch.is_full() && !self.rules.is_short() && self.advance(batch, capacity) {}
+        while !batch.is_full() && !self.rules.is_short() && self.advance(batch) {}
         self.batches += 1;
         self.ended = batch.is_empty();
         if self.ended {
@@ -208,9 +209,9 @@ impl Walk {
     }
 
     /// Advances by one name, or leaves a directory. Returns false if the walk is exhausted.
-    fn advance(&mut self, batch: &mut Batch, capacity: usize) -> bool {
+    fn advance(&mut self, batch: &mut Batch) -> bool {
         let Some(frame) = self.frames.last_mut() else {
-            return self.enter_source(batch, capacity);
+            return self.enter_source(batch);
         };
         self.path.truncate(frame.path_len);
         if let (Some(dir), Some((name, kind))) = (&frame.dir, frame.names.next()) {
@@ -224,7 +225,7 @@ impl Walk {
                 if self.rules.is_excluded_directory(&self.path, kind, &opened) {
                     return true;
                 }
-                self.push_opened(opened, batch, capacity);
+                self.push_opened(opened, batch);
             } else {
                 let candidate = Candidate::Name(Arc::clone(dir), kind);
                 let name_len = name.to_bytes().len();
@@ -237,7 +238,7 @@ impl Walk {
     }
 
     /// Begins with the next source. Returns false if there is none.
-    fn enter_source(&mut self, batch: &mut Batch, capacity: usize) -> bool {
+    fn enter_source(&mut self, batch: &mut Batch) -> bool {
         let Some(source) = self.sources.next() else {
             return false;
         };
@@ -260,7 +261,7 @@ impl Walk {
                 });
             }
         }
-        self.push_opened(opened, batch, capacity);
+        self.push_opened(opened, batch);
         true
     }
 
@@ -270,7 +271,6 @@ impl Walk {
         &mut self,
         opened: Result<OpenObject, Errno>,
         batch: &mut Batch,
-        capacity: usize,
     ) {
         let opened = match opened {
             Ok(opened) => opened,
@@ -285,7 +285,7 @@ impl Walk {
         {
             return;
         } else {
-            Candidate::Directory(Box::new(self.enter(opened, capacity)))
+            Candidate::Directory(Box::new(self.enter(opened)))
         };
         let slash = self.path.iter().rposition(|&byte| byte == b'/');
         let name_len = self.path.len() - slash.map_or(0, |slash| slash + 1);
@@ -298,15 +298,15 @@ impl Walk {
     }
 
     /// Makes a directory the one whose names are handed out next, and returns it. A directory that
-    /// cannot be listed, is on another file system that is left out, or has an entry too long for
-    /// a block is returned and not entered.
-    fn enter(&mut self, opened: OpenObject, capacity: usize) -> OpenObject {
+    /// cannot be listed, is on another file system that is left out, or has a path too long
+    /// for an archive is returned and not entered.
+    fn enter(&mut self, opened: OpenObject) -> OpenObject {
         if let Some(error) = opened.unread {
             self.rules.record_unreadable(&self.path, error);
             return opened;
         }
         if self.rules.is_foreign(&opened.meta, self.file_system)
-            || !self.fits(&opened.meta, capacity)
+            || !self.fits(&opened.meta)
         {
             return opened;
         }
@@ -329,13 +329,12 @@ impl Walk {
         opened
     }
 
-    /// Returns true if the entry of a directory fits into a block. If it does not, the instance
-    /// that reads the directory reports it.
-    fn fits(&mut self, meta: &Meta, capacity: usize) -> bool {
+    /// Returns true if an archive can have the entry of a directory. If it cannot, the instance that
+    /// reads the directory reports it.
+    fn fits(&mut self, meta: &Meta) -> bool {
         self.entry.clear();
         let body = EntryBody::Object(meta.to_object(ObjectKind::Directory, &self.path, &[]));
-        let put = Entry { object: 0, body }.append_to(&mut self.entry);
-        put.is_ok() && self.entry.len() <= capacity
+        Entry { object: 0, body }.append_to(&mut self.entry).is_ok()
     }
 
     /// Leaves the top directory, and opens the one beneath it again if that was closed.
@@ -599,7 +598,7 @@ mod tests {
 
     fn next(walk: &mut Walk) -> Option<(String, Candidate)> {
         let mut batch = Batch::default();
-        if walk.next_batch(&mut batch, None, 1, 1 << 20) == NextBatch::End {
+        if walk.next_batch(&mut batch, None, 1) == NextBatch::End {
             return None;
         }
         let item = batch.next().unwrap();

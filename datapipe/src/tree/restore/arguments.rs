@@ -37,6 +37,7 @@ impl RestoreArguments {
             .with_all("keep", keep)
             .with_all("only", scope.selection.paths())
             .with_flag("plain", options.plain)
+            .with_flag("numeric-owner", options.numeric_owner)
             .with_flag("part", file.is_some());
         let descriptors = [dest]
             .into_iter()

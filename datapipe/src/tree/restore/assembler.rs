@@ -20,8 +20,8 @@ use crate::error::StageError;
 use crate::limits::{MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS};
 use crate::pool::{Block, Marks, Stop};
 use crate::wire::{
-    BlockEntries, BlockKind, CatalogueEntry, Entry, EntryBody, EntryCopy, FetchedEntry, ObjectEnd,
-    ObjectKind, ObjectMeta, ObjectState,
+    BlockEntries, BlockKind, CatalogueEntry, Entry, EntryBody, EntryCopy, ObjectEnd, ObjectKind,
+    ObjectMeta, ObjectState,
 };
 
 use super::catalogue_check::CatalogueCheck;
@@ -49,6 +49,8 @@ pub(super) struct ObjectAssembler<S: Sink> {
     stop: Option<Stop>,
     /// Number of the next block, if none is missing.
     next: u64,
+    /// Number of the last object that began.
+    last_object: u64,
     /// Objects that were reported although their object entry never came, or that were given up:
     /// their further entries are skipped in silence. Only the last [`MAX_OPEN_OBJECTS`].
     unknown: VecDeque<u64>,
@@ -71,6 +73,7 @@ impl<S: Sink> ObjectAssembler<S> {
             entries: EntryCopy::default(),
             stop: None,
             next: 0,
+            last_object: 0,
             unknown: VecDeque::new(),
             workers: Vec::new(),
         }
@@ -120,13 +123,16 @@ impl<S: Sink> ObjectAssembler<S> {
             return Ok(());
         }
         let is_data = info.kind == BlockKind::Data.code();
+        let is_other = info.kind > BlockKind::ClosingCatalogue.code();
         // A restore of some blocks gets no more of the catalogue than shares a block with them.
-        if !is_data && self.scope.blocks.is_some() && self.lost.is_empty() {
+        let is_unneeded = !is_data && self.scope.blocks.is_some() && self.lost.is_empty();
+        if is_other || is_unneeded {
+            self.entries.pass(number);
             return Ok(());
         }
         // Another process may change the block meanwhile: all that is checked is copied first.
         let mut copy = mem::take(&mut self.entries);
-        let entries = copy.fetch(block.shared());
+        let entries = copy.fetch(block.shared(), number, info.kind);
         let read = if is_data {
             self.read_data_block(number, &entries)
         } else {
@@ -162,13 +168,19 @@ impl<S: Sink> ObjectAssembler<S> {
                 }
             };
             let entry = &fetched.entry;
+            let start = start_of(fetched.start);
+            if let EntryBody::Object(object) = &entry.body
+                && !self.is_next_object(entry.object, object)
+            {
+                next += 1;
+                continue;
+            }
             if let EntryBody::Object(object) = &entry.body
                 && let Some((file, end)) = self.complete_file(entry.object, object, entries, next)
             {
                 next = file.end;
                 if let Some(comparison) = &mut self.comparison {
-                    let object = (entry.object, object);
-                    comparison.add_object(object, start_of(number, &fetched), &end, number);
+                    comparison.add_object((entry.object, object), start, &end, number);
                 }
                 if self.wants_file(object.path) {
                     files.push(file);
@@ -176,12 +188,31 @@ impl<S: Sink> ObjectAssembler<S> {
                 continue;
             }
             if let Some(comparison) = &mut self.comparison {
-                comparison.add_entry(entry, start_of(number, &fetched));
+                comparison.add_entry(entry, start);
             }
             self.process_entry(entry.object, &entry.body, fetched.bytes)?;
             next += 1;
         }
         self.restore_files(entries, &files)
+    }
+
+    /// Returns true if the number of an object is above those of all objects before. One that is
+    /// not is reported, and its entries are skipped: those of another object may have its number.
+    fn is_next_object(&mut self, number: u64, object: &ObjectMeta<'_>) -> bool {
+        let last = self.last_object;
+        if number > last {
+            self.last_object = number;
+            return true;
+        }
+        match self.open.iter().position(|open| open.number == number) {
+            Some(at) => self.mark_damaged(at, "its object entry is repeated"),
+            None => self.remember_unknown(number),
+        }
+        let what = format!(
+            "has the number {number}, which is not above that of an object before it, {last}"
+        );
+        self.report.record_damage(object.path, what);
+        false
     }
 
     /// Reads the entries of a catalogue block, which names objects that began in lost blocks.
@@ -201,10 +232,17 @@ impl<S: Sink> ObjectAssembler<S> {
                 EntryBody::Catalogue(body) => {
                     self.check_catalogue_entry(fetched.entry.object, &body, kind);
                 }
-                EntryBody::Later(_) => {}
-                _ => self.report_problem(format!(
-                    "catalogue block {number} contains an entry of another kind"
+                EntryBody::CatalogueStart(start) => {
+                    if let Some(comparison) = &mut self.comparison {
+                        comparison.announce(start);
+                    }
+                }
+                EntryBody::OwnerName(name) => self.sink.name_owner(&name),
+                EntryBody::Piece(_) => self.report_problem(format!(
+                    "catalogue block {number} has a part of an entry whose other parts are missing"
                 )),
+                // Others are not in a block of the catalogue, or later ones that are skipped.
+                _ => {}
             }
         }
     }
@@ -231,17 +269,25 @@ impl<S: Sink> ObjectAssembler<S> {
                 self.mark_damaged(at, "its object entry is repeated")
             }
             (EntryBody::Attribute(name, _), Some(at)) => self.add_attribute(at, name, bytes),
+            (EntryBody::Inode(_), Some(at)) => self.add_inode(at, bytes),
+            (EntryBody::OwnerName(name), _) => self.sink.name_owner(name),
+            (EntryBody::Piece(_), Some(at)) => {
+                self.mark_damaged(at, "a part of one of its entries is missing");
+            }
             (EntryBody::Extent(offset, data), Some(at)) => {
                 return self.write_extent(at, *offset, data);
             }
             (EntryBody::End(end), Some(at)) => return self.end_object(at, *end),
-            (EntryBody::Attribute(..) | EntryBody::Extent(..) | EntryBody::End(_), None) => {
-                self.report_unknown(number);
-            }
-            (EntryBody::Catalogue(_), _) => {
-                self.report_problem("a data block contains a catalogue entry".to_owned());
-            }
-            (EntryBody::Later(_), _) => {}
+            (
+                EntryBody::Attribute(..)
+                | EntryBody::Inode(_)
+                | EntryBody::Extent(..)
+                | EntryBody::Piece(_)
+                | EntryBody::End(_),
+                None,
+            ) => self.report_unknown(number),
+            // Not in a block of data, or of a later version.
+            (EntryBody::Catalogue(_) | EntryBody::CatalogueStart(_) | EntryBody::Later(_), _) => {}
         }
         Ok(())
     }
@@ -332,7 +378,20 @@ impl<S: Sink> ObjectAssembler<S> {
             );
             self.report.record_problem(open.description.path(), what);
         } else {
-            open.description.add_attribute(bytes);
+            open.description.add(bytes);
+        }
+    }
+
+    /// Keeps the entry of an inode until the object ends.
+    fn add_inode(&mut self, at: usize, bytes: &[u8]) {
+        let open = &mut self.open[at];
+        if open.partial.is_none() {
+            return;
+        }
+        if open.has_data || open.description.attributes_len() > 0 {
+            self.mark_damaged(at, "an entry of its inode follows its attributes or data");
+        } else {
+            open.description.add(bytes);
         }
     }
 
@@ -616,9 +675,9 @@ impl<S: Sink> Drop for ObjectAssembler<S> {
     }
 }
 
-/// Place of an entry in the archive: its block, and the byte in it.
-fn start_of(block: u64, fetched: &FetchedEntry<'_>) -> (u64, u32) {
-    (block, u32::try_from(fetched.offset).unwrap_or(u32::MAX))
+/// Place of an entry in the archive as the catalogue has it: its block, and the byte in it.
+fn start_of((block, offset): (u64, usize)) -> (u64, u32) {
+    (block, u32::try_from(offset).unwrap_or(u32::MAX))
 }
 
 const NO_END: &str = "its end is missing";
@@ -631,7 +690,7 @@ fn find_defect<P>(open: &ObjectInProgress<P>, end: &ObjectEnd) -> Option<&'stati
             Some("was not read to its end when it was archived")
         }
         _ if is_file && end.size < open.end => Some("has data beyond its recorded size"),
-        Some(digest) if is_file && open.digest.finish() != digest => Some("its digest is wrong"),
+        Some(digest) if is_file && open.digest.finish(end.size) != digest => Some("its digest is wrong"),
         None if open.is_doubtful => {
             Some("blocks were lost while it was open, and it has no digest")
         }

@@ -11,12 +11,13 @@ use rustix::io::{Errno, Result, retry_on_intr};
 
 use super::object_in_progress::ObjectDescription;
 use super::open_directory::{NewFile, OpenDirectory};
+use super::owners::Owners;
 use super::report::RestoreReport;
 use super::set_properties::SetProperties;
 use crate::limits::MAX_ATTRIBUTE;
 use crate::tree::inode_calls;
 use crate::tree::own_resources::{is_shortage, retry_on_shortage};
-use crate::wire::{ObjectKind, ObjectMeta};
+use crate::wire::{ObjectKind, ObjectMeta, OwnerKind};
 
 /// Mode bits that every user may set: all but setuid and setgid.
 const PLAIN_MODE: u32 = 0o1777;
@@ -59,7 +60,7 @@ impl Credentials {
     }
 
     /// Reason for which rights are not restored.
-    fn why_not(self) -> &'static str {
+    pub(super) fn why_not(self) -> &'static str {
         if self.plain {
             "this restore gives no rights of users"
         } else {
@@ -92,7 +93,8 @@ impl Credentials {
     /// Everything that cannot be set is reported. Returns the status of the object afterwards.
     ///
     /// `dir` is the directory in which the object is a new file. What its first file had from the
-    /// beginning is not set or removed again for the next.
+    /// beginning is not set or removed again for the next. With `owners`, the numbers of the owner
+    /// are those of its names here.
     ///
     /// # Errors
     ///
@@ -103,8 +105,13 @@ impl Credentials {
         description: &ObjectDescription,
         report: &RestoreReport,
         dir: Option<&OpenDirectory>,
+        owners: Option<&Owners>,
     ) -> Result<Option<Stat>> {
-        let object = description.object();
+        let mut object = description.object();
+        if let Some(owners) = owners.filter(|_| self.may_give_rights()) {
+            object.uid = owners.id_here(OwnerKind::User, object.uid, report);
+            object.gid = owners.id_here(OwnerKind::Group, object.gid, report);
+        }
         let status = || retry_on_intr(|| rustix::fs::fstat(fd.descriptor())).ok();
         let known = dir.and_then(OpenDirectory::new_file);
         let first = dir.filter(|_| known.is_none());

@@ -17,8 +17,8 @@ use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 
 use crate::limits::{MAX_COMPARED_OBJECTS, MAX_OPEN_OBJECTS};
 use crate::wire::{
-    BlockKind, CatalogueEntry, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
-    Time,
+    BlockKind, CatalogueEntry, CatalogueStart, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta,
+    ObjectState, Time,
 };
 use crate::words::count_of;
 
@@ -35,6 +35,8 @@ pub(super) struct CatalogueCheck {
     objects: HashMap<Start, Option<u64>>,
     all: Sum,
     listed: Sum,
+    /// Number of objects that the closing run says that it lists.
+    announced: Option<u64>,
     /// First and last block of each stretch that did not come or could not be read.
     lost: Vec<(u64, u64)>,
     has_reported: bool,
@@ -139,6 +141,11 @@ impl CatalogueCheck {
         }
     }
 
+    /// Takes the start of the closing run.
+    pub(super) fn announce(&mut self, start: CatalogueStart) {
+        self.announced.get_or_insert(start.objects);
+    }
+
     /// Takes an entry of a catalogue block, for object `number` if others may refer to it. Returns
     /// what is wrong with it, once for each object.
     pub(super) fn check_entry(
@@ -191,6 +198,15 @@ impl CatalogueCheck {
     /// before, or something was lost.
     pub(super) fn finish(&self) -> Option<String> {
         let is_comparable = self.listed.count > 0 && self.lost.is_empty() && !self.has_reported;
+        if is_comparable && self.announced != Some(self.listed.count) {
+            return Some(match self.announced {
+                None => "the closing run of the catalogue has no start".to_owned(),
+                Some(announced) => format!(
+                    "the closing run of the catalogue lists {}, and its start says {announced}",
+                    count_of(self.listed.count, "object")
+                ),
+            });
+        }
         (is_comparable && self.listed != self.all).then(|| {
             format!(
                 "the catalogue does not agree with the objects: it lists {}, and there are {}",

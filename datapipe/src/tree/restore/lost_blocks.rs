@@ -138,6 +138,8 @@ mod tests {
             modified: Time::default(),
             blocks,
             offset,
+            changed: Time::default(),
+            inode: 0,
             path: b"x",
             target: b"",
         }

@@ -36,6 +36,7 @@ mod attributes; // owner, mode, extended attributes, times
 mod catalogue_check; // the catalogue, compared with the objects
 mod destination; // paths confined to one directory
 mod durability; // reports of failed writes
+mod inode_flags; // flags that chattr sets, after everything else
 mod link_targets; // first names of hard-linked objects
 mod lost_blocks; // objects that began in lost blocks
 mod made_objects; // inodes that this restore has made
@@ -43,6 +44,7 @@ mod naming; // names for objects that are complete
 mod object_in_progress; // an object between its first and last entry
 mod open_directory; // properties of an open directory
 mod options; // options of a restore
+mod owners; // users and groups of this machine, by their names
 mod parallel; // worker threads
 mod parts; // hidden names, and those that an interrupted restore left
 mod record_stack; // stack of records in bounded memory

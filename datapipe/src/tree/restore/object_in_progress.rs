@@ -1,7 +1,7 @@
 //! An object of which some entries have come and others have not.
 
 use crate::tree::digest::Digest;
-use crate::wire::{Entry, EntryBody, ObjectKind, ObjectMeta};
+use crate::wire::{Entry, EntryBody, InodeFacts, ObjectKind, ObjectMeta};
 
 /// An open object: its object entry has come, its end entry has not.
 #[derive(Debug)]
@@ -53,7 +53,8 @@ impl<P> ObjectInProgress<P> {
     }
 }
 
-/// Description of an object: its object entry, then its attribute entries, encoded as they came.
+/// Description of an object: its object entry, then those of its inode and its attributes, encoded
+/// as they came.
 #[derive(Clone, Debug)]
 pub(super) struct ObjectDescription {
     entries: Vec<u8>,
@@ -100,13 +101,13 @@ impl ObjectDescription {
         &self.entries
     }
 
-    /// Length of all attribute entries, in bytes.
+    /// Length of all entries of inode and attributes, in bytes.
     pub(super) fn attributes_len(&self) -> usize {
         self.entries.len() - self.object_len
     }
 
-    /// Appends the bytes of an attribute entry.
-    pub(super) fn add_attribute(&mut self, entry: &[u8]) {
+    /// Appends the bytes of an entry of the inode, or of an attribute.
+    pub(super) fn add(&mut self, entry: &[u8]) {
         self.entries.extend_from_slice(entry);
     }
 
@@ -122,14 +123,27 @@ impl ObjectDescription {
 
     /// Names and values of the attributes.
     pub(super) fn attributes(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.added().filter_map(|body| match body {
+            EntryBody::Attribute(name, value) => Some((name, value)),
+            _ => None,
+        })
+    }
+
+    /// Flags and time of birth, if the archive has them.
+    pub(super) fn inode(&self) -> Option<InodeFacts> {
+        self.added().find_map(|body| match body {
+            EntryBody::Inode(inode) => Some(inode),
+            _ => None,
+        })
+    }
+
+    /// The entries after the first.
+    fn added(&self) -> impl Iterator<Item = EntryBody<'_>> {
         let mut rest = &self.entries[self.object_len..];
         std::iter::from_fn(move || {
             let (entry, following) = Entry::parse(rest).ok()?;
             rest = following;
-            match entry.body {
-                EntryBody::Attribute(name, value) => Some((name, value)),
-                _ => None,
-            }
+            Some(entry.body)
         })
     }
 

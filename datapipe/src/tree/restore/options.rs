@@ -28,6 +28,11 @@ pub struct RestoreOptions {
     /// setgid, file capabilities, other attributes that only root may set, and devices. For a
     /// restore with more rights than the user has for whom it is. Default: false.
     pub plain: bool,
+    /// True to give objects the numbers of their users and groups that the archive has, also if it
+    /// has names. Otherwise an object belongs to the user and group of this machine that have the
+    /// names, and to the numbers only if there are none. For a system that is restored below the
+    /// destination, which has its own names. Only root restores owners. Default: false.
+    pub numeric_owner: bool,
     /// Device and inode of objects that are never replaced, not even with
     /// [`overwrite`](Self::overwrite): the files of the medium that is read, and that of its key.
     /// Default: none.
@@ -63,6 +68,13 @@ impl RestoreOptions {
         self
     }
 
+    /// Sets [`numeric_owner`](Self::numeric_owner).
+    #[must_use]
+    pub fn numeric_owner(mut self, numeric: bool) -> Self {
+        self.numeric_owner = numeric;
+        self
+    }
+
     /// Adds objects to [`keep`](Self::keep).
     #[must_use]
     pub fn keep(mut self, objects: impl IntoIterator<Item = (u64, u64)>) -> Self {
@@ -78,6 +90,7 @@ impl Default for RestoreOptions {
             sync: true,
             threads: 0,
             plain: false,
+            numeric_owner: false,
             keep: Vec::new(),
         }
     }

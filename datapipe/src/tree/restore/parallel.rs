@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 
 use crate::error::StageError;
 use crate::limits::MAX_RESTORE_THREADS;
+use crate::tree::inode_flags;
 use crate::tree::select::Selection;
 use crate::wire::{BlockEntries, EntryBody, ObjectEnd, ObjectKind, ObjectMeta};
 
@@ -71,6 +72,8 @@ impl<S: Sink> ObjectAssembler<S> {
             match entry.body {
                 _ if entry.object != number => return None,
                 EntryBody::Attribute(..) | EntryBody::Extent(..) => {}
+                // Flags are set when all files have their names, by the assembler's own sink.
+                EntryBody::Inode(inode) if inode_flags::settable(inode.flags) == 0 => {}
                 EntryBody::End(end) => return Some((first..next, end)),
                 _ => return None,
             }

@@ -5,7 +5,8 @@
 //! name, all integers little-endian:
 //!
 //! ```text
-//!   runs u32 | runs x [first u64 | last u64] | up to the end: [object u64 | path_len u32 | path]
+//!   runs u32 | runs x [first u64 | last u64] | owners u32 | owners x [kind u8 | id u32 | len u32 | name]
+//!   up to the end: [object u64 | path_len u32 | path]
 //! ```
 //!
 //! [`ALL_BLOCKS`] instead of the number of runs says that the tail receives all blocks.
@@ -20,7 +21,8 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use crate::archive::BlockSet;
 use crate::error::StageError;
 use crate::limits::{MAX_BLOCK_RUNS, MAX_RESTORE_MEMORY};
-use crate::tree::select::Selection;
+use crate::tree::select::{FoundPart, OwnerNames, Selection};
+use crate::wire::OwnerKind;
 use crate::wire::codec::{Bytes, DecodeError, Put, len_u32};
 
 /// Paths by object number: the objects that are restored under another of their names, because
@@ -34,6 +36,8 @@ pub(in crate::tree) struct RestoreScope {
     /// The blocks that the tail receives, and no others. `None` if it receives all blocks.
     pub(super) blocks: Option<BlockSet>,
     pub(super) renames: Renames,
+    /// Names of owners that are known before the first block comes.
+    pub(super) owners: OwnerNames,
 }
 
 /// Number of runs in the file of a tail that receives all blocks.
@@ -49,16 +53,27 @@ impl RestoreScope {
             selection,
             blocks: None,
             renames: Renames::new(),
+            owners: OwnerNames::new(),
+        }
+    }
+
+    /// Scope of a tail that receives what a query has found.
+    pub(super) fn of_part(part: FoundPart) -> Self {
+        Self {
+            selection: part.selection,
+            blocks: part.blocks,
+            renames: part.renames,
+            owners: part.owners,
         }
     }
 
     /// Writes everything but the selection to a file. Returns `None` if there is nothing else.
     pub(in crate::tree) fn to_file(&self) -> io::Result<Option<File>> {
-        if self.blocks.is_none() && self.renames.is_empty() {
+        if self.blocks.is_none() && self.renames.is_empty() && self.owners.is_empty() {
             return Ok(None);
         }
         let file = File::from(memfd_create("datapipe-part", MemfdFlags::CLOEXEC)?);
-        file.write_all_at(&encode(self.blocks.as_ref(), &self.renames), 0)?;
+        file.write_all_at(&self.encode(), 0)?;
         Ok(Some(file))
     }
 
@@ -75,30 +90,31 @@ impl RestoreScope {
         }
         let mut bytes = vec![0; len as usize];
         file.read_exact_at(&mut bytes, 0)?;
-        let (blocks, renames) = decode(&bytes)?;
-        Ok(Self {
-            selection,
-            blocks,
-            renames,
-        })
+        Ok(decode(selection, &bytes)?)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let (mut bytes, blocks) = (Vec::new(), self.blocks.as_ref());
+        bytes.put_u32(blocks.map_or(ALL_BLOCKS, |blocks| len_u32(blocks.runs().count())));
+        for run in blocks.iter().flat_map(|blocks| blocks.runs()) {
+            bytes.put_u64(*run.start());
+            bytes.put_u64(*run.end());
+        }
+        bytes.put_u32(len_u32(self.owners.len()));
+        for ((kind, id), name) in &self.owners {
+            bytes.put_u8((*kind == OwnerKind::Group).into());
+            bytes.put_u32(*id);
+            bytes.put_prefixed(name);
+        }
+        for (object, path) in &self.renames {
+            bytes.put_u64(*object);
+            bytes.put_prefixed(path);
+        }
+        bytes
     }
 }
 
-fn encode(blocks: Option<&BlockSet>, renames: &Renames) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    bytes.put_u32(blocks.map_or(ALL_BLOCKS, |blocks| len_u32(blocks.runs().count())));
-    for run in blocks.iter().flat_map(|blocks| blocks.runs()) {
-        bytes.put_u64(*run.start());
-        bytes.put_u64(*run.end());
-    }
-    for (object, path) in renames {
-        bytes.put_u64(*object);
-        bytes.put_prefixed(path);
-    }
-    bytes
-}
-
-fn decode(bytes: &[u8]) -> Result<(Option<BlockSet>, Renames), DecodeError> {
+fn decode(selection: Selection, bytes: &[u8]) -> Result<RestoreScope, DecodeError> {
     let mut bytes = Bytes::new("the restore scope", bytes);
     let (count, mut blocks, mut renames) = (bytes.u32()?, BlockSet::new(), Renames::new());
     let is_all = count == ALL_BLOCKS;
@@ -117,11 +133,26 @@ fn decode(bytes: &[u8]) -> Result<(Option<BlockSet>, Renames), DecodeError> {
         }
         blocks.insert(first..=last);
     }
+    let (count, mut owners) = (bytes.u32()?, OwnerNames::new());
+    for _ in 0..count {
+        let kind = match bytes.u8()? {
+            0 => OwnerKind::User,
+            1 => OwnerKind::Group,
+            other => return Err(bytes.error(format!("an owner of unknown kind {other}"))),
+        };
+        let id = bytes.u32()?;
+        owners.insert((kind, id), bytes.prefixed()?.to_vec());
+    }
     while !bytes.rest().is_empty() {
         let object = bytes.u64()?;
         renames.insert(object, bytes.prefixed()?.to_vec());
     }
-    Ok(((!is_all).then_some(blocks), renames))
+    Ok(RestoreScope {
+        selection,
+        blocks: (!is_all).then_some(blocks),
+        renames,
+        owners,
+    })
 }
 
 #[cfg(test)]
@@ -138,7 +169,15 @@ mod tests {
             selection: Selection::new(&[]),
             blocks: Some(blocks),
             renames,
+            owners: owners(),
         }
+    }
+
+    fn owners() -> OwnerNames {
+        OwnerNames::from([
+            ((OwnerKind::User, 1000), b"ada".to_vec()),
+            ((OwnerKind::Group, u32::MAX), vec![0xff; 300]),
+        ])
     }
 
     #[test]
@@ -146,7 +185,7 @@ mod tests {
         let file = scope().to_file().unwrap().unwrap();
         let back = RestoreScope::from_file(Selection::new(&[]), &file).unwrap();
         assert_eq!(back.blocks, scope().blocks);
-        assert_eq!(back.renames, scope().renames);
+        assert_eq!((back.renames, back.owners), (scope().renames, owners()));
         let mut everything = RestoreScope::of_all_blocks(Selection::new(&[]));
         assert!(everything.to_file().unwrap().is_none());
         everything.renames = scope().renames;
@@ -161,9 +200,10 @@ mod tests {
             renames: Renames::from([(1, b"a".to_vec())]),
             ..scope()
         };
-        let whole = encode(small.blocks.as_ref(), &small.renames);
-        let end_of_runs = 4 + 2 * 16;
-        for len in (0..whole.len()).filter(|len| *len != end_of_runs) {
+        let whole = small.encode();
+        let decode = |bytes: &[u8]| decode(Selection::new(&[]), bytes);
+        let end_of_owners = whole.len() - (8 + 4 + 1);
+        for len in (0..whole.len()).filter(|len| *len != end_of_owners) {
             assert!(
                 decode(&whole[..len]).is_err(),
                 "{len} of {} bytes",

@@ -15,7 +15,7 @@
 //! complete files, and `finish` is not called on them.
 
 use crate::error::StageError;
-use crate::wire::ObjectMeta;
+use crate::wire::{ObjectMeta, OwnerName};
 
 use super::link_targets::{LinkTarget, ObjectOutcome};
 use super::object_in_progress::ObjectDescription;
@@ -31,6 +31,10 @@ pub(super) trait Sink: Send + Sized {
     /// Prepares for the objects of a block. Not called on the sinks of workers, which are idle
     /// then.
     fn begin_block(&mut self) -> Result<(), StageError>;
+
+    /// Takes the name of a user or a group, for objects that are completed after it. Not called on
+    /// the sinks of workers, which share the names.
+    fn name_owner(&mut self, name: &OwnerName<'_>);
 
     /// Begins an object. `is_on_the_way` is true for a directory that is not selected, but may have
     /// objects below it that are.

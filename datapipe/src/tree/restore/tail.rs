@@ -12,6 +12,7 @@ use crate::pool::Block;
 use crate::stage::{Tail, TailStage};
 use crate::tree::select::CatalogueQuery;
 use crate::tree::select::Selection;
+use crate::wire::OwnerName;
 use crate::words::name_limit;
 
 use super::arguments::RestoreArguments;
@@ -20,6 +21,7 @@ use super::open_directory::OpenDirectory;
 use super::options::RestoreOptions;
 use super::report::RestoreReport;
 use super::scope::RestoreScope;
+use super::sink::Sink;
 use super::writer::Writer;
 
 /// Restores the objects of an archived tree below a directory.
@@ -129,12 +131,7 @@ impl TreeRestore {
         options: RestoreOptions,
         query: &CatalogueQuery,
     ) -> io::Result<Self> {
-        let (selection, blocks, renames) = query.part();
-        let scope = RestoreScope {
-            selection,
-            blocks,
-            renames,
-        };
+        let scope = RestoreScope::of_part(query.part());
         Self::to_directory(open_directory(dest.as_ref())?, &options, scope)
     }
 
@@ -147,7 +144,10 @@ impl TreeRestore {
         let arguments = RestoreArguments::new(Arc::clone(&dest), options, &scope);
         let arguments = arguments.map_err(name_limit)?;
         let dest = Arc::new(OpenDirectory::existing(dest));
-        let writer = Writer::new(dest, options, &report).map_err(name_limit)?;
+        let mut writer = Writer::new(dest, options, &report).map_err(name_limit)?;
+        for (&(kind, id), name) in &scope.owners {
+            writer.name_owner(&OwnerName { kind, id, name });
+        }
         let assembler = ObjectAssembler::new(writer, scope, report).with_threads(options.threads);
         Ok(Self {
             assembler,

@@ -4,7 +4,7 @@ use crate::error::StageError;
 use crate::pool::Block;
 use crate::stage::{Arguments, Tail, TailStage};
 use crate::tree::select::Selection;
-use crate::wire::ObjectMeta;
+use crate::wire::{ObjectMeta, OwnerName};
 
 use super::arguments::TREE_VERIFY_MODULE;
 use super::assembler::ObjectAssembler;
@@ -74,6 +74,8 @@ impl Sink for VerifyOnly {
     fn begin_block(&mut self) -> Result<(), StageError> {
         Ok(())
     }
+
+    fn name_owner(&mut self, _: &OwnerName<'_>) {}
 
     fn begin(&mut self, _: &ObjectMeta<'_>, _: bool) -> Result<(), Failure> {
         Ok(())

@@ -23,7 +23,7 @@ use rustix::io::{Errno, retry_on_intr};
 use crate::error::StageError;
 use crate::interrupt::retry;
 use crate::tree::own_resources::{is_shortage, shortage_error};
-use crate::wire::{ObjectKind, ObjectMeta};
+use crate::wire::{ObjectKind, ObjectMeta, OwnerName};
 use crate::words::describe_full;
 
 use super::attributes::{Credentials, ObjectFd, remove_inherited_lists};
@@ -33,6 +33,7 @@ use super::link_targets::{LinkTarget, ObjectOutcome};
 use super::naming::{MADE_BY_THIS_RESTORE, PendingNames};
 use super::object_in_progress::ObjectDescription;
 use super::options::RestoreOptions;
+use super::owners::Owners;
 use super::record_stack::RecordStack;
 use super::report::RestoreReport;
 use super::sink::{Failure, Sink};
@@ -51,7 +52,12 @@ pub(super) struct Writer {
     /// True for the writer of a worker thread.
     is_worker: bool,
     pub(super) pending: PendingNames,
-    credentials: Credentials,
+    pub(super) credentials: Credentials,
+    /// Names of owners; `None` to restore their numbers.
+    owners: Option<Owners>,
+    /// Entries of the files whose inode flags are set at the end, with the device and inode of each:
+    /// some flags forbid to rename the file, or to give it further names.
+    pub(super) flagged: RecordStack,
     /// Descriptions of the directories whose attributes are set at the end: what is created in a
     /// directory changes its times, and its mode may forbid creating anything.
     directories: RecordStack,
@@ -99,6 +105,8 @@ impl Writer {
             is_worker: false,
             pending: PendingNames::default(),
             credentials: Credentials::current(options.plain),
+            owners: (!options.numeric_owner).then(Owners::new),
+            flagged: RecordStack::default(),
             directories: RecordStack::default(),
             report: report.clone(),
         })
@@ -225,13 +233,16 @@ impl Writer {
         let fd = ObjectFd::Open(partial.file.as_fd());
         let dir = self.destination.open_parent(object.path);
         let dir = dir.map(|dir| &**dir);
-        let applied = self.credentials.apply(fd, description, &self.report, dir);
+        let owners = self.owners.as_ref();
+        let applied = (self.credentials).apply(fd, description, &self.report, dir, owners);
         let stat = applied.map_err(|error| {
             self.remove_part(object, &partial.part);
             failure(SET_ATTRIBUTES, object.path, error)
         })?;
         let PartialFile { file, part, .. } = partial;
         let (outcome, durability) = self.made(&file, stat, object, &part)?;
+        let flags = self.flags_to_set(description);
+        self.set_flags_later(&file, object.path, flags)?;
         let synced = match durability {
             Durability::EachFile if self.sync => durability::sync(&file),
             _ => Ok(()),
@@ -356,7 +367,8 @@ impl Writer {
             failure("open", object.path, error)
         })?;
         let fd_of = ObjectFd::Path(fd.as_fd());
-        let applied = (self.credentials).apply(fd_of, description, &self.report, None);
+        let owners = self.owners.as_ref();
+        let applied = (self.credentials).apply(fd_of, description, &self.report, None, owners);
         let stat = applied.map_err(|error| {
             self.destination.remove_part(&dir, &part);
             failure(SET_ATTRIBUTES, object.path, error)
@@ -380,11 +392,16 @@ impl Writer {
                     true => ObjectFd::Path(dir.as_fd()),
                     false => ObjectFd::Open(dir.as_fd()),
                 };
-                let applied = (self.credentials).apply(fd, description, &self.report, None);
+                let owners = self.owners.as_ref();
+                let applied = (self.credentials).apply(fd, description, &self.report, None, owners);
                 let stat =
                     applied.map_err(|error| shortage_error(SET_ATTRIBUTES, object.path, error))?;
                 if let Some(stat) = stat {
                     self.sync_directory(&dir, object.path, stat.st_dev);
+                }
+                let flags = self.flags_to_set(description);
+                if flags != 0 {
+                    self.set_flags(dir.as_fd(), object.path, flags);
                 }
             }
             Err(error) => self
@@ -470,6 +487,8 @@ impl Sink for Writer {
             place: None,
             pending: self.pending.clone(),
             credentials: self.credentials,
+            owners: self.owners.clone(),
+            flagged: RecordStack::default(),
             directories: RecordStack::default(),
             report: self.report.clone(),
         }
@@ -483,6 +502,12 @@ impl Sink for Writer {
         }
         self.destination.trim_list();
         Ok(())
+    }
+
+    fn name_owner(&mut self, name: &OwnerName<'_>) {
+        if let Some(owners) = &self.owners {
+            owners.add(name, &self.report);
+        }
     }
 
     fn begin(
@@ -579,6 +604,7 @@ impl Sink for Writer {
 
     fn finish(&mut self) -> Result<(), StageError> {
         self.commit()?;
+        self.set_flags_of_files()?;
         // The last first, so that a directory is finished before its parent, whose mode may make
         // it unreachable.
         while let Some(directory) = self.directories.pop().map_err(|error| {

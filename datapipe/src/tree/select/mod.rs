@@ -10,6 +10,7 @@
 //! This module does not read media and does not restore anything. It trusts no position in a
 //! catalogue: the reader checks each block that it finds there.
 
+mod closing_run; // count of a catalogue's closing run
 mod list; // objects of an archived tree, for a function
 mod object_scan; // objects of an archived tree, one by one
 mod paths; // selection of objects by path
@@ -18,4 +19,5 @@ mod search; // blocks of the selected objects, from the catalogue
 pub use list::TreeList;
 pub(super) use object_scan::{ObjectScan, VisitObject};
 pub use paths::Selection;
+pub(super) use search::{FoundPart, OwnerNames};
 pub use search::{CatalogueQuery, Search};

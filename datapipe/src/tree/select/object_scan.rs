@@ -5,17 +5,22 @@ use std::mem;
 use crate::error::StageError;
 use crate::limits::MAX_OPEN_OBJECTS;
 use crate::pool::{Block, Marks};
-use crate::stage::{DamageLog, Tail, TailStage};
+use crate::stage::{DamageEntry, DamageLog, Tail, TailStage};
 use crate::wire::{
     BlockEntries, BlockKind, CatalogueEntry, DamagedEntry, Entry, EntryBody, EntryCopy,
-    FetchedEntry, ObjectKind, ObjectMeta, ObjectState,
+    FetchedEntry, ObjectKind, ObjectMeta, ObjectState, OwnerName, Time,
 };
+
+use super::closing_run::ClosingRun;
 
 /// Receiver of the objects of a scan.
 pub(in crate::tree) trait VisitObject {
     /// Receives an object. `number` is 0 if no hard links to it can follow. An object precedes its
     /// hard links.
     fn visit(&mut self, number: u64, object: &CatalogueEntry<'_>) -> Result<(), StageError>;
+
+    /// Receives the name of a user or a group.
+    fn owner(&mut self, _: &OwnerName<'_>) {}
 }
 
 /// Tail that visits each object once.
@@ -28,6 +33,8 @@ pub(in crate::tree) struct ObjectScan<V> {
     begun: Vec<BegunObject>,
     /// Blocks of data were received, so the catalogue repeats objects already visited.
     has_data: bool,
+    /// Count of the closing catalogue.
+    closing: ClosingRun,
     /// Copy of the entries of the block that is read.
     copy: EntryCopy,
     /// Log of entries that cannot be decoded; without one they end the pipe.
@@ -49,6 +56,7 @@ impl<V: VisitObject> ObjectScan<V> {
             visitor,
             begun: Vec::new(),
             has_data: false,
+            closing: ClosingRun::default(),
             copy: EntryCopy::default(),
             log: None,
         }
@@ -71,7 +79,7 @@ impl<V: VisitObject> ObjectScan<V> {
             let FetchedEntry {
                 entry,
                 bytes,
-                offset,
+                start,
             } = match (fetched, &self.log) {
                 (Ok(fetched), _) => fetched,
                 (Err(DamagedEntry { offset, error }), Some(log)) => {
@@ -85,11 +93,13 @@ impl<V: VisitObject> ObjectScan<V> {
                 }
             };
             match entry.body {
-                EntryBody::Catalogue(object) if !is_data => {
-                    self.visitor.visit(entry.object, &object)?;
-                }
-                _ if is_data => self.entry(&entry, bytes, (number, u32::try_from(offset)?))?,
+                EntryBody::OwnerName(name) => self.visitor.owner(&name),
+                _ if is_data => self.entry(&entry, bytes, (start.0, u32::try_from(start.1)?))?,
+                EntryBody::Catalogue(object) => self.visitor.visit(entry.object, &object)?,
                 _ => {}
+            }
+            if !is_data {
+                self.closing.add(&entry.body);
             }
         }
         Ok(())
@@ -170,6 +180,9 @@ impl<V: VisitObject> ObjectScan<V> {
             modified,
             blocks,
             offset,
+            // Only the catalogue has these.
+            changed: Time::default(),
+            inode: 0,
             path,
             target,
         };
@@ -188,14 +201,17 @@ impl<V: VisitObject + Send> Tail for ObjectScan<V> {
         let number = block.archive_number();
         let is_data = info.kind == BlockKind::Data.code();
         self.has_data |= is_data;
+        let is_closing = info.kind == BlockKind::ClosingCatalogue.code();
         if info.marks.intersects(Marks::DAMAGED | Marks::REJECTED) {
             return Ok(());
         }
-        if !is_data && (self.has_data || info.kind != BlockKind::ClosingCatalogue.code()) {
+        if !is_data && (self.has_data || !is_closing) {
+            self.copy.pass(number);
             return Ok(());
         }
         let mut copy = mem::take(&mut self.copy);
-        let read = self.read_entries(number, is_data, &copy.fetch(block.shared()));
+        let entries = copy.fetch(block.shared(), number, info.kind);
+        let read = self.read_entries(number, is_data, &entries);
         self.copy = copy;
         read
     }
@@ -204,6 +220,17 @@ impl<V: VisitObject + Send> Tail for ObjectScan<V> {
         while let Some(begun) = self.begun.first() {
             let block = begun.block;
             self.end(0, ObjectState::Unread, 0, block)?;
+        }
+        match self.closing.check() {
+            Err(why) if !self.has_data => match &self.log {
+                Some(log) => log.add(DamageEntry {
+                    block: None,
+                    position: None,
+                    what: why,
+                }),
+                None => return Err(StageError::new(why)),
+            },
+            _ => {}
         }
         Ok(())
     }

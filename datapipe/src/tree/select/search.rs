@@ -18,11 +18,12 @@ use parking_lot::Mutex;
 
 use crate::archive::{BlockSet, Index};
 use crate::error::StageError;
-use crate::limits::{MAX_RESTORE_MEMORY, MAX_WANTED_LINKS};
+use crate::limits::{MAX_OWNERS, MAX_RESTORE_MEMORY, MAX_WANTED_LINKS};
 use crate::pool::{Block, Marks};
 use crate::stage::{DamageLog, Tail, TailStage};
-use crate::wire::{BlockKind, CatalogueEntry, EntryBody, EntryCopy};
+use crate::wire::{BlockKind, CatalogueEntry, EntryBody, EntryCopy, OwnerKind, OwnerName};
 
+use super::closing_run::ClosingRun;
 use super::object_scan::{ObjectScan, VisitObject};
 use super::paths::Selection;
 
@@ -77,6 +78,23 @@ struct QueryInner {
     /// New paths of those targets, and the memory they take in bytes.
     renames: BTreeMap<u64, Vec<u8>>,
     rename_bytes: usize,
+    owners: OwnerNames,
+}
+
+/// Names of users and groups in an archive, by their numbers.
+pub(in crate::tree) type OwnerNames = BTreeMap<(OwnerKind, u32), Vec<u8>>;
+
+/// Part of an archive that a query has found.
+#[derive(Debug)]
+pub(in crate::tree) struct FoundPart {
+    /// The selected paths, none of them found: the catalogue names them, but their data may still
+    /// be missing.
+    pub(in crate::tree) selection: Selection,
+    /// The blocks to be read, or `None` for all.
+    pub(in crate::tree) blocks: Option<BlockSet>,
+    /// The objects to be restored under another path.
+    pub(in crate::tree) renames: BTreeMap<u64, Vec<u8>>,
+    pub(in crate::tree) owners: OwnerNames,
 }
 
 /// The next pass over the catalogue.
@@ -101,7 +119,11 @@ impl CatalogueQuery {
     pub fn search(&self) -> Option<Search> {
         let step = self.0.lock().step;
         let is_over = matches!(step, SearchStep::Done | SearchStep::Objects);
-        (!is_over).then(|| Search(self.clone(), EntryCopy::default()))
+        (!is_over).then(|| Search {
+            query: self.clone(),
+            copy: EntryCopy::default(),
+            closing: ClosingRun::default(),
+        })
     }
 
     /// Returns the tail for a pipe that reads all blocks of an archive whose catalogue is missing
@@ -139,22 +161,25 @@ impl CatalogueQuery {
             .collect()
     }
 
-    /// Returns the selected paths, the blocks to be read, or `None` for all, and the objects to be
-    /// restored under another path. The paths count as not found: the catalogue names them, but
-    /// their data may still be missing.
-    pub(in crate::tree) fn part(&self) -> (Selection, Option<BlockSet>, BTreeMap<u64, Vec<u8>>) {
+    /// Returns what a restore takes from the archive.
+    pub(in crate::tree) fn part(&self) -> FoundPart {
         let inner = self.0.lock();
-        (
-            inner.selection.as_not_found(),
-            (inner.step != SearchStep::Objects).then(|| inner.blocks.clone()),
-            inner.renames.clone(),
-        )
+        FoundPart {
+            selection: inner.selection.as_not_found(),
+            blocks: (inner.step != SearchStep::Objects).then(|| inner.blocks.clone()),
+            renames: inner.renames.clone(),
+            owners: inner.owners.clone(),
+        }
     }
 }
 
 /// Tail that searches the catalogue, from [`CatalogueQuery::search`].
 #[derive(Debug)]
-pub struct Search(CatalogueQuery, EntryCopy);
+pub struct Search {
+    query: CatalogueQuery,
+    copy: EntryCopy,
+    closing: ClosingRun,
+}
 
 /// Visitor that searches the objects.
 struct ObjectSearch(CatalogueQuery);
@@ -163,6 +188,10 @@ impl VisitObject for ObjectSearch {
     fn visit(&mut self, number: u64, object: &CatalogueEntry<'_>) -> Result<(), StageError> {
         self.0.0.lock().object(number, object);
         Ok(())
+    }
+
+    fn owner(&mut self, name: &OwnerName<'_>) {
+        self.0.0.lock().owner(name);
     }
 }
 
@@ -175,6 +204,16 @@ impl QueryInner {
             linked: BTreeSet::new(),
             renames: BTreeMap::new(),
             rename_bytes: 0,
+            owners: OwnerNames::new(),
+        }
+    }
+
+    /// Keeps a name, the first of each user and group.
+    fn owner(&mut self, name: &OwnerName<'_>) {
+        let OwnerName { kind, id, name } = *name;
+        if self.owners.len() < MAX_OWNERS {
+            let owner = self.owners.entry((kind, id));
+            owner.or_insert_with(|| name.to_vec());
         }
     }
 
@@ -253,18 +292,30 @@ impl Tail for Search {
         if info.kind != BlockKind::ClosingCatalogue.code() {
             return Ok(());
         }
-        let mut inner = self.0.0.lock();
-        for fetched in self.1.fetch(block.shared()).iter() {
+        let mut inner = self.query.0.lock();
+        let entries = self
+            .copy
+            .fetch(block.shared(), block.archive_number(), info.kind);
+        for fetched in entries.iter() {
             let entry = fetched.map_err(|damaged| damaged.error)?.entry;
-            if let EntryBody::Catalogue(body) = &entry.body {
-                inner.entry(entry.object, body)?;
+            self.closing.add(&entry.body);
+            match &entry.body {
+                EntryBody::Catalogue(body) => inner.entry(entry.object, body)?,
+                EntryBody::OwnerName(name) => inner.owner(name),
+                EntryBody::Piece(_) => {
+                    return Err(StageError::new(
+                        "an entry of the catalogue is in parts, and some of them are missing",
+                    ));
+                }
+                _ => {}
             }
         }
         Ok(())
     }
 
     fn finish(&mut self) -> Result<(), StageError> {
-        let mut inner = self.0.0.lock();
+        self.closing.check().map_err(StageError::new)?;
+        let mut inner = self.query.0.lock();
         inner.step = match inner.step {
             SearchStep::Paths if !inner.linked.is_empty() => SearchStep::Links,
             _ => SearchStep::Done,

@@ -7,7 +7,7 @@ use crate::pool::{Block, Marks};
 use crate::stage::{Tail, TailStage};
 use crate::tree::digest::Digest;
 use crate::wire::{
-    BlockKind, DamagedEntry, Entry, EntryBody, EntryCopy, ObjectEnd, ObjectKind, ObjectState,
+    BlockKind, DIGEST_LEN, DamagedEntry, Entry, EntryBody, EntryCopy, ObjectEnd, ObjectKind, ObjectState,
 };
 
 use super::find::FoundObject;
@@ -34,6 +34,8 @@ pub(super) struct Extraction {
     /// Size of the file, when its end has come.
     pub(super) size: Option<u64>,
     pub(super) state: ObjectState,
+    /// The digest that the archive has of the file.
+    pub(super) digest: Option<[u8; DIGEST_LEN]>,
     /// Bytes of data that were passed on, and the end of the last of them in the file.
     pub(super) bytes: u64,
     pub(super) end: u64,
@@ -63,11 +65,11 @@ impl<'a, F: FnMut(u64, &[u8]) -> Result<(), StageError> + Send> ExtractTail<'a, 
         self.extraction.defect.get_or_insert_with(|| why.into());
     }
 
-    /// Processes an entry at `offset` of block `block`.
-    fn entry(&mut self, entry: &Entry<'_>, block: u64, offset: usize) -> Result<(), StageError> {
+    /// Processes an entry that begins at `start`.
+    fn entry(&mut self, entry: &Entry<'_>, start: (u64, usize)) -> Result<(), StageError> {
         let Some(number) = self.number else {
             let (first, _) = self.wanted.blocks;
-            if (block, offset) == (first, self.wanted.offset as usize)
+            if start == (first, self.wanted.offset as usize)
                 && let EntryBody::Object(object) = entry.body
                 && object.kind == ObjectKind::File
                 && object.path == self.wanted.path
@@ -96,14 +98,15 @@ impl<'a, F: FnMut(u64, &[u8]) -> Result<(), StageError> + Send> ExtractTail<'a, 
                 (self.visit)(at, data)?;
             }
             EntryBody::End(end) => self.end(&end),
+            EntryBody::Piece(_) => self.fail("a part of one of its entries is missing"),
             _ => {}
         }
         Ok(())
     }
 
     fn end(&mut self, end: &ObjectEnd) {
-        self.extraction.state = end.state;
-        let digest = self.digest.finish();
+        (self.extraction.state, self.extraction.digest) = (end.state, end.digest);
+        let digest = self.digest.finish(end.size);
         if end.size != self.wanted.size {
             self.fail(format!(
                 "its size is {} bytes, and the catalogue has {}",
@@ -134,12 +137,13 @@ impl<F: FnMut(u64, &[u8]) -> Result<(), StageError> + Send> Tail for ExtractTail
             return Ok(());
         }
         if info.kind != BlockKind::Data.code() {
+            self.copy.pass(number);
             return Ok(());
         }
         let mut copy = mem::take(&mut self.copy);
-        for fetched in copy.fetch(block.shared()).iter() {
+        for fetched in copy.fetch(block.shared(), number, info.kind).iter() {
             match fetched {
-                Ok(fetched) => self.entry(&fetched.entry, number, fetched.offset)?,
+                Ok(fetched) => self.entry(&fetched.entry, fetched.start)?,
                 Err(DamagedEntry { offset, error }) => {
                     self.fail(format!("block {number}, byte {offset}: {error}"));
                 }

@@ -7,10 +7,9 @@ use crate::archive::{ArchiveReader, BlockSet, Index, OpenError};
 use crate::controller::{Error, PipeBuilder};
 use crate::error::StageError;
 use crate::media::{MediumError, MediumReader};
-use crate::stage::StreamTail;
 use crate::tree::read::{Excluded, TreeError};
 use crate::tree::select::{ObjectScan, TreeList, VisitObject};
-use crate::wire::{CatalogueEntry, Content, ObjectKind, ObjectState, Time};
+use crate::wire::{CatalogueEntry, Content, DIGEST_LEN, ObjectKind, ObjectState, Time};
 
 use super::error::TreeReadError;
 use super::extract::{ExtractTail, Extraction};
@@ -69,6 +68,9 @@ pub struct ArchivedFile {
     /// [`ObjectState::Whole`], or [`ObjectState::Changed`] if the file changed while it was
     /// archived.
     pub state: ObjectState,
+    /// The digest that the archive has of its content, which is right:
+    /// [`digest_of`](crate::tree::digest_of) its content is the same. `None` if the archive has none.
+    pub digest: Option<[u8; DIGEST_LEN]>,
     /// Permission bits, setuid, setgid and sticky.
     pub mode: u32,
     /// Time of its last modification.
@@ -115,7 +117,7 @@ fn intact_catalogue<M: MediumReader + 'static>(
     // Without a log the first damage ends the pipe.
     let strict = reader.without_log();
     let (pipe, report) = strict.pipe_of(strict.head_of(&index, &blocks)?);
-    match pipe.tail(StreamTail::new(io::sink())).run() {
+    match pipe.tail(TreeList::new(|_| Ok(()))).run() {
         Ok(_) => Ok(Some((index, blocks)).filter(|_| report.snapshot().rejected == 0)),
         Err(Error::Stage(_)) => Ok(None),
         Err(error) => Err(error.into()),
@@ -238,6 +240,7 @@ impl<M: MediumReader + 'static> TreeReader<'_, M> {
                 size: size.unwrap_or(extraction.end),
                 bytes: extraction.bytes,
                 state: extraction.state,
+                digest: extraction.digest,
                 mode: object.mode,
                 modified: object.modified,
             }),

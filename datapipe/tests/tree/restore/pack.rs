@@ -7,10 +7,11 @@ use datapipe::prelude::*;
 use datapipe::stage::IntoTail;
 use datapipe::tree::{RestoreOptions, RestoreOutcome, TreeRestore, TreeVerify};
 use datapipe::wire::{
-    CatalogueEntry, ENTRY_HEADER_LEN, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta,
+    BlockKind, CatalogueEntry, CatalogueStart, ENTRY_HEADER_LEN, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta,
     ObjectState, Time,
 };
 
+use crate::entries::digest_of_extents;
 use crate::placement::Placement;
 
 /// Modification time of most objects.
@@ -63,16 +64,10 @@ pub(crate) fn file(path: &str) -> ObjectMeta<'_> {
     object(ObjectKind::File, path)
 }
 
-/// Returns the digest that the end entry of a file with these extents has.
+/// Returns the digest that the end entry of a file has that ends with the last of these extents.
 pub(crate) fn digest(extents: &[(u64, &[u8])]) -> Option<[u8; 16]> {
-    let (mut all, mut layout) = (Vec::new(), Vec::new());
-    for (offset, data) in extents {
-        layout.extend_from_slice(&offset.to_le_bytes());
-        layout.extend_from_slice(&(data.len() as u64).to_le_bytes());
-        all.extend_from_slice(data);
-    }
-    all.extend_from_slice(blake3::hash(&layout).as_bytes());
-    Some(blake3::hash(&all).as_bytes()[..16].try_into().unwrap())
+    let end = extents.last().map_or(0, |(at, data)| at + data.len() as u64);
+    Some(digest_of_extents(extents, end))
 }
 
 impl Pack {
@@ -118,7 +113,7 @@ impl Pack {
         extents
             .iter()
             .for_each(|(offset, data)| self.extent(number, *offset, data));
-        self.end(number, size, digest(extents));
+        self.end(number, size, Some(digest_of_extents(extents, size)));
         number
     }
 
@@ -182,6 +177,8 @@ impl Pack {
             modified,
             blocks,
             offset,
+            changed: Time::default(),
+            inode: 0,
             path,
             target,
         };
@@ -198,7 +195,7 @@ impl Pack {
     /// `change` has changed them, and ends the block.
     pub(crate) fn list_all(&mut self, kind: u8, change: impl Fn(&mut CatalogueEntry<'_>)) {
         let blocks: Vec<_> = self.blocks.iter().filter(|block| block.kind == 0).collect();
-        let (mut begun, mut list) = (BTreeMap::new(), Vec::new());
+        let (mut begun, mut list, mut objects) = (BTreeMap::new(), Vec::new(), 0);
         for block in blocks {
             let mut rest = &block.bytes[..];
             while let Ok((entry, after)) = Entry::parse(rest) {
@@ -219,6 +216,8 @@ impl Pack {
                             modified: object.modified,
                             blocks: (first, block.number),
                             offset,
+                            changed: Time::default(),
+                            inode: 0,
                             path: object.path,
                             target: object.target,
                         };
@@ -226,13 +225,18 @@ impl Pack {
                         let object = if object.linked { entry.object } else { 0 };
                         let body = EntryBody::Catalogue(listed);
                         Entry { object, body }.append_to(&mut list).unwrap();
+                        objects += 1;
                     }
                     _ => {}
                 }
                 rest = after;
             }
         }
-        self.current = list;
+        if kind == BlockKind::ClosingCatalogue.code() {
+            let start = CatalogueStart { objects, bytes: 0 };
+            self.entry(0, EntryBody::CatalogueStart(start));
+        }
+        self.current.extend(list);
         self.cut_as(kind);
     }
 

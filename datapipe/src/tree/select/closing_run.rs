@@ -1,0 +1,42 @@
+//! Count of a catalogue's closing run, which states at its start how many objects it lists.
+
+use crate::wire::{CatalogueStart, EntryBody};
+use crate::words::count_of;
+
+/// The entries of a closing run that have come. Only a run that begins with its start, and lists as
+/// many objects as that says, may be used instead of the objects themselves.
+#[derive(Debug, Default)]
+pub(in crate::tree) struct ClosingRun {
+    start: Option<CatalogueStart>,
+    listed: u64,
+    /// An entry came before the start.
+    lacks_start: bool,
+}
+
+impl ClosingRun {
+    /// Counts an entry of the run.
+    pub(in crate::tree) fn add(&mut self, body: &EntryBody<'_>) {
+        match body {
+            EntryBody::CatalogueStart(start) if self.start.is_none() => self.start = Some(*start),
+            EntryBody::Catalogue(_) => self.listed = self.listed.saturating_add(1),
+            _ => {}
+        }
+        self.lacks_start |= self.start.is_none();
+    }
+
+    /// Returns the reason for which the run cannot be used. A run without entries can: the archive
+    /// has no objects, or the caller knows that its catalogue is missing.
+    pub(in crate::tree) fn check(&self) -> Result<(), String> {
+        let announced = self.start.map_or(0, |start| start.objects);
+        if self.lacks_start {
+            Err("the catalogue does not begin with its start, and is not used".to_owned())
+        } else if announced != self.listed {
+            Err(format!(
+                "the catalogue lists {}, but its start says {announced}: it is not used",
+                count_of(self.listed, "object")
+            ))
+        } else {
+            Ok(())
+        }
+    }
+}
