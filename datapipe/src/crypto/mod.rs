@@ -34,7 +34,7 @@ mod known_answers; // vectors of the RFCs and of the GCM specification
 
 pub use cipher::Backend;
 #[doc(hidden)]
-pub use cipher::{Cipher, NONCE_LEN, NonceKind, TAG_LEN, TooLong, Unauthentic, nonce};
+pub use cipher::{Cipher, NONCE_LEN, TAG_LEN, TooLong, Unauthentic, nonce};
 pub use cost::Argon2Cost;
 #[doc(hidden)]
 pub use data_key::{DataKey, SubKey};

@@ -93,5 +93,7 @@ pub(crate) use process_rights::ProcessRights;
 pub use process_rights::{ProcessUser, ProgramFile};
 pub use role::Role;
 pub use settings::{Confinement, StageKind};
-pub(crate) use settings::{MessageHandler, Module, Offsets, Placement, Settings};
+pub(crate) use settings::{
+    ARCHIVE_TAIL_MODULE, MessageHandler, Module, Placement, Settings,
+};
 pub use traits::{Analyze, Fill, FlatMap, Head, InPlace, Tail, Transform, Verdict};

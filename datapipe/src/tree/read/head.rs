@@ -14,7 +14,7 @@ use std::thread;
 
 use crate::error::StageError;
 use crate::pool::Block;
-use crate::stage::{Arguments, Fill, Head, HeadStage, Offsets, Stage};
+use crate::stage::{Arguments, Fill, Head, HeadStage, Stage};
 use crate::words::count_of;
 
 use super::inspect::InspectorFactory;
@@ -427,7 +427,6 @@ impl Head for TreeHead {
         }
         let stage = stage
             .module(TREE_HEAD_MODULE, self.arguments.clone())
-            .offsets(Offsets::Kept)
             .together();
         stage.mirrored(&self.report)
     }

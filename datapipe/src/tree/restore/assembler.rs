@@ -119,6 +119,9 @@ impl<S: Sink> ObjectAssembler<S> {
             self.mark_lost(number, number, 0, what);
             return Ok(());
         }
+        if info.is_control() {
+            return Ok(());
+        }
         let is_data = info.kind == BlockKind::Data.code();
         // A restore of some blocks gets no more of the catalogue than shares a block with them.
         if !is_data && self.scope.blocks.is_some() && self.lost.is_empty() {
