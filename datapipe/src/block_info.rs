@@ -27,8 +27,14 @@ pub struct BlockInfo {
     pub sealed: bool,
     /// Findings of inspection, or of a reader.
     pub marks: Marks,
-    /// Role of the block in the archive that it belongs to; 0 for data.
+    /// Role of the block in the archive that it belongs to: 0 data, 1 a piece of the catalogue, 2 a
+    /// piece of the catalogue's closing run, 3 a special header, 4 a checkpoint. From 3 on it is a
+    /// control block, which [`BlockInfo::is_control`] explains.
     pub kind: u8,
+    /// The form in which the block is stored. 0: this version has no other.
+    pub form: u8,
+    /// The lane on which the block travels. 0: this version has no other.
+    pub lane: u8,
     /// True if the data are entries of a file tree, as [`TreeHead`](crate::tree::TreeHead) makes
     /// them. An archive of a tree takes these blocks only, and an archive of a stream takes none.
     pub entries: bool,
@@ -39,6 +45,22 @@ pub struct BlockInfo {
 }
 
 impl BlockInfo {
+    /// True for a control block: one that belongs to an archive and not to its data. The last block
+    /// ([`Marks::LAST`]), special headers and checkpoints are. Stages do not see control blocks,
+    /// which pass them in their place in the order, unless a stage asks for them:
+    /// [`Transform::takes_control_blocks`](crate::stage::Transform::takes_control_blocks).
+    pub fn is_control(&self) -> bool {
+        self.kind >= FIRST_CONTROL_KIND || self.marks.contains(Marks::LAST)
+    }
+
+    /// The information of the last block of an archive.
+    pub(crate) fn last() -> Self {
+        Self {
+            marks: Marks::LAST,
+            ..Self::default()
+        }
+    }
+
     /// True if the block's content was taken away: an inspection rejected it, or it could not be
     /// read back.
     pub(crate) fn has_lost_content(&self) -> bool {
@@ -50,7 +72,7 @@ impl BlockInfo {
     pub(crate) fn from_words(words: [u64; 8]) -> Self {
         let [offset, packed, sequence, kind, user @ ..] = words;
         let [a, b, c, d, codec, class, sealed, marks] = packed.to_le_bytes();
-        let [kind, entries, ..] = kind.to_le_bytes();
+        let [kind, entries, form, lane, ..] = kind.to_le_bytes();
         Self {
             offset,
             plain_len: u32::from_le_bytes([a, b, c, d]),
@@ -59,6 +81,8 @@ impl BlockInfo {
             sealed: sealed != 0,
             marks: Marks(marks),
             kind,
+            form,
+            lane,
             entries: entries != 0,
             sequence: sequence.checked_sub(1),
             user,
@@ -83,7 +107,16 @@ impl BlockInfo {
             self.offset,
             u64::from_le_bytes(packed),
             self.sequence.map_or(0, |n| n.saturating_add(1)),
-            u64::from_le_bytes([self.kind, self.entries.into(), 0, 0, 0, 0, 0, 0]),
+            u64::from_le_bytes([
+                self.kind,
+                self.entries.into(),
+                self.form,
+                self.lane,
+                0,
+                0,
+                0,
+                0,
+            ]),
             u0,
             u1,
             u2,
@@ -91,6 +124,9 @@ impl BlockInfo {
         ]
     }
 }
+
+/// The first of the kinds of blocks that are not data.
+const FIRST_CONTROL_KIND: u8 = 3;
 
 /// A compression algorithm, by its code. Prints as its name: `zstd`.
 ///
@@ -187,6 +223,14 @@ impl Marks {
     pub const REJECTED: Self = Self(2);
     /// The block could not be read back whole: it travels on without its content.
     pub const DAMAGED: Self = Self(4);
+    /// The last block of an archive. The library sends it; a stage does not set this mark.
+    pub const LAST: Self = Self(8);
+    /// A chunk of the archive ends after the block: it is on stable storage before the next one is
+    /// written.
+    pub const CHUNK: Self = Self(16);
+
+    /// The marks that have a name.
+    const NAMED: Self = Self(31);
 
     /// True if all bits of `other` are set.
     pub fn contains(self, other: Self) -> bool {
@@ -196,6 +240,11 @@ impl Marks {
     /// True if any bit of `other` is set.
     pub fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
+    }
+
+    /// The bits that have no name in this version.
+    pub(crate) fn unknown(self) -> Self {
+        Self(self.0 & !Self::NAMED.0)
     }
 
     /// True if no bit is set.
@@ -262,6 +311,11 @@ impl ContentClass {
     pub const ZEROS: Self = Self(8);
     /// None of the others.
     pub const OTHER: Self = Self(9);
+
+    /// True if the class has a name in this version.
+    pub(crate) fn is_known(self) -> bool {
+        self.0 <= Self::OTHER.0
+    }
 }
 
 impl fmt::Display for ContentClass {

@@ -68,11 +68,13 @@ fn check_restored<M: Medium + 'static>(
     log: &DamageLog,
 ) {
     let mut out = Vec::new();
-    let (open, head) = (reader.open_blocks().unwrap(), HeadStage::from(head));
+    let (open, check) = (reader.open_blocks().unwrap(), head.check());
+    let head = HeadStage::from(head);
     let pipe = Pipe::builder()
         .buffer_size(BLOCK_LEN as u32)
         .head(head.inline())
-        .stage(open.inline());
+        .stage(open.inline())
+        .stage(check.inline());
     let pipe = pipe.stage(decompress_salvaging(log).inline());
     let _ = pipe
         .tail(TailStage::from(StreamRestore::new(&mut out)).inline())

@@ -21,7 +21,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use crate::error::StageError;
 use crate::limits::MAX_BLOCK_RUNS;
 use crate::media::{Form, MediumHandle, Origin, Position, Replacing};
-use crate::stage::{Arguments, HeadStage, OpenFile, SALVAGE, TailStage};
+use crate::stage::{ARCHIVE_TAIL_MODULE, Arguments, HeadStage, OpenFile, SALVAGE, TailStage};
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
 use super::key::ArchiveKey;
@@ -31,9 +31,8 @@ use super::run::{ReadStart, Run};
 
 // Names of the modules.
 pub(super) const SEAL_MODULE: &str = "datapipe.seal";
-pub(super) const OFFSETS_MODULE: &str = "datapipe.archive-offsets";
 pub(super) const OPEN_MODULE: &str = "datapipe.open";
-pub(super) const TAIL_MODULE: &str = "datapipe.archive-tail";
+pub(super) const TAIL_MODULE: &str = ARCHIVE_TAIL_MODULE;
 pub(super) const HEAD_MODULE: &str = "datapipe.archive-head";
 pub(super) const RESTORE_MODULE: &str = "datapipe.stream-restore";
 
@@ -48,6 +47,8 @@ pub(super) const BLOCK_LEN: &str = "block-len";
 pub(super) const RECORD_LEN: &str = "record-len";
 pub(super) const RUNS: &str = "runs";
 pub(super) const TREE: &str = "tree";
+/// Flag: the archive's blocks are encrypted.
+pub(super) const ENCRYPTED: &str = "encrypted";
 pub(super) const MEDIUM: &str = "medium";
 pub(super) const PATH: &str = "path";
 pub(super) const VOLUME_SIZE: &str = "volume-size";
@@ -74,10 +75,6 @@ const RUN_LEN: usize = 52;
 /// Returns the fields of an archive's key.
 pub(super) fn key_arguments(key: &ArchiveKey) -> Arguments {
     Arguments::new().with(KEY, key.key().bytes())
-}
-
-fn optional_key_arguments(key: Option<&ArchiveKey>) -> Arguments {
-    key.map_or_else(Arguments::new, key_arguments)
 }
 
 /// Adds the fields of a medium whose descriptors are passed with the arguments. Returns them with
@@ -139,7 +136,7 @@ pub(super) fn describe_tail<'a>(
 ) -> TailStage<'a> {
     let allow_empty =
         matches!(&medium.origin, Origin::Files { options, .. } if options.allow_empty);
-    let arguments = optional_key_arguments(plan.key.as_ref())
+    let arguments = Arguments::new()
         .with_flag(ALLOW_EMPTY, allow_empty)
         .with(SESSION, plan.session.to_bytes())
         .with(ARCHIVE, plan.header.to_bytes())
@@ -156,7 +153,7 @@ pub(super) struct HeadSettings<'r> {
     pub(super) session: [u8; 16],
     pub(super) block_len: u32,
     pub(super) is_tree: bool,
-    pub(super) key: Option<&'r ArchiveKey>,
+    pub(super) is_encrypted: bool,
     /// The blocks to be read, if not all.
     pub(super) runs: Option<&'r VecDeque<Run>>,
     pub(super) reporter: &'r DamageReporter,
@@ -177,10 +174,11 @@ pub(super) fn describe_head<'a>(
             ));
         }
     }
-    let arguments = optional_key_arguments(settings.key)
+    let arguments = Arguments::new()
         .with(SESSION, settings.session)
         .with(BLOCK_LEN, settings.block_len.to_string())
         .with_flag(TREE, settings.is_tree)
+        .with_flag(ENCRYPTED, settings.is_encrypted)
         .with_flag(RUNS, settings.runs.is_some())
         .with_flag(SALVAGE, settings.reporter.log.is_some());
     let (module, arguments) = with_medium(arguments, HEAD_MODULE, &medium);

@@ -36,7 +36,8 @@ pub(super) fn unit_header(
              {MAX_BUFFER_SIZE}"
         )));
     };
-    if info.marks.contains(Marks::REJECTED) && (data != 0 || info.codec != Codec::NONE) {
+    let is_rejected = info.marks.contains(Marks::REJECTED);
+    if is_rejected && (data != 0 || info.codec != Codec::NONE) {
         return Err(StageError::new(format!(
             "block {number} is rejected, but has content: clear a block that you reject"
         )));
@@ -53,10 +54,11 @@ pub(super) fn unit_header(
         (CipherKind::None, 0)
     };
     let header = UnitHeader {
-        marks: info.marks & (Marks::MARKED | Marks::REJECTED),
+        marks: info.marks & (Marks::MARKED | Marks::REJECTED | Marks::LAST),
         number,
         offset: info.offset,
-        plain: if info.codec == Codec::NONE {
+        // A rejected block keeps the length that it had: its place in the stream.
+        plain: if info.codec == Codec::NONE && !is_rejected {
             data
         } else {
             info.plain_len
@@ -78,12 +80,62 @@ pub(super) fn unit_header(
     Ok(header)
 }
 
+/// Checks the information of block `number`, which is about to enter an archive: this version
+/// writes no code, and no mark, that its readers do not know.
+///
+/// # Errors
+///
+/// Names the value, and the remedy.
+pub(super) fn check_info(number: u64, info: &BlockInfo) -> Result<(), StageError> {
+    let unknown = info.marks.unknown();
+    let what = if !unknown.is_empty() {
+        format!(
+            "has the unknown marks {:#04x}: set marks that have a name",
+            unknown.0
+        )
+    } else if info.kind > BlockKind::Checkpoint.code() {
+        format!(
+            "is of unknown kind {}: leave BlockInfo::kind at 0",
+            info.kind
+        )
+    } else if info.marks.contains(Marks::LAST) && info.kind != BlockKind::Data.code() {
+        format!(
+            "has the mark of the last block, and is of kind {}: the library sends the last block",
+            info.kind
+        )
+    } else if info.form != 0 {
+        format!(
+            "has the unknown form {}: leave BlockInfo::form at 0",
+            info.form
+        )
+    } else if info.lane != 0 {
+        format!(
+            "has the unknown lane {}: leave BlockInfo::lane at 0",
+            info.lane
+        )
+    } else if !info.class.is_known() {
+        format!(
+            "has the unknown content class {}: use one that has a name",
+            info.class.0
+        )
+    } else if ![Codec::NONE, Codec::ZSTD, Codec::DEFLATE].contains(&info.codec) {
+        format!(
+            "is compressed by {}, which no reader knows: an archive has blocks of zstd and \
+             deflate; leave BlockInfo::codec at NONE for a compression of your own",
+            info.codec
+        )
+    } else {
+        return Ok(());
+    };
+    Err(StageError::new(format!("block {number} {what}")))
+}
+
 /// Returns the info with which a block that was read enters the pipe. `entries` is true in an
 /// archive of a tree.
 pub(super) fn block_info(header: &UnitHeader, entries: bool) -> BlockInfo {
     BlockInfo {
         offset: header.offset,
-        plain_len: if header.codec == Codec::NONE {
+        plain_len: if header.codec == Codec::NONE && !header.marks.contains(Marks::REJECTED) {
             0
         } else {
             header.plain

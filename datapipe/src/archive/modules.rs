@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::crypto::{SubKey, prevent_core_dumps};
 use crate::error::StageError;
 use crate::host::{Modules, StageArgs};
-use crate::limits::{DEFAULT_BUFFER_SIZE, MAX_RECORD, MIN_RECORD};
+use crate::limits::{MAX_RECORD, MIN_RECORD};
 use crate::media::{
     Form, MediumReader, MediumWriter, Replacing, VirtualTape, VolumeDirectory, VolumeOptions,
     reopen_to_read, reopen_to_write,
@@ -16,10 +16,10 @@ use crate::stage::{Fields, HeadStage, MiddleStage, SALVAGE, TailStage};
 use crate::wire::{ArchiveHeader, Content, SessionHeader};
 
 use super::arguments::{
-    ALLOW_EMPTY, ARCHIVE, BESIDE, BLOCK_LEN, CHUNK_LEN, CONTENT, DIRECTORY, HEAD_MODULE, IN_PLACE,
-    KEY, MEDIUM, MEDIUM_ARGUMENTS, NAME, OFFSETS_MODULE, OPEN_MODULE, OPENED, OVERWRITE, PATH,
-    POOL, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION, TAIL_MODULE, TAPE, TREE,
-    VOLUME_LABEL, VOLUME_SIZE, WRITE_ONCE, read_runs,
+    ALLOW_EMPTY, ARCHIVE, BESIDE, BLOCK_LEN, CHUNK_LEN, CONTENT, DIRECTORY, ENCRYPTED, HEAD_MODULE,
+    IN_PLACE, KEY, MEDIUM, MEDIUM_ARGUMENTS, NAME, OPEN_MODULE, OPENED, OVERWRITE, PATH, POOL,
+    RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION, TAIL_MODULE, TAPE, TREE, VOLUME_LABEL,
+    VOLUME_SIZE, WRITE_ONCE, read_runs,
 };
 use super::key::ArchiveKey;
 use super::media_modules::{MediumArgs, ReaderMaker, WriterMaker};
@@ -27,26 +27,17 @@ use super::plan_data::PlanData;
 use super::read::{ArchiveHead, ArchiveReader, SharedMedium, StreamRestore, UnitReader};
 use super::report::{DamageReporter, WriteReport};
 use super::seal;
-use super::write::{Archive, ArchiveOptions, ArchiveTail, offsets_stage};
+use super::write::{Archive, ArchiveOptions, ArchiveTail};
 
 /// Adds the stages of archives to the modules of a host.
 #[must_use]
 pub fn modules(modules: Modules) -> Modules {
     modules
-        .with(OFFSETS_MODULE, from_offsets)
         .with(SEAL_MODULE, from_seal)
         .with(OPEN_MODULE, from_open)
         .with(TAIL_MODULE, from_tail)
         .with(HEAD_MODULE, from_head)
         .with(RESTORE_MODULE, from_restore)
-}
-
-fn from_offsets(call: &StageArgs<'_>) -> Result<MiddleStage<'static>, StageError> {
-    let mut fields = call.fields()?;
-    let content = content(&mut fields)?;
-    let block_len = optional_number(&mut fields, BLOCK_LEN)?.unwrap_or(DEFAULT_BUFFER_SIZE);
-    fields.end()?;
-    Ok(offsets_stage(content, block_len))
 }
 
 fn from_seal(call: &StageArgs<'_>) -> Result<MiddleStage<'static>, StageError> {
@@ -144,7 +135,7 @@ pub(super) fn from_head_on(
 
 /// The fields of a head's module, except those of the medium.
 struct HeadFields<'b> {
-    key: Option<ArchiveKey>,
+    is_encrypted: bool,
     session: Option<&'b [u8]>,
     block_len: Option<u32>,
     salvages: bool,
@@ -155,7 +146,7 @@ struct HeadFields<'b> {
 impl<'b> HeadFields<'b> {
     fn from_fields(fields: &mut Fields<'b>) -> Result<Self, StageError> {
         Ok(Self {
-            key: optional_key(fields)?,
+            is_encrypted: fields.flag(ENCRYPTED)?,
             session: fields.optional(SESSION)?,
             block_len: optional_number(fields, BLOCK_LEN)?,
             salvages: fields.flag(SALVAGE)?,
@@ -170,7 +161,7 @@ impl<'b> HeadFields<'b> {
         medium: Box<dyn MediumReader>,
     ) -> Result<HeadStage<'static>, StageError> {
         let Self {
-            key,
+            is_encrypted,
             session,
             block_len,
             salvages,
@@ -188,10 +179,11 @@ impl<'b> HeadFields<'b> {
                 })?;
                 let medium = SharedMedium::new(medium);
                 let units = UnitReader::new(medium.clone(), Some(session));
-                ArchiveHead::new(medium, units, block_len, key, DamageReporter { log })
+                ArchiveHead::new(medium, units, block_len, DamageReporter { log })
                     .of_tree(is_tree)
+                    .encrypted(is_encrypted)
             }
-            (None, None) if key.is_none() => {
+            (None, None) if !is_encrypted => {
                 let reader = ArchiveReader::open(medium, None)?;
                 match log {
                     Some(log) => reader.salvage(&log).head(),
@@ -200,7 +192,7 @@ impl<'b> HeadFields<'b> {
             }
             _ => {
                 return Err(StageError::new(
-                    "the module got some, but not all of key, session and block-len",
+                    "the module got some, but not all of session, block-len and encrypted",
                 ));
             }
         };
@@ -259,19 +251,14 @@ fn optional_number<N: FromStr>(
 /// Reads the plan of an archive: as the caller made it, with both headers; or a new one, made here
 /// from a name and sizes, and then without a key.
 fn plan_from(fields: &mut Fields<'_>) -> Result<PlanData, StageError> {
-    let key = optional_key(fields)?;
     let Some(session) = fields.optional(SESSION)? else {
-        if key.is_some() {
-            return Err(StageError::new(
-                "the module got a key without the headers of its archive",
-            ));
-        }
         return Ok(new_plan(fields)?.data);
     };
     Ok(PlanData {
         session: SessionHeader::parse(session)?,
         header: ArchiveHeader::parse(fields.one(ARCHIVE)?)?,
-        key,
+        // The seal has it.
+        key: None,
         chunk_len: fields.number(CHUNK_LEN)?,
     })
 }

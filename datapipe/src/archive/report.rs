@@ -46,8 +46,13 @@ pub(super) trait Outcome: Copy + Default + PartialEq + Send + 'static {
     fn encode(&self) -> Vec<u8>;
     fn decode(message: &[u8]) -> Result<Self, DecodeError>;
 
-    /// The flag that is set when the whole archive was read or written.
-    fn complete(&mut self) -> &mut bool;
+    /// Takes over an outcome that a process has sent.
+    fn replace(&mut self, sent: Self) {
+        *self = sent;
+    }
+
+    /// Notes that a process has sent a malformed outcome: the archive does not count as complete.
+    fn spoil(&mut self);
 
     /// Number of problems in the outcome of a stage that went on to its end.
     fn problem_count(&self) -> u64 {
@@ -72,12 +77,13 @@ impl<O: Outcome> Mirror for ArchiveReport<O> {
     }
 
     fn apply(&self, message: &[u8]) -> Result<(), DecodeError> {
-        *self.0.lock() = O::decode(message)?;
+        let sent = O::decode(message)?;
+        self.0.lock().replace(sent);
         Ok(())
     }
 
     fn reject(&self, _: &DecodeError) {
-        *self.0.lock().complete() = false;
+        self.0.lock().spoil();
     }
 
     fn problem_count(&self) -> u64 {
@@ -97,11 +103,13 @@ impl<O: Outcome> Mirror for ArchiveReport<O> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReadOutcome {
-    /// True if a valid archive footer was found, so that there are no blocks besides those in
-    /// `blocks` and `missing`, none of them was rejected, and the medium has no other archive.
+    /// True if each block of the archive came whole, once and in order, up to its last one, no
+    /// block was rejected, and the medium has no other archive. The stage that
+    /// [checks](super::ArchiveHead::check) the blocks says so at the end of the pipe.
     pub complete: bool,
-    /// Number of blocks that were read whole from the medium. Later stages may still find that one
-    /// of them does not authenticate or decompress, and report it in the log.
+    /// Number of blocks that were read whole from the medium, besides the last one, which has no
+    /// data. Later stages may still find that one of them does not authenticate or decompress, and
+    /// report it in the log.
     pub blocks: u64,
     /// Number of blocks that are known to exist and could not be read.
     pub missing: u64,
@@ -111,7 +119,7 @@ pub struct ReadOutcome {
     /// The first of the rejected blocks. The log of a
     /// [salvaging](super::ArchiveReader::salvage) reader has an entry for each.
     pub first_rejected: Option<RejectedBlock>,
-    /// Bytes of the blocks that were read, before compression.
+    /// Bytes of the blocks of data and catalogue that were read, before compression.
     pub plain: u64,
     /// Number of the first block after the last file mark. The blocks before it were on stable
     /// storage when the mark was written.
@@ -125,6 +133,41 @@ pub struct ReadOutcome {
     /// Number of records of kinds that this version does not know, which later versions may write.
     /// They are not part of the archive, and were passed over.
     pub later_records: u64,
+    /// Outcome of the check of the blocks, at its end.
+    whole: Option<Whole>,
+    /// A process has sent a malformed outcome.
+    is_spoiled: bool,
+}
+
+/// Outcome of the check of the blocks that were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Whole {
+    /// Number of blocks that should have come and did not.
+    pub(super) missing: u64,
+    /// All blocks came, the last one among them, and none of them is damaged or was rejected.
+    pub(super) is_complete: bool,
+}
+
+impl ReadOutcome {
+    /// Brings the fields that depend on head and check up to date.
+    fn settle(&mut self) {
+        let Some(whole) = self.whole else {
+            return;
+        };
+        self.missing = self.missing.max(whole.missing);
+        self.complete =
+            whole.is_complete && self.after_end != AfterEnd::Archive && !self.is_spoiled;
+    }
+}
+
+impl ReadReport {
+    /// Sets the outcome of the check of the blocks.
+    pub(super) fn set_whole(&self, whole: Whole) {
+        self.update(|outcome| {
+            outcome.whole = Some(whole);
+            outcome.settle();
+        });
+    }
 }
 
 /// Content of a medium after the end of the archive that was read.
@@ -199,7 +242,7 @@ impl Outcome for ReadOutcome {
     const KIND: ReportKind = ReportKind::Read;
 
     fn encode(&self) -> Vec<u8> {
-        let mut data = vec![u8::from(self.complete), self.after_end.code()];
+        let mut data = vec![self.after_end.code()];
         data.put_u64s(&[self.blocks, self.missing, self.rejected]);
         data.put_u64s(&[self.plain, self.checkpoint, self.read, self.later_records]);
         data.put_u32(self.volumes);
@@ -221,7 +264,6 @@ impl Outcome for ReadOutcome {
 
     fn decode(message: &[u8]) -> Result<Self, DecodeError> {
         let mut data = Bytes::new("a process's report of an archive that it reads", message);
-        let complete = data.u8()? == 1;
         let code = data.u8()?;
         let Some(after_end) = AfterEnd::from_code(code) else {
             let what = format!("has an unknown code of what follows an archive, {code}");
@@ -233,7 +275,6 @@ impl Outcome for ReadOutcome {
         let first_rejected = decode_rejected(&mut data)?;
         data.end()?;
         Ok(Self {
-            complete,
             blocks,
             missing,
             rejected,
@@ -244,11 +285,21 @@ impl Outcome for ReadOutcome {
             volumes,
             after_end,
             later_records,
+            ..Self::default()
         })
     }
 
-    fn complete(&mut self) -> &mut bool {
-        &mut self.complete
+    fn replace(&mut self, sent: Self) {
+        *self = Self {
+            whole: self.whole,
+            is_spoiled: self.is_spoiled,
+            ..sent
+        };
+        self.settle();
+    }
+
+    fn spoil(&mut self) {
+        (self.complete, self.is_spoiled) = (false, true);
     }
 
     /// Rejected blocks, and an archive that was not read. A reader without a log fails at a missing
@@ -309,12 +360,12 @@ fn decode_rejected(data: &mut Bytes<'_>) -> Result<Option<RejectedBlock>, Decode
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WriteOutcome {
-    /// Number of blocks that were written.
+    /// Number of blocks that were written, besides the last one, which has no data.
     pub blocks: u64,
     /// Number of those blocks that an inspection rejected. The archive has their numbers and not
     /// their data.
     pub rejected: u64,
-    /// Bytes of those blocks before compression.
+    /// Bytes of those that have data or a piece of a catalogue, before compression.
     pub plain: u64,
     /// Number of blocks up to the last checkpoint. They are on stable storage and stay readable if
     /// the pipe fails.
@@ -394,8 +445,8 @@ impl Outcome for WriteOutcome {
         })
     }
 
-    fn complete(&mut self) -> &mut bool {
-        &mut self.complete
+    fn spoil(&mut self) {
+        self.complete = false;
     }
 }
 
@@ -481,7 +532,6 @@ mod tests {
         read.update(|outcome| {
             *outcome = ReadOutcome {
                 later_records: 3,
-                complete: true,
                 blocks: 2,
                 missing: 3,
                 rejected: 4,
@@ -499,6 +549,7 @@ mod tests {
                 read: 7,
                 volumes: 8,
                 after_end: AfterEnd::Bytes,
+                ..ReadOutcome::default()
             }
         });
         written.update(|outcome| {

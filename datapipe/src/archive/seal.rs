@@ -6,21 +6,22 @@
 
 use std::sync::Arc;
 
-use crate::crypto::{Cipher, NonceKind, TAG_LEN, nonce};
+use crate::crypto::{Cipher, TAG_LEN, nonce};
 use crate::error::StageError;
 use crate::memory::Number;
 use crate::pool::{Block, BlockInfo, Codec, Marks};
-use crate::stage::{DamageLog, InPlace, MiddleStage, Offsets, SALVAGE, Stage, Verdict};
+use crate::stage::{DamageLog, InPlace, MiddleStage, SALVAGE, Stage, Verdict};
 
 use super::arguments::{OPEN_MODULE, SEAL_MODULE, key_arguments};
-use super::block_header::unit_header;
+use super::block_header::{check_info, unit_header};
 use super::key::ArchiveKey;
+use super::write::check_tree_number;
 
 /// Returns the stage that encrypts.
 pub(super) fn seal_stage<'a>(key: ArchiveKey) -> MiddleStage<'a> {
     let arguments = key_arguments(&key);
     Stage::in_place("aes-256-gcm", move |_| Seal(Arc::clone(key.cipher())))
-        .offsets(Offsets::Kept)
+        .keep_blocks()
         .module(SEAL_MODULE, arguments)
 }
 
@@ -33,7 +34,7 @@ pub(super) fn open_stage<'a>(key: ArchiveKey, log: Option<DamageLog>) -> MiddleS
         cipher: Arc::clone(key.cipher()),
         log: log.clone(),
     })
-    .offsets(Offsets::Kept)
+    .keep_blocks()
     .module(OPEN_MODULE, arguments);
     match callers_log {
         Some(log) => stage.mirrored(&log),
@@ -53,9 +54,24 @@ impl InPlace for Seal {
                 "block {number} is encrypted already"
             )));
         }
-        (info.sealed, info.sequence) = (true, Some(number.get()));
+        check_info(number.get(), &info)?;
+        if info.entries && !info.is_control() {
+            check_tree_number(&info, number.get())?;
+        }
+        // What leaves in clear says no more of the content than a reader needs to open it.
+        info = BlockInfo {
+            plain_len: info.plain_len,
+            codec: info.codec,
+            marks: info.marks,
+            kind: info.kind,
+            lane: info.lane,
+            entries: info.entries,
+            sealed: true,
+            sequence: Some(number.get()),
+            ..BlockInfo::default()
+        };
         let header = unit_header(number.get(), &info, block.len())?;
-        let nonce = nonce(number.get(), NonceKind::Block);
+        let nonce = nonce(number.get());
         let tag = self
             .0
             .seal(&nonce, &header.associated_data(), block.bytes_mut())?;
@@ -67,6 +83,10 @@ impl InPlace for Seal {
         room.copy_from_slice(&tag);
         block.set_info(info);
         Ok(Verdict::Send)
+    }
+
+    fn takes_control_blocks(&self) -> bool {
+        true
     }
 
     /// Fails: a reader counts the blocks that it gets, so a gap in the numbers would look like a
@@ -88,7 +108,9 @@ struct Open {
 impl InPlace for Open {
     fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
         let mut info = block.info();
-        if info.marks.contains(Marks::DAMAGED) {
+        // A last block without a number is that of this pipe, which may end with another archive.
+        let is_own = info.marks.contains(Marks::LAST) && info.sequence.is_none();
+        if info.marks.contains(Marks::DAMAGED) || is_own {
             return Ok(Verdict::Send);
         }
         let number = block.archive_number();
@@ -104,6 +126,10 @@ impl InPlace for Open {
         }
         block.set_info(info);
         Ok(Verdict::Send)
+    }
+
+    fn takes_control_blocks(&self) -> bool {
+        true
     }
 }
 
@@ -123,7 +149,7 @@ impl Open {
         let mut tag = [0; TAG_LEN];
         block.shared().copy_to(data, &mut tag);
         block.truncate(data);
-        let nonce = nonce(number, NonceKind::Block);
+        let nonce = nonce(number);
         self.cipher
             .open(&nonce, &header.associated_data(), block.bytes_mut(), &tag)
             .map_err(|_| "does not authenticate: it is damaged, or another block was put here")

@@ -155,14 +155,10 @@ impl<'a> PipeBuilder<'a> {
     /// except those that the library added.
     pub(crate) fn map_middles(
         mut self,
-        mut map: impl FnMut(MiddleStage<'a>) -> MiddleStage<'a>,
+        map: impl FnMut(MiddleStage<'a>) -> MiddleStage<'a>,
     ) -> Self {
         let middles = std::mem::take(&mut self.description.middles);
-        let mut map_unless_fixed = |stage: MiddleStage<'a>| {
-            let is_fixed = stage.settings.squeezes;
-            if is_fixed { stage } else { map(stage) }
-        };
-        self.description.middles = middles.into_iter().map(&mut map_unless_fixed).collect();
+        self.description.middles = map_unless_fixed(middles, map);
         self
     }
 
@@ -229,7 +225,7 @@ impl<'a> PipeBuilder<'a> {
         *head = head.take().map(Stage::in_processes);
         *tail = tail.take().map(Stage::in_processes);
         let before_tail = std::mem::take(&mut self.description.before_tail);
-        self.description.before_tail = before_tail.into_iter().map(Stage::in_processes).collect();
+        self.description.before_tail = map_unless_fixed(before_tail, Stage::in_processes);
         self.map_middles(Stage::in_processes)
     }
 
@@ -357,6 +353,18 @@ impl<'a> PipeBuilder<'a> {
     pub fn run(self) -> Result<Report, Error> {
         PreparedPipe::new(self.description)?.run()
     }
+}
+
+/// Replaces each stage by what `map` makes of it, except those that the library added.
+fn map_unless_fixed<'a>(
+    stages: Vec<MiddleStage<'a>>,
+    mut map: impl FnMut(MiddleStage<'a>) -> MiddleStage<'a>,
+) -> Vec<MiddleStage<'a>> {
+    let map = |stage: MiddleStage<'a>| match stage.settings.is_fixed {
+        true => stage,
+        false => map(stage),
+    };
+    stages.into_iter().map(map).collect()
 }
 
 impl PipeBuilder<'static> {

@@ -9,7 +9,7 @@ use crate::limits::{
 };
 use crate::memory::{Backing, Direction, HugePages};
 use crate::pool::AtLimit;
-use crate::stage::{HeadStage, MiddleStage, Offsets, TailStage};
+use crate::stage::{HeadStage, MiddleStage, TailStage};
 use crate::wire::codec::truncate;
 
 use super::cancel::Canceller;
@@ -112,17 +112,12 @@ impl<'a> Description<'a> {
         all.filter(|stage| is_needed(stage)).collect()
     }
 
-    /// Returns the test if a stage is part of the pipe. One that assigns offsets is needed only if
-    /// they may be wrong before it.
+    /// Returns the test if a stage is part of the pipe. One that closes the gaps of dropped blocks
+    /// is needed only if a stage before it may drop any.
     fn needed_stages(&self) -> impl Fn(&MiddleStage<'a>) -> bool + use<'a> {
-        let kept = |offsets| offsets == Offsets::Kept;
-        let head = self.head.as_ref();
-        let are_kept = head.is_some_and(|head| kept(head.settings.offsets))
-            && self
-                .middles
-                .iter()
-                .all(|stage| kept(stage.settings.offsets));
-        move |stage| !are_kept || stage.settings.offsets != Offsets::Assigned
+        let mut middles = self.middles.iter();
+        let are_kept = middles.all(|stage| stage.settings.keeps_blocks);
+        move |stage| !are_kept || !stage.settings.is_for_drops
     }
 
     /// Returns `name`, or `name` with the first number from 2 up that no stage's name has yet.

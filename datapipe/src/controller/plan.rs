@@ -23,6 +23,8 @@ pub struct Plan {
     pub(super) shape: Shape,
     pub(super) stages: Vec<Settings>,
     pub(super) budget: Budget,
+    /// The head's last instance to end sends a last block, which the tail waits for.
+    pub(super) sends_last_block: bool,
 }
 
 impl Plan {
@@ -54,6 +56,9 @@ impl Plan {
             shape,
             stages: stages.iter().map(PlannedStage::public_settings).collect(),
             budget,
+            sends_last_block: stages
+                .last()
+                .is_some_and(|tail| tail.settings.wants_last_block()),
         })
     }
 

@@ -66,6 +66,9 @@ impl<'a> PreparedPipe<'a> {
             description.backing,
             description.huge_pages,
         )?;
+        if plan.sends_last_block {
+            segment.want_last_block();
+        }
         let middles = description.take_middles();
         let (Some(head), Some(tail)) = (description.head, description.tail) else {
             unreachable!("the plan has refused a pipe without head or tail");

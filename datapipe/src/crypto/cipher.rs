@@ -18,30 +18,11 @@ pub const NONCE_LEN: usize = 12;
 /// Bytes of a tag.
 pub const TAG_LEN: usize = 16;
 
-/// Kind of the sealed data: the second part of a nonce, so that data of different kinds may have
-/// the same number.
-///
-/// Exhaustive: version 1 of the format will not get another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-#[allow(clippy::exhaustive_enums, reason = "declared above")]
-pub enum NonceKind {
-    /// A block of data.
-    Block = 0,
-    /// The footer of an archive.
-    ArchiveFooter = 1,
-    /// The options of an archive.
-    Options = 2,
-    /// The footer of a chunk.
-    ChunkFooter = 3,
-}
-
-/// The nonce for `number` and `kind`: the number in eight bytes, little endian, then the kind in
-/// one byte, then three zeros.
-pub fn nonce(number: u64, kind: NonceKind) -> [u8; NONCE_LEN] {
+/// The nonce of block `number`: the number in eight bytes, little endian, then four zeros. Nothing
+/// but blocks is sealed.
+pub fn nonce(number: u64) -> [u8; NONCE_LEN] {
     let mut nonce = [0; NONCE_LEN];
     nonce[..8].copy_from_slice(&number.to_le_bytes());
-    nonce[8] = kind as u8;
     nonce
 }
 
@@ -254,19 +235,10 @@ mod tests {
     }
 
     #[test]
-    fn nonce_has_number_and_kind() {
+    fn nonce_has_the_number_and_zeros() {
         assert_eq!(
-            nonce(0x0102_0304_0506_0708, NonceKind::Block),
+            nonce(0x0102_0304_0506_0708),
             [8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0, 0]
-        );
-        assert_eq!(
-            nonce(1, NonceKind::ArchiveFooter),
-            [1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]
-        );
-        assert_eq!(nonce(0, NonceKind::Options)[8], 2);
-        assert_eq!(
-            nonce(u64::MAX, NonceKind::ChunkFooter),
-            [255, 255, 255, 255, 255, 255, 255, 255, 3, 0, 0, 0]
         );
     }
 
@@ -286,7 +258,7 @@ mod tests {
                 plain.resize(*len, 7);
             }
             let aad = bytes(&mut random, 100);
-            let nonce = nonce(random.bits(), NonceKind::Block);
+            let nonce = nonce(random.bits());
             let mut sealed = Vec::new();
             for cipher in &ciphers {
                 let mut data = plain.clone();
@@ -316,7 +288,7 @@ mod tests {
             let ciphers = ciphers(&mut random);
             let plain = [&bytes(&mut random, 3000)[..], b"x"].concat();
             let aad = [&bytes(&mut random, 100)[..], b"x"].concat();
-            let nonce = nonce(random.bits(), NonceKind::Block);
+            let nonce = nonce(random.bits());
             let mut data = plain.clone();
             let tag = ciphers[0].seal(&nonce, &aad, &mut data).unwrap();
             let mut flip = |bytes: &[u8]| {

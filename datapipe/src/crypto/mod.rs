@@ -40,7 +40,7 @@ mod known_answers; // vectors of the RFCs and of the GCM specification
 
 pub use cipher::Backend;
 #[doc(hidden)]
-pub use cipher::{Cipher, NONCE_LEN, NonceKind, TAG_LEN, TooLong, Unauthentic, nonce};
+pub use cipher::{Cipher, NONCE_LEN, TAG_LEN, TooLong, Unauthentic, nonce};
 pub use core_dumps::prevent_core_dumps;
 pub use cost::Argon2Cost;
 #[doc(hidden)]

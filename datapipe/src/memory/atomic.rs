@@ -122,6 +122,11 @@ mod processor {
                     step();
                     self.0.fetch_add(v, order)
                 }
+                #[inline(always)]
+                pub(crate) fn fetch_sub(&self, v: $int, order: Ordering) -> $int {
+                    step();
+                    self.0.fetch_sub(v, order)
+                }
             }
         };
     }

@@ -146,6 +146,13 @@ impl Segment {
         }
     }
 
+    /// Lets the head's last instance to end send a last block. Called before any instance runs.
+    pub(crate) fn want_last_block(&self) {
+        let head = &self.tables.stages[StageId::HEAD];
+        let instances = head.instances.load(Ordering::Relaxed);
+        head.unended.store(instances.into(), Ordering::Relaxed);
+    }
+
     /// Ends every wait of every participant, now and from now on. There is no way back.
     pub fn stop(&self) {
         self.stop_because(STOPPED);

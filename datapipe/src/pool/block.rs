@@ -78,8 +78,12 @@ impl fmt::Display for NoRoom {
 
 impl std::error::Error for NoRoom {}
 
-const VACANT: u32 = 1;
+/// Flags of a descriptor: `docs/shared-memory.md`, "Ledger entry".
+pub(super) const VACANT: u32 = 1;
 const HAS_INFO: u32 = 2;
+/// The info says that the block is a control block. A flag, because stages that let these blocks
+/// pass look at each block.
+pub(super) const CONTROL: u32 = 4;
 
 impl Block {
     #[inline]
@@ -109,7 +113,7 @@ impl Block {
         let len = entry.len.load(Ordering::Relaxed);
         let flags = entry.flags.load(Ordering::Relaxed);
         if u64::from(start) + u64::from(len) > core.tables.buffer_len() as u64
-            || flags > VACANT | HAS_INFO
+            || flags > VACANT | HAS_INFO | CONTROL
         {
             return Err(
                 Corruption::new("a block's data is outside of its buffer").at_buffer(held.buffer)
@@ -282,7 +286,8 @@ impl Block {
 
     /// Records facts about the block for later stages.
     pub fn set_info(&mut self, info: BlockInfo) {
-        self.flags |= HAS_INFO;
+        let control = if info.is_control() { CONTROL } else { 0 };
+        self.flags = self.flags & !CONTROL | HAS_INFO | control;
         for (word, value) in self.entry().info.iter().zip(info.to_words()) {
             word.store(value, Ordering::Relaxed);
         }
@@ -293,6 +298,23 @@ impl Block {
     /// is numbered, drop it otherwise.
     pub fn is_vacant(&self) -> bool {
         self.flags & VACANT != 0
+    }
+
+    /// True if the block passes a stage without being shown to it: it is vacant, or a control block
+    /// that the stage did not ask for.
+    pub(crate) fn passes(&self, takes_control: bool) -> bool {
+        let passing = if takes_control {
+            VACANT
+        } else {
+            VACANT | CONTROL
+        };
+        self.has_flags(passing)
+    }
+
+    /// True if any of these flags is set.
+    #[inline]
+    pub(super) fn has_flags(&self, flags: u32) -> bool {
+        self.flags & flags != 0
     }
 
     /// Removes the data: only the number travels on.
@@ -321,7 +343,8 @@ impl Block {
         self.core.stop()
     }
 
-    /// Writes the descriptor and lets go, to send.
+    /// Writes the descriptor and lets go, to send, or to be made a block again with
+    /// [`input`](Self::input).
     #[inline]
     pub(super) fn release(self) -> Held {
         let mut this = ManuallyDrop::new(self);

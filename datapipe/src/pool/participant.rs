@@ -241,6 +241,21 @@ impl<'a> Participant<'a> {
         point!("finish.notified");
     }
 
+    /// Counts an end of an instance of the head, which has sent everything it ever will. Returns
+    /// true if it is the last one to end and the tail wants to be sent a last block. Called once
+    /// for each instance.
+    #[cfg(not(loom))]
+    pub(crate) fn is_last_to_end(&self) -> bool {
+        let unended = &self.tables.stages[StageId::HEAD].unended;
+        if unended.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        // SYNC(head-ended): all sends of the instances that ended before come before the last
+        // block, in the ring and in time.
+        let before = unended.fetch_sub(1, Ordering::AcqRel);
+        before == 1
+    }
+
     /// True if every instance of the stage that feeds `queue` has finished. Look into the queue
     /// once more after that: what it holds then is the last.
     pub(crate) fn feeders_done(&self, queue: QueueId) -> bool {

@@ -82,6 +82,8 @@ macro_rules! allocating {
 macro_rules! receiving {
     () => {
         /// The next block, in order; `None` at the end of the stream. Waits until there is one.
+        /// Control blocks ([`BlockInfo::is_control`](super::BlockInfo::is_control)) pass the stage
+        /// and are not returned.
         ///
         /// # Errors
         ///
@@ -122,6 +124,10 @@ macro_rules! every_port {
         /// Records that this instance has sent, or received, everything it ever will, and ends it
         /// well.
         ///
+        /// In a pipe that ends with an archive, the head's last instance to end sends the
+        /// archive's last block here, which has no data, and waits for a buffer if necessary. A
+        /// stage between two queues sends it on here, after all that it has sent itself.
+        ///
         /// A port that is dropped without this leaves the stream open: later stages wait until
         /// the pipe stops.
         ///
@@ -132,6 +138,7 @@ macro_rules! every_port {
         /// [`BlockWriter`](crate::stage::BlockWriter) was dropped with data in it.
         pub fn finish(self) -> Result<(), PortError> {
             self.core.check_finished()?;
+            self.core.end_stream(None)?;
             self.core.participant().finish(self.core.id);
             Ok(())
         }
@@ -159,6 +166,15 @@ impl HeadPort {
     #[inline]
     pub fn send(&self, block: Block) -> Result<(), PortError> {
         self.core.send(block, Number::FIRST)
+    }
+
+    /// Ends as [`finish`](Self::finish) does, with an empty block in hand that may become the last
+    /// one of the stream.
+    pub(crate) fn finish_with(self, spare: Block) -> Result<(), PortError> {
+        self.core.check_finished()?;
+        self.core.end_stream(Some(spare))?;
+        self.core.participant().finish(self.core.id);
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::block_info::{BlockInfo, Marks};
 use crate::memory::atomic::{AtomicU64, Ordering};
 use crate::memory::event_count::{EventCount, WaitKey};
 use crate::memory::points::point;
@@ -16,7 +17,7 @@ use crate::memory::{
 use crate::queue::Put;
 
 use super::activity::Activity;
-use super::block::{Block, LeaseKind};
+use super::block::{Block, CONTROL, LeaseKind, VACANT};
 use super::loans::Loans;
 use super::participant::{Alloc, Held, Participant};
 use super::port_error::PortError;
@@ -50,8 +51,12 @@ pub(crate) struct PortCore {
     unanswered: Cell<bool>,
     /// A writer that was to become blocks was dropped with data in it.
     unsent: Cell<bool>,
-    /// True if vacant blocks are freed here, instead of handed on.
-    skips_vacant: Cell<bool>,
+    /// Flags of the blocks that are not shown to the stage: vacant ones are freed here, and control
+    /// blocks go on, or are freed by a tail.
+    hidden: Cell<u32>,
+    /// The last block of the stream, which came and goes on when the stage has sent all others. Its
+    /// number in the input is with it.
+    last: Cell<Option<(Held, Number)>>,
     /// The stream was seen to have ended: true from the start for a head.
     drained: Cell<bool>,
 }
@@ -74,6 +79,7 @@ impl PortCore {
         }
         point!("seat.taken");
         let parts = shape.parts(instance.stage());
+        let is_numbered = shape.is_numbered(instance.stage());
         let inherited = inheritance(&tables, id);
         // Only `send_part` sends where a number has several positions: `answer` refuses it, as if
         // every input had been answered.
@@ -85,7 +91,7 @@ impl PortCore {
         let core = Self {
             id,
             instance,
-            numbered: shape.is_numbered(instance.stage()),
+            numbered: is_numbered,
             parts,
             last_inherited: inherited.back().map(|&(_, number)| number),
             at_limit,
@@ -97,7 +103,8 @@ impl PortCore {
             open: Cell::new(0),
             answered: Cell::new(answered),
             unanswered: Cell::new(false),
-            skips_vacant: Cell::new(false),
+            hidden: Cell::new(if is_numbered { 0 } else { CONTROL }),
+            last: Cell::new(None),
             unsent: Cell::new(false),
             drained: Cell::new(instance.stage() == StageId::HEAD),
             tables,
@@ -176,20 +183,85 @@ impl PortCore {
                 return Ok(None);
             };
             let block = self.accept(held, number)?;
-            if !self.skips(&block) {
+            if !block.has_flags(self.hidden.get()) {
                 return Ok(Some(block));
             }
+            self.hide(block)?;
         }
     }
 
     /// Frees vacant blocks from now on, or no longer. Not for numbered
     /// stages, which owe an answer to each.
     pub(crate) fn skip_vacant(&self, skip: bool) {
-        self.skips_vacant.set(skip && !self.numbered);
+        self.set_hidden(VACANT, skip);
     }
 
-    fn skips(&self, block: &Block) -> bool {
-        self.skips_vacant.get() && block.is_vacant()
+    /// Shows control blocks to the stage. Without this they are hidden: a tail frees them, and
+    /// another stage sends them on, the last block of the stream at its end. Numbered stages see
+    /// them all, because they owe an answer to each.
+    pub(crate) fn take_control_blocks(&self) {
+        self.set_hidden(CONTROL, false);
+    }
+
+    fn set_hidden(&self, flag: u32, hide: bool) {
+        let others = self.hidden.get() & !flag;
+        let hidden = if hide && !self.numbered { flag } else { 0 };
+        self.hidden.set(others | hidden);
+    }
+
+    /// Takes a block out of what the stage receives.
+    #[cold]
+    fn hide(&self, block: Block) -> Result<(), PortError> {
+        if block.is_vacant() || self.stage() == self.tables.shape.tail() {
+            return Ok(());
+        }
+        let number = block.number();
+        self.answer(&block)?;
+        if !block.info().marks.contains(Marks::LAST) {
+            return self.send(block, number);
+        }
+        if let Some((earlier, _)) = self.last.replace(Some((block.release(), number))) {
+            self.participant().free(earlier)?;
+            return Err(PortError::Misuse("a stream has two last blocks"));
+        }
+        Ok(())
+    }
+
+    /// Ends the stream of this instance: if it is the last instance of the head to end, and the
+    /// pipe's tail wants it, an empty block with the mark [`Marks::LAST`] is sent; if the last
+    /// block was kept back, it goes on.
+    ///
+    /// A head that has a block in hand gives it as `spare`.
+    pub(super) fn end_stream(self: &Rc<Self>, spare: Option<Block>) -> Result<(), PortError> {
+        if let Some((held, number)) = self.last.take() {
+            let block = Block::input(self, held, number)?;
+            block.set_answered();
+            return self.send(block, number);
+        }
+        if self.stage() != StageId::HEAD || !self.participant().is_last_to_end() {
+            return Ok(());
+        }
+        let mut block = match spare {
+            Some(block) => block,
+            None => {
+                let loan = self.wait(None, || self.try_loan_at_limit())?;
+                let held = loan.expect("a wait without a deadline ends with something");
+                Block::loan(self, held)
+            }
+        };
+        block.set_info(BlockInfo::last());
+        self.send(block, Number::FIRST)
+    }
+
+    /// As [`try_loan`](Self::try_loan), but waits where the policy is to fail: the stage has asked
+    /// for nothing.
+    fn try_loan_at_limit(&self) -> Result<Result<Held, Blocked>, PortError> {
+        self.check()?;
+        match self.participant().alloc(&mut self.loans.borrow_mut())? {
+            Alloc::Got(held) => Ok(Ok(held)),
+            Alloc::AtLimit => Ok(Err(Blocked::AtLimit)),
+            Alloc::NoneFree => Ok(Err(Blocked::NoneFree)),
+        }
     }
 
     /// Receives a buffer that is not a block yet.
@@ -522,6 +594,10 @@ impl Waiter for TimedWait<'_> {
 
 impl Drop for PortCore {
     fn drop(&mut self) {
+        if let Some((held, _)) = self.last.take() {
+            // As in `on_drop`.
+            let _ = self.participant().free(held);
+        }
         self.entry().ended.store(now(), Ordering::Relaxed);
         point!("leave.timed");
         self.set_activity(Activity::Ended);

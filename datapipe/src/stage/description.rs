@@ -15,7 +15,7 @@ use crate::pool::{Codec, HeadPort, MiddlePort, TailPort};
 
 use super::mirror::Mirror;
 use super::notice::{Notice, NoticeSource};
-use super::settings::{Confinement, Module, Offsets, Placement, Settings, StageKind};
+use super::settings::{Confinement, Module, Placement, Settings, StageKind};
 use super::traits::{Analyze, FlatMap, Head, InPlace, Tail, Transform};
 
 /// A stage of a pipe, before it is started.
@@ -149,7 +149,7 @@ impl<'a> Stage<MiddleWork<'a>> {
         mut factory: impl FnMut(InstanceId) -> T + Send + 'a,
     ) -> Self {
         let work = MiddleKind::Analyze(Box::new(move |id| Box::new(factory(id))));
-        Self::with(name, 1, 0, MiddleWork(work)).offsets(Offsets::Kept)
+        Self::with(name, 1, 0, MiddleWork(work)).keep_blocks()
     }
 
     /// A stage that makes up to `most` blocks from one, 1 to
@@ -226,9 +226,7 @@ impl<'a> Stage<MiddleWork<'a>> {
             }
             Ok(())
         };
-        let mut stage = Self::port(name, run).holds_out(0);
-        stage.settings.squeezes = true;
-        stage
+        Self::port(name, run).holds_out(0).fixed()
     }
 
     /// A stage that drives its port itself, in a loop: it may merge, split or reorder blocks. It
@@ -418,9 +416,22 @@ impl<W> Stage<W> {
         self
     }
 
-    /// Declares the effect of the stage on the offsets of blocks.
-    pub(crate) fn offsets(mut self, offsets: Offsets) -> Self {
-        self.settings.offsets = offsets;
+    /// Declares that the stage sends on each block that it receives, in order, and no other.
+    pub(crate) fn keep_blocks(mut self) -> Self {
+        self.settings.keeps_blocks = true;
+        self
+    }
+
+    /// Declares that the stage is left out of a pipe whose other stages keep their blocks.
+    pub(crate) fn only_after_drops(mut self) -> Self {
+        self.settings.is_for_drops = true;
+        self
+    }
+
+    /// Declares that the library adds the stage: it stays in the controller, where no process can
+    /// die with what it has counted.
+    pub(crate) fn fixed(mut self) -> Self {
+        self.settings.is_fixed = true;
         self
     }
 
@@ -440,6 +451,12 @@ impl<W> Stage<W> {
     /// Declares that the blocks of this head have the objects of a tree.
     pub(crate) fn sends_tree(mut self) -> Self {
         self.settings.sends_tree = true;
+        self
+    }
+
+    /// Declares that this tail writes an archive: the head sends it a last block.
+    pub(crate) fn writes_archive(mut self) -> Self {
+        self.settings.writes_archive = true;
         self
     }
 
@@ -620,7 +637,7 @@ impl<W> Stage<W> {
         }
     }
 
-    fn single(mut self, why: &'static str) -> Self {
+    pub(crate) fn single(mut self, why: &'static str) -> Self {
         self.settings.single = Some(why);
         self
     }

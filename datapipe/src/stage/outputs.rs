@@ -89,10 +89,12 @@ impl<'a> Outputs<'a> {
         )))
     }
 
-    /// Answers an input that has lost its content with one block that is the same.
+    /// Answers an input that has lost its content, or is a control block, with one block that is
+    /// the same.
     pub(in crate::stage) fn pass_on(&mut self) -> Result<(), StageError> {
         self.begin()?;
         if let Some(block) = &mut self.current {
+            block.put(self.input.bytes())?;
             let mut info = self.input.info();
             info.sequence = None;
             block.set_info(info);

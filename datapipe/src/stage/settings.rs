@@ -13,6 +13,10 @@ use super::mirror::Mirrors;
 use super::notice::NoticeSource;
 use super::process_rights::ProcessRights;
 
+/// Name of the module that makes the tail of an archive. For a medium of the host's own, a colon
+/// and the medium's name follow it.
+pub(crate) const ARCHIVE_TAIL_MODULE: &str = "datapipe.archive-tail";
+
 /// Everything known of a stage without its code.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -25,9 +29,10 @@ pub(crate) struct Settings {
     pub(crate) hold_out: u32,
     /// Blocks that it makes from one at most.
     pub(crate) outputs: u32,
-    /// Added by the library after a stage that makes several blocks from one: it has one instance,
-    /// and stays in the controller.
-    pub(crate) squeezes: bool,
+    /// Added by the library: it has one instance, and stays in the controller.
+    pub(crate) is_fixed: bool,
+    /// The stage is left out of a pipe whose other stages keep their blocks.
+    pub(crate) is_for_drops: bool,
     /// Reason why the stage can have one instance only, if so, and what to do about it.
     pub(crate) single: Option<&'static str>,
     /// An instance keeps state from earlier blocks.
@@ -45,7 +50,10 @@ pub(crate) struct Settings {
     /// Rights of the stage's processes.
     pub(crate) rights: ProcessRights,
     pub(crate) message_handler: MessageHandler,
-    pub(crate) offsets: Offsets,
+    /// The stage sends on each block that it receives, in order, and no other.
+    pub(crate) keeps_blocks: bool,
+    /// This tail writes an archive, which ends with a last block.
+    pub(crate) writes_archive: bool,
     /// Each block of this head has entries of several objects of a tree.
     pub(crate) sends_tree: bool,
     /// The stage may take the content of a block away.
@@ -66,7 +74,8 @@ impl Settings {
             hold_in,
             hold_out,
             outputs: 1,
-            squeezes: false,
+            is_fixed: false,
+            is_for_drops: false,
             single: None,
             stateful: false,
             together: false,
@@ -76,7 +85,8 @@ impl Settings {
             confinement: None,
             rights: ProcessRights::default(),
             message_handler: MessageHandler::default(),
-            offsets: Offsets::Unknown,
+            keeps_blocks: false,
+            writes_archive: false,
             sends_tree: false,
             rejects_blocks: false,
             notices: None,
@@ -85,21 +95,18 @@ impl Settings {
         }
     }
 
+    /// True if this tail waits for a last block: it writes an archive, or a module of that name
+    /// makes it in a process.
+    pub(crate) fn wants_last_block(&self) -> bool {
+        let module = self.module.as_ref().map(|module| module.name.as_str());
+        let rest = module.and_then(|name| name.strip_prefix(ARCHIVE_TAIL_MODULE));
+        self.writes_archive || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    }
+
     /// The reports of the stage, and the problems that its processes count.
     pub(crate) fn reports(&self) -> Mirrors {
         self.message_handler.reports.clone()
     }
-}
-
-/// Effect of a stage on the offsets of blocks in the plain stream, which an archive records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Offsets {
-    /// The blocks after it may have any offsets.
-    Unknown,
-    /// The blocks after it have the right offsets, if those before it have. A head sets them.
-    Kept,
-    /// It gives each block its offset, and is left out of a pipe whose other stages keep them.
-    Assigned,
 }
 
 /// A host's module: its name, and what it makes the stage from.

@@ -63,7 +63,9 @@ pub trait Head: Send {
 pub enum Fill {
     /// The block is to be sent, and there may be more data.
     Block,
-    /// The stream has ended; the block, which must be empty, is not sent.
+    /// The stream has ended; the block, which must be empty, is not sent. In a pipe that ends with
+    /// an archive, the last instance to end sends it as the archive's last block, which has no data
+    /// and the mark [`Marks::LAST`](crate::pool::Marks::LAST).
     End,
 }
 
@@ -92,6 +94,22 @@ pub trait Transform: Send {
     /// An error stops the pipe.
     fn on_vacant(&mut self, number: Number) -> Result<(), StageError> {
         let _ = number;
+        Ok(())
+    }
+
+    /// True if the stage wants to see control blocks too: [`BlockInfo::is_control`]. By default they
+    /// pass it, in their place in the order. It cannot drop the last block of an archive.
+    fn takes_control_blocks(&self) -> bool {
+        false
+    }
+
+    /// Called once for each instance, after the stage's last block, if the stream ended well up to
+    /// here. By default it does nothing.
+    ///
+    /// # Errors
+    ///
+    /// An error stops the pipe.
+    fn finish(&mut self) -> Result<(), StageError> {
         Ok(())
     }
 }
@@ -137,6 +155,22 @@ pub trait InPlace: Send {
     /// An error stops the pipe.
     fn on_vacant(&mut self, number: Number) -> Result<(), StageError> {
         let _ = number;
+        Ok(())
+    }
+
+    /// True if the stage wants to see control blocks too: [`BlockInfo::is_control`]. By default they
+    /// pass it, in their place in the order. It cannot drop the last block of an archive.
+    fn takes_control_blocks(&self) -> bool {
+        false
+    }
+
+    /// Called once for each instance, after the stage's last block, if the stream ended well up to
+    /// here. By default it does nothing.
+    ///
+    /// # Errors
+    ///
+    /// An error stops the pipe.
+    fn finish(&mut self) -> Result<(), StageError> {
         Ok(())
     }
 }
@@ -195,6 +229,12 @@ pub trait Tail: Send {
     /// An error means that the job did not end well.
     fn finish(&mut self) -> Result<(), StageError> {
         Ok(())
+    }
+
+    /// True if the tail wants to see control blocks too: [`BlockInfo::is_control`]. By default they
+    /// are freed.
+    fn takes_control_blocks(&self) -> bool {
+        false
     }
 
     /// Adds to the stage's description what a process needs to make this tail there, as

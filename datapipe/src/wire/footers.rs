@@ -29,7 +29,7 @@ pub struct ChunkFooter {
 pub struct BlockEntry {
     /// Position on the medium of the record in which its header begins.
     pub place: Position,
-    /// Data or catalogue.
+    /// Role of the block in the archive.
     pub block_kind: BlockKind,
     /// Offset of its header in the stream.
     pub position: u64,
@@ -220,7 +220,7 @@ pub struct ArchiveFooter {
 }
 
 impl ArchiveFooter {
-    /// The body of the unit, before encryption.
+    /// The body of the unit.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         [self.blocks, self.plain, self.rejected, self.catalogue]
@@ -229,11 +229,11 @@ impl ArchiveFooter {
         bytes
     }
 
-    /// Parses the body of a unit, after decryption.
+    /// Parses the body of a unit. Passes over extensions.
     ///
     /// # Errors
     ///
-    /// [`DecodeError`], if the body is damaged or too long.
+    /// [`DecodeError`], if the body is damaged, or has an extension that a reader must know.
     pub fn parse(body: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("archive footer", body);
         let [blocks, plain, rejected, catalogue] =
@@ -244,7 +244,7 @@ impl ArchiveFooter {
                  {catalogue}, of {blocks}"
             )));
         }
-        bytes.end()?;
+        pass_over_extensions(&mut bytes)?;
         Ok(Self {
             blocks,
             plain,
@@ -252,6 +252,29 @@ impl ArchiveFooter {
             catalogue,
         })
     }
+}
+
+/// First identifier of the extensions that a reader must know.
+const REQUIRED_EXTENSIONS: u16 = 32_768;
+
+/// Passes over a run of extensions up to the end: each is an identifier and a length, of 16 bits
+/// each, and bytes, with zeros up to the next multiple of 8. Version 1 knows none.
+fn pass_over_extensions(bytes: &mut Bytes<'_>) -> Result<(), DecodeError> {
+    while !bytes.rest().is_empty() {
+        let (identifier, len) = (bytes.u16()?, bytes.u16()?);
+        if identifier >= REQUIRED_EXTENSIONS {
+            return Err(bytes.error(format!("extension {identifier}, which a reader must know")));
+        }
+        bytes.take(usize::from(len))?;
+        // The padding counts the four bytes before the value.
+        let past = usize::from(len).wrapping_add(4) % 8;
+        bytes.zeros(if past == 0 {
+            0
+        } else {
+            8usize.saturating_sub(past)
+        })?;
+    }
+    Ok(())
 }
 
 /// The footer of a session.

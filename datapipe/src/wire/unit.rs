@@ -20,8 +20,9 @@ const _: () = assert!(crate::crypto::TAG_LEN == 16, "the cipher's tag");
 
 const MAGIC: &[u8; 4] = b"DPun";
 
-/// Marks that the format stores. The others describe damage that a reader has found.
-const STORED_MARKS: Marks = Marks(Marks::MARKED.0 | Marks::REJECTED.0);
+/// Marks that the format stores. The others describe damage that a reader has found, or the end of
+/// a chunk, which the stream shows.
+const STORED_MARKS: Marks = Marks(Marks::MARKED.0 | Marks::REJECTED.0 | Marks::LAST.0);
 
 /// The header of a unit.
 ///
@@ -30,7 +31,7 @@ const STORED_MARKS: Marks = Marks(Marks::MARKED.0 | Marks::REJECTED.0);
 pub struct UnitHeader {
     /// Kind of the unit.
     pub kind: UnitKind,
-    /// Marks of a block: [`Marks::MARKED`] and [`Marks::REJECTED`].
+    /// Marks of a block: [`Marks::MARKED`], [`Marks::REJECTED`] and [`Marks::LAST`].
     pub marks: Marks,
     /// Archive in the session, from 1; 0 outside of archives.
     pub archive: u32,
@@ -50,7 +51,7 @@ pub struct UnitHeader {
     pub cipher: CipherKind,
     /// Result of content analysis.
     pub class: ContentClass,
-    /// Data or catalogue.
+    /// Role of the block in the archive.
     pub block_kind: BlockKind,
     /// CRC-32 of the body as it is stored.
     pub body_crc: u32,
@@ -106,16 +107,13 @@ impl UnitHeader {
         bytes.try_into().expect("the fields make 64 bytes")
     }
 
-    /// The data that encryption authenticates beside the body: bytes 4 to 7 and 16 to 43 of the
-    /// header.
-    pub fn associated_data(&self) -> [u8; 32] {
-        let mut data = [0; 32];
+    /// The data that encryption authenticates beside the body: bytes 4 to 7, 16 to 23 and 32 to 43
+    /// of the header. The offset is not among them.
+    pub fn associated_data(&self) -> [u8; 24] {
+        let mut data = [0; 24];
         let bytes = self.to_bytes();
-        let fixed = bytes
-            .iter()
-            .skip(4)
-            .take(4)
-            .chain(bytes.iter().skip(16).take(28));
+        let range = |first, len| bytes.iter().skip(first).take(len);
+        let fixed = range(4, 4).chain(range(16, 8)).chain(range(32, 12));
         data.iter_mut()
             .zip(fixed)
             .for_each(|(to, from)| *to = *from);
@@ -139,7 +137,7 @@ impl UnitHeader {
         check_version(&bytes, raw.version)?;
         let header = raw.decode(&bytes)?;
         header.check_lengths()?;
-        header.check_rejected()?;
+        header.check_marks()?;
         header.check_ranges()?;
         Ok(header)
     }
@@ -153,20 +151,15 @@ impl UnitHeader {
     }
 
     /// Refuses a value other than zero in a field that only blocks have, if this is another kind
-    /// of unit. Three kinds may be encrypted.
+    /// of unit.
     fn check_kind(&self) -> Result<(), DecodeError> {
-        let may_be_sealed = matches!(
-            self.kind,
-            UnitKind::Block | UnitKind::Options | UnitKind::ArchiveFooter
-        );
         let plain = self.codec == Codec::NONE
+            && self.cipher == CipherKind::None
             && self.class == ContentClass::UNKNOWN
             && self.block_kind == BlockKind::Data
             && self.marks == Marks::default()
             && self.offset == 0;
-        if (self.kind != UnitKind::Block && !plain)
-            || (self.cipher != CipherKind::None && !may_be_sealed)
-        {
+        if self.kind != UnitKind::Block && !plain {
             let why = format!(
                 "a {} with a value in a field that only other kinds have",
                 self.kind.name()
@@ -179,8 +172,9 @@ impl UnitHeader {
     /// Refuses lengths that no writer gives, before the reader takes memory for them.
     ///
     /// Without compression the body, less its tag, has the plain length. With compression it is at
-    /// most as long: a block that would not shrink is stored as it is. The plain length of a unit
-    /// of a later version may mean anything, so only its stored length is compared with the limit.
+    /// most as long: a block that would not shrink is stored as it is. A rejected block has no body
+    /// but the tag, and keeps its plain length. The plain length of a unit of a later version may
+    /// mean anything, so only its stored length is compared with the limit.
     pub(crate) fn check_lengths(&self) -> Result<(), DecodeError> {
         let tag = if self.cipher == CipherKind::None {
             0
@@ -196,6 +190,7 @@ impl UnitHeader {
         let agree = match (self.kind, data) {
             (_, None) => false,
             (UnitKind::Later(_), Some(data)) => data <= MAX_HEADER_BODY,
+            (UnitKind::Block, Some(data)) if self.marks.contains(Marks::REJECTED) => data == 0,
             (_, Some(data)) if self.codec == Codec::NONE => data == self.plain,
             (_, Some(data)) => data <= self.plain,
         };
@@ -207,15 +202,16 @@ impl UnitHeader {
         Err(DecodeError::new("unit header", why))
     }
 
-    /// Refuses a rejected block that has data: inspection took all of it.
-    fn check_rejected(&self) -> Result<(), DecodeError> {
-        if !self.marks.contains(Marks::REJECTED) || self.plain == 0 {
+    /// Refuses a rejected block with a compression, and a last block that is not of kind data: a
+    /// rejected block has no data, and the last one belongs to no other kind.
+    fn check_marks(&self) -> Result<(), DecodeError> {
+        let why = if self.marks.contains(Marks::REJECTED) && self.codec != Codec::NONE {
+            format!("a rejected block, compressed by {}", self.codec)
+        } else if self.marks.contains(Marks::LAST) && self.block_kind != BlockKind::Data {
+            format!("a last block of kind {}", self.block_kind.code())
+        } else {
             return Ok(());
-        }
-        let why = format!(
-            "a rejected block of {} bytes, which should have none",
-            self.plain
-        );
+        };
         Err(DecodeError::new("unit header", why))
     }
 

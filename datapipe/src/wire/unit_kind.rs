@@ -11,28 +11,24 @@ pub enum UnitKind {
     ArchiveHeader,
     ChunkHeader,
     Block,
-    Options,
     ChunkFooter,
     ArchiveFooter,
     SessionFooter,
     Locator,
-    Special,
     /// A kind that a later version added, and that this one skips: 128 to 255.
     Later(u8),
 }
 
 impl UnitKind {
-    const CODES: [(Self, u8); 10] = [
+    const CODES: [(Self, u8); 8] = [
         (Self::SessionHeader, 1),
         (Self::ArchiveHeader, 2),
         (Self::ChunkHeader, 3),
         (Self::Block, 4),
-        (Self::Options, 5),
         (Self::ChunkFooter, 6),
         (Self::ArchiveFooter, 7),
         (Self::SessionFooter, 8),
         (Self::Locator, 9),
-        (Self::Special, 10),
     ];
 
     pub(super) fn code(self) -> u8 {
@@ -60,12 +56,10 @@ impl UnitKind {
             Self::ArchiveHeader => "archive header",
             Self::ChunkHeader => "chunk header",
             Self::Block => "block",
-            Self::Options => "options",
             Self::ChunkFooter => "chunk footer",
             Self::ArchiveFooter => "archive footer",
             Self::SessionFooter => "session footer",
             Self::Locator => "locator",
-            Self::Special => "special header",
             Self::Later(_) => "unit of a later version",
         }
     }
@@ -100,9 +94,10 @@ impl CipherKind {
     }
 }
 
-/// Role of a block in its archive: data, or a piece of the catalogue.
+/// Role of a block in its archive: data, a piece of the catalogue, or a control block.
 ///
-/// Exhaustive: version 1 will not get another one.
+/// Exhaustive: these are all of version 1, and [`Later`](Self::Later) has all that a later version
+/// may add.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BlockKind {
     /// Archived data.
@@ -112,6 +107,12 @@ pub enum BlockKind {
     Catalogue,
     /// A piece of the catalogue's closing run: of all objects.
     ClosingCatalogue,
+    /// A special header.
+    Special,
+    /// A checkpoint.
+    Checkpoint,
+    /// A kind that a later version added, and that this one passes over: 128 to 255.
+    Later(u8),
 }
 
 impl BlockKind {
@@ -121,7 +122,16 @@ impl BlockKind {
             Self::Data => 0,
             Self::Catalogue => 1,
             Self::ClosingCatalogue => 2,
+            Self::Special => 3,
+            Self::Checkpoint => 4,
+            Self::Later(code) => code,
         }
+    }
+
+    /// True if the block's bytes count in the offsets of the blocks after it: it is not a control
+    /// block.
+    pub fn counts_in_offsets(self) -> bool {
+        matches!(self, Self::Data | Self::Catalogue | Self::ClosingCatalogue)
     }
 
     pub(crate) fn from_code(code: u8) -> Option<Self> {
@@ -129,6 +139,9 @@ impl BlockKind {
             0 => Some(Self::Data),
             1 => Some(Self::Catalogue),
             2 => Some(Self::ClosingCatalogue),
+            3 => Some(Self::Special),
+            4 => Some(Self::Checkpoint),
+            128.. => Some(Self::Later(code)),
             _ => None,
         }
     }

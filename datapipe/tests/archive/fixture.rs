@@ -125,12 +125,13 @@ pub(crate) fn read(
 ) -> Result<(Vec<u8>, ReadOutcome), String> {
     let reader = ArchiveReader::open(medium, secret).map_err(|error| error.to_string())?;
     let (head, sink) = (reader.head(), Sink::default());
-    let report = head.report();
+    let (report, check) = (head.report(), head.check());
     let mut pipe = Pipe::builder().buffer_size(block).head(head);
     if let Some(open) = reader.open_blocks() {
         pipe = pipe.stage(open.instances(2));
     }
-    pipe.stage(decompress().instances(2))
+    pipe.stage(check)
+        .stage(decompress().instances(2))
         .tail(StreamRestore::new(sink.clone()))
         .run()
         .map_err(|error| error.to_string())?;
@@ -177,12 +178,13 @@ pub(crate) fn salvage(
         }
     };
     let (head, sink) = (reader.head(), Sink::default());
-    let report = head.report();
+    let (report, check) = (head.report(), head.check());
     let mut pipe = Pipe::builder().buffer_size(block).head(run.place(head));
     if let Some(open) = reader.open_blocks() {
         pipe = pipe.stage(run.place(open));
     }
     let ended = pipe
+        .stage(check)
         .stage(run.place(decompress_salvaging(log)))
         .tail(run.place(StreamRestore::new(sink.clone())))
         .run();

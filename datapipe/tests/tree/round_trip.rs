@@ -126,11 +126,12 @@ fn archive(source: &Path, tape: &Path) {
 fn read_back(tape: &Path, tail: TailStage<'static>, found: &RestoreReport) {
     let reader = ArchiveReader::open(open(tape), Some(&key(5))).unwrap();
     let (head, opener) = (reader.head(), reader.open_blocks().unwrap());
-    let report = head.report();
+    let (report, check) = (head.report(), head.check());
     let pipe = Pipe::builder()
         .buffer_size(BLOCK)
         .head(head)
-        .stage(opener.instances(2));
+        .stage(opener.instances(2))
+        .stage(check);
     pipe.stage(decompress().instances(2))
         .tail(tail)
         .run()

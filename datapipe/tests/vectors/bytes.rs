@@ -277,12 +277,10 @@ fn units() -> Vec<(String, Vec<u8>)> {
         UnitKind::SessionHeader,
         UnitKind::ArchiveHeader,
         UnitKind::ChunkHeader,
-        UnitKind::Options,
         UnitKind::ChunkFooter,
         UnitKind::ArchiveFooter,
         UnitKind::SessionFooter,
         UnitKind::Locator,
-        UnitKind::Special,
     ];
     let encoded = |kind: UnitKind| {
         (

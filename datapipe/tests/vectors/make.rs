@@ -169,7 +169,7 @@ pub(crate) fn read(path: &Path, lock: Lock, salvage: bool) -> Restored {
         reader = reader.salvage(&log);
     }
     let (head, opener) = (reader.head(), reader.open_blocks());
-    let progress = head.report();
+    let (progress, check) = (head.report(), head.check());
     let mut pipe = Pipe::builder()
         .buffer_size(BLOCK as u32)
         .head(HeadStage::from(head).inline());
@@ -182,6 +182,7 @@ pub(crate) fn read(path: &Path, lock: Lock, salvage: bool) -> Restored {
         decompress()
     };
     let ended = pipe
+        .stage(check.inline())
         .stage(unpack.inline())
         .tail(TailStage::from(StreamRestore::new(sink.clone())).inline())
         .run();

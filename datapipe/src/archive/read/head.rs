@@ -5,17 +5,17 @@ use std::fmt;
 use crate::error::StageError;
 use crate::media::{HandleError, MediumError, MediumReader, Position};
 use crate::pool::{Block, Codec, Marks};
-use crate::stage::{Fill, Head, HeadStage, Offsets};
+use crate::stage::{Fill, Head, HeadStage, MiddleStage};
 use crate::wire::{self, UnitHeader, UnitKind};
 use crate::words::count_of;
 
 use super::super::arguments::{self, HeadSettings};
 use super::super::block_header::block_info;
-use super::super::key::ArchiveKey;
 use super::super::report::{AfterEnd, DamageReporter, ReadReport, RejectedBlock, StreamDamage};
 use super::super::run::Run;
-use super::footer::open_footer;
+use super::footer::parse_footer;
 use super::numbering::Numbering;
+use super::order::order_stage;
 use super::run_cursor::RunCursor;
 use super::shared_medium::{Claim, SharedMedium};
 use super::unit_event::UnitEvent;
@@ -32,7 +32,8 @@ pub struct ArchiveHead<M> {
     block_len: u32,
     /// The archive is of a tree: its blocks hold entries.
     is_tree: bool,
-    key: Option<ArchiveKey>,
+    /// The archive's blocks are encrypted. The head does not have the key.
+    is_encrypted: bool,
     reporter: DamageReporter,
     report: ReadReport,
     runs: RunCursor,
@@ -44,6 +45,8 @@ pub struct ArchiveHead<M> {
 /// The parts of the end of a session that were found.
 #[derive(Default)]
 struct Trailer {
+    /// Number of the block that says it is the last one. It is not authenticated yet.
+    last_block: Option<u64>,
     /// A valid archive footer.
     archive_footer: bool,
     session_footer: bool,
@@ -58,7 +61,6 @@ impl<M: MediumReader> ArchiveHead<M> {
         medium: SharedMedium<M>,
         units: UnitReader<SharedMedium<M>>,
         block_len: u32,
-        key: Option<ArchiveKey>,
         reporter: DamageReporter,
     ) -> Self {
         Self {
@@ -67,7 +69,7 @@ impl<M: MediumReader> ArchiveHead<M> {
             units,
             block_len,
             is_tree: false,
-            key,
+            is_encrypted: false,
             reporter,
             report: ReadReport::default(),
             runs: RunCursor::all(),
@@ -82,6 +84,14 @@ impl<M: MediumReader> ArchiveHead<M> {
         Self { is_tree, ..self }
     }
 
+    /// Declares that the archive's blocks are encrypted.
+    pub(in crate::archive) fn encrypted(self, is_encrypted: bool) -> Self {
+        Self {
+            is_encrypted,
+            ..self
+        }
+    }
+
     /// Limits reading to these runs, which ascend.
     pub(in crate::archive) fn only(self, runs: Vec<Run>) -> Self {
         Self {
@@ -90,9 +100,28 @@ impl<M: MediumReader> ArchiveHead<M> {
         }
     }
 
-    /// Returns the report of the reading. It is final when the pipe has ended.
+    /// Returns the report of the reading. It is final when the pipe has ended, and complete only if
+    /// the pipe has this head's [`check`](Self::check).
     pub fn report(&self) -> ReadReport {
         self.report.clone()
+    }
+
+    /// Returns the stage that checks the blocks of this head, right after
+    /// [`ArchiveReader::open_blocks`](super::ArchiveReader::open_blocks): that each one comes once
+    /// and in order, up to the last one. It decides the outcome of the reading, also if the head
+    /// runs in a process that is not trusted. It runs on a thread of this program.
+    pub fn check<'a>(&self) -> MiddleStage<'a> {
+        let runs = self.runs.remaining().map(|runs| {
+            let numbers = runs.iter().map(|run| (run.first, run.last));
+            numbers.collect()
+        });
+        order_stage(
+            runs,
+            self.block_len,
+            self.is_tree,
+            &self.reporter,
+            &self.report,
+        )
     }
 
     /// Moves to where reading begins, or to the next run if the current one has been read. Returns
@@ -169,7 +198,6 @@ impl<M: MediumReader> ArchiveHead<M> {
                     UnitKind::ArchiveFooter if self.runs.is_partial() => self.cut_run(at)?,
                     UnitKind::ArchiveFooter => self.check_footer(&header, at)?,
                     UnitKind::SessionFooter => self.take_session_footer(),
-                    UnitKind::Options => self.check_options(at)?,
                     _ => {}
                 },
                 UnitEvent::Label(..) => {}
@@ -220,10 +248,7 @@ impl<M: MediumReader> ArchiveHead<M> {
         // reported as foreign.
         let is_foreign = !has_ended && self.units.other_session().is_some();
         let after_end = if is_foreign { AfterEnd::Archive } else { found };
-        self.report.update(|outcome| {
-            outcome.after_end = after_end;
-            outcome.complete &= after_end != AfterEnd::Archive;
-        });
+        self.report.update(|outcome| outcome.after_end = after_end);
     }
 
     /// Puts a unit's body into `block`. Returns false if the block is not wanted or not valid; the
@@ -258,14 +283,26 @@ impl<M: MediumReader> ArchiveHead<M> {
         }
         block.set_info(block_info(header, self.is_tree));
         self.reporter.note_position(header.number, at);
+        self.count_block(header, at);
+        Ok(true)
+    }
+
+    /// Counts a block that was read.
+    fn count_block(&mut self, header: &UnitHeader, at: Option<Position>) {
+        if header.marks.contains(Marks::LAST) {
+            self.trailer.last_block = Some(header.number);
+            return;
+        }
+        let is_rejected = header.marks.contains(Marks::REJECTED);
+        let has_data = header.block_kind.counts_in_offsets() && !is_rejected;
+        let plain = if has_data { header.plain } else { 0 };
         self.report.update(|outcome| {
             outcome.blocks += 1;
-            outcome.plain = outcome.plain.saturating_add(header.plain.into());
+            outcome.plain = outcome.plain.saturating_add(plain.into());
         });
-        if header.marks.contains(Marks::REJECTED) {
+        if is_rejected {
             self.count_rejected(header, at);
         }
-        Ok(true)
     }
 
     /// Counts a block that an inspection rejected, and reports it.
@@ -285,7 +322,7 @@ impl<M: MediumReader> ArchiveHead<M> {
     /// Returns the reason why a block cannot be one of this archive, if there is one.
     fn defect_of(&self, header: &UnitHeader) -> Option<String> {
         let is_encrypted = header.cipher != wire::CipherKind::None;
-        match (is_encrypted, self.key.is_some()) {
+        match (is_encrypted, self.is_encrypted) {
             (false, true) => Some("is not encrypted, although the archive is".to_owned()),
             (true, false) => Some("is encrypted, although the archive is not".to_owned()),
             _ if header.plain > self.block_len => Some(format!(
@@ -396,8 +433,7 @@ impl<M: MediumReader> ArchiveHead<M> {
         header: &UnitHeader,
         at: Option<Position>,
     ) -> Result<(), StageError> {
-        let cipher = self.key.as_ref().map(|key| &**key.cipher());
-        let footer = match open_footer(cipher, header, self.units.body()) {
+        let footer = match parse_footer(header, self.units.body()) {
             Ok(footer) => footer,
             Err(why) => return self.report_damage(None, at, format!("the archive footer {why}")),
         };
@@ -421,19 +457,18 @@ impl<M: MediumReader> ArchiveHead<M> {
             self.numbering.finish(footer.blocks);
         }
         let read = self.report.snapshot();
-        if read.missing == 0 && (read.plain, read.rejected) != (footer.plain, footer.rejected) {
+        let found = (self.numbering.plain(), read.rejected);
+        if read.missing == 0 && found != (footer.plain, footer.rejected) {
             let what = format!(
                 "the archive footer says {} and {}, but the blocks have {}, {} rejected",
                 count_of(footer.plain, "byte"),
                 count_of(footer.rejected, "rejected block"),
-                count_of(read.plain, "byte"),
+                count_of(found.0, "byte"),
                 read.rejected
             );
             self.report_damage(None, at, what)?;
         }
         self.trailer.archive_footer = true;
-        self.report
-            .update(|outcome| outcome.complete = outcome.rejected == 0);
         Ok(())
     }
 
@@ -442,7 +477,23 @@ impl<M: MediumReader> ArchiveHead<M> {
         if self.runs.is_partial() {
             return Ok(());
         }
-        if !self.trailer.archive_footer {
+        let next = self.numbering.next();
+        let has_last = self
+            .trailer
+            .last_block
+            .is_some_and(|last| last.checked_add(1) == Some(next));
+        if has_last && !self.trailer.archive_footer {
+            let what = "the archive's footer is missing or cannot be read: the archive ends with \
+                        its last block all the same";
+            self.report_damage(None, None, what.to_owned())
+        } else if !has_last && self.trailer.archive_footer {
+            if self.report.snapshot().missing > 0 {
+                return Ok(());
+            }
+            let what = "the archive's footer is there, but no block before it is the last one: \
+                        blocks were cut off";
+            self.report_damage(None, None, what.to_owned())
+        } else if !has_last {
             let blocks = match self.report.snapshot().blocks {
                 1 => "1 block was".to_owned(),
                 blocks => format!("{blocks} blocks were"),
@@ -471,31 +522,6 @@ impl<M: MediumReader> ArchiveHead<M> {
         }
     }
 
-    /// Checks a unit of options: version 1 of the format knows none, and a reader must not go on if
-    /// there is one that it must know. Each is an identifier and a length, of 16 bits each, and a
-    /// value.
-    fn check_options(&self, at: Option<Position>) -> Result<(), StageError> {
-        let mut rest = self.units.body();
-        while let Some((head, after)) = rest.split_first_chunk::<4>() {
-            let identifier = u16::from_le_bytes([head[0], head[1]]);
-            let len = u16::from_le_bytes([head[2], head[3]]);
-            if identifier >= REQUIRED_OPTIONS {
-                return Err(StageError::new(format!(
-                    "unknown option {identifier}, which a reader of this archive must know"
-                )));
-            }
-            match after.get(len.into()..) {
-                Some(next) => rest = next,
-                None => break,
-            }
-        }
-        if rest.is_empty() {
-            Ok(())
-        } else {
-            self.report_damage(None, at, "options that end in the middle".to_owned())
-        }
-    }
-
     fn report_damage(
         &self,
         block: Option<u64>,
@@ -508,9 +534,6 @@ impl<M: MediumReader> ArchiveHead<M> {
 
 /// Number in its session of the archive that is read.
 const ARCHIVE: u32 = 1;
-
-/// First identifier of the options that a reader must know.
-const REQUIRED_OPTIONS: u16 = 32_768;
 
 impl<M: MediumReader> Head for ArchiveHead<M> {
     fn name(&self) -> &str {
@@ -532,7 +555,7 @@ impl<M: MediumReader> Head for ArchiveHead<M> {
     }
 
     fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
-        let stage = stage.offsets(Offsets::Kept).notices(self.report.notices());
+        let stage = stage.notices(self.report.notices());
         let Some(session) = self.units.session() else {
             return stage;
         };
@@ -545,7 +568,7 @@ impl<M: MediumReader> Head for ArchiveHead<M> {
             session,
             block_len: self.block_len,
             is_tree: self.is_tree,
-            key: self.key.as_ref(),
+            is_encrypted: self.is_encrypted,
             runs: self.runs.remaining(),
             reporter: &self.reporter,
             report: &self.report,

@@ -12,7 +12,6 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use crate::crypto::Cipher;
 use crate::media::{Item, MediumError, MediumReader, Position};
 use crate::wire::{
     ArchiveFooter, ChunkEntry, ChunkFooter, Framing, Locator, SessionFooter, SessionHeader,
@@ -24,7 +23,7 @@ use super::super::open_error::OpenError;
 use super::super::run::{ReadStart, Run};
 use super::back_reader::BackReader;
 use super::block_set::BlockSet;
-use super::footer::open_footer;
+use super::footer::parse_footer;
 use super::shared_medium::SharedMedium;
 
 /// Positions of the blocks of an archive. [`ArchiveReader::index`](super::ArchiveReader::index)
@@ -38,12 +37,13 @@ pub struct Index {
 }
 
 impl Index {
-    /// Number of blocks in the archive.
+    /// Number of blocks in the archive: data, catalogue and control blocks.
     pub fn blocks(&self) -> u64 {
         self.footer.blocks
     }
 
-    /// Bytes of all blocks before compression, catalogue included.
+    /// Bytes of all blocks before compression, catalogue and rejected blocks included, control blocks
+    /// not.
     pub fn plain(&self) -> u64 {
         self.footer.plain
     }
@@ -54,7 +54,8 @@ impl Index {
         self.footer.rejected
     }
 
-    /// Returns the blocks of the catalogue's closing run. A stream has none.
+    /// Returns the blocks of the catalogue's closing run, and the last block after it. A stream has
+    /// none.
     pub fn catalogue(&self) -> BlockSet {
         let mut blocks = BlockSet::new();
         if let Some(last) = self.footer.blocks.checked_sub(1) {
@@ -68,7 +69,6 @@ impl Index {
     pub(super) fn read<M: MediumReader>(
         medium: &SharedMedium<M>,
         session: &SessionHeader,
-        cipher: Option<&Cipher>,
     ) -> Result<Self, OpenError> {
         let mut reader = BackReader::new(medium, session.id);
         reader.seek_end()?;
@@ -90,7 +90,7 @@ impl Index {
         };
         reader.seek(archive.place)?;
         let (header, body) = reader.read_unit(UnitKind::ArchiveFooter)?;
-        let footer = open_footer(cipher, &header, &body)
+        let footer = parse_footer(&header, &body)
             .map_err(|why| OpenError::no_index(format!("the archive footer {why}")))?;
         // The positions may lead from the end of a second copy of the archive to the first.
         let first_end = reader.position_of_next(UnitKind::SessionFooter)?;

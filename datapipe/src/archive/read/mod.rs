@@ -1,7 +1,7 @@
 //! Reading archives: records become units, and units the blocks of an archive.
 //!
 //! ```text
-//!   MediumReader --> RecordReader --> UnitReader --> ArchiveHead --> open, decompress --> StreamRestore
+//!   MediumReader --> RecordReader --> UnitReader --> ArchiveHead --> open, order, decompress --> StreamRestore
 //!     |                              |
 //!     +--> BackReader --> Index      +--> ArchiveReader: headers, keys
 //! ```
@@ -13,10 +13,11 @@
 
 mod back_reader; // records, backwards from the end of a medium
 mod block_set; // numbers of blocks, as runs
-mod footer; // the archive footer, decrypted and checked
+mod footer; // the archive footer, checked
 mod head; // the head of a pipe that reads an archive
 mod index; // positions of the blocks of an archive
 mod numbering; // the number and the position that the next block must have
+mod order; // the stage that decides the outcome of a read
 mod reader; // headers and keys of an archive
 mod record_reader; // the records of a session
 mod resync; // records in damaged bytes

@@ -70,12 +70,19 @@ impl Numbering {
     ///
     /// The reason, as the rest of a sentence about the block.
     pub(super) fn check_offset(&mut self, header: &UnitHeader) -> Result<(), String> {
-        if let Err(why) = self.continuity.advance(header) {
+        let counted = header.block_kind.counts_in_offsets();
+        let len = if counted { header.plain } else { 0 };
+        if let Err(why) = self.continuity.advance(header.offset, len) {
             self.continuity.skip(1);
             return Err(why);
         }
         self.end = header.position.saturating_add(header.unit_len() as u64);
         Ok(())
+    }
+
+    /// Bytes of the plain stream up to the last block, if none is lost.
+    pub(super) fn plain(&self) -> u64 {
+        self.continuity.end()
     }
 
     /// Counts the next block as lost.

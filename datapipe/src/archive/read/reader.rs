@@ -142,8 +142,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     /// damaged, and the archive can still be read from its start.
     pub fn index(&self) -> Result<Index, OpenError> {
         let _claim = self.medium.claim()?;
-        let cipher = self.key.as_ref().map(|key| &**key.cipher());
-        Index::read(&self.medium, &self.session, cipher)
+        Index::read(&self.medium, &self.session)
     }
 
     /// Returns a pipe that reads all blocks from the start, in order, on threads.
@@ -181,7 +180,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     /// Returns a pipe that reads the blocks of `head`, without its tail, and the head's report. The
     /// tail may borrow what the caller has.
     pub(crate) fn pipe_of<'a>(&self, head: ArchiveHead<M>) -> (PipeBuilder<'a>, ReadReport) {
-        let report = head.report();
+        let (report, check) = (head.report(), head.check());
         let decompress = match &self.reporter.log {
             Some(log) => decompress_salvaging(log),
             None => decompress(),
@@ -192,6 +191,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
             .buffer_size(self.header.block_len.max(MIN_BUFFER_SIZE))
             .head(head)
             .stages(self.open_blocks())
+            .stage(check)
             .stage(decompress);
         (pipe, report)
     }
@@ -202,7 +202,8 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         Some(seal::open_stage(key, self.reporter.log.clone()))
     }
 
-    /// Returns the head that reads all blocks. The pipe's buffers must be as large as the archive's
+    /// Returns the head that reads all blocks. After [`open_blocks`](Self::open_blocks) comes the
+    /// head's [`check`](ArchiveHead::check). The pipe's buffers must be as large as the archive's
     /// blocks: [`ArchiveHeader::block_len`].
     pub fn head(&self) -> ArchiveHead<M> {
         let units = UnitReader::new(self.medium.clone(), Some(self.session.id));
@@ -210,10 +211,10 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
             self.medium.clone(),
             units,
             self.header.block_len,
-            self.key.clone(),
             self.reporter.clone(),
         )
         .of_tree(self.header.content == Content::Tree)
+        .encrypted(self.key.is_some())
     }
 
     /// Returns the head that reads only `blocks`.

@@ -1,7 +1,8 @@
-//! Checks that a block has the content that its archive was planned for.
+//! Checks that a block has the content that its archive was planned for. Control blocks belong to
+//! every archive.
 
 use crate::error::StageError;
-use crate::pool::{BlockInfo, Codec};
+use crate::pool::BlockInfo;
 use crate::wire::{BlockKind, Content};
 
 /// Checks block `number` of an archive of `content`.
@@ -18,11 +19,7 @@ pub(super) fn check_content(
     number: u64,
 ) -> Result<(), StageError> {
     let what = match (content, info.entries) {
-        _ if ![Codec::NONE, Codec::ZSTD, Codec::DEFLATE].contains(&info.codec) => format!(
-            "is compressed by {}, which no reader knows: an archive has blocks of zstd and \
-             deflate; leave BlockInfo::codec at NONE for a compression of your own",
-            info.codec
-        ),
+        _ if info.is_control() => return Ok(()),
         (Content::Stream, true) => {
             "has entries of a file tree, but the archive was planned for a stream: use \
              ArchiveOptions::tree"
@@ -34,23 +31,36 @@ pub(super) fn check_content(
              block info"
                 .to_owned()
         }
-        (Content::Tree, true) => match info.sequence {
-            Some(first) if first != number => format!(
-                "of the archive was block {first} of the tree, and the tree's catalogue refers to \
-                 that number: let no stage drop, add or reorder the blocks of a tree"
-            ),
-            Some(_) => return Ok(()),
-            None => "has entries of a file tree, but not its number in the tree, to which the \
-                     tree's catalogue refers: a stage has made new blocks of it; let no stage \
-                     split or merge the blocks of a tree"
-                .to_owned(),
-        },
+        (Content::Tree, true) => return check_tree_number(info, number),
         (Content::Stream, false) if info.kind != BlockKind::Data.code() => format!(
             "is of kind {}, which only the blocks of a tree's catalogue have: leave \
              BlockInfo::kind at 0",
             info.kind
         ),
         (Content::Stream, false) => return Ok(()),
+    };
+    Err(StageError::new(format!("block {number} {what}")))
+}
+
+/// Checks that block `number` of a tree had this number when it left the head.
+///
+/// # Errors
+///
+/// If it had another number, or none.
+pub(in crate::archive) fn check_tree_number(
+    info: &BlockInfo,
+    number: u64,
+) -> Result<(), StageError> {
+    let what = match info.sequence {
+        Some(first) if first != number => format!(
+            "of the archive was block {first} of the tree, and the tree's catalogue refers to that \
+             number: let no stage drop, add or reorder the blocks of a tree"
+        ),
+        Some(_) => return Ok(()),
+        None => "has entries of a file tree, but not its number in the tree, to which the tree's \
+                 catalogue refers: a stage has made new blocks of it; let no stage split or merge \
+                 the blocks of a tree"
+            .to_owned(),
     };
     Err(StageError::new(format!("block {number} {what}")))
 }

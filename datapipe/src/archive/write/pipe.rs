@@ -5,8 +5,8 @@ use crate::media::MediumWriter;
 use crate::stage::{MiddleStage, TailStage};
 
 use super::super::seal;
-use super::offsets::offsets_stage;
 use super::options::Archive;
+use super::squeeze::squeeze_stage;
 use super::tail::ArchiveTail;
 
 impl<'a> PipeBuilder<'a> {
@@ -15,9 +15,8 @@ impl<'a> PipeBuilder<'a> {
     ///
     /// The archive's stages come after all others, also after those that are added later:
     ///
-    /// - `archive-offsets`, one instance, which gives each block its offset in the plain stream. It
-    ///   is left out if all other stages are the library's own, because these keep the offsets that
-    ///   the library's heads set.
+    /// - `squeeze`, on a thread of the controller, which closes the gaps of dropped blocks. It is
+    ///   left out if all other stages are the library's own, which drop none.
     /// - `aes-256-gcm`, if the archive has a key. It needs 16 bytes of tailroom, and fails on a
     ///   block that is encrypted already.
     /// - `archive-tail`, one instance.
@@ -26,6 +25,10 @@ impl<'a> PipeBuilder<'a> {
     /// archive of a tree they may only change the length, and a restore has to undo that before
     /// [`TreeRestore`](crate::tree::TreeRestore): the tree's catalogue has the numbers of its
     /// blocks.
+    ///
+    /// The last block of an archive has no data. It says that the archive ends there, in a way that
+    /// only the key can make if there is one. The head's last instance to end sends it, and it
+    /// passes all other stages: [`BlockInfo::is_control`](crate::pool::BlockInfo::is_control).
     ///
     /// The first block ends the pipe with an error if it is of a stream and the archive of a tree,
     /// or the reverse. [`Archive::map_seal`] and [`Archive::map_tail`] change the settings of the
@@ -63,10 +66,10 @@ impl<'a> PipeBuilder<'a> {
         'a: 'c,
         'b: 'c,
     {
-        let header = archive.data.header.clone();
+        let content = archive.data.header.content;
         let (seal, tail) = separate_stages::<'b>(archive, medium);
-        let offsets = offsets_stage(header.content, header.block_len);
-        let before = [offsets].into_iter().chain(seal.map(MiddleStage::shorten));
+        let squeeze = squeeze_stage(content);
+        let before = [squeeze].into_iter().chain(seal.map(MiddleStage::shorten));
         self.shorten().tail_after(before, tail.shorten())
     }
 }

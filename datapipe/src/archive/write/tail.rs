@@ -2,12 +2,11 @@
 
 use std::fmt;
 
-use crate::crypto::{NonceKind, TAG_LEN, nonce};
+use crate::crypto::TAG_LEN;
 use crate::error::StageError;
 use crate::limits::MAX_CHUNK_BLOCKS;
 use crate::media::{HandleError, MediumWriter, Position};
 use crate::pool::{Block, BlockInfo, Marks};
-use crate::shared_bytes::SharedBytes;
 use crate::stage::{Tail, TailStage};
 use crate::wire::{
     ArchiveEntry, ArchiveFooter, BlockKind, CipherKind, Framing, SessionFooter, UnitHeader,
@@ -15,8 +14,7 @@ use crate::wire::{
 };
 
 use super::super::arguments;
-use super::super::block_header::{TAG_LEN_U32, unit_header};
-use super::super::continuity::Continuity;
+use super::super::block_header::{check_info, unit_header};
 use super::super::plan_data::PlanData;
 use super::super::report::WriteReport;
 use super::content::check_content;
@@ -25,7 +23,8 @@ use super::unit_writer::UnitWriter;
 /// The tail of a pipe that writes an archive.
 ///
 /// It writes a session with this one archive. Blocks must reach it in the order of the stream and,
-/// if the archive is encrypted, from its own seal. When the pipe reports success
+/// if the archive is encrypted, from its own seal: the tail does not have the key. The stream ends
+/// with a last block, without which the archive is not complete. When the pipe reports success
 /// everything is on stable storage; if the pipe fails, everything up to the last chunk is.
 pub(in crate::archive) struct ArchiveTail<M> {
     plan: PlanData,
@@ -33,13 +32,17 @@ pub(in crate::archive) struct ArchiveTail<M> {
     report: WriteReport,
     /// Number of the next block, which is the number of blocks so far.
     next: u64,
-    /// Plain bytes of those blocks.
+    /// The last block was among them.
+    has_last: bool,
+    /// Offset of the next block in the plain stream: the plain bytes of those blocks, control
+    /// blocks not counted.
+    offset: u64,
+    /// Plain bytes of those blocks, rejected ones not counted either.
     plain: u64,
     /// Number of those blocks that inspection rejected.
     rejected: u64,
     /// First block of the catalogue's closing run.
     catalogue: Option<u64>,
-    continuity: Continuity,
     /// Position in the stream at which the open chunk began; `None` if no chunk is open.
     chunk_start: Option<u64>,
     /// Number of the chunk that is open, or that will be opened next.
@@ -49,16 +52,16 @@ pub(in crate::archive) struct ArchiveTail<M> {
 impl<M: MediumWriter> ArchiveTail<M> {
     pub(in crate::archive) fn new(plan: PlanData, medium: M, report: WriteReport) -> Self {
         let stream = UnitWriter::new(medium, &plan.session);
-        let continuity = Continuity::new(plan.header.block_len);
         Self {
             plan,
             stream,
             report,
             next: 0,
+            has_last: false,
+            offset: 0,
             plain: 0,
             rejected: 0,
             catalogue: None,
-            continuity,
             chunk_start: None,
             chunk: 0,
         }
@@ -103,16 +106,14 @@ impl<M: MediumWriter> ArchiveTail<M> {
     /// Closes the open chunk, if one is open: writes its footer, if the framing asks for one, and
     /// a mark, and waits for stable storage.
     ///
-    /// With [`Framing::Once`] only the last chunk has a footer. A chunk that was full was closed
-    /// before the tail could know that it is the last. So at the end of the stream (`is_last`) the
-    /// footer is written even if no chunk is open, after the mark of the last one, and then gets
-    /// that one's number.
+    /// With [`Framing::Once`] only the last chunk has a footer. It is open at the end of the stream
+    /// (`is_last`), because the last block is in it.
     fn end_chunk(&mut self, is_last: bool) -> Result<(), StageError> {
         let was_open = self.chunk_start.take().is_some();
         let has_footer = match self.plan.session.framing {
             Framing::Header => false,
             Framing::HeaderFooter => was_open,
-            Framing::Once => is_last && self.next > 0,
+            Framing::Once => was_open && is_last,
         };
         if has_footer {
             // The footer lists the records of the blocks, so these must be written first.
@@ -120,7 +121,6 @@ impl<M: MediumWriter> ArchiveTail<M> {
             self.stream.index.begin_footer(self.stream.end());
             let header = UnitHeader {
                 number: self.stream.index.first_of_last_chunk(),
-                chunk: self.chunk.wrapping_sub(u32::from(!was_open)),
                 ..self.header(UnitKind::ChunkFooter)
             };
             let (session, archive) = (self.plan.session.to_bytes(), self.plan.header.to_bytes());
@@ -135,7 +135,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
             return Ok(());
         }
         self.stream.checkpoint(1)?;
-        let (blocks, plain) = (self.next, self.plain);
+        let (blocks, plain) = (self.blocks(), self.plain);
         self.report
             .update(|outcome| (outcome.safe_blocks, outcome.safe_plain) = (blocks, plain));
         Ok(())
@@ -153,12 +153,15 @@ impl<M: MediumWriter> ArchiveTail<M> {
         let (position, blocks) = (self.stream.end(), self.next);
         let footer = ArchiveFooter {
             blocks,
-            plain: self.plain,
+            plain: self.offset,
             rejected: self.rejected,
             catalogue: self.catalogue.unwrap_or(blocks),
         };
-        let (header, body) = self.sealed_footer(footer)?;
-        self.stream.write_unit(header, &body)?;
+        let header = UnitHeader {
+            number: blocks,
+            ..self.header(UnitKind::ArchiveFooter)
+        };
+        self.stream.write_unit(header, &footer.to_bytes())?;
         let place = self.stream.flush()?.unwrap_or(Position::start_of(0));
 
         let footer = SessionFooter {
@@ -174,29 +177,6 @@ impl<M: MediumWriter> ArchiveTail<M> {
         self.stream.write_unit(header, &footer.to_bytes())?;
         self.stream.flush()?;
         self.stream.checkpoint(2)
-    }
-
-    /// Returns the archive footer, encrypted if the archive is. It then proves the number of
-    /// blocks.
-    fn sealed_footer(&self, footer: ArchiveFooter) -> Result<(UnitHeader, Vec<u8>), StageError> {
-        let mut body = footer.to_bytes();
-        let plain = body.len() as u32;
-        let mut header = UnitHeader {
-            number: footer.blocks,
-            plain,
-            stored: plain,
-            ..self.header(UnitKind::ArchiveFooter)
-        };
-        if let Some(key) = &self.plan.key {
-            header.cipher = CipherKind::Aes256Gcm;
-            header.stored += TAG_LEN_U32;
-            let nonce = nonce(footer.blocks, NonceKind::ArchiveFooter);
-            let tag = key
-                .cipher()
-                .seal(&nonce, &header.associated_data(), &mut body)?;
-            body.extend_from_slice(&tag);
-        }
-        Ok((header, body))
     }
 
     /// Returns a header of this archive and the current chunk.
@@ -221,7 +201,8 @@ impl<M: MediumWriter> ArchiveTail<M> {
                  read, and archive the result"
             )));
         }
-        let defect = match (info.sealed, self.plan.key.is_some()) {
+        let is_encrypted = self.plan.header.cipher != CipherKind::None;
+        let defect = match (info.sealed, is_encrypted) {
             (true, false) => Some("is encrypted, but the archive is not"),
             (false, true) => Some(
                 "is not encrypted, but the archive is: add the archive with PipeBuilder::archive, \
@@ -245,37 +226,16 @@ impl<M: MediumWriter> ArchiveTail<M> {
         })
     }
 
-    /// Checks that the first block was encrypted with the key of this archive: the seal of another
-    /// one would make an archive that no reader opens. `len` is the length of its data.
-    fn check_seal(
-        &self,
-        header: &UnitHeader,
-        sealed: SharedBytes<'_>,
-        len: usize,
-    ) -> Result<(), StageError> {
-        let Some(key) = &self.plan.key else {
-            return Ok(());
-        };
-        let mut data = Vec::new();
-        sealed.copy_into(&mut data)?;
-        let mut tag = [0; TAG_LEN];
-        tag.copy_from_slice(&data[len..]);
-        data.truncate(len);
-        let nonce = nonce(header.number, NonceKind::Block);
-        key.cipher()
-            .open(&nonce, &header.associated_data(), &mut data, &tag)
-            .map_err(|_| {
-                StageError::new(format!(
-                    "block {} was not encrypted with the key of this archive, or was changed \
-                     afterwards: add each archive to a pipe of its own with PipeBuilder::archive",
-                    header.number
-                ))
-            })
-    }
-
     /// Writes a block, and closes the chunk before or after it where that is due.
     fn add_block(&mut self, block: &Block) -> Result<(), StageError> {
         let (info, number) = (block.info(), self.next);
+        if self.has_last {
+            return Err(StageError::new(format!(
+                "block {number} comes after the last block of the archive: no stage sends after \
+                 it, or sets the mark LAST"
+            )));
+        }
+        check_info(number, &info)?;
         check_content(self.plan.header.content, &info, number)?;
         let len = self.data_len(block, &info)?;
         if info.kind == BlockKind::ClosingCatalogue.code() && self.catalogue.is_none() {
@@ -292,6 +252,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
         let header = UnitHeader {
             archive: ARCHIVE,
             chunk: self.chunk,
+            offset: self.offset,
             ..unit_header(number, &info, len)?
         };
         if header.plain > self.plan.header.block_len {
@@ -302,32 +263,58 @@ impl<M: MediumWriter> ArchiveTail<M> {
                 header.plain, self.plan.header.block_len
             )));
         }
-        if number == 0 {
-            self.check_seal(&header, block.shared(), len)?;
-        }
-        self.continuity.advance(&header).map_err(|why| {
-            StageError::new(format!(
-                "block {number} {why}: add the archive with PipeBuilder::archive, whose first \
-                 stage gives each block its offset"
-            ))
-        })?;
         self.stream.write_unit(header, block.bytes())?;
-        self.next += 1;
-        self.plain += u64::from(header.plain);
-        self.rejected += u64::from(header.marks.contains(Marks::REJECTED));
-        let (blocks, plain, rejected) = (self.next, self.plain, self.rejected);
+        self.count(&header)?;
+        let (blocks, plain, rejected) = (self.blocks(), self.plain, self.rejected);
         let volumes = self.stream.volume();
         self.report.update(|outcome| {
             (outcome.blocks, outcome.plain, outcome.rejected) = (blocks, plain, rejected);
             outcome.volumes = volumes;
         });
         let written = self.stream.end() - self.chunk_start.unwrap_or_default();
-        if written >= self.plan.chunk_len
-            || self.stream.index.open_blocks() as usize >= MAX_CHUNK_BLOCKS
-        {
+        let is_full = written >= self.plan.chunk_len
+            || self.stream.index.open_blocks() as usize >= MAX_CHUNK_BLOCKS;
+        // The end of the stream closes the last chunk, and its footer.
+        if !self.has_last && (is_full || info.marks.contains(Marks::CHUNK)) {
             self.end_chunk(false)?;
         }
         Ok(())
+    }
+
+    /// Counts a block that was written.
+    fn count(&mut self, header: &UnitHeader) -> Result<(), StageError> {
+        let is_rejected = header.marks.contains(Marks::REJECTED);
+        if header.block_kind.counts_in_offsets() {
+            let end = self.offset.checked_add(header.plain.into());
+            self.offset = end.ok_or_else(|| {
+                StageError::new(format!(
+                    "block {} ends past the largest offset of a stream, {}",
+                    self.next,
+                    u64::MAX
+                ))
+            })?;
+            self.plain += if is_rejected { 0 } else { header.plain.into() };
+        }
+        self.next += 1;
+        self.has_last = header.marks.contains(Marks::LAST);
+        self.rejected += u64::from(is_rejected);
+        Ok(())
+    }
+
+    /// Number of the blocks so far, the last one of the stream not counted.
+    fn blocks(&self) -> u64 {
+        self.next - u64::from(self.has_last)
+    }
+
+    /// Refuses an archive without any data, if the medium has content.
+    fn check_not_empty(&self) -> Result<(), StageError> {
+        if self.next > 0 || self.stream.accepts_empty() {
+            return Ok(());
+        }
+        Err(StageError::new(
+            "there is no data to archive, and the medium has content, which is kept: see why the \
+             source is empty, or set VolumeOptions::allow_empty to replace the content all the same",
+        ))
     }
 }
 
@@ -340,19 +327,25 @@ impl<M: MediumWriter> Tail for ArchiveTail<M> {
     }
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
+        if block.info().marks.contains(Marks::LAST) {
+            self.check_not_empty()?;
+        }
         self.begin()?;
         self.add_block(block)
     }
 
+    fn takes_control_blocks(&self) -> bool {
+        true
+    }
+
     fn finish(&mut self) -> Result<(), StageError> {
-        if self.next == 0 && !self.stream.accepts_empty() {
-            return Err(StageError::new(
-                "there is no data to archive, and the medium has content, which is kept: see why \
-                 the source is empty, or set VolumeOptions::allow_empty to replace the content \
-                 all the same",
-            ));
+        if !self.has_last {
+            return Err(StageError::new(format!(
+                "the last block of the archive has not come after block {}: a tail of an archive \
+                 runs in a pipe that was built with PipeBuilder::archive",
+                self.next
+            )));
         }
-        self.begin()?;
         self.end_chunk(true)?;
         self.end()?;
         self.stream.finish()?;
@@ -363,7 +356,7 @@ impl<M: MediumWriter> Tail for ArchiveTail<M> {
     }
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
-        let stage = stage.notices(self.report.notices());
+        let stage = stage.writes_archive().notices(self.report.notices());
         match self.stream.medium_handle() {
             Ok(medium) => arguments::describe_tail(stage, &self.plan, medium, &self.report),
             Err(why @ HandleError::Io { .. }) => stage.local_at_limit(why.to_string()),

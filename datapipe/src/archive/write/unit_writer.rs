@@ -84,8 +84,10 @@ impl<M: MediumWriter> UnitWriter<M> {
             self.first = Some((self.record.len() - RECORD_HEADER_LEN) as u32);
         }
         if header.kind == UnitKind::Block {
+            let counted = header.block_kind.counts_in_offsets();
+            let plain = if counted { header.plain } else { 0 };
             self.index
-                .begin_block(header.number, header.block_kind, position, header.plain);
+                .begin_block(header.number, header.block_kind, position, plain);
         }
         self.write_bytes(&header.to_bytes())?;
         self.write_bytes(body)?;

@@ -8,7 +8,7 @@ use crate::error::StageError;
 use crate::memory::InstanceId;
 use crate::pool::{Block, BlockInfo, Codec, Marks};
 
-use crate::stage::{InPlace, InspectionLog, InspectionMirror, MiddleWork, Offsets, Stage, Verdict};
+use crate::stage::{InPlace, InspectionLog, InspectionMirror, MiddleWork, Stage, Verdict};
 
 /// Judges blocks.
 ///
@@ -87,7 +87,7 @@ impl<'a> Stage<MiddleWork<'a>> {
         };
         Self::in_place(name, make)
             .mirrored(&InspectionMirror::new(log))
-            .offsets(Offsets::Kept)
+            .keep_blocks()
             .rejects_blocks()
     }
 }

@@ -4,7 +4,7 @@ use crate::error::StageError;
 use crate::pool::{Block, MiddlePort};
 use crate::sequence::{Resequencer, Sequencer};
 
-use crate::stage::{Arguments, InPlace, MiddleStage, Offsets, Stage, Verdict};
+use crate::stage::{Arguments, InPlace, MiddleStage, Stage, Verdict};
 
 /// Name of the sequencer's module.
 pub(crate) const SEQUENCE_MODULE: &str = "datapipe.sequence";
@@ -18,7 +18,7 @@ pub fn sequence<'a>(first: u64) -> MiddleStage<'a> {
     let stage = Stage::in_place("sequence", move |_| {
         AssignSequence(Sequencer::starting_at(first))
     });
-    let stage = stage.stateful().offsets(Offsets::Kept);
+    let stage = stage.stateful().keep_blocks();
     stage.module(SEQUENCE_MODULE, arguments)
 }
 
@@ -33,7 +33,7 @@ pub fn resequence<'a>(first: u64, window: u32) -> MiddleStage<'a> {
     Stage::port("resequence", run)
         .holds_in(window)
         .holds_out(0)
-        .offsets(Offsets::Kept)
+        .keep_blocks()
         .module(RESEQUENCE_MODULE, arguments)
 }
 

@@ -10,7 +10,7 @@ use crate::error::StageError;
 use crate::planted::{check_name_not_planted, check_not_planted};
 use crate::pool::{Block, HeadPort, TailPort};
 
-use crate::stage::{Arguments, Fields, Fill, Head, HeadStage, Offsets, Tail, TailStage};
+use crate::stage::{Arguments, Fields, Fill, Head, HeadStage, Tail, TailStage};
 use crate::words::name_full;
 
 use super::open_file::OpenFile;
@@ -153,7 +153,6 @@ impl<R: Read + Send> Head for StreamHead<R> {
     }
 
     fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
-        let stage = stage.offsets(Offsets::Kept);
         match &self.file {
             None => stage.local(
                 "its reader cannot move to another process: give StreamHead::file an open file",

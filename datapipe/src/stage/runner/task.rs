@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use crate::error::StageError;
 use crate::memory::Number;
-use crate::pool::{Block, Blocked, HeadPort, MiddlePort, PortCore, PortError, TailPort, TryError};
+use crate::pool::{
+    Block, Blocked, HeadPort, Marks, MiddlePort, PortCore, PortError, TailPort, TryError,
+};
 use crate::stage::traits::{Analyze, Fill, Head, InPlace, Tail, Transform, Verdict};
 
 /// One running instance.
@@ -70,8 +72,8 @@ impl Task for HeadTask<'_> {
                 )))
             }
             Fill::End => {
-                drop(block);
-                end(self.port.take().map(HeadPort::finish))
+                let port = self.port.take();
+                end(port.map(|port| port.finish_with(block)))
             }
         }
     }
@@ -85,6 +87,7 @@ impl Task for HeadTask<'_> {
 pub(super) struct TransformTask<'a> {
     port: Option<MiddlePort>,
     stage: Box<dyn Transform + 'a>,
+    takes_control: bool,
     /// An input for which there is no output buffer yet.
     input: Option<Block>,
 }
@@ -93,6 +96,7 @@ impl<'a> TransformTask<'a> {
     pub(super) fn new(port: MiddlePort, stage: Box<dyn Transform + 'a>) -> Self {
         Self {
             port: Some(port),
+            takes_control: stage.takes_control_blocks(),
             stage,
             input: None,
         }
@@ -107,13 +111,18 @@ impl Task for TransformTask<'_> {
         let input = match self.input.take() {
             Some(input) => input,
             None => match ready!(port.try_receive()) {
-                Some(input) if input.is_vacant() => {
-                    self.stage.on_vacant(input.number())?;
+                Some(input) if input.passes(self.takes_control) => {
+                    if input.is_vacant() {
+                        self.stage.on_vacant(input.number())?;
+                    }
                     port.forward(input)?;
                     return Ok(Step::Moved);
                 }
                 Some(input) => input,
-                None => return end(self.port.take().map(MiddlePort::finish)),
+                None => {
+                    self.stage.finish()?;
+                    return end(self.port.take().map(MiddlePort::finish));
+                }
             },
         };
         let output = port.try_alloc();
@@ -126,6 +135,7 @@ impl Task for TransformTask<'_> {
         match self.stage.transform(&input, &mut output)? {
             Verdict::Send => port.send(output, &input)?,
             Verdict::SendInput => port.forward(input)?,
+            Verdict::Drop if is_last(&input) => port.forward(input)?,
             Verdict::Drop => port.drop_input(input)?,
         }
         Ok(Step::Moved)
@@ -151,18 +161,28 @@ impl Transform for CopyThenInPlace<'_> {
     fn on_vacant(&mut self, number: Number) -> Result<(), StageError> {
         self.0.on_vacant(number)
     }
+
+    fn takes_control_blocks(&self) -> bool {
+        self.0.takes_control_blocks()
+    }
+
+    fn finish(&mut self) -> Result<(), StageError> {
+        self.0.finish()
+    }
 }
 
 /// Changes blocks in place.
 pub(super) struct InPlaceTask<'a> {
     port: Option<MiddlePort>,
     stage: Box<dyn InPlace + 'a>,
+    takes_control: bool,
 }
 
 impl<'a> InPlaceTask<'a> {
     pub(super) fn new(port: MiddlePort, stage: Box<dyn InPlace + 'a>) -> Self {
         Self {
             port: Some(port),
+            takes_control: stage.takes_control_blocks(),
             stage,
         }
     }
@@ -172,16 +192,20 @@ impl Task for InPlaceTask<'_> {
     fn step(&mut self) -> Result<Step, StageError> {
         let port = running(&self.port);
         let Some(mut block) = ready!(port.try_receive()) else {
+            self.stage.finish()?;
             return end(self.port.take().map(MiddlePort::finish));
         };
-        let verdict = if block.is_vacant() {
-            self.stage.on_vacant(block.number())?;
+        let verdict = if block.passes(self.takes_control) {
+            if block.is_vacant() {
+                self.stage.on_vacant(block.number())?;
+            }
             Verdict::Send
         } else {
             self.stage.transform(&mut block)?
         };
         match verdict {
             Verdict::Send | Verdict::SendInput => port.forward(block)?,
+            Verdict::Drop if is_last(&block) => port.forward(block)?,
             Verdict::Drop => port.drop_input(block)?,
         }
         Ok(Step::Moved)
@@ -243,6 +267,13 @@ impl Task for TailTask<'_> {
     fn core(&self) -> &Rc<PortCore> {
         running(&self.port).core()
     }
+}
+
+/// True if the block is the last one of the pipe's archive, which no stage drops. The last block of
+/// an archive that is read has a number.
+fn is_last(block: &Block) -> bool {
+    let info = block.info();
+    info.marks.contains(Marks::LAST) && info.sequence.is_none()
 }
 
 /// Ends a task whose port has finished.

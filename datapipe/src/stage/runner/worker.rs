@@ -47,13 +47,15 @@ impl<'a> Worker<'a> {
     }
 
     /// A stage that makes several blocks from one. It waits for their buffers within its calls, so
-    /// it needs a thread. It does not see vacant blocks, nor those that have lost their content.
+    /// it needs a thread. It does not see vacant blocks, control blocks, nor those that have lost
+    /// their content.
     pub(in crate::stage) fn flat_map(mut stage: Box<dyn FlatMap + 'a>) -> Self {
         Self::Looped(Box::new(move |seat| {
             let port = seat.middle()?;
             while let Some(input) = port.receive()? {
                 let mut outputs = Outputs::new(&port, &input);
-                if input.info().has_lost_content() {
+                let info = input.info();
+                if !input.is_vacant() && (info.is_control() || info.has_lost_content()) {
                     outputs.pass_on()?;
                 } else if !input.is_vacant() {
                     outputs.check_input()?;
@@ -65,11 +67,14 @@ impl<'a> Worker<'a> {
         }))
     }
 
-    /// A tail that does not see vacant blocks.
+    /// A tail that does not see vacant blocks, and control blocks only if it asks for them.
     pub(in crate::stage) fn tail(tail: Box<dyn Tail + 'a>) -> Self {
         stepped(|seat| {
             let port = seat.tail()?;
             port.core().skip_vacant(true);
+            if tail.takes_control_blocks() {
+                port.core().take_control_blocks();
+            }
             Ok(TailTask::new(port, tail))
         })
     }
@@ -82,7 +87,7 @@ impl<'a> Worker<'a> {
         }))
     }
 
-    /// A loop that does not see vacant blocks.
+    /// A loop that does not see vacant blocks, nor control blocks.
     pub(in crate::stage) fn middle_loop(run: Loop<'a, MiddlePort>) -> Self {
         Self::Looped(Box::new(move |seat| {
             let port = seat.middle()?;
@@ -92,7 +97,7 @@ impl<'a> Worker<'a> {
         }))
     }
 
-    /// A loop that does not see vacant blocks.
+    /// A loop that does not see vacant blocks, nor control blocks.
     pub(in crate::stage) fn tail_loop(run: Loop<'a, TailPort>) -> Self {
         Self::Looped(Box::new(move |seat| {
             let port = seat.tail()?;

@@ -14,9 +14,7 @@ use crate::limits::CATALOGUE_PIECE;
 use crate::pool::Block;
 use crate::shared_bytes::SharedBytes;
 use crate::tree::temp_file::SpillFile;
-use crate::wire::{
-    CatalogueStart, DecodeError, ENTRY_HEADER_LEN, Entry, EntryBody, next_piece,
-};
+use crate::wire::{CatalogueStart, DecodeError, ENTRY_HEADER_LEN, Entry, EntryBody, next_piece};
 
 /// Entries of all objects that have ended.
 #[derive(Debug, Default)]

@@ -14,17 +14,17 @@ use std::thread;
 
 use crate::error::StageError;
 use crate::pool::Block;
-use crate::stage::{Arguments, Fill, Head, HeadStage, Offsets, Stage};
+use crate::stage::{Arguments, Fill, Head, HeadStage, Stage};
 use crate::words::count_of;
 
 use super::inspect::InspectorFactory;
 use super::note::TreeNote;
 use super::object_reader::{FillProgress, ObjectReader};
-use super::owners::OwnerNames;
 use super::options::{
     Source, TREE_HEAD_MODULE, TreeError, TreeOptions, head_arguments, name_sources,
     validate_sources,
 };
+use super::owners::OwnerNames;
 use super::reader_gate::{ReadWaits, thread_waits};
 use super::report::TreeReport;
 use super::turn::{BatchRange, SharedHead};
@@ -430,7 +430,6 @@ impl Head for TreeHead {
         }
         let stage = stage
             .module(TREE_HEAD_MODULE, self.arguments.clone())
-            .offsets(Offsets::Kept)
             .together();
         stage.mirrored(&self.report)
     }

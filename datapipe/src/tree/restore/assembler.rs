@@ -122,6 +122,9 @@ impl<S: Sink> ObjectAssembler<S> {
             self.mark_lost(number, number, 0, what);
             return Ok(());
         }
+        if info.is_control() {
+            return Ok(());
+        }
         let is_data = info.kind == BlockKind::Data.code();
         let is_other = info.kind > BlockKind::ClosingCatalogue.code();
         // A restore of some blocks gets no more of the catalogue than shares a block with them.
@@ -690,7 +693,9 @@ fn find_defect<P>(open: &ObjectInProgress<P>, end: &ObjectEnd) -> Option<&'stati
             Some("was not read to its end when it was archived")
         }
         _ if is_file && end.size < open.end => Some("has data beyond its recorded size"),
-        Some(digest) if is_file && open.digest.finish(end.size) != digest => Some("its digest is wrong"),
+        Some(digest) if is_file && open.digest.finish(end.size) != digest => {
+            Some("its digest is wrong")
+        }
         None if open.is_doubtful => {
             Some("blocks were lost while it was open, and it has no digest")
         }

@@ -170,6 +170,11 @@ impl Tail for TreeRestore {
         self.assembler.accept_block(block)
     }
 
+    /// They have numbers, and a gap in the numbers is a loss.
+    fn takes_control_blocks(&self) -> bool {
+        true
+    }
+
     fn finish(&mut self) -> Result<(), StageError> {
         self.assembler.finish()
     }

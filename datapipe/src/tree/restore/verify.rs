@@ -49,6 +49,11 @@ impl Tail for TreeVerify {
         self.0.accept_block(block)
     }
 
+    /// They have numbers, and a gap in the numbers is a loss.
+    fn takes_control_blocks(&self) -> bool {
+        true
+    }
+
     fn finish(&mut self) -> Result<(), StageError> {
         self.0.finish()
     }

@@ -111,6 +111,10 @@ impl Transform for Compress {
         output.set_info(info);
         Ok(Verdict::Send)
     }
+
+    fn takes_control_blocks(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

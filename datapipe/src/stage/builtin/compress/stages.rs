@@ -5,7 +5,7 @@ use crate::limits::DEFLATE_LEVELS;
 #[cfg(feature = "zstd")]
 use crate::limits::ZSTD_LEVELS;
 use crate::stage::damage_log::{DamageLog, SALVAGE};
-use crate::stage::{Arguments, MiddleStage, Offsets, Stage};
+use crate::stage::{Arguments, MiddleStage, Stage};
 
 use super::decode::Decompress;
 #[cfg(any(feature = "deflate", feature = "zstd"))]
@@ -27,7 +27,7 @@ pub fn zstd<'a>(level: i32) -> MiddleStage<'a> {
     let level = level.clamp(*ZSTD_LEVELS.start(), *ZSTD_LEVELS.end());
     let arguments = Arguments::new().with("level", level.to_string());
     Stage::transform("zstd", move |_| Compress::new(Method::Zstd(level)))
-        .offsets(Offsets::Kept)
+        .keep_blocks()
         .module(ZSTD_MODULE, arguments)
 }
 
@@ -42,7 +42,7 @@ pub fn deflate<'a>(level: u32) -> MiddleStage<'a> {
     let level = level.clamp(*DEFLATE_LEVELS.start(), *DEFLATE_LEVELS.end());
     let arguments = Arguments::new().with("level", level.to_string());
     Stage::transform("deflate", move |_| Compress::new(Method::Deflate(level)))
-        .offsets(Offsets::Kept)
+        .keep_blocks()
         .module(DEFLATE_MODULE, arguments)
 }
 
@@ -69,7 +69,7 @@ pub fn deflate<'a>(level: u32) -> MiddleStage<'a> {
 /// ```
 pub fn decompress<'a>() -> MiddleStage<'a> {
     Stage::transform("decompress", |_| Decompress::new(None))
-        .offsets(Offsets::Kept)
+        .keep_blocks()
         .module(DECOMPRESS_MODULE, "")
 }
 
@@ -84,7 +84,7 @@ pub fn decompress_salvaging<'a>(log: &DamageLog) -> MiddleStage<'a> {
     Stage::transform("decompress", move |_| {
         Decompress::new(Some(instances.clone()))
     })
-    .offsets(Offsets::Kept)
+    .keep_blocks()
     .module(DECOMPRESS_MODULE, Arguments::new().with_flag(SALVAGE, true))
     .mirrored(log)
 }

@@ -1,0 +1,293 @@
+//! The stage that decides the outcome of a read: each block once, in order, up to the last one.
+//!
+//! ```text
+//!   ArchiveHead > open > order > decompress > tail
+//!        |                 |
+//!        +-- explains      +-- decides: ReadOutcome::complete
+//! ```
+//!
+//! The head may run on another machine, and what it reports says no more than where and why
+//! something is damaged. This stage comes after the one that has the key. It has one instance, in
+//! the caller's process, and looks at the information of a block only, so it copies nothing. Its
+//! memory is that of the runs to be read.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::error::StageError;
+use crate::pool::{Block, BlockInfo, Codec, Marks};
+use crate::stage::mirror::{Mirror, ReportKind, Update};
+use crate::stage::{InPlace, MiddleStage, Stage, Verdict};
+use crate::wire::BlockKind;
+use crate::wire::codec::DecodeError;
+use crate::words::count_of;
+
+use super::super::continuity::Continuity;
+use super::super::report::{DamageReporter, ReadReport, StreamDamage, Whole};
+
+/// Reason why the stage has one instance.
+const ALL_BLOCKS: &str = "compares each block with all before it";
+/// Reason why the stage has no module.
+const OUTCOME: &str = "the outcome of the reading belongs to this program: run it on a thread";
+
+/// Returns the stage. `runs` are the numbers of the blocks that are read, ascending, or all if there
+/// are none; `block_len` is the largest size of a block.
+pub(super) fn order_stage<'a>(
+    runs: Option<VecDeque<(u64, u64)>>,
+    block_len: u32,
+    is_tree: bool,
+    reporter: &DamageReporter,
+    report: &ReadReport,
+) -> MiddleStage<'a> {
+    let unexplained = Unexplained::default();
+    let order = Order {
+        expected: Expected::new(runs),
+        continuity: Continuity::new(block_len),
+        is_tree,
+        next: 0,
+        last: None,
+        rejected: 0,
+        missing: 0,
+        damaged: 0,
+        reporter: reporter.clone(),
+        report: report.clone(),
+        unexplained: unexplained.clone(),
+    };
+    let mut once = Some(order);
+    let stage = Stage::in_place("order", move |_| once.take().expect("one instance"));
+    let stage = stage.single(ALL_BLOCKS).stateful().fixed().local(OUTCOME);
+    let stage = stage.mirrored(&unexplained);
+    reporter.log.iter().fold(stage, MiddleStage::mirrored)
+}
+
+/// The check of the blocks of one reading.
+struct Order {
+    expected: Expected,
+    continuity: Continuity,
+    is_tree: bool,
+    /// Number of the block after the last one that came.
+    next: u64,
+    /// Number of the archive's last block, once it has come.
+    last: Option<u64>,
+    rejected: u64,
+    /// Number of blocks that should have come and did not.
+    missing: u64,
+    /// Number of blocks that came without valid content, out of order, or in a wrong place.
+    damaged: u64,
+    reporter: DamageReporter,
+    report: ReadReport,
+    unexplained: Unexplained,
+}
+
+impl Order {
+    /// Counts a block that is not as it should be, and fails if the reading does not go on after
+    /// damage. The log has the head's explanation, if there is one.
+    fn count_damaged(&mut self, block: u64, what: &str) -> Result<(), StageError> {
+        self.damaged += 1;
+        self.fail_if_strict(Some(block), what)
+    }
+
+    fn fail_if_strict(&self, block: Option<u64>, what: &str) -> Result<(), StageError> {
+        if self.reporter.log.is_some() {
+            return Ok(());
+        }
+        let (at, what) = (None, what.to_owned());
+        self.reporter.report(StreamDamage { block, at, what })
+    }
+
+    /// Takes the next block. Returns false if it goes no further.
+    ///
+    /// The number of a block without valid content is not authenticated: it counts only if it is
+    /// the next one, and the blocks after it show what is missing.
+    fn take(&mut self, number: u64, info: &mut BlockInfo, len: usize) -> Result<bool, StageError> {
+        let is_damaged = info.marks.contains(Marks::DAMAGED);
+        if is_damaged && !self.expected.is_next(number) {
+            self.count_damaged(number, "is damaged, and is not the next one")?;
+            return Ok(false);
+        }
+        let Some(missing) = self.expected.take(number) else {
+            self.count_damaged(number, "appears again, out of order, or was not asked for")?;
+            return Ok(false);
+        };
+        if missing > 0 {
+            self.missing = self.missing.saturating_add(missing);
+            let what = format!("comes after a gap of {}", count_of(missing, "block"));
+            self.fail_if_strict(Some(number), &what)?;
+        }
+        if self.last.is_some() {
+            self.count_damaged(number, "comes after the archive's last block")?;
+        }
+        self.continuity.skip(number.saturating_sub(self.next));
+        self.next = number.saturating_add(1);
+        if is_damaged {
+            self.continuity.skip(1);
+            self.count_damaged(number, "is damaged")?;
+            return Ok(true);
+        }
+        self.check_offset(number, info, len)?;
+        self.rejected += u64::from(info.marks.contains(Marks::REJECTED));
+        if info.marks.contains(Marks::LAST) {
+            self.last = Some(number);
+            return Ok(false);
+        }
+        // The tail of a tree follows the numbers.
+        Ok(self.is_tree || !info.is_control())
+    }
+
+    /// Checks the offset of a block, which is not authenticated. A wrong one is corrected: the
+    /// lengths of the blocks before are known, except that of lost ones.
+    fn check_offset(
+        &mut self,
+        number: u64,
+        info: &mut BlockInfo,
+        len: usize,
+    ) -> Result<(), StageError> {
+        let has_own_len = info.codec == Codec::NONE && !info.marks.contains(Marks::REJECTED);
+        let plain = if has_own_len {
+            u32::try_from(len)?
+        } else {
+            info.plain_len
+        };
+        let counts = BlockKind::from_code(info.kind).is_some_and(BlockKind::counts_in_offsets);
+        let plain = if counts { plain } else { 0 };
+        let Err(why) = self.continuity.advance(info.offset, plain) else {
+            return Ok(());
+        };
+        self.count_damaged(number, &why)?;
+        info.offset = self.continuity.end();
+        self.continuity
+            .advance(info.offset, plain)
+            .map_err(|why| StageError::new(format!("block {number} {why}")))
+    }
+}
+
+impl InPlace for Order {
+    fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
+        let mut info = block.info();
+        let Some(number) = info.sequence else {
+            if info.marks.contains(Marks::LAST) {
+                // That of this pipe, which ends with another archive.
+                return Ok(Verdict::Send);
+            }
+            let what = "comes without its number in the archive";
+            self.count_damaged(block.number().get(), what)?;
+            return Ok(Verdict::Drop);
+        };
+        if !self.take(number, &mut info, block.len())? {
+            return Ok(Verdict::Drop);
+        }
+        block.set_info(info);
+        Ok(Verdict::Send)
+    }
+
+    fn takes_control_blocks(&self) -> bool {
+        true
+    }
+
+    fn finish(&mut self) -> Result<(), StageError> {
+        let is_partial = self.expected.is_partial;
+        if is_partial {
+            let missing = self.expected.remaining();
+            self.missing = self.missing.saturating_add(missing);
+            if missing > 0 {
+                let what = format!(
+                    "{} of those asked for did not come",
+                    count_of(missing, "block")
+                );
+                self.fail_if_strict(None, &what)?;
+            }
+        } else if self.last.is_none() {
+            let what = "the archive is incomplete: its last block did not come";
+            self.fail_if_strict(None, what)?;
+        }
+        let is_whole = self.missing == 0 && self.damaged == 0;
+        self.report.set_whole(Whole {
+            missing: self.missing,
+            is_complete: is_whole && self.last.is_some() && self.rejected == 0 && !is_partial,
+        });
+        *self.unexplained.0.lock() = !(is_whole && (is_partial || self.last.is_some()));
+        Ok(())
+    }
+}
+
+/// The numbers of the blocks that are still to come.
+#[derive(Debug)]
+struct Expected {
+    is_partial: bool,
+    /// First and last number of each run, ascending.
+    runs: VecDeque<(u64, u64)>,
+}
+
+impl Expected {
+    fn new(runs: Option<VecDeque<(u64, u64)>>) -> Self {
+        Self {
+            is_partial: runs.is_some(),
+            runs: runs.unwrap_or_else(|| [(0, u64::MAX)].into()),
+        }
+    }
+
+    /// True if the block is the next one to come.
+    fn is_next(&self, number: u64) -> bool {
+        self.runs.front().is_some_and(|&(first, _)| first == number)
+    }
+
+    /// Takes a block that has come. Returns the number of those that should have come before, or
+    /// nothing if the block is not to come any more, or never was.
+    fn take(&mut self, number: u64) -> Option<u64> {
+        let at = self.runs.partition_point(|&(_, last)| last < number);
+        let &(first, _) = self.runs.get(at).filter(|(first, _)| *first <= number)?;
+        let skipped = self.runs.drain(..at).map(len_of);
+        let missing = skipped.fold(number - first, u64::saturating_add);
+        let run = self.runs.front_mut()?;
+        match number == run.1 {
+            true => drop(self.runs.pop_front()),
+            false => run.0 = number + 1,
+        }
+        Some(missing)
+    }
+
+    /// Number of the blocks that are still to come.
+    fn remaining(&self) -> u64 {
+        let lens = self.runs.iter().copied().map(len_of);
+        lens.fold(0, u64::saturating_add)
+    }
+}
+
+/// Number of the blocks of a run.
+fn len_of((first, last): (u64, u64)) -> u64 {
+    (last - first).saturating_add(1)
+}
+
+/// True if the blocks were not those of the archive. It is a problem of the pipe, unless the log
+/// has entries: then the head, or the stage that decrypts, has explained it.
+#[derive(Clone, Debug, Default)]
+struct Unexplained(Arc<Mutex<bool>>);
+
+impl Mirror for Unexplained {
+    /// A log counts instead of a report of this kind.
+    const KIND: ReportKind = ReportKind::Read;
+    type Cursor = ();
+
+    fn delta(&self, (): &mut ()) -> Vec<Update> {
+        Vec::new()
+    }
+
+    fn apply(&self, _: &[u8]) -> Result<(), DecodeError> {
+        Err(DecodeError::new(
+            "a report of the order of blocks",
+            "comes from a process, and no process runs this stage",
+        ))
+    }
+
+    fn reject(&self, _: &DecodeError) {}
+
+    fn problem_count(&self) -> u64 {
+        u64::from(*self.0.lock())
+    }
+
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+}

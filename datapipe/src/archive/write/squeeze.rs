@@ -1,0 +1,118 @@
+//! The stage that closes the gaps which dropped blocks leave.
+//!
+//! The seal and the tail number blocks without gaps, and a reader takes a gap for a loss. The stage
+//! is a loop over its port, which numbers blocks anew. It looks at the information of a block only,
+//! never at the data.
+//!
+//! This module does not run in pipes whose stages all keep their blocks.
+
+use crate::error::StageError;
+use crate::pool::{BlockInfo, MiddlePort};
+use crate::stage::{MiddleStage, Stage};
+use crate::wire::Content;
+
+/// Returns the stage, for an archive of `content`.
+pub(in crate::archive) fn squeeze_stage<'a>(content: Content) -> MiddleStage<'a> {
+    let run = move |port: &MiddlePort| squeeze(port, Passed::new(content));
+    let stage = Stage::port("squeeze", run).holds_out(0).fixed();
+    stage.only_after_drops()
+}
+
+/// The stage's loop. It asks its port for vacant blocks too: the difference between a block that a
+/// stage dropped and one that was lost is that the first leaves a vacant one.
+fn squeeze(port: &MiddlePort, mut passed: Passed) -> Result<(), StageError> {
+    port.core().skip_vacant(false);
+    while let Some(block) = port.receive()? {
+        if block.is_vacant() {
+            passed.drop_block(&block.info())?;
+        } else {
+            passed.pass(&block.info())?;
+            port.forward(block)?;
+        }
+    }
+    Ok(())
+}
+
+/// The blocks of an archive that have passed.
+#[derive(Debug)]
+struct Passed {
+    content: Content,
+    /// Number of the blocks so far.
+    blocks: u64,
+    /// Number that the last block had from a reader, a tree's head or a sequencer.
+    sequence: Option<u64>,
+}
+
+impl Passed {
+    fn new(content: Content) -> Self {
+        Self {
+            content,
+            blocks: 0,
+            sequence: None,
+        }
+    }
+
+    /// Notes a block that a stage has dropped.
+    fn drop_block(&mut self, info: &BlockInfo) -> Result<(), StageError> {
+        if info.is_control() {
+            return Ok(());
+        }
+        if self.content == Content::Tree {
+            return Err(StageError::new(format!(
+                "block {} of a tree was dropped, and the tree's catalogue refers to blocks by \
+                 their numbers: let no stage drop blocks of a tree",
+                self.blocks
+            )));
+        }
+        self.check_sequence(info)
+    }
+
+    /// Notes a block that goes on.
+    fn pass(&mut self, info: &BlockInfo) -> Result<(), StageError> {
+        self.check_sequence(info)?;
+        self.blocks += 1;
+        Ok(())
+    }
+
+    /// Checks that no block is missing between the last one and this one, if both have a number
+    /// from before. Several blocks made from one may have its number.
+    fn check_sequence(&mut self, info: &BlockInfo) -> Result<(), StageError> {
+        let (Some(last), Some(now)) = (
+            std::mem::replace(&mut self.sequence, info.sequence),
+            info.sequence,
+        ) else {
+            return Ok(());
+        };
+        if now == last || Some(now) == last.checked_add(1) {
+            return Ok(());
+        }
+        Err(StageError::new(format!(
+            "block {now} follows block {last} of the stream that the head read: blocks were lost \
+             or are out of order; a stage that drops, merges or reorders blocks on purpose sets \
+             BlockInfo::sequence to None"
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn lost_block_is_an_error_and_a_dropped_one_is_not() {
+        let numbered = |number| BlockInfo {
+            sequence: Some(number),
+            ..BlockInfo::default()
+        };
+        let mut passed = Passed::new(Content::Stream);
+        passed.pass(&numbered(4)).unwrap();
+        passed.pass(&numbered(4)).unwrap();
+        passed.drop_block(&numbered(5)).unwrap();
+        passed.pass(&numbered(6)).unwrap();
+        passed.pass(&BlockInfo::default()).unwrap();
+        passed.pass(&numbered(9)).unwrap();
+        let error = passed.pass(&numbered(11)).unwrap_err().to_string();
+        assert!(error.starts_with("block 11 follows block 9"), "{error}");
+    }
+}
