@@ -229,7 +229,7 @@ pub mod prelude {
         AtLimit, Canceller, Event, Pipe, PipeBuilder, Progress, Report, Status,
     };
     #[cfg(feature = "crypto")]
-    pub use crate::crypto::{Key, Passphrase, Secret};
+    pub use crate::crypto::{Identity, Key, Passphrase, Recipient, Secret};
     pub use crate::error::{Error, StageError};
     pub use crate::media::{
         MediumReader, MediumWriter, VirtualTape, VolumeDirectory, VolumeOptions,

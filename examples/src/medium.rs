@@ -381,7 +381,8 @@ fn session_of_label(record: &[u8]) -> Option<SessionHeader> {
 }
 
 /// Describes the time of a session, and the host of its archive if its header was read, for people.
-/// The host's name comes from the medium, so it is escaped: it must not send commands to a terminal.
+/// The host's name comes from the medium, so it is escaped: it must not send commands to a
+/// terminal.
 pub fn origin(session: &SessionHeader, archive: Option<&ArchiveHeader>) -> String {
     let mut text = format!("written {}", format_minute(session.created));
     if let Some(archive) = archive.filter(|archive| !archive.host.is_empty()) {

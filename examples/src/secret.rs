@@ -41,8 +41,8 @@ pub struct EncryptArgs {
 pub struct DecryptArgs {
     #[command(flatten)]
     secret: SecretArgs,
-    /// Decrypt with the identity in FILE, a secret key that datapipe-key has made. It opens archives
-    /// that were written for its recipient, but does not prove who has written them
+    /// Decrypt with the identity in FILE, a secret key that datapipe-key has made. It opens
+    /// archives that were written for its recipient, but does not prove who has written them
     #[arg(long, value_name = "FILE", conflicts_with_all = ["key_file", "passphrase_file"])]
     identity: Option<PathBuf>,
 }

@@ -93,8 +93,8 @@ impl Passphrase {
     ///
     /// # Errors
     ///
-    /// [`KeyError`] if it cannot be read, is longer, or has nothing but a line end; also if it is the
-    /// file of a recipient, whose text others know, or of an identity.
+    /// [`KeyError`] if it cannot be read, is longer, or has nothing but a line end; also if it is
+    /// the file of a recipient, whose text others know, or of an identity.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, KeyError> {
         let path = path.as_ref();
         let mut bytes = read_at_most(path, MAX_PASSPHRASE).map_err(|source| KeyError::Read {

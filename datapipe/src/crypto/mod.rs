@@ -13,8 +13,8 @@
 //! consist of a number and a kind, and is never used twice.
 //!
 //! The module is pure: no threads, no pipes. The only files that it reads are those of keys,
-//! passphrases, identities and recipients. It does not define where slots, salts and tags are stored in a stream; the
-//! format does.
+//! passphrases, identities and recipients. It does not define where slots, salts and tags are
+//! stored in a stream; the format does.
 
 mod cipher; // AES-256-GCM, by either of two implementations
 mod clean_stack; // work that leaves no key on the stack

@@ -17,9 +17,9 @@ fn derive(key: &[u8], salt: &[u8], info: &[&[u8]]) -> Vec<u8> {
 }
 
 /// Derives all keys of the archive with this header, whose first slot is for this secret: `secret`,
-/// the content of a key file, a passphrase, or the key of an identity; `slot`, what Argon2id derives
-/// from a passphrase, or HKDF from what the identity shares, which is `shared`; `wrap`, the key of
-/// the slot's cipher; `data`, the data key; `archive`, the key that encrypts blocks.
+/// the content of a key file, a passphrase, or the key of an identity; `slot`, derived by Argon2id
+/// from a passphrase, or by HKDF from `shared`, which the identity shares with the slot; `wrap`,
+/// the key of the slot's cipher; `data`, the data key; `archive`, the key that encrypts blocks.
 pub(crate) fn keys_of(secret: &[u8], archive: &ArchiveHeader) -> Keys {
     let slot = &archive.slots[0];
     let number = |at: usize| u32::from_le_bytes(slot[at..at + 4].try_into().unwrap());

@@ -19,7 +19,8 @@ use datapipe::standard_streams::StandardStream;
 /// where the loss of that machine does not reach it. Without it the archives are lost.
 ///
 /// An identity opens an archive, but does not prove who has written it: every program that has the
-/// public key can make one. If that matters, give a key file to disk_to_tape as well.
+/// public key can make one. If that matters, give a key file to disk_to_tape as well, and open the
+/// archive with that.
 #[derive(Debug, Parser)]
 #[command(name = "datapipe-key", version, after_help = HELP)]
 struct Args {
