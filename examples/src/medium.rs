@@ -32,7 +32,7 @@ pub struct Location {
 }
 
 /// A medium that was created, with device and inode of each file that is not to be backed up to it.
-pub type CreatedMedium = (Box<dyn Medium>, Vec<(u64, u64)>);
+pub type CreatedMedium = (Box<dyn MediumWriter>, Vec<(u64, u64)>);
 
 /// Identity of a medium's content, which shows if a job has changed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,7 +194,7 @@ impl Location {
     /// # Errors
     ///
     /// As [`VolumeDirectory::open`] and [`VirtualTape::open`].
-    pub fn open(&self) -> Result<Box<dyn Medium>, MediumError> {
+    pub fn open(&self) -> Result<Box<dyn MediumReader>, MediumError> {
         Ok(if self.directory {
             Box::new(VolumeDirectory::open(&self.path)?)
         } else {

@@ -31,7 +31,7 @@ impl ReadScope {
     /// # Errors
     ///
     /// Returns an error if the pipe that reads the catalogue cannot run.
-    pub fn for_list<M: Medium + 'static>(
+    pub fn for_list<M: MediumReader + 'static>(
         reader: &ArchiveReader<M>,
         placement: PlacementArgs,
     ) -> Result<Self, Box<dyn Error>> {
@@ -60,7 +60,7 @@ impl ReadScope {
     /// # Errors
     ///
     /// As [`for_list`](Self::for_list).
-    pub fn for_paths<M: Medium + 'static>(
+    pub fn for_paths<M: MediumReader + 'static>(
         reader: &ArchiveReader<M>,
         paths: &[Vec<u8>],
         placement: PlacementArgs,
@@ -80,7 +80,7 @@ impl ReadScope {
     }
 
     /// Searches the objects themselves.
-    fn searched<M: Medium + 'static>(
+    fn searched<M: MediumReader + 'static>(
         reader: &ArchiveReader<M>,
         query: CatalogueQuery,
         placement: PlacementArgs,
@@ -99,7 +99,7 @@ impl ReadScope {
     /// # Errors
     ///
     /// Returns an error if the medium fails.
-    pub fn read<M: Medium + 'static>(
+    pub fn read<M: MediumReader + 'static>(
         &self,
         reader: &ArchiveReader<M>,
         instances: u32,
@@ -120,7 +120,7 @@ impl ReadScope {
 
 /// Reads the positions of the blocks from the end of the archive. Returns `None` if the end cannot
 /// be read or lists no catalogue; the archive can then still be read from its start.
-fn read_index<M: Medium + 'static>(reader: &ArchiveReader<M>) -> Option<Index> {
+fn read_index<M: MediumReader + 'static>(reader: &ArchiveReader<M>) -> Option<Index> {
     reader
         .index()
         .ok()
@@ -129,7 +129,7 @@ fn read_index<M: Medium + 'static>(reader: &ArchiveReader<M>) -> Option<Index> {
 
 /// Reads some blocks. Returns true if all of them are intact and none was rejected by an
 /// inspection.
-fn is_intact<M: Medium + 'static>(
+fn is_intact<M: MediumReader + 'static>(
     reader: &ArchiveReader<M>,
     placement: PlacementArgs,
     index: &Index,

@@ -4,7 +4,7 @@
 
 use datapipe::archive::{ArchiveHead, ArchiveReader, BlockSet, StreamRestore};
 use datapipe::crypto::{Key, Secret};
-use datapipe::media::{Medium, VirtualTape};
+use datapipe::media::{MediumReader, VirtualTape};
 use datapipe::prelude::*;
 use datapipe::testkit::FaultyStorage;
 use datapipe::wire::looks_like_record;
@@ -62,7 +62,7 @@ fuzz_target!(|input: (bool, [u8; 3], Vec<(u16, u8)>)| {
 });
 
 /// Restores the stream, and checks that each block is the original one, or zeros.
-fn check_restored<M: Medium + 'static>(
+fn check_restored<M: MediumReader + 'static>(
     head: ArchiveHead<M>,
     reader: &ArchiveReader<M>,
     log: &DamageLog,

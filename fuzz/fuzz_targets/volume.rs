@@ -1,7 +1,7 @@
 //! Arbitrary bytes as a volume: it is read to its end, and yields no more bytes than it has.
 #![no_main]
 
-use datapipe::media::{Item, Medium, Position, VirtualTape};
+use datapipe::media::{Item, MediumReader, Position, VirtualTape};
 use datapipe::testkit::FaultyStorage;
 use libfuzzer_sys::fuzz_target;
 

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
 use crate::limits::MAX_RECORD;
+use crate::wire::looks_like_record;
 
 use super::chain::ReadVolume;
 use super::layout::{END_OF_MEDIUM, GAP, Length, MARK, SHORTEST_FRAME, WORD, word};
@@ -164,15 +165,26 @@ impl<F: StorageFile> VolumeReader<F> {
     }
 
     /// True if the bytes from the current position to the end of the file can only be the beginning
-    /// of a record whose writer was stopped: a length that goes beyond the end, and not a frame
-    /// whose first length was changed. Any other bytes may be worth something to a salvage.
+    /// of a record whose writer was stopped: a length that goes beyond the end, with the beginning
+    /// of a record, or a part of a length. It is not a frame whose first length was changed, and
+    /// not a changed mark before others. Any other bytes may be worth something to a salvage.
     fn is_torn(&self) -> io::Result<bool> {
         let left = self.len - self.at;
         let Some(lead) = self.word_at(self.at)? else {
             return Ok(true);
         };
-        let is_beyond = Length::parse(lead).is_some_and(|length| length.frame_len() > left);
-        if !is_beyond || self.search(self.len)? < self.len {
+        let length = Length::parse(lead).filter(|length| length.frame_len() > left);
+        let Some(length) = length else {
+            return Ok(false);
+        };
+        let wanted = PROBED.min(length.bytes as usize);
+        let mut data = vec![0; wanted.min((left - WORD) as usize)];
+        self.fill(&mut data, self.at + WORD)?;
+        let is_record = match data.len() == wanted {
+            true => (self.probe)(&data) || looks_like_record(&data),
+            false => data.is_empty() || data.iter().any(|byte| *byte != 0),
+        };
+        if !is_record || self.search(self.len)? < self.len {
             return Ok(false);
         }
         // A frame whose first length was changed has the right one at its end, and marks after it.

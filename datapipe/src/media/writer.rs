@@ -161,13 +161,18 @@ impl<F: StorageFile> VolumeWriter<F> {
         self.out_of_room.as_ref()
     }
 
-    /// Removes the old content, if there is some, or a torn frame after which the writer goes on.
+    /// Makes the end of the file the end of what is whole, before a write.
     fn prepare_end(&mut self) -> Result<(), MediumError> {
         if self.is_torn {
             let cut = self.file.truncate(self.used);
             cut.map_err(MediumError::io("truncate", &self.path))?;
             self.is_torn = false;
         }
+        self.remove_old()
+    }
+
+    /// Removes the old content, if there is some.
+    fn remove_old(&mut self) -> Result<(), MediumError> {
         if self.has_old {
             // A name may have been added since the medium was created.
             self.check_only_name()?;
@@ -224,7 +229,7 @@ impl<F: StorageFile> VolumeWriter<F> {
     /// Syncs the file, and its directory if the file's name may not be on stable storage.
     pub(super) fn sync(&mut self, storage: &impl Storage<File = F>) -> Result<(), MediumError> {
         self.check_intact()?;
-        self.prepare_end()?;
+        self.remove_old()?;
         // A kernel that failed to write a page may mark it clean, so a second sync would succeed
         // although the data is lost. Only success clears this flag.
         self.broken = true;

@@ -8,6 +8,7 @@ use datapipe::media::{
 };
 use datapipe::prelude::*;
 use datapipe::testkit::Suite;
+use datapipe::wire::VOLUME_RECORD_LEN;
 
 use crate::suites::failure;
 
@@ -125,7 +126,13 @@ impl MediumWriter for BadWriter {
         if self.fault == Fault::Unsynced && record.len() == 10 {
             // The suite's last record, the first one of its volume.
             self.late = Some(record);
-            return Ok(Position::start_of(self.at.volume + 1));
+            let (record, byte) = (1, 8 + VOLUME_RECORD_LEN as u64);
+            let start = Position::start_of(self.at.volume + 1);
+            return Ok(Position {
+                record,
+                byte,
+                ..start
+            });
         }
         let written = self.inner.write(&record);
         if let Err(MediumError::EndOfVolume { .. }) = written {

@@ -4,6 +4,7 @@ mod damage; // damage at every byte, length, record and sector
 mod fixture; // writing, reading and salvaging for all of them
 mod openers; // secrets and recipients that open archives
 mod parts; // some blocks, found by the index
+mod records; // zeros after records, kinds of later versions, volume records
 mod regressions; // earlier defects
 mod resync; // pages of zeros, inserted and missing bytes
 mod round_trip; // whole archives, volumes, failures and crashes

@@ -1,6 +1,7 @@
 //! Media: one suite, over directories and tapes, on the file system and on a storage that fails on
 //! request.
 
+mod append; // media that are opened to append
 mod faults; // storages that fail, fill up, crash
 mod one_writer; // a medium has one writer, and keeps its files
 mod records; // volume records, and volumes of other media

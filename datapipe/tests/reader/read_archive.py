@@ -18,7 +18,7 @@ import zlib
 
 MAX_RECORD, MAX_BLOCK, MAX_BODY = 16 << 20, 64 << 20, 16 << 20
 MAX_ENTRIES, MAX_CHUNKS, MAX_ARCHIVES = 65_536, 262_144, 1_024
-LABEL, DATA = 1, 2
+LABEL, DATA, VOLUME = 1, 2, 3
 (SESSION_HEADER, ARCHIVE_HEADER, CHUNK_HEADER, BLOCK, OPTIONS, CHUNK_FOOTER, ARCHIVE_FOOTER, SESSION_FOOTER, LOCATOR,
  SPECIAL) = range(1, 11)
 HEADER, ONCE, HEADER_FOOTER = 1, 2, 3
@@ -83,16 +83,43 @@ def objects(data):
 
 class Record:
     def __init__(self, data):
-        need(72 <= len(data) <= MAX_RECORD and len(data) % 8 == 0, f"a record of {len(data)} bytes")
+        need(72 <= len(data) <= MAX_RECORD, f"a record of {len(data)} bytes")
         (magic, self.kind, version, zero1, self.session, self.sequence, self.volume, self.length, self.position,
          self.first, zero2, check) = struct.unpack_from("<4sBBH16sQIIQIQI", data)
         need(magic == b"DPrc", "a record without its magic")
         need(check == crc(data[:60]), "a record header's CRC")
         need(version == 1, f"a record of version {version}")
         need(zero1 == 0 and zero2 == 0, "reserved bytes of a record header")
-        need(self.kind in (LABEL, DATA), f"a record of kind {self.kind}")
-        need(self.length == len(data) - 64, "a record's length")
-        self.content = data[64:]
+        need(self.kind in (LABEL, DATA, VOLUME) or self.kind >= 128, f"a record of kind {self.kind}")
+        need(8 <= self.length <= len(data) - 64 and self.length % 8 == 0, "a record's length")
+        self.content = data[64:64 + self.length]
+        need(not any(data[64 + self.length:]), "the bytes after a record's content")
+
+
+class VolumeRecord:
+    def __init__(self, record):
+        need((record.sequence, record.volume, record.position, record.first) == (0, 0, 0, 0xFFFFFFFF),
+             "a volume record's header")
+        need(len(record.content) == 448, "a volume record's length")
+        (self.id, self.medium, _, nanoseconds, self.ordinal, once, pool, label, zero1, extensions, zero2, pools, labels,
+         run, zero3, check) = struct.unpack("<16s16sqIIBBBBIQ64s64s248sII", record.content)
+        need(check == crc(record.content[:444]), "a volume record's CRC")
+        need(self.id == record.session, "a volume record's id")
+        need(nanoseconds < 1_000_000_000 and once <= 1 and zero1 == zero2 == zero3 == 0, "a volume record")
+        self.pool, self.label = self.text(pools, pool), self.text(labels, label)
+        need(extensions <= 248 and extensions % 8 == 0 and not any(run[extensions:]), "an extension run's length")
+        at = 0
+        while at < extensions:
+            identifier, length = struct.unpack_from("<HH", run, at)
+            need(identifier < 32768, f"the extension {identifier}")
+            end = at + 4 + length
+            at = end + -end % 8
+            need(at <= extensions and not any(run[end:at]), "an extension's length")
+
+    @staticmethod
+    def text(field, length):
+        need(length <= 64 and not any(field[length:]), "a text of a volume record")
+        return field[:length].decode()
 
 
 class Session:
@@ -100,7 +127,7 @@ class Session:
 
     def __init__(self, path):
         self.stream, self.starts, self.marks, self.labels = bytearray(), [], [], []
-        self.id, self.lengths = None, []
+        self.id, self.lengths, self.volumes = None, [], []
         sequence = 0
         for volume, name in enumerate(volume_files(path), 1):
             with open(name, "rb") as file:
@@ -111,13 +138,19 @@ class Session:
                     self.marks.append(len(self.stream))
                     continue
                 record = Record(record)
+                need((record.kind == VOLUME) == (number == 0), f"volume {volume}, record {number}: volume record or not")
+                if number == 0:
+                    self.add_volume(VolumeRecord(record), volume)
+                    continue
                 self.id = self.id or record.session
                 need(record.session == self.id, f"volume {volume}, record {number} is foreign")
                 need(record.sequence == sequence, f"record {sequence} of the session is missing")
                 need(record.volume == volume, f"volume {record.volume} where {volume} should be")
-                need((record.kind == LABEL) == (number == 0), f"volume {volume}, record {number}: label or not")
+                need((record.kind == LABEL) == (number == 1), f"volume {volume}, record {number}: label or not")
                 need(record.position == len(self.stream), f"volume {volume}, record {number}: its position")
                 sequence += 1
+                if record.kind >= 128:
+                    continue
                 if record.kind == LABEL:
                     need(record.first == 0, "a label's first unit")
                     self.labels.append((record.content, len(self.stream)))
@@ -127,6 +160,13 @@ class Session:
                     self.stream += record.content
         need(self.id is not None, "no record")
         self.stream = bytes(self.stream)
+
+    def add_volume(self, record, number):
+        first = self.volumes[0] if self.volumes else record
+        need(record.medium == first.medium, f"the wrong volume: volume {number} is of another medium")
+        need(record.ordinal == number, f"volume {record.ordinal} of the medium where {number} should be")
+        need(record.id not in [other.id for other in self.volumes], f"the id of volume {number}")
+        self.volumes.append(record)
 
     def place(self, position):
         """Volume, record and byte of the record with the byte at `position` of the stream."""

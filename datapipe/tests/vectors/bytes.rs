@@ -7,6 +7,7 @@ use datapipe::wire::{
     ChunkEntry, ChunkFooter, CipherKind, Content, Entry, EntryBody, Extension, Framing, Locator,
     ObjectEnd, ObjectKind, ObjectMeta, ObjectState, RecordHeader, RecordKind, SLOT_LEN,
     SessionFooter, SessionHeader, SessionsBefore, Time, UnitHeader, UnitKind, VERSION,
+    VolumeRecord,
 };
 
 /// Returns bytes in the notation of the table.
@@ -242,11 +243,29 @@ fn catalogue() -> CatalogueEntry<'static> {
 
 /// Returns the encodings of everything that is stored, by name.
 fn all() -> Vec<(String, Vec<u8>)> {
-    [records_and_headers(), units(), bodies(), entries()].concat()
+    [
+        records_and_headers(),
+        units(),
+        bodies(),
+        entries(),
+        volume_records(),
+    ]
+    .concat()
 }
 
 fn named<const N: usize>(items: [(&str, Vec<u8>); N]) -> Vec<(String, Vec<u8>)> {
     items.map(|(name, bytes)| (name.to_owned(), bytes)).to_vec()
+}
+
+fn volume_records() -> Vec<(String, Vec<u8>)> {
+    let mut record = VolumeRecord::new(*b"volume- 89abcdef", *b"medium- 89abcdef", 3, TIME);
+    let plain = record.to_bytes().to_vec();
+    record.write_once = true;
+    (record.pool, record.label) = ("pool".into(), "etikett \u{e9}".into());
+    named([
+        ("volume record", plain),
+        ("volume record write once", record.to_bytes().to_vec()),
+    ])
 }
 
 fn records_and_headers() -> Vec<(String, Vec<u8>)> {

@@ -77,10 +77,10 @@ pub(crate) const RECORDS: &[Defect] = &[
     ),
     defect(
         "record-unknown-kind",
-        "record header: unknown kind 3",
+        "record header: unknown kind 4",
         OPEN,
         |tape, _| {
-            tape.record(2, |record| record[4] = 3);
+            tape.record(2, |record| record[4] = 4);
         },
     ),
     defect(
@@ -93,7 +93,15 @@ pub(crate) const RECORDS: &[Defect] = &[
     ),
     defect(
         "record-length",
-        "says 8 bytes of content, but has",
+        "says 16384 bytes of content, but has",
+        OPEN,
+        |tape, _| {
+            tape.record(2, |record| put(record, 36, 16384));
+        },
+    ),
+    defect(
+        "record-filler-not-zero",
+        "the bytes after its 8 bytes of content are not zero",
         OPEN,
         |tape, _| {
             tape.record(2, |record| {

@@ -2,11 +2,13 @@
 
 use datapipe::wire::{
     RECORD_HEADER_LEN, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader, UnitKind,
+    VolumeRecord,
 };
 
-/// A volume of frames: each is a record, or empty if it is a mark.
+/// A volume of frames after its volume record: each is a record, or empty if it is a mark. The last
+/// field is the volume record.
 #[derive(Clone)]
-pub(crate) struct Tape(pub(crate) Vec<Vec<u8>>);
+pub(crate) struct Tape(pub(crate) Vec<Vec<u8>>, pub(crate) Vec<u8>);
 
 impl Tape {
     pub(crate) fn parse(bytes: &[u8]) -> Self {
@@ -16,12 +18,15 @@ impl Tape {
             frames.push(bytes[at + 4..at + 4 + length].to_vec());
             at += if length == 0 { 4 } else { length + 8 };
         }
-        Self(frames)
+        let record = frames.remove(0);
+        assert!(VolumeRecord::parse(&record).is_ok());
+        Self(frames, record)
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for frame in &self.0 {
+        let record = Some(&self.1).filter(|record| !record.is_empty());
+        for frame in record.into_iter().chain(&self.0) {
             let length = (frame.len() as u32).to_le_bytes();
             bytes.extend(length);
             if !frame.is_empty() {

@@ -342,7 +342,7 @@ fn locator_names_the_first_record_of_a_long_footer() {
         .unwrap();
     let body = &tape.stream()[at + 64..][..header.stored as usize];
     let locator = datapipe::wire::Locator::parse(body).unwrap();
-    assert_eq!(locator.chunks[0].footer, Some((1, footer as u64)));
+    assert_eq!(locator.chunks[0].footer, Some((1, footer as u64 + 1)));
 }
 
 /// The content of such a block would have been restored as if it were only marked, and compressed

@@ -24,5 +24,5 @@ mod part; // frames in the bytes of a part
 mod site; // a place in a storage: parts by volume, URLs
 mod uploads; // parts on their way
 
-pub use medium::{ObjectMedium, ObjectOptions};
+pub use medium::{ObjectMedium, ObjectOptions, ObjectReader, ObjectWriter};
 pub use site::Site;

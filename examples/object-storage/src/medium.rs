@@ -5,7 +5,9 @@ use std::io;
 use datapipe::StageError;
 use datapipe::archive::MediumArgs;
 use datapipe::limits::{MAX_RECORD, MIN_VOLUME_SIZE, VOLUME_RESERVE};
-use datapipe::media::{HandleError, Item, Medium, MediumError, MediumHandle, Position};
+use datapipe::media::{
+    Abilities, HandleError, Item, MediumError, MediumHandle, MediumReader, MediumWriter, Position,
+};
 use datapipe::stage::Arguments;
 
 use crate::part::{self, Frame};
@@ -34,22 +36,28 @@ impl Default for ObjectOptions {
     }
 }
 
-/// An archive's medium in an object storage.
+/// An archive's medium in an object storage: what opens it.
 #[derive(Debug)]
-pub struct ObjectMedium {
+#[non_exhaustive]
+pub struct ObjectMedium;
+
+/// An archive's medium in an object storage, open to write.
+#[derive(Debug)]
+pub struct ObjectWriter {
     site: Site,
-    side: Side,
+    writer: Writer,
 }
 
+/// An archive's medium in an object storage, open to read.
 #[derive(Debug)]
-enum Side {
-    Write(Writer),
-    Read(Reader),
+pub struct ObjectReader {
+    site: Site,
+    reader: Reader,
 }
 
 impl ObjectMedium {
-    /// Name of the module that opens the medium in a process:
-    /// `modules.with_medium(ObjectMedium::MODULE, ObjectMedium::of_args)`.
+    /// Name of the module that opens the medium in a process: `modules.with_medium(
+    /// ObjectMedium::MODULE, ObjectMedium::create_from, ObjectMedium::open_from)`.
     pub const MODULE: &str = "object-storage";
 
     /// Opens a site to write. It must have no parts.
@@ -58,7 +66,7 @@ impl ObjectMedium {
     ///
     /// [`MediumError::NotEmpty`], [`MediumError::VolumeTooSmall`], and [`MediumError::Io`] if the
     /// storage fails.
-    pub fn create(site: Site, options: ObjectOptions) -> Result<Self, MediumError> {
+    pub fn create(site: Site, options: ObjectOptions) -> Result<ObjectWriter, MediumError> {
         let (size, min) = (options.volume_size, MIN_VOLUME_SIZE);
         if size < min {
             return Err(MediumError::VolumeTooSmall { size, min });
@@ -66,7 +74,7 @@ impl ObjectMedium {
         if !site.parts()?.is_empty() {
             return Err(MediumError::NotEmpty { path: site.path() });
         }
-        let side = Side::Write(Writer {
+        let writer = Writer {
             options,
             uploads: Uploads::new(options.uploads),
             volume: 1,
@@ -74,8 +82,8 @@ impl ObjectMedium {
             from: 0,
             part: Vec::new(),
             ended: false,
-        });
-        Ok(Self { site, side })
+        };
+        Ok(ObjectWriter { site, writer })
     }
 
     /// Opens a site to read.
@@ -83,25 +91,25 @@ impl ObjectMedium {
     /// # Errors
     ///
     /// [`MediumError::NoVolumes`], and [`MediumError::Io`] if the storage fails.
-    pub fn open(site: Site) -> Result<Self, MediumError> {
+    pub fn open(site: Site) -> Result<ObjectReader, MediumError> {
         let parts = site.parts()?;
-        let side = Side::Read(Reader {
+        let reader = Reader {
             last: parts.keys().copied().max().unwrap_or(1),
             parts,
             volume: 1,
             at: 0,
             items: 0,
             loaded: None,
-        });
-        Ok(Self { site, side })
+        };
+        Ok(ObjectReader { site, reader })
     }
 
-    /// Opens the medium in a process, from the arguments of its handle.
+    /// Opens the medium to write in a process, from the arguments of its handle.
     ///
     /// # Errors
     ///
-    /// As [`Site::of_url`], [`create`](Self::create) and [`open`](Self::open).
-    pub fn of_args(args: &MediumArgs<'_>) -> Result<Self, StageError> {
+    /// As [`Site::of_url`] and [`create`](Self::create).
+    pub fn create_from(args: &MediumArgs<'_>) -> Result<ObjectWriter, StageError> {
         let mut fields = args.fields()?;
         let site = Site::of_url(fields.text("url")?)?;
         let default = ObjectOptions::default();
@@ -111,39 +119,32 @@ impl ObjectMedium {
             uploads: fields.number_or("uploads", default.uploads)?,
         };
         fields.end()?;
-        Ok(if args.is_to_write() {
-            Self::create(site, options)?
-        } else {
-            Self::open(site)?
-        })
+        Ok(Self::create(site, options)?)
     }
 
-    fn writer(&mut self) -> Result<(&Site, &mut Writer), MediumError> {
-        match &mut self.side {
-            Side::Write(writer) => Ok((&self.site, writer)),
-            Side::Read(_) => Err(MediumError::WrongDirection {
-                doing: "write",
-                open_to: "read",
-            }),
-        }
-    }
-
-    fn reader(&mut self) -> Result<(&Site, &mut Reader), MediumError> {
-        match &mut self.side {
-            Side::Read(reader) => Ok((&self.site, reader)),
-            Side::Write(_) => Err(MediumError::WrongDirection {
-                doing: "read",
-                open_to: "write",
-            }),
-        }
+    /// Opens the medium to read in a process, from the arguments of its handle.
+    ///
+    /// # Errors
+    ///
+    /// As [`Site::of_url`] and [`open`](Self::open).
+    pub fn open_from(args: &MediumArgs<'_>) -> Result<ObjectReader, StageError> {
+        let mut fields = args.fields()?;
+        let site = Site::of_url(fields.text("url")?)?;
+        fields.end()?;
+        Ok(Self::open(site)?)
     }
 }
 
-impl Medium for ObjectMedium {
+impl ObjectWriter {
+    fn longest_record(&self) -> usize {
+        let longest = (self.writer.options.volume_size - VOLUME_RESERVE - 8) & !1;
+        longest.min(MAX_RECORD as u64) as usize
+    }
+}
+
+impl MediumWriter for ObjectWriter {
     fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
-        let (site, writer) = self.writer()?;
-        let longest = (writer.options.volume_size - VOLUME_RESERVE - 8) as usize & !1;
-        let (len, max) = (record.len(), longest.min(MAX_RECORD));
+        let (len, max) = (record.len(), self.longest_record());
         if len == 0 {
             return Err(MediumError::Empty);
         }
@@ -151,65 +152,79 @@ impl Medium for ObjectMedium {
             return Err(MediumError::TooLong { len, max });
         }
         // Records leave the reserve free until one did not fit; after that, room for a mark.
-        let reserve = if writer.ended { 4 } else { VOLUME_RESERVE };
-        writer.push(site, record, reserve)
+        let reserve = if self.writer.ended { 4 } else { VOLUME_RESERVE };
+        self.writer.push(&self.site, record, reserve)
     }
 
     fn write_mark(&mut self) -> Result<(), MediumError> {
-        let (site, writer) = self.writer()?;
-        writer.push(site, &[], 0).map(drop)
+        self.writer.push(&self.site, &[], 0).map(drop)
     }
 
     fn sync(&mut self) -> Result<(), MediumError> {
-        let (site, writer) = self.writer()?;
-        writer.upload(site)?;
-        writer.uploads.finish(site)
+        self.writer.upload(&self.site)?;
+        self.writer.uploads.finish(&self.site)
+    }
+
+    fn next_volume(&mut self) -> Result<(), MediumError> {
+        self.sync()?;
+        let writer = &mut self.writer;
+        writer.volume += 1;
+        (writer.items, writer.from, writer.ended) = (0, 0, false);
+        Ok(())
     }
 
     fn finish(&mut self) -> Result<(), MediumError> {
         self.sync() // a site that has parts is not replaced
     }
 
-    fn next_volume(&mut self) -> Result<bool, MediumError> {
-        if matches!(self.side, Side::Write(_)) {
-            self.sync()?;
-        }
-        match &mut self.side {
-            Side::Write(writer) => {
-                writer.volume += 1;
-                (writer.items, writer.from, writer.ended) = (0, 0, false);
-                Ok(true)
-            }
-            Side::Read(reader) => reader.next_volume(&self.site),
-        }
+    fn abilities(&self) -> Abilities {
+        Abilities::default().longest_record(self.longest_record())
     }
 
+    fn handle(&self) -> Result<MediumHandle, HandleError> {
+        let url = self.site.url().ok_or(HandleError::Unsupported)?;
+        if (self.writer.volume, self.writer.items) != (1, 0) {
+            return Err(HandleError::Written);
+        }
+        let options = &self.writer.options;
+        let arguments = Arguments::new()
+            .with("url", url)
+            .with("part-len", options.part_len.to_string())
+            .with("volume-size", options.volume_size.to_string())
+            .with("uploads", options.uploads.to_string());
+        Ok(MediumHandle::of_module(ObjectMedium::MODULE, arguments))
+    }
+}
+
+impl MediumReader for ObjectReader {
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
         record.clear();
-        let (site, reader) = self.reader()?;
-        reader.read(site, record)
+        self.reader.read(&self.site, record)
     }
 
     fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
         record.clear();
-        let (site, reader) = self.reader()?;
-        reader.read_back(site, record)
+        self.reader.read_back(&self.site, record)
+    }
+
+    fn next_volume(&mut self) -> Result<bool, MediumError> {
+        self.reader.next_volume(&self.site)
     }
 
     fn seek(&mut self, to: Position) -> Result<(), MediumError> {
-        let (site, reader) = self.reader()?;
+        let reader = &mut self.reader;
         if to.volume == 0 || to.volume > reader.last || to.byte > reader.end_of(to.volume) {
-            return Err(reader.nowhere(site, to));
+            return Err(reader.nowhere(&self.site, to));
         }
         (reader.volume, reader.at, reader.items) = (to.volume, to.byte, to.record);
         Ok(())
     }
 
     fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
-        let (site, reader) = self.reader()?;
+        let reader = &mut self.reader;
         let volume = volume.unwrap_or(reader.last);
         if volume == 0 || volume > reader.last {
-            return Err(reader.nowhere(site, Position::start_of(volume)));
+            return Err(reader.nowhere(&self.site, Position::start_of(volume)));
         }
         (reader.volume, reader.at) = (volume, reader.end_of(volume));
         reader.items = Position::UNCOUNTED;
@@ -218,18 +233,8 @@ impl Medium for ObjectMedium {
 
     fn handle(&self) -> Result<MediumHandle, HandleError> {
         let url = self.site.url().ok_or(HandleError::Unsupported)?;
-        let mut arguments = Arguments::new().with("url", url);
-        if let Side::Write(writer) = &self.side {
-            if (writer.volume, writer.items) != (1, 0) {
-                return Err(HandleError::Written);
-            }
-            let options = &writer.options;
-            arguments = arguments
-                .with("part-len", options.part_len.to_string())
-                .with("volume-size", options.volume_size.to_string())
-                .with("uploads", options.uploads.to_string());
-        }
-        Ok(MediumHandle::of_module(Self::MODULE, arguments))
+        let arguments = Arguments::new().with("url", url);
+        Ok(MediumHandle::of_module(ObjectMedium::MODULE, arguments))
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use datapipe::host;
-use datapipe::media::{Item, Medium, MediumError};
+use datapipe::media::{Item, MediumError, MediumReader as _, MediumWriter as _};
 use datapipe::testkit::Suite;
 use datapipe_object_storage::{ObjectMedium, ObjectOptions, Site};
 use futures_util::stream::BoxStream;
@@ -21,7 +21,11 @@ use object_store::{
 };
 
 fn main() {
-    let own = datapipe::modules().with_medium(ObjectMedium::MODULE, ObjectMedium::of_args);
+    let own = datapipe::modules().with_medium(
+        ObjectMedium::MODULE,
+        ObjectMedium::create_from,
+        ObjectMedium::open_from,
+    );
     host::serve(own);
     let tests: [(&str, fn()); 4] = [
         (

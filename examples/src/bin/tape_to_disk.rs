@@ -221,7 +221,7 @@ struct Job<'a> {
     summary: &'a mut Summary,
 }
 
-type Reader = ArchiveReader<Box<dyn Medium>>;
+type Reader = ArchiveReader<Box<dyn MediumReader>>;
 
 impl Job<'_> {
     /// Returns the pipe without its tail. Damage is logged, and reading continues after it.
