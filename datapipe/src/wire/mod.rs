@@ -64,7 +64,7 @@ pub(crate) use owner_name::check_owner_name;
 pub use owner_name::{OwnerKind, OwnerName};
 pub use piece::EntryPiece;
 #[cfg(feature = "tree")]
-pub(crate) use piece::next_piece;
+pub(crate) use piece::{goes_on, next_piece};
 pub use record::{RECORD_HEADER_LEN, RecordHeader, RecordKind, looks_like_record};
 pub use session_header::{SessionHeader, SessionsBefore};
 pub use unit::{MAX_STORED, UNIT_HEADER_LEN, UnitHeader, padding_of};

@@ -160,6 +160,12 @@ pub(super) fn refuse_kind(kind: u8) -> DecodeError {
     DecodeError::new("entry", why)
 }
 
+/// Returns true for the header of a piece that another one follows.
+pub(crate) fn goes_on(header: [u8; ENTRY_HEADER_LEN]) -> bool {
+    let header = EntryHeader::parse(&mut Bytes::new("entry", &header));
+    header.is_ok_and(|header| header.is_piece() && header.flags & GOES_ON != 0)
+}
+
 /// Returns the header of the next piece of an encoded entry and the range of its body in the
 /// entry, `written` bytes of whose body are in pieces already. Each piece but the last fills a
 /// block of `capacity` bytes, which has more than a header's length. `None` after the last.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use datapipe::archive::ReadOutcome;
 use datapipe::prelude::*;
 use datapipe::tree::{CatalogueQuery, RestoreOutcome, TreeList};
-use datapipe::wire::ObjectKind;
+use datapipe::wire::{CatalogueEntry, ObjectKind, Time};
 
 use crate::data::key;
 use crate::fixture::{archive_options, assert_same_tree, head};
@@ -310,6 +310,12 @@ fn list_from_the_catalogue_matches_a_full_read() {
         let list = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&list);
         let tail = TreeList::new(move |object| {
+            // Only the catalogue has these.
+            let object = &CatalogueEntry {
+                changed: Time::default(),
+                inode: 0,
+                ..*object
+            };
             let line = format!("{:?} {}", object, object.path.escape_ascii());
             sink.lock().unwrap().push((line, object.kind, object.link));
             Ok(())

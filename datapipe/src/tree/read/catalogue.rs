@@ -14,7 +14,9 @@ use crate::limits::CATALOGUE_PIECE;
 use crate::pool::Block;
 use crate::shared_bytes::SharedBytes;
 use crate::tree::temp_file::SpillFile;
-use crate::wire::{CatalogueStart, DecodeError, ENTRY_HEADER_LEN, Entry, EntryBody, next_piece};
+use crate::wire::{
+    CatalogueStart, DecodeError, ENTRY_HEADER_LEN, Entry, EntryBody, goes_on, next_piece,
+};
 
 /// Entries of all objects that have ended.
 #[derive(Debug, Default)]
@@ -25,6 +27,8 @@ pub(super) struct Catalogue {
     /// Bytes sent in pieces between the blocks, and in the closing catalogue.
     sent: u64,
     closed: u64,
+    /// The last piece of the catalogue ended within an entry.
+    sent_goes_on: bool,
     /// Number of entries, and bytes of data of their objects.
     start: CatalogueStart,
     /// Entries before all others of the closing catalogue that were not sent.
@@ -68,14 +72,22 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Returns true if there are enough entries for a piece in a block of `capacity` bytes.
+    /// Returns true if there are enough entries for a piece in a block of `capacity` bytes, or an
+    /// entry [goes on](Self::goes_on).
     pub(super) fn is_due(&self, capacity: usize) -> bool {
-        self.len() - self.sent >= capacity.min(CATALOGUE_PIECE) as u64
+        self.goes_on() || self.len() - self.sent >= capacity.min(CATALOGUE_PIECE) as u64
+    }
+
+    /// Returns true if the last piece ended within an entry, which the next one continues.
+    pub(super) fn goes_on(&self) -> bool {
+        self.sent_goes_on
     }
 
     /// Fills an empty block with entries that were not sent.
     pub(super) fn fill_piece(&mut self, block: &mut Block) -> Result<(), StageError> {
         self.sent += self.put(self.sent, block)?;
+        // A part of an entry fills its block.
+        self.sent_goes_on = block.shared().array(0).is_some_and(goes_on);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Names of the users and groups that own what is read: each is looked up once, for all instances.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -21,6 +22,8 @@ pub(super) struct OwnerNames {
     names: Mutex<BTreeMap<Owner, Option<Vec<u8>>>>,
     /// No names are looked up: the archive has numbers only.
     is_numeric: bool,
+    /// The report has a remark on a name: it gets one, and not one for each of thousands.
+    has_remarked: AtomicBool,
 }
 
 impl OwnerNames {
@@ -28,6 +31,7 @@ impl OwnerNames {
         Self {
             names: Mutex::default(),
             is_numeric,
+            has_remarked: AtomicBool::new(false),
         }
     }
 
@@ -46,7 +50,9 @@ impl OwnerNames {
         // Others that need a name wait for the database, too.
         let name = names.entry(owner).or_insert_with(|| {
             let found = look_up(owner);
-            if let Err(why) = &found {
+            if let Err(why) = &found
+                && !self.has_remarked.swap(true, Ordering::Relaxed)
+            {
                 report.note(TreeNote::OwnerName(why.clone()));
             }
             found.unwrap_or_default()

@@ -279,7 +279,7 @@ impl Mirror for TreeReport {
         let mut message = Bytes::new("a message of a tree's head", message);
         match message.u8()? {
             COUNTS => {
-                let new: [_; 9] = message.u64s()?;
+                let new: [_; 8] = message.u64s()?;
                 message.end()?;
                 let outcome = &mut self.0.lock().outcome;
                 for (count, new) in outcome.counters().into_iter().zip(new) {

@@ -354,6 +354,11 @@ impl CommitOrder {
             self.take_remainder(block)?;
             return self.send_entries(block);
         }
+        if self.catalogue.goes_on()
+            && let Some(fill) = self.piece(block)?
+        {
+            return Ok(fill);
+        }
         let put_names = |bytes: &mut Vec<u8>| owners.append_to(bytes);
         self.catalogue.fill_closing(block, put_names)?;
         Ok(if block.is_empty() {

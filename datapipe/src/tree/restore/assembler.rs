@@ -207,10 +207,11 @@ impl<S: Sink> ObjectAssembler<S> {
             self.last_object = number;
             return true;
         }
-        match self.open.iter().position(|open| open.number == number) {
-            Some(at) => self.mark_damaged(at, "its object entry is repeated"),
-            None => self.remember_unknown(number),
+        if let Some(at) = self.open.iter().position(|open| open.number == number) {
+            self.mark_damaged(at, "its object entry is repeated");
+            return false;
         }
+        self.remember_unknown(number);
         let what = format!(
             "has the number {number}, which is not above that of an object before it, {last}"
         );

@@ -9,7 +9,7 @@ use crate::words::count_of;
 pub(in crate::tree) struct ClosingRun {
     start: Option<CatalogueStart>,
     listed: u64,
-    /// An entry came before the start.
+    /// An entry came before the start, or another start after it.
     lacks_start: bool,
 }
 
@@ -17,7 +17,9 @@ impl ClosingRun {
     /// Counts an entry of the run.
     pub(in crate::tree) fn add(&mut self, body: &EntryBody<'_>) {
         match body {
-            EntryBody::CatalogueStart(start) if self.start.is_none() => self.start = Some(*start),
+            EntryBody::CatalogueStart(start) => {
+                self.lacks_start |= self.start.replace(*start).is_some();
+            }
             EntryBody::Catalogue(_) => self.listed = self.listed.saturating_add(1),
             _ => {}
         }
@@ -29,7 +31,7 @@ impl ClosingRun {
     pub(in crate::tree) fn check(&self) -> Result<(), String> {
         let announced = self.start.map_or(0, |start| start.objects);
         if self.lacks_start {
-            Err("the catalogue does not begin with its start, and is not used".to_owned())
+            Err("the catalogue does not begin with its only start, and is not used".to_owned())
         } else if announced != self.listed {
             Err(format!(
                 "the catalogue lists {}, but its start says {announced}: it is not used",
