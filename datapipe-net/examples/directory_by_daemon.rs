@@ -188,11 +188,9 @@ fn watch(client: &mut Client, name: &str) -> Result<PipeState, Box<dyn Error>> {
         if let Some(state) = state.filter(|state| state.is_final()) {
             println!("{name}: {state}");
             if state == PipeState::INCOMPLETE {
-                let problems = client.problems(name)?;
-                println!(
-                    "{name}: {} problems; `datapiped problems {name}` shows the last of them",
-                    problems.count
-                );
+                let count = client.problems(name)?.count;
+                let noun = if count == 1 { "problem" } else { "problems" };
+                println!("{name}: {count} {noun}; `datapiped problems {name}` shows the last");
             }
             return Ok(state);
         }

@@ -39,7 +39,12 @@ impl Daemon {
         let (stop, hang_up) = (Stop::new()?, Stop::new()?);
         let listener = Listener::bind(&config.socket, config.socket_mode, config.socket_group)?;
         remove_left(&config.temporary_directory);
-        let state = Arc::new(DaemonState::new(config, stop, hang_up, log)?);
+        let state = Arc::new(DaemonState::new(
+            config,
+            listener.file(),
+            [stop, hang_up],
+            log,
+        )?);
         attach_history(&state);
         Ok(Self { state, listener })
     }
@@ -81,7 +86,9 @@ impl Handle {
     }
 
     /// Replaces the configuration for future connections and pipes, and closes the connections of
-    /// users who may no longer connect; their pipes go on. The socket of `config` is ignored.
+    /// users who may no longer connect; their pipes go on. The socket gets its permissions and its
+    /// group. Another path of the socket and another directory of the history are ignored, which is
+    /// logged.
     pub fn reconfigure(&self, config: Config) {
         self.0.replace_config(config);
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -15,12 +16,15 @@ use super::refused_users::RefusedUsers;
 use super::subscribers::Subscribers;
 use super::temporary::Temporary;
 use crate::config::{Config, User};
-use crate::socket::Stop;
+use crate::socket::{SocketFile, Stop};
 
 /// State that the threads of a daemon share.
 pub(super) struct DaemonState {
     /// Present configuration. A reload replaces it; a request uses one throughout.
     config: RwLock<Arc<Config>>,
+    socket: SocketFile,
+    /// Directory of the history, if there is one.
+    state_dir: Option<PathBuf>,
     pub(super) pipes: PipeTable,
     pub(super) subscribers: Subscribers,
     /// Taken amounts of each user.
@@ -40,11 +44,13 @@ pub(super) struct DaemonState {
 impl DaemonState {
     pub(super) fn new(
         config: Config,
-        stop: Stop,
-        hang_up: Stop,
+        socket: &SocketFile,
+        [stop, hang_up]: [Stop; 2],
         log: impl Fn(&str) + Send + 'static,
     ) -> io::Result<Self> {
         Ok(Self {
+            socket: socket.clone(),
+            state_dir: config.state_dir.clone(),
             config: RwLock::new(Arc::new(config)),
             pipes: PipeTable::default(),
             subscribers: Subscribers::default(),
@@ -67,11 +73,32 @@ impl DaemonState {
     pub(super) fn replace_config(&self, config: Config) {
         let config = Arc::new(config);
         *self.config.write() = Arc::clone(&config);
+        self.apply_to_socket(&config);
+        if config.state_dir != self.state_dir {
+            self.log("state_dir takes effect when the daemon is started again");
+        }
         self.refused_users.clear();
         let closed = self.open.close_others(&config.access);
         if closed > 0 {
             self.log(&format!(
                 "closed {closed} connections of users who may no longer connect"
+            ));
+        }
+    }
+
+    /// Gives the socket the permissions and the group of a configuration.
+    fn apply_to_socket(&self, config: &Config) {
+        let path = self.socket.path();
+        if config.socket != path {
+            self.log("socket takes effect when the daemon is started again");
+        }
+        let set = self
+            .socket
+            .set_access(config.socket_mode, config.socket_group);
+        if let Err(error) = set {
+            let path = path.display();
+            self.log(&format!(
+                "{path}: cannot set socket_mode and socket_group: {error}; start the daemon again"
             ));
         }
     }

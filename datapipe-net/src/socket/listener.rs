@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -21,11 +21,17 @@ const BACKLOG: i32 = 128;
 #[derive(Debug)]
 pub struct Listener {
     socket: OwnedFd,
-    path: PathBuf,
-    /// Device and inode of the socket's file. If another file has replaced it, that stays.
-    inode: (u64, u64),
+    file: SocketFile,
     /// Released after the socket's file is removed.
     _lock: Lock,
+}
+
+/// File of a listening socket.
+#[derive(Clone, Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode. If another file has replaced it, that stays as it is.
+    inode: (u64, u64),
 }
 
 /// Failure to listen at a path.
@@ -92,10 +98,10 @@ impl Listener {
             let _ = fs::remove_file(&new);
             failed("cannot listen at")(error)
         })?;
+        let path = path.to_owned();
         Ok(Self {
             socket,
-            path: path.to_owned(),
-            inode,
+            file: SocketFile { path, inode },
             _lock: lock,
         })
     }
@@ -115,7 +121,43 @@ impl Listener {
 
     /// Path of the socket.
     pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// File of the socket.
+    pub(crate) fn file(&self) -> &SocketFile {
+        &self.file
+    }
+}
+
+impl SocketFile {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Gives the file other permissions, and the group `group`, or that of this process. No user
+    /// can connect meanwhile who may neither before nor after.
+    ///
+    /// # Errors
+    ///
+    /// If another file has replaced it, or the system refuses.
+    pub(crate) fn set_access(&self, mode: u32, group: Option<u32>) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = || rustix::fs::open(&self.path, flags, Mode::empty());
+        let file = File::from(retry_on_intr(open)?);
+        let found = retry(|| file.metadata())?;
+        if (found.dev(), found.ino()) != self.inode {
+            return Err(io::Error::other("another file has replaced it"));
+        }
+        // The name may lead elsewhere by now.
+        let opened = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let group = group.unwrap_or_else(|| rustix::process::getegid().as_raw());
+        if found.gid() != group {
+            let without_group = Permissions::from_mode(found.mode() & mode & 0o707);
+            retry(|| fs::set_permissions(&opened, without_group.clone()))?;
+            retry(|| std::os::unix::fs::chown(&opened, None, Some(group)))?;
+        }
+        retry(|| fs::set_permissions(&opened, Permissions::from_mode(mode)))
     }
 }
 
@@ -128,10 +170,11 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let found = retry(|| fs::symlink_metadata(&self.path));
-        if found.is_ok_and(|now| (now.dev(), now.ino()) == self.inode) {
+        let SocketFile { path, inode } = &self.file;
+        let found = retry(|| fs::symlink_metadata(path));
+        if found.is_ok_and(|now| (now.dev(), now.ino()) == *inode) {
             // If the file cannot be removed, the next daemon replaces it.
-            let _ = retry(|| fs::remove_file(&self.path));
+            let _ = retry(|| fs::remove_file(path));
         }
     }
 }

@@ -15,6 +15,7 @@ mod peer; // identity of the connected process
 mod stop; // end of every wait
 
 pub use channel::{Channel, ChannelError, Deadline, Ready};
+pub(crate) use listener::SocketFile;
 pub use listener::{ListenError, Listener, fits_in_address};
 pub use peer::Peer;
 pub use stop::Stop;

@@ -1,6 +1,7 @@
 //! Deaths of the daemon, of modules and of clients. No process and no file remains.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 
 use datapipe_net::protocol::{EventKind, PipeState, RefusalCode};
 use datapipe_net::{AttachRole, Initiate, StageRequest};
@@ -194,6 +195,40 @@ pub(crate) fn configuration_is_reloaded_on_sighup() {
     // The third signal may overtake the second.
     if log.contains("configuration not reloaded") {
         assert!(log.contains("datapiped.toml:5: "), "{log}");
+    }
+}
+
+/// An administrator who had closed the socket to other users, and reloaded the configuration, found
+/// it open: only a start had set its permissions.
+pub(crate) fn socket_gets_its_permissions_on_sighup() {
+    let mut site = Site::new("");
+    let text = site.configuration("");
+    let access = || {
+        let found = fs::metadata(site.socket()).unwrap();
+        (found.mode() & 0o777, found.gid())
+    };
+    let own = access().1;
+    let is_root = rustix::process::geteuid().is_root();
+    let group = if is_root { 4_000_000_009 } else { own };
+    for (mode, group) in [(0o666, group), (0o600, own), (0o660, group)] {
+        let first = format!("socket_mode = \"0{mode:o}\"\nsocket_group = \"{group}\"\n");
+        site.configure(&[first, text.clone()].concat());
+        site.signal(Signal::HUP);
+        wait_until("the socket has the permissions", || {
+            access() == (mode, group)
+        });
+    }
+    let elsewhere = text.replace("/socket\"", "/elsewhere\"");
+    site.configure(&format!("state_dir = {:?}\n{elsewhere}", site.path("in")));
+    site.signal(Signal::HUP);
+    wait_until("it has the default permissions", || {
+        access() == (0o666, own) && site.client().list().is_ok()
+    });
+    site.signal(Signal::TERM);
+    let (_, log) = site.end();
+    for key in ["socket", "state_dir"] {
+        let line = format!("datapiped: {key} takes effect when the daemon is started again\n");
+        assert_eq!(log.matches(&line).count(), 1, "{log}");
     }
 }
 

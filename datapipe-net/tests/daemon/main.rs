@@ -284,6 +284,10 @@ const TESTS: &[suite::Test] = &[
         deaths::configuration_is_reloaded_on_sighup,
     ),
     (
+        "socket_gets_its_permissions_on_sighup",
+        deaths::socket_gets_its_permissions_on_sighup,
+    ),
+    (
         "commands_print_lists_and_statuses",
         commands::commands_print_lists_and_statuses,
     ),
