@@ -454,6 +454,19 @@ impl<W> Stage<W> {
         self
     }
 
+    /// Declares that the stage sends `n` blocks before those that it receives: the head's blocks
+    /// have numbers from `n` on.
+    pub(crate) fn sends_first(mut self, n: u64) -> Self {
+        self.settings.sends_first = n;
+        self
+    }
+
+    /// Declares that the stage seals or writes the blocks of this archive.
+    pub(crate) fn of_archive(mut self, id: [u8; 16]) -> Self {
+        self.settings.archive = Some(id);
+        self
+    }
+
     /// Declares that this tail writes an archive: the head sends it a last block.
     pub(crate) fn writes_archive(mut self) -> Self {
         self.settings.writes_archive = true;

@@ -2,6 +2,7 @@
 
 mod damage; // damage at every byte, length, record and sector
 mod fixture; // writing, reading and salvaging for all of them
+mod liar; // a head that lies
 mod parts; // some blocks, found by the index
 mod regressions; // earlier defects
 mod resync; // pages of zeros, inserted and missing bytes

@@ -163,7 +163,7 @@ fn write_and_search(dir: &Path, kind: Kind, in_processes: bool) {
     });
     let status = pipe.status();
     let holders: &[&str] = if in_processes {
-        &["aes-256-gcm", "archive-tail"]
+        &["aes-256-gcm"]
     } else {
         &["controller"]
     };
@@ -212,7 +212,7 @@ fn read_and_search(dir: &Path, kind: Kind, in_processes: bool) {
         status.stages.last().unwrap().instances[0].blocks_in > 3
     });
     let holders: &[&str] = if in_processes {
-        &["aes-256-gcm-open", "archive-head"]
+        &["aes-256-gcm-open"]
     } else {
         &["controller"]
     };

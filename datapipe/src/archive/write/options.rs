@@ -14,6 +14,7 @@ use crate::wire::{self, ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader
 use super::super::key::ArchiveKey;
 use super::super::plan_data::PlanData;
 use super::super::report::WriteReport;
+use super::super::special::Special;
 use super::super::seal;
 use super::plan_error::PlanError;
 
@@ -237,6 +238,7 @@ impl ArchiveOptions {
 pub struct Archive {
     pub(in crate::archive) data: PlanData,
     pub(super) report: WriteReport,
+    pub(super) specials: Vec<Special>,
     /// Settings for its seal and its tail, in the order of the calls.
     pub(super) seal_settings: Vec<MapSeal>,
     pub(super) tail_settings: Vec<MapTail>,
@@ -251,6 +253,7 @@ impl Archive {
         Self {
             data,
             report: WriteReport::default(),
+            specials: Vec::new(),
             seal_settings: Vec::new(),
             tail_settings: Vec::new(),
         }
