@@ -32,7 +32,6 @@ pub use block_set::BlockSet;
 pub use head::ArchiveHead;
 pub use index::Index;
 pub use reader::{ArchiveReader, Reading};
-pub(super) use order::OnSpecial;
 pub(super) use shared_medium::SharedMedium;
 pub use stream_restore::StreamRestore;
 pub(super) use unit_reader::UnitReader;
