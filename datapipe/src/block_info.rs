@@ -13,11 +13,10 @@ use std::str::FromStr;
 #[non_exhaustive]
 pub struct BlockInfo {
     /// Offset of the block's data in the stream that the head read, in bytes. A head may leave it
-    /// 0: [`PipeBuilder::archive`](crate::PipeBuilder::archive) gives the blocks of an archive the
-    /// offsets that they need.
+    /// 0: the tail of an archive gives blocks the offsets that they have there.
     pub offset: u64,
     /// Length of the block's data before any transformation, in bytes; 0 as long as nothing was
-    /// transformed.
+    /// transformed. Of a rejected block, the length that it had.
     pub plain_len: u32,
     /// Compression of the data.
     pub codec: Codec,
@@ -219,7 +218,8 @@ pub struct Marks(pub u8);
 impl Marks {
     /// Inspection found something worth a note, and let the block pass.
     pub const MARKED: Self = Self(1);
-    /// Inspection refused the content: the block travels on without it.
+    /// Inspection refused the content: the block travels on without it, and its `plain_len` is the
+    /// length that it had.
     pub const REJECTED: Self = Self(2);
     /// The block could not be read back whole: it travels on without its content.
     pub const DAMAGED: Self = Self(4);

@@ -332,3 +332,9 @@ const _: () = {
         "defaults are legal"
     );
 };
+
+/// Longest special header of an archive, in bytes.
+pub const MAX_SPECIAL: usize = 65_536;
+
+/// Most special headers that an archive begins with.
+pub const MAX_SPECIALS: usize = 16;

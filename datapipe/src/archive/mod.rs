@@ -1,8 +1,8 @@
 //! Archives: a stream of blocks becomes units and records on a medium, and is read back.
 //!
 //! ```text
-//!   write   ... > compress > offsets > seal > tail > medium                 PipeBuilder::archive
-//!   read    medium > ArchiveHead > ArchiveReader::open_blocks > decompress > StreamRestore
+//!   write   ... > compress > squeeze > seal > tail > medium                 PipeBuilder::archive
+//!   read    medium > ArchiveHead > open > ArchiveHead::check > decompress > StreamRestore
 //! ```
 //!
 //! An [`Archive`] has everything that is decided before the first block: ids, keys, framing.
@@ -34,6 +34,7 @@ mod read; // media to blocks
 mod report; // reports and damage
 mod run; // runs of blocks to be read
 mod seal; // encryption and decryption of blocks
+mod special; // special headers
 mod write; // blocks to media
 
 #[cfg(feature = "processes")]
@@ -45,6 +46,7 @@ pub use read::{ArchiveHead, ArchiveReader, BlockSet, Index, Reading, StreamResto
 pub use report::{
     AfterEnd, ArchiveReport, ReadOutcome, ReadReport, RejectedBlock, WriteOutcome, WriteReport,
 };
+pub use special::Special;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use write::separate_stages;
 pub use write::{Archive, ArchiveOptions, PlanError};

@@ -25,6 +25,8 @@ pub struct Plan {
     pub(super) budget: Budget,
     /// The head's last instance to end sends a last block, which the tail waits for.
     pub(super) sends_last_block: bool,
+    /// Number of the head's first block in the archive that it is for.
+    pub(super) first_block: u64,
 }
 
 impl Plan {
@@ -43,6 +45,7 @@ impl Plan {
         let stages = PlannedStage::all_of(description)?;
         check_names(&description.label, &stages)?;
         check_inspection(&stages)?;
+        check_archive(&stages)?;
         stages.iter().try_for_each(PlannedStage::check)?;
         stages
             .iter()
@@ -59,6 +62,7 @@ impl Plan {
             sends_last_block: stages
                 .last()
                 .is_some_and(|tail| tail.settings.wants_last_block()),
+            first_block: stages.iter().map(|stage| stage.settings.sends_first).sum(),
         })
     }
 
@@ -331,6 +335,24 @@ fn check_inspection(stages: &[PlannedStage<'_>]) -> Result<(), Refusal> {
     Err(Refusal::Stages(format!(
         "stage \"{inspection}\" rejects blocks, but a block of \"{head}\" has several files, and \
          all of them would be lost: inspect file by file with TreeOptions::inspect"
+    )))
+}
+
+/// Checks that blocks are sealed for the archive that they are written to. The tail does not have
+/// the key, and could not notice.
+fn check_archive(stages: &[PlannedStage<'_>]) -> Result<(), Refusal> {
+    let of_archive = |stage: &&PlannedStage<'_>| stage.settings.archive.is_some();
+    let mut stages = stages.iter().filter(of_archive);
+    let Some(first) = stages.next() else {
+        return Ok(());
+    };
+    let Some(other) = stages.find(|stage| stage.settings.archive != first.settings.archive) else {
+        return Ok(());
+    };
+    let (first, other) = (&first.settings.name, &other.settings.name);
+    Err(Refusal::Stages(format!(
+        "stages \"{first}\" and \"{other}\" belong to different archives: add each archive to a pipe \
+         of its own with PipeBuilder::archive"
     )))
 }
 

@@ -69,6 +69,7 @@ impl<'a> PreparedPipe<'a> {
         if plan.sends_last_block {
             segment.want_last_block();
         }
+        segment.begin_at(plan.first_block);
         let middles = description.take_middles();
         let (Some(head), Some(tail)) = (description.head, description.tail) else {
             unreachable!("the plan has refused a pipe without head or tail");

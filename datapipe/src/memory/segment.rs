@@ -153,6 +153,12 @@ impl Segment {
         head.unended.store(instances.into(), Ordering::Relaxed);
     }
 
+    /// Lets the head number its blocks from `first` on. Called before any instance runs.
+    pub(crate) fn begin_at(&self, first: u64) {
+        let head = &self.tables.stages[StageId::HEAD];
+        head.first_block.store(first, Ordering::Relaxed);
+    }
+
     /// Ends every wait of every participant, now and from now on. There is no way back.
     pub fn stop(&self) {
         self.stop_because(STOPPED);

@@ -77,7 +77,10 @@ pub(crate) struct StageEntry {
     /// Of the head of a pipe whose tail wants to be sent a last block: number of instances that
     /// have not ended yet. Written by the creator, and by each instance at its end. Otherwise 0.
     pub(crate) unended: AtomicU64,
-    _rest: [AtomicU64; 4],
+    /// Of the head: number of its first block in the archive that it is for. Written by the
+    /// creator.
+    pub(crate) first_block: AtomicU64,
+    _rest: [AtomicU64; 3],
     /// The stage's name, UTF-8, padded with zeros. Written by the creator.
     pub(crate) name: Text<8>,
 }
@@ -234,7 +237,8 @@ const _: () = {
     assert!(offset_of!(Header, direction) == 56 && offset_of!(Header, name) == 64);
     assert!(offset_of!(Header, stop) == 192);
     assert!(offset_of!(StageEntry, done) == 8 && offset_of!(StageEntry, numbered) == 16);
-    assert!(offset_of!(StageEntry, unended) == 24 && offset_of!(StageEntry, name) == 64);
+    assert!(offset_of!(StageEntry, unended) == 24 && offset_of!(StageEntry, first_block) == 32);
+    assert!(offset_of!(StageEntry, name) == 64);
     assert!(offset_of!(QueueEntry, tail) == 64 && offset_of!(QueueEntry, event) == 128);
     assert!(
         offset_of!(ParticipantEntry, activity) == 8 && offset_of!(ParticipantEntry, owner) == 12

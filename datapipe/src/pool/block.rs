@@ -22,6 +22,8 @@ use std::rc::Rc;
 use std::slice;
 use std::time::Duration;
 
+#[cfg(not(loom))]
+use crate::memory::StageId;
 use crate::memory::atomic::Ordering;
 use crate::memory::tables::BufferEntry;
 use crate::memory::{Corruption, Number, TableIndex};
@@ -185,6 +187,14 @@ impl Block {
     #[cfg(not(loom))]
     pub(crate) fn archive_number(&self) -> u64 {
         self.info().sequence.unwrap_or_else(|| self.number.get())
+    }
+
+    /// Number, in the archive that the pipe writes, of the first block that the head sends: blocks
+    /// of the archive's own come before it.
+    #[cfg(not(loom))]
+    pub(crate) fn first_of_head(&self) -> u64 {
+        let head = &self.core.tables.stages[StageId::HEAD];
+        head.first_block.load(Ordering::Relaxed)
     }
 
     /// Removes the data and puts the start back to the end of the headroom.

@@ -160,7 +160,9 @@ impl<'a> Stage<MiddleWork<'a>> {
     /// An instance has one output at a time; it waits for the next one's buffer, and therefore
     /// cannot run inline. The pipe gets one more stage after this one, "NAME squeeze", which runs
     /// on a thread of the controller: it leaves out the outputs that were not made, and counts the
-    /// numbers and the offsets of the blocks anew, so that an archive can follow.
+    /// numbers and the offsets of the blocks anew, so that an archive can follow. Control blocks
+    /// ([`BlockInfo::is_control`](crate::pool::BlockInfo)) and blocks that have lost their content
+    /// pass the stage.
     ///
     /// Each ring of the pipe's shared memory has `most` times as many slots of 8 bytes as without
     /// this stage, so `most` should be a bound and not a guess at infinity.
@@ -231,7 +233,9 @@ impl<'a> Stage<MiddleWork<'a>> {
 
     /// A stage that drives its port itself, in a loop: it may merge, split or reorder blocks. It
     /// must receive until the end of the stream, and it does not see blocks that earlier stages
-    /// have dropped. It needs a thread and has one instance. If it holds more than one input or
+    /// have dropped, nor control blocks ([`BlockInfo::is_control`](crate::pool::BlockInfo)): those
+    /// go on at once, and the last block of an archive after all that the loop has sent. It needs a
+    /// thread and has one instance. If it holds more than one input or
     /// more than one buffer at a time, declare that with [`holds_in`](Stage::holds_in) and
     /// [`holds_out`](Stage::holds_out).
     ///
@@ -451,6 +455,19 @@ impl<W> Stage<W> {
     /// Declares that the blocks of this head have the objects of a tree.
     pub(crate) fn sends_tree(mut self) -> Self {
         self.settings.sends_tree = true;
+        self
+    }
+
+    /// Declares that the stage sends `n` blocks before those that it receives: the head's blocks
+    /// have numbers from `n` on.
+    pub(crate) fn sends_first(mut self, n: u64) -> Self {
+        self.settings.sends_first = n;
+        self
+    }
+
+    /// Declares that the stage seals or writes the blocks of this archive.
+    pub(crate) fn of_archive(mut self, id: [u8; 16]) -> Self {
+        self.settings.archive = Some(id);
         self
     }
 

@@ -52,6 +52,10 @@ pub(crate) struct Settings {
     pub(crate) message_handler: MessageHandler,
     /// The stage sends on each block that it receives, in order, and no other.
     pub(crate) keeps_blocks: bool,
+    /// Number of blocks that the stage sends before those that it receives.
+    pub(crate) sends_first: u64,
+    /// The archive whose blocks the stage seals or writes.
+    pub(crate) archive: Option<[u8; 16]>,
     /// This tail writes an archive, which ends with a last block.
     pub(crate) writes_archive: bool,
     /// Each block of this head has entries of several objects of a tree.
@@ -86,6 +90,8 @@ impl Settings {
             rights: ProcessRights::default(),
             message_handler: MessageHandler::default(),
             keeps_blocks: false,
+            sends_first: 0,
+            archive: None,
             writes_archive: false,
             sends_tree: false,
             rejects_blocks: false,

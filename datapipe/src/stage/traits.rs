@@ -9,6 +9,9 @@ use super::outputs::Outputs;
 
 /// Fills blocks: the first stage of a pipe.
 ///
+/// In a pipe that ends with an archive, the runner sends the archive's last block when the head has
+/// ended ([`Fill::End`]); a head does not send it itself.
+///
 /// # Examples
 ///
 /// ```

@@ -357,3 +357,45 @@ impl SessionFooter {
         Ok(Self { archives })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "a test may panic"
+    )]
+    use super::*;
+
+    #[test]
+    fn footer_passes_over_extensions_that_it_need_not_know() {
+        let footer = ArchiveFooter {
+            blocks: 4,
+            plain: 5,
+            rejected: 1,
+            catalogue: 3,
+        };
+        let body = footer.to_bytes();
+        let with = |identifier: u16, value: &[u8], padding: usize| {
+            let mut body = body.clone();
+            body.put_u16(identifier);
+            body.put_u16(u16::try_from(value.len()).unwrap());
+            body.put(value);
+            body.put(&vec![0; padding]);
+            body
+        };
+        for (value, padding) in [(&b""[..], 4), (b"abcd", 0), (b"abcde", 7), (b"abcdef", 6)] {
+            let body = with(1, value, padding);
+            assert_eq!(body.len() % 8, 0);
+            assert_eq!(ArchiveFooter::parse(&body).unwrap(), footer);
+            assert!(ArchiveFooter::parse(&body[..body.len() - 1]).is_err());
+            let twice = [&body[..], &body[32..]].concat();
+            assert_eq!(ArchiveFooter::parse(&twice).unwrap(), footer);
+        }
+        assert!(ArchiveFooter::parse(&with(1, b"abcde", 6)).is_err());
+        let error = ArchiveFooter::parse(&with(32_768, b"", 4))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("extension 32768"), "{error}");
+    }
+}

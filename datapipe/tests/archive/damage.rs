@@ -106,7 +106,8 @@ fn ranges_of_blocks(frames: &[Vec<u8>]) -> Vec<Range<u64>> {
     let (mut at, mut blocks) = (0, Vec::new());
     while at < stream.len() {
         let header = UnitHeader::parse(&stream[at..]).unwrap();
-        if header.kind == UnitKind::Block {
+        // The last block has no data.
+        if header.kind == UnitKind::Block && header.plain > 0 {
             blocks.push(at as u64..(at + header.unit_len()) as u64);
         }
         at += header.unit_len();
@@ -137,6 +138,7 @@ fn salvage_changed(frames: &[Vec<u8>], encrypted: bool, data: &[u8], what: &str)
         damage.contains("volume 1")
             || damage.contains("incomplete")
             || damage.contains("session's footer")
+            || damage.contains("archive's footer")
     };
     assert!(
         salvaged.damage.iter().all(named),

@@ -184,7 +184,7 @@ pub(crate) fn salvage(
         pipe = pipe.stage(run.place(open));
     }
     let ended = pipe
-        .stage(check)
+        .stage(run.place(check))
         .stage(run.place(decompress_salvaging(log)))
         .tail(run.place(StreamRestore::new(sink.clone())))
         .run();

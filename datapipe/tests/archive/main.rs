@@ -2,6 +2,7 @@
 
 mod damage; // damage at every byte, length, record and sector
 mod fixture; // writing, reading and salvaging for all of them
+mod liar; // a head that lies
 mod openers; // secrets and recipients that open archives
 mod parts; // some blocks, found by the index
 mod records; // zeros after records, kinds of later versions, volume records

@@ -211,7 +211,7 @@ fn noise_record_does_not_cost_the_following_record() {
             let what = format!("{len} bytes before record {at}");
             assert!(lost <= 2, "{what}: {lost} blocks are lost\n{damage:#?}");
             assert!(
-                outcome.complete && !damage.is_empty(),
+                outcome.complete == (lost == 0) && !damage.is_empty(),
                 "{what}\n{damage:#?}"
             );
         }
@@ -247,7 +247,8 @@ fn archive_ending_with_a_full_chunk_is_closed_once() {
         let wanted = match framing {
             Framing::Header => 0,
             Framing::Once => 1,
-            Framing::HeaderFooter => 5,
+            // The last block of the archive has a chunk of its own then.
+            Framing::HeaderFooter => 6,
         };
         assert_eq!(footers, wanted, "{framing:?}");
         let marks: Vec<bool> = frames(&bytes)
@@ -277,19 +278,12 @@ impl Head for NoOffsets {
 /// Such an archive was written without an error, and could not be restored: all of its blocks began
 /// at byte 0.
 #[test]
-fn blocks_without_offsets_are_rejected_by_the_tail() {
-    let (_, _, tail) = planned(small());
-    let error = Pipe::builder()
-        .buffer_size(BLOCK)
-        .head(NoOffsets(3))
-        .tail(tail)
-        .run()
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("block 1") && error.contains("PipeBuilder::archive"),
-        "{error}"
-    );
+fn blocks_without_offsets_get_them_from_the_tail() {
+    let (storage, _, tail) = planned(small());
+    let pipe = Pipe::builder().buffer_size(BLOCK).head(NoOffsets(3));
+    pipe.tail(tail).run().unwrap();
+    let bytes = storage.bytes(TAPE).unwrap();
+    assert_eq!(read(tape(&bytes), None, BLOCK).unwrap().0, [7; 1500]);
 }
 
 /// Marks block 1 as damaged.
@@ -467,7 +461,7 @@ fn forged_block_number_costs_one_block() {
             ) = salvage_volume(&frames, secret.as_ref(), &data);
             assert_eq!(lost, 1, "{number}: {damage:#?}");
             assert!(
-                outcome.complete && outcome.missing == 1,
+                !outcome.complete && outcome.missing == 1,
                 "{number}: {outcome:?}"
             );
         }

@@ -18,6 +18,7 @@ use datapipe::host::Attachment;
 use datapipe::memory::Process;
 use datapipe::pool::Activity;
 use datapipe::prelude::*;
+use datapipe::testkit::Sink;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
@@ -174,6 +175,52 @@ pub(crate) fn head_and_tail_processes_attach() {
     let report = pipe.wait().unwrap();
     assert_eq!(report.status.stages[2].instances[0].blocks_in, 300);
     assert_eq!(report.status.stages[0].instances[0].processes, 1);
+}
+
+/// The port of an attached head sends the archive's last block. A head that is killed before it has
+/// ended leaves an archive without one.
+pub(crate) fn attached_head_ends_an_archive() {
+    for is_killed in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.tap");
+        let archive = ArchiveOptions::stream("s").block_len(1024).chunk_len(4096);
+        let archive = archive.plan().unwrap();
+        let written = archive.report();
+        let tape = VirtualTape::create(&path, VolumeOptions::default().in_place(true)).unwrap();
+        let pipe = Pipe::builder()
+            .buffer_size(1024)
+            .head(Stage::unbound_head("feeder", PATIENCE))
+            .stage(out_of_place(Deed::Pass, 0, "").instances(2))
+            .archive(archive, tape)
+            .start()
+            .unwrap();
+        let count = if is_killed { u64::MAX } else { 300 };
+        let head = attacher(&pipe, Role::Head, &count.to_string());
+        if is_killed {
+            wait_until("blocks are safe", || written.snapshot().safe_blocks > 0);
+            let pid = Pid::from_raw(head.id() as i32).unwrap();
+            kill_process(pid, Signal::KILL).unwrap();
+            pipe.wait().unwrap_err();
+            let mut head = head;
+            head.wait().unwrap();
+        } else {
+            end(head);
+            pipe.wait().unwrap();
+        }
+        assert_eq!(written.snapshot().complete, !is_killed);
+        let (log, sink) = (DamageLog::new(), Sink::default());
+        let tape = VirtualTape::open(&path).unwrap();
+        let reading = ArchiveReader::open(tape, None)
+            .unwrap()
+            .salvage(&log)
+            .read();
+        let pipe = reading.pipe.tail(StreamRestore::new(sink.clone()));
+        assert_eq!(pipe.run().unwrap().is_complete(), !is_killed);
+        let outcome = reading.report.snapshot();
+        assert_eq!((outcome.complete, outcome.missing), (!is_killed, 0));
+        let all: Vec<u8> = (0..outcome.blocks).flat_map(content).collect();
+        assert!(sink.bytes() == all && outcome.blocks > 0);
+    }
 }
 
 pub(crate) fn attachment_is_refused_or_times_out() {

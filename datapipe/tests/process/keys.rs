@@ -235,7 +235,7 @@ fn write_and_search(dir: &Path, kind: Kind, in_processes: bool) {
     wait_for_rest(&pipe);
     let status = pipe.status();
     let holders: &[&str] = if in_processes {
-        &["aes-256-gcm", "archive-tail"]
+        &["aes-256-gcm"]
     } else {
         &["controller"]
     };
@@ -281,7 +281,7 @@ fn read_and_search(dir: &Path, kind: Kind, in_processes: bool) {
     let pipe = builder.tail(tail).start().unwrap();
     wait_for_rest(&pipe);
     let holders: &[&str] = if in_processes {
-        &["aes-256-gcm-open", "archive-head"]
+        &["aes-256-gcm-open"]
     } else {
         &["controller"]
     };

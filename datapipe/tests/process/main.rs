@@ -91,6 +91,7 @@ const TESTS: &[Test] = suite::tests![
     stopped::end_of_a_stopped_process_is_not_a_standstill,
     stopped::stopped_instance_among_several_is_not_a_standstill,
     attached::head_and_tail_processes_attach,
+    attached::attached_head_ends_an_archive,
     attached::attachment_is_refused_or_times_out,
     attached::failure_of_an_attached_process_is_reported,
     attached::death_of_an_attached_process_ends_the_pipe,

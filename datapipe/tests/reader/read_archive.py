@@ -19,11 +19,11 @@ import zlib
 MAX_RECORD, MAX_BLOCK, MAX_BODY = 16 << 20, 64 << 20, 16 << 20
 MAX_ENTRIES, MAX_CHUNKS, MAX_ARCHIVES = 65_536, 262_144, 1_024
 LABEL, DATA, VOLUME = 1, 2, 3
-(SESSION_HEADER, ARCHIVE_HEADER, CHUNK_HEADER, BLOCK, OPTIONS, CHUNK_FOOTER, ARCHIVE_FOOTER, SESSION_FOOTER, LOCATOR,
- SPECIAL) = range(1, 11)
+SESSION_HEADER, ARCHIVE_HEADER, CHUNK_HEADER, BLOCK = range(1, 5)
+CHUNK_FOOTER, ARCHIVE_FOOTER, SESSION_FOOTER, LOCATOR = range(6, 10)
 HEADER, ONCE, HEADER_FOOTER = 1, 2, 3
-MARKED, REJECTED = 1, 2
-CLOSING = 2
+MARKED, REJECTED, LAST = 1, 2, 8
+STREAM, CLOSING, SPECIAL = (0, 1, 2), 2, 3
 
 
 class Wrong(Exception):
@@ -190,12 +190,12 @@ class Unit:
         need(magic == b"DPun", f"no unit at byte {at}")
         need(check == crc(self.header[:60]), f"the CRC of the unit header at byte {at}")
         need(version == 1, f"a unit of version {version}")
-        need(1 <= self.kind <= 10 or self.kind >= 128, f"a unit of kind {self.kind}")
+        need(1 <= self.kind <= 9 and self.kind != 5 or self.kind >= 128, f"a unit of kind {self.kind}")
         need(self.session == session[:4], "a unit of another session")
-        need(self.flags & ~3 == 0, "an unknown flag")
+        need(self.flags & ~(MARKED | REJECTED | LAST) == 0, "an unknown flag")
         need(self.compression <= 2, f"compression {self.compression}")
         need(self.cipher <= 1, f"encryption {self.cipher}")
-        need(self.what <= 2, f"a block that is {self.what}")
+        need(self.what <= 4 or self.what >= 128, f"a block that is {self.what}")
         need(self.plain <= MAX_BLOCK, "plain bytes")
         need(self.stored <= (self.plain + 16 if self.kind == BLOCK else MAX_BODY), "stored bytes")
         if self.kind < 128:
@@ -208,26 +208,32 @@ class Unit:
         need(not any(data[end:self.end]), "padding")
 
     def check_fields(self):
-        if self.compression == 0:
+        if self.compression == 0 and not self.flags & REJECTED:
             need(self.plain == self.stored - (16 if self.cipher else 0), "plain and stored bytes differ")
         if self.kind != BLOCK:
             need(self.compression == 0 and self.content == 0 and self.what == 0 and self.flags == 0,
                  "a field that only blocks have")
-            need(self.cipher == 0 or self.kind in (ARCHIVE_FOOTER, OPTIONS), "a unit that is not to be encrypted")
+            need(self.cipher == 0, "a unit that is not to be encrypted")
             need(self.offset == 0, "an offset in a unit that is not a block")
-        elif self.flags & REJECTED:
-            need(self.plain == 0 and self.stored == (16 if self.cipher else 0), "a rejected block with a body")
+            return
+        if self.flags & REJECTED:
+            need(self.compression == 0 and self.stored == (16 if self.cipher else 0), "a rejected block with a body")
+        need(not self.flags & LAST or self.what == 0, "a last block that is not data")
+
+    def counted(self):
+        """Bytes that count in the offsets of later blocks."""
+        return self.plain if self.what in STREAM else 0
 
     def associated(self):
-        return self.header[4:8] + self.header[16:44]
+        return self.header[4:8] + self.header[16:24] + self.header[32:44]
 
-    def opened(self, key, nonce_kind):
+    def opened(self, key):
         """The body, decrypted."""
         if key is None:
             need(self.cipher == 0, "encrypted, and there is no key")
             return self.body
         need(self.cipher == 1, "not encrypted")
-        nonce = struct.pack("<QB3x", self.number, nonce_kind)
+        nonce = struct.pack("<Q4x", self.number)
         return open_sealed(key, nonce, self.body, self.associated())
 
 
@@ -472,7 +478,7 @@ class Reader:
         need(self.units[-1].kind == SESSION_FOOTER, "incomplete: no session footer")
         units, at, number = self.units[1:-1], 0, 0
         while at < len(units):
-            if units[at].kind >= 128 or units[at].kind == SPECIAL:
+            if units[at].kind >= 128:
                 at += 1
                 continue
             number += 1
@@ -512,14 +518,12 @@ class Archive:
 
     def __init__(self, reader, index):
         self.reader, self.index = reader, index
-        # The gap is how much of the stream the rejected blocks before this one may have had.
-        self.blocks, self.offset, self.total, self.rejected, self.gap = 0, 0, 0, 0, 0
+        self.blocks, self.offset, self.rejected, self.last = 0, 0, 0, None
         self.chunks, self.key = [], None
         # First block of the catalogue's closing run.
         self.catalogue = None
         # Blocks since the last chunk footer: place, what, position; and their plain bytes.
         self.entries, self.plain = [], 0
-        self.marks = []
 
     def read(self, units, at):
         head = units[at]
@@ -529,7 +533,7 @@ class Archive:
         empty_end, locator = head.end, None
         for at in range(at, len(units)):
             unit = units[at]
-            if unit.kind >= 128 or unit.kind == SPECIAL:
+            if unit.kind >= 128:
                 continue
             need(unit.archive == self.index, f"a {unit.kind} of archive {unit.archive}")
             if unit.kind in (ARCHIVE_HEADER, LOCATOR, ARCHIVE_FOOTER):
@@ -550,7 +554,7 @@ class Archive:
                 self.check_locator(locator)
                 self.archive_footer(unit, locator)
                 ends = [chunk["end"] for chunk in self.chunks] or [empty_end]
-                self.reader.chunk_ends = self.reader.chunk_ends + sorted(ends + self.marks)
+                self.reader.chunk_ends = self.reader.chunk_ends + ends
                 return at + 1
             else:
                 need(unit.kind == ARCHIVE_HEADER and unit is head, f"kind {unit.kind} in an archive")
@@ -572,10 +576,8 @@ class Archive:
 
     def block(self, unit):
         need(unit.number == self.blocks, f"block {unit.number} where {self.blocks} should be")
-        need(unit.offset == self.offset or (self.gap and self.offset <= unit.offset <= self.offset + self.gap),
-             f"the offset of block {unit.number}")
-        self.reader.out += bytes(unit.offset - self.offset)
-        self.offset, self.gap = unit.offset, self.gap + self.header.block_len if unit.flags & REJECTED else 0
+        need(self.last is None, f"block {unit.number} comes after the last block")
+        need(unit.offset == self.offset, f"the offset of block {unit.number}")
         need(unit.plain <= self.header.block_len, f"block {unit.number} is longer than the archive says")
         if not self.chunks or unit.chunk == len(self.chunks):
             self.open_chunk(unit)
@@ -586,18 +588,32 @@ class Archive:
             chunk.update(place=place, position=unit.position)
         chunk["blocks"] += 1
         chunk["end"] = unit.end
-        data = decompressed(unit, unit.opened(self.key, 0))
-        self.reader.out += data
+        data = unit.opened(self.key)
+        # What a rejected block had was taken away, and zeros keep its place.
+        data = bytes(unit.plain) if unit.flags & REJECTED else decompressed(unit, data)
+        if unit.what in STREAM:
+            self.reader.out += data
+        elif unit.what == SPECIAL:
+            self.special(unit, data)
         self.entries.append((place, unit.what, unit.position))
-        if unit.what != CLOSING:
+        if unit.flags & LAST:
+            self.last = unit.number
+        elif unit.what != CLOSING:
             self.catalogue = None
         elif self.catalogue is None:
             self.catalogue = unit.number
-        self.plain += unit.plain
-        self.total += unit.plain
+        self.plain += unit.counted()
         self.blocks += 1
-        self.offset += unit.plain
+        self.offset += unit.counted()
         self.rejected += unit.flags >> 1 & 1
+
+    def special(self, unit, data):
+        f = Fields(data)
+        kind, zeros, length, _ = f.take("B3sIQ")
+        need(kind == 32 and zeros == bytes(3) and length == len(data) - 16, f"the special header in block {unit.number}")
+        identifier, zero = f.take("II")
+        need(zero == 0, f"the special header in block {unit.number}")
+        need(not identifier >> 30 & 1, f"the special header {identifier:08x} is required, and not known")
 
     def chunk_footer(self, unit):
         need(self.chunks and unit.chunk == len(self.chunks) - 1, "a chunk footer without chunk")
@@ -619,9 +635,6 @@ class Archive:
         need(f.raw(lengths[1]) == self.body, "a chunk footer's copy of the archive header")
         f.end()
         chunk["footer"] = self.reader.session.place(unit.position)[:2]
-        if self.reader.header.framing == ONCE and unit.position in self.reader.session.marks:
-            # The chunk was full before the writer knew that it was the last.
-            self.marks.append(unit.position)
         chunk["end"] = unit.end
         self.entries, self.plain = [], 0
 
@@ -647,12 +660,16 @@ class Archive:
         f.end()
 
     def archive_footer(self, unit, locator):
+        need(self.last is not None, "incomplete: no last block")
         need(unit.number == self.blocks, f"blocks missing at the end: {self.blocks} of {unit.number}")
-        f = Fields(unit.opened(self.key, 1))
+        f = Fields(unit.body)
         claimed = f.take("QQQQ")
-        f.end()
+        while f.at < len(f.body):
+            identifier, length = f.take("HH")
+            need(identifier < 32768, f"the extension {identifier} is required, and not known")
+            f.raw(length + -(length + 4) % 8)
         catalogue = self.blocks if self.catalogue is None else self.catalogue
-        should = (self.blocks, self.total, self.rejected, catalogue)
+        should = (self.blocks, self.offset, self.rejected, catalogue)
         need(claimed == should, f"the archive footer has {claimed}, but it should be {should}")
         place = self.reader.session.place(unit.position)
         self.footer_entry = (self.header.id, self.blocks, place, unit.position, locator.position)

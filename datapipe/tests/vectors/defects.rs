@@ -238,7 +238,7 @@ pub(crate) const UNITS: &[Defect] = &[
     }),
     defect(
         "rejected-with-content",
-        "a rejected block of 512 bytes",
+        "cannot be stored in",
         OPEN,
         |tape, _| {
             tape.unit(UnitKind::Block, 1, |unit| unit[6] = 2);
@@ -257,10 +257,10 @@ pub(crate) const UNITS: &[Defect] = &[
     ),
     defect(
         "unknown-meaning",
-        "a block of unknown kind 200",
+        "a block of unknown kind 5",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| unit[43] = 200);
+            tape.unit(UnitKind::Block, 1, |unit| unit[43] = 5);
         },
     ),
     defect(
@@ -403,7 +403,7 @@ pub(crate) const ENDS: &[Defect] = &[
         "footer-count-wrong",
         "missing at the end",
         OPEN,
-        |tape, _| count(tape, 5),
+        |tape, _| count(tape, 6),
     ),
     defect(
         "footer-count-too-small",
@@ -416,7 +416,7 @@ pub(crate) const ENDS: &[Defect] = &[
         "the archive footer contradicts itself",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::ArchiveFooter, 0, |unit| put(unit, 16, 5));
+            tape.unit(UnitKind::ArchiveFooter, 0, |unit| put(unit, 16, 6));
         },
     ),
     defect(
@@ -424,12 +424,42 @@ pub(crate) const ENDS: &[Defect] = &[
         "more blocks of a kind than there are",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::ArchiveFooter, 0, |unit| put(unit, BODY + 16, 5));
+            tape.unit(UnitKind::ArchiveFooter, 0, |unit| put(unit, BODY + 16, 6));
         },
     ),
-    defect("no-footer", "the archive is incomplete", OPEN, |tape, _| {
-        tape.0.truncate(tape.frame_of(UnitKind::Locator));
-    }),
+    defect(
+        "no-footer",
+        "the archive's footer is missing",
+        OPEN,
+        |tape, _| {
+            tape.0.truncate(tape.frame_of(UnitKind::Locator));
+        },
+    ),
+    defect(
+        "no-last-block",
+        "no block before it is the last one",
+        OPEN,
+        |tape, _| {
+            tape.unit(UnitKind::Block, 4, |unit| unit[6] = 0);
+        },
+    ),
+    defect(
+        "last-block-of-another-kind",
+        "a last block of kind 1",
+        OPEN,
+        |tape, _| {
+            tape.unit(UnitKind::Block, 4, |unit| unit[43] = 1);
+        },
+    ),
+    defect(
+        "last-block-too-early",
+        "no block before it is the last one",
+        OPEN,
+        |tape, _| {
+            tape.unit(UnitKind::Block, 1, |unit| unit[6] = 8);
+            tape.unit(UnitKind::Block, 4, |unit| unit[6] = 0);
+        },
+    ),
     defect(
         "no-session-footer",
         "the session's footer is missing",

@@ -407,6 +407,14 @@ pub(crate) const KEYS: &[Defect] = &[
         },
     ),
     defect(
+        "last-block-mark-removed",
+        "does not authenticate",
+        SEALED,
+        |tape, _| {
+            tape.unit(UnitKind::Block, 4, |unit| unit[6] = 0);
+        },
+    ),
+    defect(
         "archive-header-changed",
         "does not authenticate",
         SEALED,
@@ -415,19 +423,19 @@ pub(crate) const KEYS: &[Defect] = &[
         },
     ),
     defect(
-        "footer-not-encrypted",
-        "the archive footer is not encrypted",
+        "footer-encrypted",
+        "archive footer with a value in a field that only other kinds have",
         SEALED,
         |tape, _| {
             tape.unit(UnitKind::ArchiveFooter, 0, |unit| {
-                unit[41] = 0;
-                put(unit, 32, 48);
+                unit[41] = 1;
+                put(unit, 32, get(unit, 36) - 16);
             });
         },
     ),
     defect(
         "footer-changed",
-        "the archive footer does not authenticate",
+        "the archive footer contradicts itself",
         SEALED,
         |tape, _| {
             tape.unit(UnitKind::ArchiveFooter, 0, |unit| unit[BODY] ^= 1);

@@ -15,7 +15,7 @@ use super::super::report::{AfterEnd, DamageReporter, ReadReport, RejectedBlock, 
 use super::super::run::Run;
 use super::footer::parse_footer;
 use super::numbering::Numbering;
-use super::order::order_stage;
+use super::order::{OnSpecial, order_stage};
 use super::run_cursor::RunCursor;
 use super::shared_medium::{Claim, SharedMedium};
 use super::unit_event::UnitEvent;
@@ -35,6 +35,7 @@ pub struct ArchiveHead<M> {
     /// The archive's blocks are encrypted. The head does not have the key.
     is_encrypted: bool,
     reporter: DamageReporter,
+    on_special: Option<OnSpecial>,
     report: ReadReport,
     runs: RunCursor,
     numbering: Numbering,
@@ -71,6 +72,7 @@ impl<M: MediumReader> ArchiveHead<M> {
             is_tree: false,
             is_encrypted: false,
             reporter,
+            on_special: None,
             report: ReadReport::default(),
             runs: RunCursor::all(),
             numbering: Numbering::new(block_len),
@@ -90,6 +92,11 @@ impl<M: MediumReader> ArchiveHead<M> {
             is_encrypted,
             ..self
         }
+    }
+
+    /// Shows special headers to a function of the caller.
+    pub(in crate::archive) fn on_special(self, on_special: Option<OnSpecial>) -> Self {
+        Self { on_special, ..self }
     }
 
     /// Limits reading to these runs, which ascend.
@@ -121,6 +128,7 @@ impl<M: MediumReader> ArchiveHead<M> {
             self.is_tree,
             &self.reporter,
             &self.report,
+            self.on_special.clone(),
         )
     }
 

@@ -26,11 +26,16 @@ use crate::words::count_of;
 
 use super::super::continuity::Continuity;
 use super::super::report::{DamageReporter, ReadReport, StreamDamage, Whole};
+use super::super::special::Special;
 
 /// Reason why the stage has one instance.
 const ALL_BLOCKS: &str = "compares each block with all before it";
 /// Reason why the stage has no module.
 const OUTCOME: &str = "the outcome of the reading belongs to this program: run it on a thread";
+
+/// A function of the caller that is called with each special header, and returns true if it knows
+/// the identifier.
+pub(in crate::archive) type OnSpecial = Arc<dyn Fn(&Special) -> bool + Send + Sync>;
 
 /// Returns the stage. `runs` are the numbers of the blocks that are read, ascending, or all if there
 /// are none; `block_len` is the largest size of a block.
@@ -40,6 +45,7 @@ pub(super) fn order_stage<'a>(
     is_tree: bool,
     reporter: &DamageReporter,
     report: &ReadReport,
+    on_special: Option<OnSpecial>,
 ) -> MiddleStage<'a> {
     let unexplained = Unexplained::default();
     let order = Order {
@@ -54,6 +60,7 @@ pub(super) fn order_stage<'a>(
         reporter: reporter.clone(),
         report: report.clone(),
         unexplained: unexplained.clone(),
+        on_special,
     };
     let mut once = Some(order);
     let stage = Stage::in_place("order", move |_| once.take().expect("one instance"));
@@ -79,6 +86,7 @@ struct Order {
     reporter: DamageReporter,
     report: ReadReport,
     unexplained: Unexplained,
+    on_special: Option<OnSpecial>,
 }
 
 impl Order {
@@ -136,6 +144,28 @@ impl Order {
         Ok(self.is_tree || !info.is_control())
     }
 
+    /// Shows a special header to the caller. One of the format's is passed over: this version knows
+    /// none.
+    fn show_special(&mut self, number: u64, block: &Block) -> Result<(), StageError> {
+        let mut copy = Vec::new();
+        let special = match Special::parse(block.shared().copy_into(&mut copy)?) {
+            Ok(special) => special,
+            Err(error) => return self.count_damaged(number, &error.to_string()),
+        };
+        let is_own = special.id() & Special::OWN != 0;
+        let on_special = self.on_special.as_ref().filter(|_| is_own);
+        let is_known = on_special.is_some_and(|on_special| on_special(&special));
+        if is_known || !special.is_required() {
+            return Ok(());
+        }
+        Err(StageError::new(format!(
+            "block {number} has the special header {:08x}, which a reader of this archive must \
+             know: read it with the program that wrote it, or know the identifier in \
+             ArchiveReader::on_special",
+            special.id()
+        )))
+    }
+
     /// Checks the offset of a block, which is not authenticated. A wrong one is corrected: the
     /// lengths of the blocks before are known, except that of lost ones.
     fn check_offset(
@@ -175,7 +205,13 @@ impl InPlace for Order {
             self.count_damaged(block.number().get(), what)?;
             return Ok(Verdict::Drop);
         };
-        if !self.take(number, &mut info, block.len())? {
+        let goes_on = self.take(number, &mut info, block.len())?;
+        let is_valid =
+            !info.marks.contains(Marks::DAMAGED) && self.next == number.saturating_add(1);
+        if info.kind == BlockKind::Special.code() && is_valid {
+            self.show_special(number, block)?;
+        }
+        if !goes_on {
             return Ok(Verdict::Drop);
         }
         block.set_info(info);

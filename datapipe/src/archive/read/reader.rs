@@ -1,6 +1,7 @@
 //! Finds the headers of an archive, unlocks its keys, and makes the stages that read it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::controller::{Pipe, PipeBuilder};
 use crate::crypto::{KeySlot, Secret, SecretKind, unlock};
@@ -14,9 +15,11 @@ use super::super::key::ArchiveKey;
 use super::super::open_error::OpenError;
 use super::super::report::{DamageReporter, ReadReport};
 use super::super::seal;
+use super::super::special::Special;
 use super::block_set::BlockSet;
 use super::head::ArchiveHead;
 use super::index::Index;
+use super::order::OnSpecial;
 use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
 use super::unit_reader::UnitReader;
@@ -52,6 +55,7 @@ pub struct ArchiveReader<M> {
     /// Kind of the secret that has opened the key.
     opened_by: Option<SecretKind>,
     reporter: DamageReporter,
+    on_special: Option<OnSpecial>,
 }
 
 /// A pipe that reads an archive, without its tail.
@@ -103,6 +107,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
             key,
             opened_by: secret.map(Secret::kind),
             reporter: DamageReporter::default(),
+            on_special: None,
         })
     }
 
@@ -111,6 +116,21 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     #[must_use]
     pub fn salvage(mut self, log: &DamageLog) -> Self {
         self.reporter.log = Some(log.clone());
+        self
+    }
+
+    /// Calls `on_special` with each special header of an application that comes among the blocks
+    /// that are read, after it has been authenticated. It returns true if it knows the identifier.
+    /// A header that is [required](Special::is_required) and that it does not know ends the pipe
+    /// with an error. It is called on the thread of the [check](ArchiveHead::check).
+    ///
+    /// A pipe that reads some blocks only does not look for special headers elsewhere.
+    #[must_use]
+    pub fn on_special(
+        mut self,
+        on_special: impl Fn(&Special) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.on_special = Some(Arc::new(on_special));
         self
     }
 
@@ -215,6 +235,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         )
         .of_tree(self.header.content == Content::Tree)
         .encrypted(self.key.is_some())
+        .on_special(self.on_special.clone())
     }
 
     /// Returns the head that reads only `blocks`.
@@ -302,6 +323,7 @@ impl<M> Clone for ArchiveReader<M> {
             key: self.key.clone(),
             opened_by: self.opened_by,
             reporter: self.reporter.clone(),
+            on_special: self.on_special.clone(),
         }
     }
 }

@@ -17,6 +17,7 @@ use super::super::key::ArchiveKey;
 use super::super::plan_data::PlanData;
 use super::super::report::WriteReport;
 use super::super::seal;
+use super::super::special::Special;
 use super::plan_error::PlanError;
 
 /// Options of an archive that is to be written.
@@ -276,6 +277,7 @@ impl ArchiveOptions {
 pub struct Archive {
     pub(in crate::archive) data: PlanData,
     pub(super) report: WriteReport,
+    pub(super) specials: Vec<Special>,
     /// Settings for its seal and its tail, in the order of the calls.
     pub(super) seal_settings: Vec<MapSeal>,
     pub(super) tail_settings: Vec<MapTail>,
@@ -290,6 +292,7 @@ impl Archive {
         Self {
             data,
             report: WriteReport::default(),
+            specials: Vec::new(),
             seal_settings: Vec::new(),
             tail_settings: Vec::new(),
         }

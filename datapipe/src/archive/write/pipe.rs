@@ -5,9 +5,26 @@ use crate::media::MediumWriter;
 use crate::stage::{MiddleStage, TailStage};
 
 use super::super::seal;
+use super::super::special::Special;
 use super::options::Archive;
+use super::plan_error::PlanError;
 use super::squeeze::squeeze_stage;
 use super::tail::ArchiveTail;
+
+impl Archive {
+    /// Adds a special header, which is written before the archive's data. The archive's pipe then
+    /// has a stage `squeeze`, which sends it.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError::Special`] if it is longer than the archive's blocks less 24 bytes, or the
+    /// archive has [`MAX_SPECIALS`](crate::limits::MAX_SPECIALS) already.
+    pub fn special(mut self, special: Special) -> Result<Self, PlanError> {
+        special.check_added(&self.specials, self.data.header.block_len)?;
+        self.specials.push(special);
+        Ok(self)
+    }
+}
 
 impl<'a> PipeBuilder<'a> {
     /// Ends the pipe with an archive on `medium`, which must be empty, in place of an earlier
@@ -16,7 +33,8 @@ impl<'a> PipeBuilder<'a> {
     /// The archive's stages come after all others, also after those that are added later:
     ///
     /// - `squeeze`, on a thread of the controller, which closes the gaps of dropped blocks. It is
-    ///   left out if all other stages are the library's own, which drop none.
+    ///   left out if all other stages are the library's own, which drop none, and the archive has
+    ///   no special headers.
     /// - `aes-256-gcm`, if the archive has a key. It needs 16 bytes of tailroom, and fails on a
     ///   block that is encrypted already.
     /// - `archive-tail`, one instance.
@@ -67,8 +85,9 @@ impl<'a> PipeBuilder<'a> {
         'b: 'c,
     {
         let content = archive.data.header.content;
+        let specials = archive.specials.clone();
         let (seal, tail) = separate_stages::<'b>(archive, medium);
-        let squeeze = squeeze_stage(content);
+        let squeeze = squeeze_stage(content, specials);
         let before = [squeeze].into_iter().chain(seal.map(MiddleStage::shorten));
         self.shorten().tail_after(before, tail.shorten())
     }
@@ -84,14 +103,16 @@ pub(crate) fn separate_stages<'a>(
         report,
         seal_settings,
         tail_settings,
+        ..
     } = archive;
+    let id = data.header.id;
     let seal = data.key.clone().map(|key| {
-        let stage = seal::seal_stage(key);
+        let stage = seal::seal_stage(key).of_archive(id);
         seal_settings
             .into_iter()
             .fold(stage, |stage, map| map(stage))
     });
-    let tail = TailStage::from(ArchiveTail::new(data, medium, report));
+    let tail = TailStage::from(ArchiveTail::new(data, medium, report)).of_archive(id);
     let tail = tail_settings
         .into_iter()
         .fold(tail, |stage, map| map(stage));

@@ -27,6 +27,13 @@ pub enum PlanError {
         /// Number of the secrets and recipients. Its limit is [`MAX_KEY_SLOTS`].
         count: usize,
     },
+    /// A special header cannot be written.
+    Special {
+        /// Its identifier.
+        id: u32,
+        /// The reason, with the limit.
+        why: &'static str,
+    },
     /// A key could not be made or wrapped, or the system has no random numbers.
     Key(KeyError),
 }
@@ -49,6 +56,7 @@ impl fmt::Display for PlanError {
                 "{count} secrets and recipients, but an archive has slots for {MAX_KEY_SLOTS}: \
                  leave some out"
             ),
+            Self::Special { id, why } => write!(f, "the special header {id:08x}: {why}"),
             Self::Key(error) => error.fmt(f),
         }
     }
@@ -58,9 +66,10 @@ impl Error for PlanError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Key(error) => Some(error),
-            Self::TextTooLong { .. } | Self::BlockLength { .. } | Self::TooManySecrets { .. } => {
-                None
-            }
+            Self::TextTooLong { .. }
+            | Self::BlockLength { .. }
+            | Self::TooManySecrets { .. }
+            | Self::Special { .. } => None,
         }
     }
 }

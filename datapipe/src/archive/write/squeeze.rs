@@ -1,21 +1,39 @@
-//! The stage that closes the gaps which dropped blocks leave.
+//! The stage that closes the gaps which dropped blocks leave, and sends the special headers before
+//! all other blocks.
 //!
 //! The seal and the tail number blocks without gaps, and a reader takes a gap for a loss. The stage
 //! is a loop over its port, which numbers blocks anew. It looks at the information of a block only,
 //! never at the data.
 //!
-//! This module does not run in pipes whose stages all keep their blocks.
+//! This module does not run in pipes whose stages all keep their blocks, if there are no special
+//! headers.
 
 use crate::error::StageError;
 use crate::pool::{BlockInfo, MiddlePort};
 use crate::stage::{MiddleStage, Stage};
-use crate::wire::Content;
+use crate::wire::{BlockKind, Content};
+
+use super::super::special::Special;
 
 /// Returns the stage, for an archive of `content`.
-pub(in crate::archive) fn squeeze_stage<'a>(content: Content) -> MiddleStage<'a> {
-    let run = move |port: &MiddlePort| squeeze(port, Passed::new(content));
-    let stage = Stage::port("squeeze", run).holds_out(0).fixed();
-    stage.only_after_drops()
+pub(super) fn squeeze_stage<'a>(content: Content, specials: Vec<Special>) -> MiddleStage<'a> {
+    let count = specials.len() as u64;
+    let run = move |port: &MiddlePort| {
+        for special in specials {
+            let mut block = port.alloc()?;
+            block.put(&special.to_block())?;
+            let mut info = BlockInfo::default();
+            info.kind = BlockKind::Special.code();
+            block.set_info(info);
+            port.emit(block)?;
+        }
+        squeeze(port, Passed::new(content, count))
+    };
+    let stage = Stage::port("squeeze", run).fixed();
+    match count {
+        0 => stage.holds_out(0).only_after_drops(),
+        _ => stage.sends_first(count),
+    }
 }
 
 /// The stage's loop. It asks its port for vacant blocks too: the difference between a block that a
@@ -37,17 +55,18 @@ fn squeeze(port: &MiddlePort, mut passed: Passed) -> Result<(), StageError> {
 #[derive(Debug)]
 struct Passed {
     content: Content,
-    /// Number of the blocks so far.
+    /// Number of the next block.
     blocks: u64,
     /// Number that the last block had from a reader, a tree's head or a sequencer.
     sequence: Option<u64>,
 }
 
 impl Passed {
-    fn new(content: Content) -> Self {
+    /// `first` is the number of the next block.
+    fn new(content: Content, first: u64) -> Self {
         Self {
             content,
-            blocks: 0,
+            blocks: first,
             sequence: None,
         }
     }
@@ -105,7 +124,7 @@ mod tests {
             sequence: Some(number),
             ..BlockInfo::default()
         };
-        let mut passed = Passed::new(Content::Stream);
+        let mut passed = Passed::new(Content::Stream, 0);
         passed.pass(&numbered(4)).unwrap();
         passed.pass(&numbered(4)).unwrap();
         passed.drop_block(&numbered(5)).unwrap();

@@ -55,8 +55,9 @@ struct CommitOrder {
     waiting_since: Option<Instant>,
     /// Threads on which instances run.
     threads: Vec<ThreadId>,
-    /// Blocks and bytes sent.
+    /// Number of the next block.
     blocks: u64,
+    /// Bytes sent.
     bytes: u64,
     links: HardLinks,
     catalogue: Catalogue,
@@ -105,9 +106,11 @@ impl SharedHead {
     }
 
     /// Registers an instance on the calling thread. Returns false if another instance runs on the
-    /// same thread: the two would wait for each other, so the first does all the work.
-    pub(super) fn register_thread(&self) -> bool {
+    /// same thread: the two would wait for each other, so the first does all the work. The head's
+    /// first block has the number `first_block`.
+    pub(super) fn register_thread(&self, first_block: u64) -> bool {
         let mut order = self.order.lock();
+        order.blocks = order.blocks.max(first_block);
         let here = thread::current().id();
         let is_first = !order.threads.contains(&here);
         order.threads.push(here);
