@@ -6,12 +6,12 @@ use std::time::Instant;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use datapipe::prelude::*;
 use datapipe::stage::DamageEntry;
-use datapipe::tree::{RestoreProblem, RestoreReport, TreeNote, TreeProblem, TreeReport};
+use datapipe::tree::{RestoreProblem, RestoreReport, TreeProblem, TreeReport};
 use serde::{Serialize, Serializer};
 
 use crate::console::Failure;
 use crate::errors_file::ErrorsFile;
-use crate::format::{count_of, escape};
+use crate::format::escape;
 
 /// Outcome of a job. Serialized, it is the object that `--json` prints.
 #[derive(Debug, Serialize)]

@@ -86,6 +86,13 @@ struct Args {
     /// layers of overlayfs and the subvolumes of btrfs stay
     #[arg(long)]
     one_file_system: bool,
+    /// Look up no names of users and groups: the archive has their numbers only
+    #[arg(long)]
+    numeric_owner: bool,
+    /// Store the time at which each object was made, where the file system has it. It can be shown,
+    /// but no system can restore it
+    #[arg(long)]
+    birth_time: bool,
     /// Name of standard input in the archive [default: stdin]
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     stdin_name: Option<String>,
@@ -410,6 +417,8 @@ impl Args {
             ));
         }
         let options = TreeOptions::default()
+            .numeric_owner(self.numeric_owner)
+            .birth_time(self.birth_time)
             .one_file_system(self.one_file_system)
             .exclude(&self.exclude)
             .skip(skip)

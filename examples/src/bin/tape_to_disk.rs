@@ -63,6 +63,11 @@ struct Args {
     /// mode, owner and times of existing directories
     #[arg(long)]
     overwrite: bool,
+    /// Give objects the numbers of their users and groups that the archive has. Otherwise root gives
+    /// them to the user and group of this machine that have the archived names, and to the numbers
+    /// only if there are none
+    #[arg(long, conflicts_with_all = ["list", "verify"])]
+    numeric_owner: bool,
     #[command(flatten)]
     instances: InstancesArgs,
     #[command(flatten)]
@@ -347,6 +352,7 @@ impl Job<'_> {
         let dest = self.destination()?;
         let options = RestoreOptions::default()
             .overwrite(self.args.overwrite)
+            .numeric_owner(self.args.numeric_owner)
             .keep(self.location.files())
             .keep(self.args.secret.file_identity());
         let tail = match &self.scope {
@@ -505,7 +511,7 @@ fn stream_entry(name: &str, size: u64, modified: Time) -> CatalogueEntry<'_> {
         modified,
         blocks: (0, 0),
         offset: 0,
-        changed: Time::default(),
+        changed: modified,
         inode: 0,
         path: name.as_bytes(),
         target: b"",

@@ -373,7 +373,7 @@ impl CommitOrder {
 
     /// Fills an empty block with a piece of the catalogue, if enough entries are due.
     fn piece(&mut self, block: &mut Block) -> Result<Option<Fill>, StageError> {
-        if !self.catalogue.is_due(block.capacity()) {
+        if !self.catalogue.is_due(block.capacity(), self.bytes) {
             return Ok(None);
         }
         self.catalogue.fill_piece(block)?;

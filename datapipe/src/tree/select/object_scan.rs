@@ -8,7 +8,7 @@ use crate::pool::{Block, Marks};
 use crate::stage::{DamageEntry, DamageLog, Tail, TailStage};
 use crate::wire::{
     BlockEntries, BlockKind, CatalogueEntry, DamagedEntry, Entry, EntryBody, EntryCopy,
-    FetchedEntry, ObjectKind, ObjectMeta, ObjectState, OwnerName, Time,
+    FetchedEntry, ObjectKind, ObjectMeta, ObjectState, OwnerName,
 };
 
 use super::closing_run::ClosingRun;
@@ -181,7 +181,7 @@ impl<V: VisitObject> ObjectScan<V> {
             blocks,
             offset,
             // Only the catalogue has these.
-            changed: Time::default(),
+            changed: modified,
             inode: 0,
             path,
             target,
