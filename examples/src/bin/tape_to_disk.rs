@@ -147,6 +147,9 @@ fn run(
     summary.errors_to = args.errors.create(&location, &[])?;
     summary.notes.extend(location.writer_note());
     location.note_volumes(summary);
+    if let Some(label) = location.label() {
+        console.info(&format!("{location} has the volume label {label}"));
+    }
     let reader =
         ArchiveReader::open(location.open()?, secret.as_ref()).map_err(|error| match error {
             OpenError::KeyNeeded => {
