@@ -33,7 +33,7 @@ fn framed(record: &[u8]) -> Vec<u8> {
     let length = (record.len() as u32).to_le_bytes();
     match record.is_empty() {
         true => length.to_vec(),
-        false => [&length[..], record, &length].concat(),
+        false => [&length[..], record, &[0][..record.len() % 2], &length].concat(),
     }
 }
 
