@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use datapipe::interrupt::retry;
 use datapipe::media::{
-    FileSystem, Item, MediumError, MisnamedVolume, Storage as _, VolumeRelation, find_writer,
-    misnamed_volumes, missing_volumes,
+    FileSystem, Item, MediumError, MisnamedVolume, Storage as _, VolumeFile, VolumeRelation,
+    find_writer, misnamed_volumes, missing_volumes, volume_files,
 };
 use datapipe::prelude::*;
 use datapipe::wire::{
@@ -102,9 +102,35 @@ impl Location {
         ))
     }
 
-    /// Adds a note on each volume that is missing, or whose file has the name of another one, and
-    /// an error for each volume of another archive, which is not read.
+    /// Returns the label of the first volume that has one, for a terminal.
+    pub fn label(&self) -> Option<String> {
+        let files = volume_files(&self.path).ok()?.into_iter();
+        let labels = files.filter_map(|file| Some(file.record?.label));
+        let label = labels.into_iter().find(|label| !label.is_empty())?;
+        Some(escape(label.as_bytes()))
+    }
+
+    /// Adds a note on each volume whose record is damaged.
+    fn note_lost_records(&self, summary: &mut Summary) {
+        let files = volume_files(&self.path).unwrap_or_default();
+        for VolumeFile { path, label, .. } in files.into_iter().filter(|file| file.is_record_lost) {
+            let named = match label {
+                Some(volume) => format!("its label names it volume {volume} of its session"),
+                None => "it has no label that can be read either".to_owned(),
+            };
+            if summary.notes.len() < MAX_NOTES {
+                summary.notes.push(format!(
+                    "{} has a damaged volume record, and is read all the same: {named}",
+                    path.display()
+                ));
+            }
+        }
+    }
+
+    /// Adds a note on each volume that is missing, whose record is damaged, or whose file has the
+    /// name of another one, and an error for each volume of another archive, which is not read.
     pub fn note_volumes(&self, summary: &mut Summary) {
+        self.note_lost_records(summary);
         if !self.directory {
             return;
         }

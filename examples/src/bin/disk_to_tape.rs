@@ -18,7 +18,7 @@ use datapipe::controller::ByteCount;
 use datapipe::crypto::Recipient;
 use datapipe::host;
 use datapipe::interrupt::retry;
-use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT};
+use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT, MAX_VOLUME_TEXT};
 use datapipe::prelude::*;
 use datapipe::standard_streams::StandardStream;
 use datapipe::tree::{Excluded, ProblemKind, TreeError, TreeReport};
@@ -76,6 +76,10 @@ struct Args {
     /// the file system]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     volume_size: Option<u64>,
+    /// Label in the record at the start of each volume, for people: at most 64 bytes. tape_to_disk
+    /// shows it
+    #[arg(long, value_name = "LABEL", value_parser = parse_label, default_value = "")]
+    label: String,
     /// Leave out objects that match GLOB, and everything below them. GLOB matches a name, a path in
     /// the archive, or, if it begins with a slash, an absolute path; ** matches any number of
     /// directories. With a slash at its end it matches directories only. A GLOB that leaves nothing
@@ -159,6 +163,16 @@ fn parse_name(name: &str) -> Result<String, String> {
     validate_file_name(name).map(|()| name.to_owned())
 }
 
+fn parse_label(label: &str) -> Result<String, String> {
+    if label.len() > MAX_VOLUME_TEXT {
+        let len = label.len();
+        return Err(format!(
+            "a label has at most {MAX_VOLUME_TEXT} bytes, and not {len}"
+        ));
+    }
+    Ok(label.to_owned())
+}
+
 fn main() -> ExitCode {
     host::serve(datapipe::modules());
     descriptors::raise_limit();
@@ -218,6 +232,7 @@ fn back_up(
 
     let options = VolumeOptions::default()
         .volume_size(args.volume_size)
+        .label(&*args.label)
         .overwrite(args.overwrite)
         .in_place(args.in_place)
         .allow_empty(args.allow_empty);

@@ -154,6 +154,9 @@ fn run(
     summary.notes.extend(args.instances.note());
     summary.notes.extend(location.writer_note());
     location.note_volumes(summary);
+    if let Some(label) = location.label() {
+        console.info(&format!("{location} has the volume label {label}"));
+    }
     let reader =
         ArchiveReader::open(location.open()?, secret.as_ref()).map_err(|error| match error {
             OpenError::KeyNeeded => location.failure(format_args!(

@@ -7,7 +7,8 @@
 //! ```
 
 use crate::error::StageError;
-use crate::media::{HandleError, MediumHandle, MediumWriter, Position};
+use crate::limits::MIN_RECORD;
+use crate::media::{Abilities, HandleError, MediumHandle, MediumWriter, Position};
 use crate::wire::{
     RECORD_HEADER_LEN, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind, padding_of,
 };
@@ -38,13 +39,14 @@ pub(super) struct UnitWriter<M> {
 impl<M: MediumWriter> UnitWriter<M> {
     pub(super) fn new(medium: M, session: &SessionHeader) -> Self {
         let [a, b, c, d, ..] = session.id;
+        let record_len = record_len(session.record_len as usize, medium.abilities());
         let mut record = Vec::new();
         clear_record(&mut record);
         Self {
             records: RecordWriter::new(medium, session.id),
             index: BlockIndexBuilder::default(),
             record,
-            record_len: session.record_len as usize,
+            record_len,
             first: None,
             position: 0,
             label: Vec::new(),
@@ -203,4 +205,17 @@ impl<M: MediumWriter> UnitWriter<M> {
     pub(super) fn accepts_empty(&self) -> bool {
         self.records.accepts_empty()
     }
+}
+
+/// Most bytes that a label and its lengths are assumed to take.
+const LABEL_ROOM: usize = 4096 + 8;
+
+/// Length of the records on a medium: the planned one, or, if the medium does not take it, one that
+/// fits in its volumes together with a label.
+fn record_len(planned: usize, abilities: Abilities) -> usize {
+    if planned <= abilities.longest_record {
+        return planned;
+    }
+    let fits = abilities.longest_record.saturating_sub(LABEL_ROOM);
+    (fits / 8 * 8).max(MIN_RECORD)
 }
