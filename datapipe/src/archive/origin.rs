@@ -4,9 +4,8 @@
 //! header in clear has none of them.
 
 use crate::limits::MAX_TEXT;
-use crate::wire::ArchiveHeader;
-use crate::wire::DecodeError;
 use crate::wire::codec::{Bytes, Put};
+use crate::wire::{ArchiveHeader, DecodeError};
 
 /// Origin of an archive: its name, and the names of the host and the program that wrote it, each at
 /// most 255 bytes.
@@ -53,12 +52,11 @@ impl ArchiveOrigin {
         let mut bytes = Bytes::new("origin of an archive", bytes);
         let [name, host, program] = [bytes.u16()?, bytes.u16()?, bytes.u16()?];
         bytes.zeros(2)?;
-        let mut text = |len: u16| {
-            if usize::from(len) > MAX_TEXT {
-                return Err(bytes.error(format!("a text of {len} bytes, more than {MAX_TEXT}")));
+        let mut text = |len: u16| match usize::from(len) {
+            len if len > MAX_TEXT => {
+                Err(bytes.error(format!("a text of {len} bytes, more than {MAX_TEXT}")))
             }
-            let text = bytes.take(len.into())?.to_vec();
-            String::from_utf8(text).map_err(|_| bytes.error("a text that is not UTF-8"))
+            len => bytes.text(len),
         };
         let [name, host, program] = [text(name)?, text(host)?, text(program)?];
         bytes.end()?;

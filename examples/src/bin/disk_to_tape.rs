@@ -220,7 +220,7 @@ fn back_up(
     // Invalid sources and options are refused before the medium is created.
     let (head, _) = args.head(Vec::new(), false)?;
     let archive = args.plan(secret, recipients)?;
-    summary.archive = Some(archive.header().name.clone());
+    summary.archive = Some(archive.origin().name.clone());
     // The archive's stages need the medium, which does not exist yet. The stage that opens blocks
     // needs the same buffers as the one that seals them, so it is planned in its place.
     let instances = args.instances.count();

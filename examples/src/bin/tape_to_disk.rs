@@ -166,7 +166,7 @@ fn run(
         })?;
     // It is not needed any more, and a dump of this process must not have it.
     drop(secret);
-    let name = &reader.header().name;
+    let name = &reader.origin().name;
     console.info(&format!(
         "\"{}\", {}",
         escape(name.as_bytes()),
@@ -304,7 +304,7 @@ impl Job<'_> {
     /// Lists a stream as one object: a file with the archive's name. Its length is recorded at the
     /// end of the archive; if the end cannot be read, the blocks are counted.
     fn list_stream(&mut self, reader: &Reader, listing: &Listing) -> Result<(), Failure> {
-        let (name, created) = (reader.header().name.clone(), reader.header().created);
+        let (name, created) = (reader.origin().name.clone(), reader.header().created);
         self.check_selected(&name)?;
         let size = match reader.index() {
             Ok(index) => {
@@ -377,14 +377,14 @@ impl Job<'_> {
     }
 
     fn stream_to_stdout(&mut self, reader: &Reader) -> Result<(), Failure> {
-        self.check_selected(&reader.header().name)?;
+        self.check_selected(&reader.origin().name)?;
         // The buffer of the standard library would only add a copy.
         let output = File::from(stdout().as_fd().try_clone_to_owned()?);
         self.run_stream(reader, output)
     }
 
     fn stream_to_file(&mut self, reader: &Reader) -> Result<(), Failure> {
-        let name = reader.header().name.clone();
+        let name = reader.origin().name.clone();
         self.check_selected(&name)?;
         let dest = self.destination()?;
         let found = retry(|| fs::metadata(dest.join(&name)));

@@ -13,6 +13,7 @@ use crate::wire::{self, ArchiveHeader, ChunkFooter, Content, SessionHeader, Unit
 
 use super::super::key::ArchiveKey;
 use super::super::open_error::OpenError;
+use super::super::origin::ArchiveOrigin;
 use super::super::report::{DamageReporter, ReadReport};
 use super::super::seal;
 use super::super::special::Special;
@@ -20,6 +21,7 @@ use super::block_set::BlockSet;
 use super::head::ArchiveHead;
 use super::index::Index;
 use super::order::OnSpecial;
+use super::origin::read_origin;
 use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
 use super::unit_reader::UnitReader;
@@ -51,6 +53,7 @@ pub struct ArchiveReader<M> {
     medium: SharedMedium<M>,
     session: SessionHeader,
     header: ArchiveHeader,
+    origin: ArchiveOrigin,
     key: Option<ArchiveKey>,
     /// Kind of the secret that has opened the key.
     opened_by: Option<SecretKind>,
@@ -100,10 +103,15 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
                 Some(ArchiveKey::derive(&key, &header))
             }
         };
+        let origin = match &key {
+            None => ArchiveOrigin::of_header(&header),
+            Some(key) => read_origin(&medium, session.id, key)?.unwrap_or_default(),
+        };
         Ok(Self {
             medium,
             session,
             header,
+            origin,
             key,
             opened_by: secret.map(Secret::kind),
             reporter: DamageReporter::default(),
@@ -142,6 +150,12 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     /// The header of the archive.
     pub fn header(&self) -> &ArchiveHeader {
         &self.header
+    }
+
+    /// Name of the archive, and of the host and the program that wrote it. The names are empty if
+    /// the archive is encrypted and its first block, which has them, is damaged.
+    pub fn origin(&self) -> &ArchiveOrigin {
+        &self.origin
     }
 
     /// The kind of the secret that has opened the archive; `None` if it is not encrypted.
@@ -320,6 +334,7 @@ impl<M> Clone for ArchiveReader<M> {
             medium: self.medium.clone(),
             session: self.session.clone(),
             header: self.header.clone(),
+            origin: self.origin.clone(),
             key: self.key.clone(),
             opened_by: self.opened_by,
             reporter: self.reporter.clone(),
@@ -331,7 +346,7 @@ impl<M> Clone for ArchiveReader<M> {
 impl<M> fmt::Debug for ArchiveReader<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ArchiveReader")
-            .field("name", &self.header.name)
+            .field("name", &self.origin.name)
             .finish_non_exhaustive()
     }
 }

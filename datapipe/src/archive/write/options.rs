@@ -14,6 +14,7 @@ use crate::wire::{
 };
 
 use super::super::key::ArchiveKey;
+use super::super::origin::ArchiveOrigin;
 use super::super::plan_data::PlanData;
 use super::super::report::WriteReport;
 use super::super::seal;
@@ -205,6 +206,16 @@ impl ArchiveOptions {
             before: SessionsBefore::default(),
             extensions: Vec::new(),
         };
+        let origin = ArchiveOrigin {
+            name: self.name,
+            host: host_name(),
+            program: self.program,
+        };
+        // The header is in clear. An encrypted archive has them in its first block.
+        let in_clear = match data_key {
+            Some(_) => ArchiveOrigin::default(),
+            None => origin.clone(),
+        };
         let header = ArchiveHeader {
             id: archive_id,
             salt,
@@ -220,20 +231,21 @@ impl ArchiveOptions {
             first: 0,
             previous: [0; 32],
             key_id: data_key.as_ref().map(DataKey::id).unwrap_or_default(),
-            name: self.name,
-            host: host_name(),
-            program: self.program,
+            name: in_clear.name,
+            host: in_clear.host,
+            program: in_clear.program,
             bases: Vec::new(),
             extensions: Vec::new(),
             slots,
         };
         let key = data_key.map(|key| ArchiveKey::derive(&key, &header));
-        Ok(Archive::new(PlanData {
+        let data = PlanData {
             session,
             header,
             key,
             chunk_len: self.chunk_len,
-        }))
+        };
+        Archive::new(data, origin)
     }
 
     fn validate(&self) -> Result<(), PlanError> {
@@ -278,6 +290,7 @@ pub struct Archive {
     pub(in crate::archive) data: PlanData,
     pub(super) report: WriteReport,
     pub(super) specials: Vec<Special>,
+    origin: ArchiveOrigin,
     /// Settings for its seal and its tail, in the order of the calls.
     pub(super) seal_settings: Vec<MapSeal>,
     pub(super) tail_settings: Vec<MapTail>,
@@ -288,14 +301,26 @@ pub(super) type MapSeal = Box<dyn for<'a> FnOnce(MiddleStage<'a>) -> MiddleStage
 pub(super) type MapTail = Box<dyn for<'a> FnOnce(TailStage<'a>) -> TailStage<'a> + Send>;
 
 impl Archive {
-    fn new(data: PlanData) -> Self {
-        Self {
+    fn new(data: PlanData, origin: ArchiveOrigin) -> Result<Self, PlanError> {
+        let mut specials = Vec::new();
+        if data.key.is_some() {
+            let special = Special::of_origin(&origin);
+            special.check_added(&specials, data.header.block_len)?;
+            specials.push(special);
+        }
+        Ok(Self {
             data,
             report: WriteReport::default(),
-            specials: Vec::new(),
+            specials,
+            origin,
             seal_settings: Vec::new(),
             tail_settings: Vec::new(),
-        }
+        })
+    }
+
+    /// Name of the archive, and of the host and the program that write it.
+    pub fn origin(&self) -> &ArchiveOrigin {
+        &self.origin
     }
 
     /// Changes the settings of the stage that encrypts: its instances, its placement, its name.
@@ -358,7 +383,7 @@ impl Archive {
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Archive")
-            .field("name", &self.data.header.name)
+            .field("name", &self.origin.name)
             .finish_non_exhaustive()
     }
 }
