@@ -404,8 +404,7 @@ def unlock(header, secret):
 
 def identity_of(line):
     """The secret key of a recipient, from the line of its file."""
-    line = line[:-1] if line.endswith(b"\n") else line
-    line = line[:-1] if line.endswith(b"\r") else line
+    line = line[:-2] if line.endswith(b"\r\n") else line[:-1] if line.endswith(b"\n") else line
     digits = line[18:]
     need(line[:18] == b"datapipe-secret-1 " and len(digits) == 64, "not the file of an identity")
     need(all(digit in b"0123456789abcdefABCDEF" for digit in digits), "not the file of an identity")

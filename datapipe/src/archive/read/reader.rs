@@ -160,7 +160,8 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
 
     /// The kind of the secret that has opened the archive; `None` if it is not encrypted.
     ///
-    /// An archive that a key file or a passphrase opens was written by a party that knew it. With
+    /// An archive that a key file or a passphrase opens was written by a party that knew it, or
+    /// that could open an archive with the same data key in another way. With
     /// [`SecretKind::Identity`] nothing is known of the writer: every party that knows the
     /// recipient can have made the whole archive.
     pub fn opened_by(&self) -> Option<SecretKind> {
