@@ -89,20 +89,35 @@ pub(super) fn unit_header(
 pub(super) fn check_info(number: u64, info: &BlockInfo) -> Result<(), StageError> {
     let unknown = info.marks.unknown();
     let what = if !unknown.is_empty() {
-        format!("has the unknown marks {:#04x}: set marks that have a name", unknown.0)
+        format!(
+            "has the unknown marks {:#04x}: set marks that have a name",
+            unknown.0
+        )
     } else if info.kind > BlockKind::Checkpoint.code() {
-        format!("is of unknown kind {}: leave BlockInfo::kind at 0", info.kind)
+        format!(
+            "is of unknown kind {}: leave BlockInfo::kind at 0",
+            info.kind
+        )
     } else if info.marks.contains(Marks::LAST) && info.kind != BlockKind::Data.code() {
         format!(
             "has the mark of the last block, and is of kind {}: the library sends the last block",
             info.kind
         )
     } else if info.form != 0 {
-        format!("has the unknown form {}: leave BlockInfo::form at 0", info.form)
+        format!(
+            "has the unknown form {}: leave BlockInfo::form at 0",
+            info.form
+        )
     } else if info.lane != 0 {
-        format!("has the unknown lane {}: leave BlockInfo::lane at 0", info.lane)
+        format!(
+            "has the unknown lane {}: leave BlockInfo::lane at 0",
+            info.lane
+        )
     } else if !info.class.is_known() {
-        format!("has the unknown content class {}: use one that has a name", info.class.0)
+        format!(
+            "has the unknown content class {}: use one that has a name",
+            info.class.0
+        )
     } else if ![Codec::NONE, Codec::ZSTD, Codec::DEFLATE].contains(&info.codec) {
         format!(
             "is compressed by {}, which no reader knows: an archive has blocks of zstd and \

@@ -46,7 +46,7 @@ pub use read::{ArchiveHead, ArchiveReader, BlockSet, Index, Reading, StreamResto
 pub use report::{
     AfterEnd, ArchiveReport, ReadOutcome, ReadReport, RejectedBlock, WriteOutcome, WriteReport,
 };
+pub use special::Special;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use write::separate_stages;
-pub use special::Special;
 pub use write::{Archive, ArchiveOptions, PlanError};

@@ -115,7 +115,10 @@ impl Special {
         let len = bytes.u32()?;
         bytes.zeros(8)?;
         if usize::try_from(len).ok() != Some(bytes.rest().len()) {
-            return Err(bytes.error(format!("an entry of {len} bytes in a block of {}", block.len())));
+            return Err(bytes.error(format!(
+                "an entry of {len} bytes in a block of {}",
+                block.len()
+            )));
         }
         let id = bytes.u32()?;
         bytes.zeros(4)?;
@@ -160,7 +163,10 @@ mod tests {
     #[test]
     fn special_with_an_identifier_of_the_format_is_refused() {
         let error = Special::new(3, "").unwrap_err().to_string();
-        assert!(error.contains("00000003") && error.contains("bit 31"), "{error}");
+        assert!(
+            error.contains("00000003") && error.contains("bit 31"),
+            "{error}"
+        );
         assert!(Special::new(Special::OWN, vec![0; MAX_SPECIAL + 1]).is_err());
     }
 }

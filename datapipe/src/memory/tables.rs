@@ -238,7 +238,7 @@ const _: () = {
     assert!(offset_of!(Header, stop) == 192);
     assert!(offset_of!(StageEntry, done) == 8 && offset_of!(StageEntry, numbered) == 16);
     assert!(offset_of!(StageEntry, unended) == 24 && offset_of!(StageEntry, first_block) == 32);
-    assert!( offset_of!(StageEntry, name) == 64);
+    assert!(offset_of!(StageEntry, name) == 64);
     assert!(offset_of!(QueueEntry, tail) == 64 && offset_of!(QueueEntry, event) == 128);
     assert!(
         offset_of!(ParticipantEntry, activity) == 8 && offset_of!(ParticipantEntry, owner) == 12

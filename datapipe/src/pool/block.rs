@@ -22,10 +22,10 @@ use std::rc::Rc;
 use std::slice;
 use std::time::Duration;
 
-use crate::memory::atomic::Ordering;
-use crate::memory::tables::BufferEntry;
 #[cfg(not(loom))]
 use crate::memory::StageId;
+use crate::memory::atomic::Ordering;
+use crate::memory::tables::BufferEntry;
 use crate::memory::{Corruption, Number, TableIndex};
 
 use super::participant::Held;
@@ -313,7 +313,11 @@ impl Block {
     /// True if the block passes a stage without being shown to it: it is vacant, or a control block
     /// that the stage did not ask for.
     pub(crate) fn passes(&self, takes_control: bool) -> bool {
-        let passing = if takes_control { VACANT } else { VACANT | CONTROL };
+        let passing = if takes_control {
+            VACANT
+        } else {
+            VACANT | CONTROL
+        };
         self.has_flags(passing)
     }
 

@@ -92,8 +92,6 @@ pub(crate) use problem_count::ProblemCount;
 pub(crate) use process_rights::ProcessRights;
 pub use process_rights::{ProcessUser, ProgramFile};
 pub use role::Role;
+pub(crate) use settings::{ARCHIVE_TAIL_MODULE, MessageHandler, Module, Placement, Settings};
 pub use settings::{Confinement, StageKind};
-pub(crate) use settings::{
-    ARCHIVE_TAIL_MODULE, MessageHandler, Module, Placement, Settings,
-};
 pub use traits::{Analyze, Fill, FlatMap, Head, InPlace, Tail, Transform, Verdict};

@@ -263,14 +263,16 @@ fn pass_over_extensions(bytes: &mut Bytes<'_>) -> Result<(), DecodeError> {
     while !bytes.rest().is_empty() {
         let (identifier, len) = (bytes.u16()?, bytes.u16()?);
         if identifier >= REQUIRED_EXTENSIONS {
-            return Err(bytes.error(format!(
-                "extension {identifier}, which a reader must know"
-            )));
+            return Err(bytes.error(format!("extension {identifier}, which a reader must know")));
         }
         bytes.take(usize::from(len))?;
         // The padding counts the four bytes before the value.
         let past = usize::from(len).wrapping_add(4) % 8;
-        bytes.zeros(if past == 0 { 0 } else { 8usize.saturating_sub(past) })?;
+        bytes.zeros(if past == 0 {
+            0
+        } else {
+            8usize.saturating_sub(past)
+        })?;
     }
     Ok(())
 }
@@ -358,7 +360,11 @@ impl SessionFooter {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "a test may panic"
+    )]
     use super::*;
 
     #[test]
@@ -387,7 +393,9 @@ mod tests {
             assert_eq!(ArchiveFooter::parse(&twice).unwrap(), footer);
         }
         assert!(ArchiveFooter::parse(&with(1, b"abcde", 6)).is_err());
-        let error = ArchiveFooter::parse(&with(32_768, b"", 4)).unwrap_err().to_string();
+        let error = ArchiveFooter::parse(&with(32_768, b"", 4))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("extension 32768"), "{error}");
     }
 }

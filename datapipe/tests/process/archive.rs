@@ -384,7 +384,10 @@ fn check_invalid_tail_arguments(path: &Path) {
         rejected(new_archive(path).with(field, value), why);
     }
     // The tail does not get the key.
-    rejected(new_archive(path).with("key", [7; 32]), "unknown field `key`");
+    rejected(
+        new_archive(path).with("key", [7; 32]),
+        "unknown field `key`",
+    );
     let named = || Arguments::new().with("name", "x");
     rejected(named(), "missing field `medium`");
     rejected(

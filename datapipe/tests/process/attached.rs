@@ -210,7 +210,10 @@ pub(crate) fn attached_head_ends_an_archive() {
         assert_eq!(written.snapshot().complete, !is_killed);
         let (log, sink) = (DamageLog::new(), Sink::default());
         let tape = VirtualTape::open(&path).unwrap();
-        let reading = ArchiveReader::open(tape, None).unwrap().salvage(&log).read();
+        let reading = ArchiveReader::open(tape, None)
+            .unwrap()
+            .salvage(&log)
+            .read();
         let pipe = reading.pipe.tail(StreamRestore::new(sink.clone()));
         assert_eq!(pipe.run().unwrap().is_complete(), !is_killed);
         let outcome = reading.report.snapshot();

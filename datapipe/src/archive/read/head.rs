@@ -484,7 +484,10 @@ impl<M: Medium> ArchiveHead<M> {
             return Ok(());
         }
         let next = self.numbering.next();
-        let has_last = self.trailer.last_block.is_some_and(|last| last.checked_add(1) == Some(next));
+        let has_last = self
+            .trailer
+            .last_block
+            .is_some_and(|last| last.checked_add(1) == Some(next));
         if has_last && !self.trailer.archive_footer {
             let what = "the archive's footer is missing or cannot be read: the archive ends with \
                         its last block all the same";

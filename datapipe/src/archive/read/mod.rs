@@ -17,8 +17,8 @@ mod footer; // the archive footer, checked
 mod head; // the head of a pipe that reads an archive
 mod index; // positions of the blocks of an archive
 mod numbering; // the number and the position that the next block must have
-mod reader; // headers and keys of an archive
 mod order; // the stage that decides the outcome of a read
+mod reader; // headers and keys of an archive
 mod record_reader; // the records of a session
 mod resync; // records in damaged bytes
 mod run_cursor; // the run of blocks that is being read

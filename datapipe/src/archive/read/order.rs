@@ -25,8 +25,8 @@ use crate::wire::codec::DecodeError;
 use crate::words::count_of;
 
 use super::super::continuity::Continuity;
-use super::super::special::Special;
 use super::super::report::{DamageReporter, ReadReport, StreamDamage, Whole};
+use super::super::special::Special;
 
 /// Reason why the stage has one instance.
 const ALL_BLOCKS: &str = "compares each block with all before it";
@@ -187,9 +187,9 @@ impl Order {
         };
         self.count_damaged(number, &why)?;
         info.offset = self.continuity.end();
-        self.continuity.advance(info.offset, plain).map_err(|why| {
-            StageError::new(format!("block {number} {why}"))
-        })
+        self.continuity
+            .advance(info.offset, plain)
+            .map_err(|why| StageError::new(format!("block {number} {why}")))
     }
 }
 
@@ -206,7 +206,8 @@ impl InPlace for Order {
             return Ok(Verdict::Drop);
         };
         let goes_on = self.take(number, &mut info, block.len())?;
-        let is_valid = !info.marks.contains(Marks::DAMAGED) && self.next == number.saturating_add(1);
+        let is_valid =
+            !info.marks.contains(Marks::DAMAGED) && self.next == number.saturating_add(1);
         if info.kind == BlockKind::Special.code() && is_valid {
             self.show_special(number, block)?;
         }
@@ -227,7 +228,10 @@ impl InPlace for Order {
             let missing = self.expected.remaining();
             self.missing = self.missing.saturating_add(missing);
             if missing > 0 {
-                let what = format!("{} of those asked for did not come", count_of(missing, "block"));
+                let what = format!(
+                    "{} of those asked for did not come",
+                    count_of(missing, "block")
+                );
                 self.fail_if_strict(None, &what)?;
             }
         } else if self.last.is_none() {

@@ -14,8 +14,8 @@ use crate::wire::{self, ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader
 use super::super::key::ArchiveKey;
 use super::super::plan_data::PlanData;
 use super::super::report::WriteReport;
-use super::super::special::Special;
 use super::super::seal;
+use super::super::special::Special;
 use super::plan_error::PlanError;
 
 /// Options of an archive that is to be written.

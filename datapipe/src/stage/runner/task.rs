@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use crate::error::StageError;
 use crate::memory::Number;
-use crate::pool::{Block, Blocked, HeadPort, Marks, MiddlePort, PortCore, PortError, TailPort, TryError};
+use crate::pool::{
+    Block, Blocked, HeadPort, Marks, MiddlePort, PortCore, PortError, TailPort, TryError,
+};
 use crate::stage::traits::{Analyze, Fill, Head, InPlace, Tail, Transform, Verdict};
 
 /// One running instance.
