@@ -357,22 +357,13 @@ pub(crate) const UNITS: &[Defect] = &[
         |tape, _| repeat(tape),
     ),
     defect(
-        "options-that-end-in-the-middle",
-        "options that end in the middle",
+        "kind-of-options",
+        "unit header: unknown kind 5",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Locator, 0, |unit| {
-                unit[4] = 5;
-                put(unit, BODY, 61 << 16);
-            });
+            tape.unit(UnitKind::Locator, 0, |unit| unit[4] = 5);
         },
     ),
-    defect("unknown-option", "unknown option 32768", OPEN, |tape, _| {
-        tape.unit(UnitKind::Locator, 0, |unit| {
-            unit[4] = 5;
-            put(unit, BODY, 32_768 | 60 << 16);
-        });
-    }),
 ];
 
 const RAW: Recipe = Recipe {
@@ -770,7 +761,7 @@ pub(crate) const KEYS: &[Defect] = &[
     ),
     defect(
         "footer-changed",
-        "the archive footer contradicts itself",
+        "more blocks of a kind than there are",
         SEALED,
         |tape, _| {
             tape.unit(UnitKind::ArchiveFooter, 0, |unit| unit[BODY] ^= 1);
