@@ -17,6 +17,7 @@ mod logs; // reports of stages in processes
 mod own_medium; // media of an adopter
 mod read_one; // single objects of an archive, without a destination
 mod scanner; // inspection of trees and streams
+mod special_headers; // special headers of an adopter
 mod suites; // the suites of the testkit, run on good and bad stages
 mod unreadable; // blocks that an archive must refuse
 mod watch; // events, status and progress

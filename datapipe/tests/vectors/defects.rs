@@ -348,22 +348,13 @@ pub(crate) const UNITS: &[Defect] = &[
         |tape, _| repeat(tape),
     ),
     defect(
-        "options-that-end-in-the-middle",
-        "options that end in the middle",
+        "kind-of-options",
+        "unit header: unknown kind 5",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Locator, 0, |unit| {
-                unit[4] = 5;
-                put(unit, BODY, 61 << 16);
-            });
+            tape.unit(UnitKind::Locator, 0, |unit| unit[4] = 5);
         },
     ),
-    defect("unknown-option", "unknown option 32768", OPEN, |tape, _| {
-        tape.unit(UnitKind::Locator, 0, |unit| {
-            unit[4] = 5;
-            put(unit, BODY, 32_768 | 60 << 16);
-        });
-    }),
 ];
 
 pub(super) const RAW: Recipe = Recipe {
