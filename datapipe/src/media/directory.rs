@@ -334,7 +334,10 @@ fn begin_to_append<S: Storage>(
     options: VolumeOptions,
     probe: Probe,
 ) -> Result<Begun<S::File>, MediumError> {
-    let volumes = settle(storage, path)?.current;
+    let mut volumes = settle(storage, path)?.current;
+    if are_empty(storage, path, &volumes)? {
+        volumes.clear();
+    }
     let (Some(first), Some(number)) = (volumes.first(), volumes.last().copied()) else {
         let options = VolumeOptions {
             overwrite: false,

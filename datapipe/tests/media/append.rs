@@ -317,6 +317,36 @@ fn full_last_volume_is_completed_and_the_next_one_begun() {
     assert!(matches!(error, MediumError::Full { .. }), "{error}");
 }
 
+/// Writers that were stopped before their first record, or right after the change of volumes.
+#[test]
+fn empty_volumes_are_continued() {
+    let place = real(true);
+    fs::create_dir(&place.path).unwrap();
+    for volume in 1..=2 {
+        fs::write(place.file(volume), "").unwrap();
+    }
+    session(&mut *place.append(None).unwrap(), 1);
+    assert_eq!(volume_files(&place.path).unwrap().len(), 1);
+    assert_eq!(everything(&place), items_of_session(1));
+    fs::write(place.file(2), "").unwrap();
+    session(&mut *place.append(None).unwrap(), 2);
+    let expected = [
+        &items_of_session(1)[..],
+        &[Thing::NextVolume],
+        &items_of_session(2),
+    ];
+    assert_eq!(everything(&place), expected.concat());
+    let files = volume_files(&place.path).unwrap();
+    let records: Vec<_> = files
+        .iter()
+        .map(|file| file.record.as_ref().unwrap())
+        .collect();
+    assert_eq!(
+        (records[1].ordinal, records[1].medium),
+        (2, records[0].medium)
+    );
+}
+
 #[test]
 fn volume_that_another_program_has_ended_is_not_continued() {
     let place = real(false);
