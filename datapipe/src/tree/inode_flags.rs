@@ -33,9 +33,7 @@ pub(super) fn flags_of(fd: BorrowedFd<'_>) -> u32 {
 
 /// Returns those of the flags that a user sets.
 pub(super) fn settable(flags: u32) -> u32 {
-    NAMES
-        .iter()
-        .fold(0, |all, (flag, _)| all | (flags & flag))
+    NAMES.iter().fold(0, |all, (flag, _)| all | (flags & flag))
 }
 
 /// Returns the names of flags, separated by commas.
@@ -54,9 +52,8 @@ pub(super) fn names(flags: u32) -> String {
 pub(super) fn set(fd: BorrowedFd<'_>, flags: u32) -> Result<u32> {
     let wanted = settable(flags);
     let before = retry_on_intr(|| ioctl_getflags(fd))?.bits();
-    let set = |flags: u32| {
-        retry_on_intr(|| ioctl_setflags(fd, IFlags::from_bits_retain(before | flags)))
-    };
+    let set =
+        |flags: u32| retry_on_intr(|| ioctl_setflags(fd, IFlags::from_bits_retain(before | flags)));
     // The last two forbid changes, also of other flags.
     let freezing = IFlags::IMMUTABLE.bits() | IFlags::APPEND.bits();
     let got = match set(wanted) {

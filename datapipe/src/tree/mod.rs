@@ -22,20 +22,20 @@ mod digest; // digest of a file's content
     reason = "system calls on O_PATH descriptors, of which no crate has a safe form"
 )]
 mod inode_calls; // modes and attributes of objects that cannot be opened
+mod inode_flags; // flags that chattr sets
 #[cfg(feature = "processes")]
 mod modules; // factories for stages in other processes
-mod inode_flags; // flags that chattr sets
-mod owner_database; // names and numbers of users and groups
 mod own_resources; // descriptors and kernel memory of this process
+mod owner_database; // names and numbers of users and groups
 mod read; // reading: from files to entries
 mod restore; // restoring: from entries to files
 mod select; // selection, listing and search of archived objects
 mod single; // list and single files, without a destination
 mod temp_file; // unnamed temporary files, and the spill file
 
+pub use digest::digest_of;
 #[cfg(feature = "processes")]
 pub use modules::modules;
-pub use digest::digest_of;
 pub use read::{
     Excluded, ObjectInspector, ObjectVerdict, ProblemKind, TreeError, TreeHead, TreeNote,
     TreeOptions, TreeOutcome, TreeProblem, TreeReport,

@@ -533,7 +533,9 @@ mod tests {
             assert_eq!(all[0].0, (0, 0));
             // Without one block, no entry comes that has other bytes.
             for lost in 0..blocks.len() {
-                let left = (0..).zip(&blocks).filter(|(number, _)| *number != lost as u64);
+                let left = (0..)
+                    .zip(&blocks)
+                    .filter(|(number, _)| *number != lost as u64);
                 for (_, bytes) in fetched(left) {
                     assert!(entries.contains(&bytes) || bytes.len() == 1);
                 }
@@ -555,7 +557,8 @@ mod tests {
         for (number, block) in blocks.iter().enumerate() {
             let number = number as u64 * 2;
             let entries = copy.fetch(SharedBytes::from(&block[..]), number, 0);
-            let is_piece = |entry: FetchedEntry<'_>| matches!(entry.entry.body, EntryBody::Piece(_));
+            let is_piece =
+                |entry: FetchedEntry<'_>| matches!(entry.entry.body, EntryBody::Piece(_));
             assert!(!entries.iter().map(Result::unwrap).any(is_piece));
             copy.pass(number + 1);
         }
@@ -592,7 +595,9 @@ mod tests {
         // Each kind of block has some kinds of entries, and those of later versions.
         for (block, kinds) in [(0, &[1, 2, 3, 4, 7, 8][..]), (1, &[16]), (2, &[8, 16, 17])] {
             for kind in (0..=255).filter(|kind| *kind < 128 && !kinds.contains(kind)) {
-                check_place(kind, block).and_then(|()| Err::<(), _>(refuse_kind(kind))).unwrap_err();
+                check_place(kind, block)
+                    .and_then(|()| Err::<(), _>(refuse_kind(kind)))
+                    .unwrap_err();
             }
             for kind in kinds.iter().chain(&[128, 255]) {
                 check_place(*kind, block).unwrap();

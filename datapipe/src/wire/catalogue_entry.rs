@@ -59,7 +59,11 @@ impl<'a> CatalogueEntry<'a> {
         bytes.put_u32(len_u32(self.target.len()));
         // Mostly it is that of the last modification. Zeros cost a compressor less than the same.
         let is_same = self.changed == self.modified;
-        let changed = if is_same { Time::default() } else { self.changed };
+        let changed = if is_same {
+            Time::default()
+        } else {
+            self.changed
+        };
         changed.put(bytes);
         bytes.put_u32(0);
         bytes.put_u64(self.inode);

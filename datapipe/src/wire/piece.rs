@@ -10,8 +10,7 @@ use std::ops::Range;
 
 use super::codec::{Bytes, DecodeError, Put, len_u32};
 use super::entry::{
-    ATTRIBUTE, CATALOGUE, END, ENTRY_HEADER_LEN, INODE, OBJECT, OWNER_NAME, REFERENCE,
-    SAME, START,
+    ATTRIBUTE, CATALOGUE, END, ENTRY_HEADER_LEN, INODE, OBJECT, OWNER_NAME, REFERENCE, SAME, START,
 };
 use super::object::DIGEST_LEN;
 use super::unit_kind::BlockKind;
@@ -153,11 +152,9 @@ pub(super) fn refuse_kind(kind: u8) -> DecodeError {
              archives that leave duplicates out"
                 .to_owned()
         }
-        SAME => {
-            "an object whose data another archive has (kind 6): this version does not read \
+        SAME => "an object whose data another archive has (kind 6): this version does not read \
              incremental archives"
-                .to_owned()
-        }
+            .to_owned(),
         other => format!("unknown kind {other}"),
     };
     DecodeError::new("entry", why)

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use datapipe::prelude::*;
 use datapipe::stage::IntoHead;
 use datapipe::wire::{
-    BlockKind, CatalogueEntry, CatalogueStart, Entry, EntryBody, ObjectKind, ObjectState, OwnerKind,
-    OwnerName,
+    BlockKind, CatalogueEntry, CatalogueStart, Entry, EntryBody, ObjectKind, ObjectState,
+    OwnerKind, OwnerName,
 };
 
 /// Blocks of a stream: kind, offset and data of each.
@@ -129,7 +129,9 @@ impl Seen {
 /// of the file, without those of zeros only.
 pub(crate) fn digest_of_extents(extents: &[(u64, &[u8])], size: u64) -> [u8; 16] {
     const CELL: u64 = 262_144;
-    let end = extents.last().map_or(0, |(at, data)| at + data.len() as u64);
+    let end = extents
+        .last()
+        .map_or(0, |(at, data)| at + data.len() as u64);
     let last = size.max(end);
     let mut cells: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
     for &(mut at, mut data) in extents {
@@ -173,7 +175,10 @@ pub(crate) fn parse(blocks: &BlockSet) -> BTreeMap<Vec<u8>, Seen> {
             let (entry, rest) = Entry::parse(entry).unwrap();
             assert!(rest.is_empty());
             if let EntryBody::CatalogueStart(found) = entry.body {
-                assert!(closing.is_empty() && start.is_none(), "a start is the first");
+                assert!(
+                    closing.is_empty() && start.is_none(),
+                    "a start is the first"
+                );
                 assert_eq!(*kind, BlockKind::ClosingCatalogue.code());
                 start = Some(found);
                 continue;
@@ -209,7 +214,10 @@ pub(crate) fn parse(blocks: &BlockSet) -> BTreeMap<Vec<u8>, Seen> {
         bytes,
     };
     assert_eq!(start.unwrap_or_default(), wanted);
-    assert_eq!(objects.names, objects.closing_names, "all names are repeated");
+    assert_eq!(
+        objects.names, objects.closing_names,
+        "all names are repeated"
+    );
     let mut by_path = BTreeMap::new();
     for object in objects.list {
         object.check_digest();
@@ -243,7 +251,10 @@ fn join(blocks: &BlockSet) -> Vec<Vec<Placed>> {
             let bytes = &rest[..rest.len() - after.len()];
             rest = after;
             let EntryBody::Piece(piece) = entry.body else {
-                assert!(!begun.contains_key(kind), "an entry goes on in the next block");
+                assert!(
+                    !begun.contains_key(kind),
+                    "an entry goes on in the next block"
+                );
                 entries.push(((number as u64, at), bytes.to_vec()));
                 continue;
             };
@@ -318,8 +329,7 @@ impl Objects {
             );
             self.by_number.insert(number, self.list.len());
             self.by_path.insert(object.path.to_vec(), self.list.len());
-            self.list
-                .push(Seen::new(number, object, start.0, start.1));
+            self.list.push(Seen::new(number, object, start.0, start.1));
             return;
         }
         let object = &mut self.list[self.by_number[&number]];

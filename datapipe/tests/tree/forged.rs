@@ -8,8 +8,8 @@ use datapipe::prelude::*;
 use datapipe::stage::IntoTail;
 use datapipe::tree::{CatalogueQuery, RestoreOutcome};
 use datapipe::wire::{
-    BlockKind, CatalogueEntry, CatalogueStart, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
-    Time,
+    BlockKind, CatalogueEntry, CatalogueStart, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta,
+    ObjectState, Time,
 };
 
 use crate::placement::Placement;

@@ -340,12 +340,8 @@ fn changing_tree_is_read_as_far_as_possible(placement: Placement) {
             seen.len() as u64,
             outcome.files + outcome.directories + outcome.others
         );
-        let known = |kind: &ProblemKind| {
-            !matches!(
-                kind,
-                ProblemKind::TooLong(_) | ProblemKind::Medium
-            )
-        };
+        let known =
+            |kind: &ProblemKind| !matches!(kind, ProblemKind::TooLong(_) | ProblemKind::Medium);
         assert!(
             report
                 .snapshot()

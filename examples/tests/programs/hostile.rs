@@ -8,8 +8,8 @@ use std::process::Output;
 
 use datapipe::prelude::*;
 use datapipe::wire::{
-    BlockKind, CatalogueEntry, CatalogueStart, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
-    Time,
+    BlockKind, CatalogueEntry, CatalogueStart, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta,
+    ObjectState, Time,
 };
 
 use crate::fixture::{Fixture, failed};

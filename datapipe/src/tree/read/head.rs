@@ -20,11 +20,11 @@ use crate::words::count_of;
 use super::inspect::InspectorFactory;
 use super::note::TreeNote;
 use super::object_reader::{FillProgress, ObjectReader};
-use super::owners::OwnerNames;
 use super::options::{
     Source, TREE_HEAD_MODULE, TreeError, TreeOptions, head_arguments, name_sources,
     validate_sources,
 };
+use super::owners::OwnerNames;
 use super::reader_gate::{ReadWaits, thread_waits};
 use super::report::TreeReport;
 use super::turn::{BatchRange, SharedHead};

@@ -270,7 +270,9 @@ impl ObjectReader {
             }
             self.entry.clear();
             (shared.owners).append_one(owner, &mut self.entry, &self.rules.report)?;
-            if !self.entry.is_empty() && put_encoded(&self.entry, &mut self.written, block) == Put::BlockFull {
+            if !self.entry.is_empty()
+                && put_encoded(&self.entry, &mut self.written, block) == Put::BlockFull
+            {
                 return Ok(Put::BlockFull);
             }
             if self.named.len() < MAX_OWNERS {
@@ -330,11 +332,7 @@ impl ObjectReader {
 
     /// Writes the entry of an object's inode, if it has flags that users set, or its time of birth
     /// is wanted.
-    fn write_inode(
-        &mut self,
-        current: &mut Current,
-        block: &mut Block,
-    ) -> Result<Put, StageError> {
+    fn write_inode(&mut self, current: &mut Current, block: &mut Block) -> Result<Put, StageError> {
         let flags = match current.opened.path_only {
             true => 0,
             false => inode_flags::flags_of(current.opened.fd.as_fd()),
@@ -687,7 +685,11 @@ fn put_encoded(entry: &[u8], written: &mut Option<usize>, block: &mut Block) -> 
         return Put::BlockFull;
     }
     *written = (!is_last).then_some(after);
-    if is_last { Put::Written } else { Put::BlockFull }
+    if is_last {
+        Put::Written
+    } else {
+        Put::BlockFull
+    }
 }
 
 #[cfg(test)]

@@ -356,8 +356,12 @@ impl CommitOrder {
     }
 
     fn send_entries(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-        self.unplaced
-            .assign_block(self.blocks, block.len(), block.capacity(), &mut self.catalogue)?;
+        self.unplaced.assign_block(
+            self.blocks,
+            block.len(),
+            block.capacity(),
+            &mut self.catalogue,
+        )?;
         Ok(self.send(block, BlockKind::Data))
     }
 

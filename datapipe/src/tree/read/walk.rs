@@ -267,11 +267,7 @@ impl Walk {
 
     /// Hands out an object that was opened because it may be a directory, and enters it if it is
     /// one.
-    fn push_opened(
-        &mut self,
-        opened: Result<OpenObject, Errno>,
-        batch: &mut Batch,
-    ) {
+    fn push_opened(&mut self, opened: Result<OpenObject, Errno>, batch: &mut Batch) {
         let opened = match opened {
             Ok(opened) => opened,
             Err(error) => return self.rules.record_unreadable(&self.path, error),
@@ -305,9 +301,7 @@ impl Walk {
             self.rules.record_unreadable(&self.path, error);
             return opened;
         }
-        if self.rules.is_foreign(&opened.meta, self.file_system)
-            || !self.fits(&opened.meta)
-        {
+        if self.rules.is_foreign(&opened.meta, self.file_system) || !self.fits(&opened.meta) {
             return opened;
         }
         let (mut opened, dir) = opened.share(self.file_system);

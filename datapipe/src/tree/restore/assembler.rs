@@ -691,7 +691,9 @@ fn find_defect<P>(open: &ObjectInProgress<P>, end: &ObjectEnd) -> Option<&'stati
             Some("was not read to its end when it was archived")
         }
         _ if is_file && end.size < open.end => Some("has data beyond its recorded size"),
-        Some(digest) if is_file && open.digest.finish(end.size) != digest => Some("its digest is wrong"),
+        Some(digest) if is_file && open.digest.finish(end.size) != digest => {
+            Some("its digest is wrong")
+        }
         None if open.is_doubtful => {
             Some("blocks were lost while it was open, and it has no digest")
         }

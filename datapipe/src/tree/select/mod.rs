@@ -19,5 +19,5 @@ mod search; // blocks of the selected objects, from the catalogue
 pub use list::TreeList;
 pub(super) use object_scan::{ObjectScan, VisitObject};
 pub use paths::Selection;
-pub(super) use search::{FoundPart, OwnerNames};
 pub use search::{CatalogueQuery, Search};
+pub(super) use search::{FoundPart, OwnerNames};

@@ -7,7 +7,8 @@ use crate::pool::{Block, Marks};
 use crate::stage::{Tail, TailStage};
 use crate::tree::digest::Digest;
 use crate::wire::{
-    BlockKind, DIGEST_LEN, DamagedEntry, Entry, EntryBody, EntryCopy, ObjectEnd, ObjectKind, ObjectState,
+    BlockKind, DIGEST_LEN, DamagedEntry, Entry, EntryBody, EntryCopy, ObjectEnd, ObjectKind,
+    ObjectState,
 };
 
 use super::find::FoundObject;

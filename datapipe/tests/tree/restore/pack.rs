@@ -7,8 +7,8 @@ use datapipe::prelude::*;
 use datapipe::stage::IntoTail;
 use datapipe::tree::{RestoreOptions, RestoreOutcome, TreeRestore, TreeVerify};
 use datapipe::wire::{
-    BlockKind, CatalogueEntry, CatalogueStart, ENTRY_HEADER_LEN, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta,
-    ObjectState, Time,
+    BlockKind, CatalogueEntry, CatalogueStart, ENTRY_HEADER_LEN, Entry, EntryBody, ObjectEnd,
+    ObjectKind, ObjectMeta, ObjectState, Time,
 };
 
 use crate::entries::digest_of_extents;
@@ -66,7 +66,9 @@ pub(crate) fn file(path: &str) -> ObjectMeta<'_> {
 
 /// Returns the digest that the end entry of a file has that ends with the last of these extents.
 pub(crate) fn digest(extents: &[(u64, &[u8])]) -> Option<[u8; 16]> {
-    let end = extents.last().map_or(0, |(at, data)| at + data.len() as u64);
+    let end = extents
+        .last()
+        .map_or(0, |(at, data)| at + data.len() as u64);
     Some(digest_of_extents(extents, end))
 }
 
