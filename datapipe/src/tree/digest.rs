@@ -276,6 +276,19 @@ mod tests {
         }
     }
 
+    /// The examples of the format's page.
+    #[test]
+    fn digests_of_the_specification_match() {
+        let hex = |content: &[u8]| {
+            let digest = digest_of(content).unwrap();
+            digest.map(|byte| format!("{byte:02x}")).concat()
+        };
+        assert_eq!(hex(b""), "352bd266dae53c6e6a29244011cfa029");
+        let mut content = vec![0; 300_000];
+        content[299_999] = 1;
+        assert_eq!(hex(&content), "e81f4daeeb07130f4783a7ee888570e4");
+    }
+
     #[test]
     fn hole_of_many_cells_costs_nothing() {
         let mut digest = Digest::new();
