@@ -8,6 +8,7 @@
 
 use crate::error::StageError;
 use crate::media::{HandleError, Medium, MediumHandle, Position};
+use crate::shared_bytes::reserve;
 use crate::wire::{
     RECORD_HEADER_LEN, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind, padding_of,
 };
@@ -124,6 +125,7 @@ impl<M: Medium> UnitWriter<M> {
             self.write_record(now)?;
             bytes = later;
         }
+        reserve(&mut self.record, bytes.len())?;
         self.record.extend_from_slice(bytes);
         Ok(())
     }
