@@ -2,10 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::limits::MAX_RECORD;
 use crate::wire::looks_like_record;
 use crate::words::describe_full;
 
@@ -342,6 +343,7 @@ fn reuse<S: Storage>(
     check_gives_way::<S>(&target, "overwrite it in place, or write elsewhere")?;
     let new = beside(&target);
     // A writer that was killed may have left one: the lock on the old tape proves that it is dead.
+    check_was_left(storage, &new)?;
     match storage.remove(&new) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             return Err(MediumError::io("remove", &new)(error));
@@ -357,6 +359,23 @@ fn reuse<S: Storage>(
     prepared.map_err(MediumError::io("set the permissions of", &new))?;
     lock_file(storage, &new, writer.file(), path)?;
     Ok((writer, Some(Replaces::Beside { old, path: target })))
+}
+
+/// Checks that a file with the hidden name, if there is one, can be a tape: it begins with the length
+/// of a record, or is too short or too new on its disk to have one.
+fn check_was_left<S: Storage>(storage: &S, path: &Path) -> Result<(), MediumError> {
+    let file = match storage.open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(MediumError::io("open", path))?,
+    };
+    let mut first = [0; 4];
+    let read = file.read_at(&mut first, 0);
+    let read = read.map_err(MediumError::io("read", path))?;
+    if read < first.len() || u32::from_le_bytes(first) as usize <= MAX_RECORD {
+        return Ok(());
+    }
+    let what = "it is not a tape that a writer has left, and the new one needs its name; move it";
+    Err(MediumError::io("replace", path)(io::Error::other(what)))
 }
 
 /// End of the hidden name.

@@ -9,6 +9,7 @@
 use crate::error::StageError;
 use crate::limits::MIN_RECORD;
 use crate::media::{Abilities, HandleError, MediumHandle, MediumWriter, Position};
+use crate::shared_bytes::reserve;
 use crate::wire::{
     RECORD_HEADER_LEN, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind, padding_of,
 };
@@ -128,6 +129,7 @@ impl<M: MediumWriter> UnitWriter<M> {
             self.write_record(now)?;
             bytes = later;
         }
+        reserve(&mut self.record, bytes.len())?;
         self.record.extend_from_slice(bytes);
         Ok(())
     }

@@ -18,7 +18,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::StageError;
 use crate::pool::Block;
-use crate::shared_bytes::SharedBytes;
+use crate::shared_bytes::{NoMemory, SharedBytes, reserve};
 use crate::stage::Fill;
 use crate::wire::BlockKind;
 
@@ -313,7 +313,7 @@ impl CommitOrder {
         // Copying costs less than blocks that hold little, unless there is hardly space for more.
         let is_nearly_full = block.len() >= block.capacity() / 4 * 3;
         if before > 0 || !must_send && !is_nearly_full {
-            let fits = self.append_to_remainder(block);
+            let fits = self.append_to_remainder(block)?;
             if fits && !must_send {
                 return Ok(None);
             }
@@ -327,20 +327,22 @@ impl CommitOrder {
 
     /// Moves the entries of `block` to the remainder, and those that do not fit into one block with
     /// it to the overflow. Returns true if all of them fit.
-    fn append_to_remainder(&mut self, block: &mut Block) -> bool {
+    fn append_to_remainder(&mut self, block: &mut Block) -> Result<bool, NoMemory> {
         let spare = block.capacity() - self.remainder.len();
         let fits = block.len() <= spare;
         let before = self.remainder.len();
+        reserve(&mut self.remainder, block.len())?;
         self.remainder.extend_from_slice(block.bytes());
         if !fits {
             // Of the private copy: another process may change the block meanwhile.
             let first = &self.remainder[before..][..spare];
             let len = before + whole_entries(SharedBytes::from(first));
+            reserve(&mut self.overflow, self.remainder.len() - len)?;
             self.overflow.extend_from_slice(&self.remainder[len..]);
             self.remainder.truncate(len);
         }
         block.clear();
-        fits
+        Ok(fits)
     }
 
     /// Moves the remainder into an empty block, and the overflow into the remainder.
