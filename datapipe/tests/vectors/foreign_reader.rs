@@ -46,7 +46,7 @@ fn ask_also(tape: &Path, lock: Lock, folder: &Path, arguments: &[&OsStr]) -> Ans
             command.arg("--passphrase").arg(&secret);
         }
         Lock::Recipient => {
-            let mut file = std::fs::File::create(&secret).unwrap();
+            let mut file = fs::File::create(&secret).unwrap();
             make::identity().write_to(&mut file).unwrap();
             command.arg("--identity").arg(&secret);
         }
