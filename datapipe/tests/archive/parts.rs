@@ -208,7 +208,8 @@ fn selected_blocks_match_a_full_read() {
 /// Bytes at the start of a tape with its label and both headers.
 const HEADERS: u64 = 2048;
 
-/// Damage anywhere after the headers: the blocks that arrive are correct, and the log reports the others.
+/// Damage anywhere after the headers: the blocks that arrive are correct, and the log reports the
+/// others.
 #[test]
 fn damage_costs_only_the_blocks_it_hits() {
     let mut random = Random::new(6);
