@@ -180,10 +180,12 @@ fn head_that_lies_is_never_believed() {
         let mut random = Random(seed);
         for round in 0..300 {
             let mut sent = good.clone();
-            let lies: Vec<_> = (0..=random.below(3))
-                .filter(|_| !sent.is_empty())
-                .map(|_| lie(&mut random, &mut sent, secret.is_some()))
-                .collect();
+            let mut lies = Vec::new();
+            for _ in 0..=random.below(3) {
+                if !sent.is_empty() {
+                    lies.push(lie(&mut random, &mut sent, secret.is_some()));
+                }
+            }
             if sent == good {
                 continue;
             }

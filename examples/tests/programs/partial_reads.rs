@@ -110,7 +110,9 @@ impl TapeUnits {
 }
 
 fn is_data(header: &UnitHeader) -> bool {
-    header.kind == UnitKind::Block && header.block_kind == BlockKind::Data
+    // The last block has no data.
+    let has_data = header.block_kind == BlockKind::Data && header.plain > 0;
+    header.kind == UnitKind::Block && has_data
 }
 
 /// Returns the numbers of the blocks that hold the needle, its names, and the directories above
