@@ -216,7 +216,9 @@ fn list_reads_no_data_blocks() {
         assert_eq!(before.lines().count(), 46);
         let units = TapeUnits::new(fs::read(fixture.path("tape")).unwrap());
         let (tape, lost) = units.without(|header| {
-            header.kind == UnitKind::Block && header.block_kind != BlockKind::ClosingCatalogue
+            // The last block has no data, and belongs to the closing run.
+            let is_of_run = header.block_kind == BlockKind::ClosingCatalogue || header.plain == 0;
+            header.kind == UnitKind::Block && !is_of_run
         });
         assert!(lost > 20, "{lost} blocks are lost");
         fs::write(fixture.path("tape"), tape).unwrap();

@@ -241,6 +241,7 @@ impl InPlace for Order {
         let is_whole = self.missing == 0 && self.damaged == 0;
         self.report.set_whole(Whole {
             missing: self.missing,
+            has_last: self.last.is_some(),
             is_complete: is_whole && self.last.is_some() && self.rejected == 0 && !is_partial,
         });
         *self.unexplained.0.lock() = !(is_whole && (is_partial || self.last.is_some()));
