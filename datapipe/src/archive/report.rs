@@ -144,6 +144,8 @@ pub struct ReadOutcome {
 pub(super) struct Whole {
     /// Number of blocks that should have come and did not.
     pub(super) missing: u64,
+    /// The archive's last block was among them.
+    pub(super) has_last: bool,
     /// All blocks came, the last one among them, and none of them is damaged or was rejected.
     pub(super) is_complete: bool,
 }
@@ -161,6 +163,12 @@ impl ReadOutcome {
 }
 
 impl ReadReport {
+    /// True if the archive's last block was read: what was read before it reaches the end.
+    #[cfg(feature = "tree")]
+    pub(crate) fn has_last_block(&self) -> bool {
+        self.snapshot().whole.is_some_and(|whole| whole.has_last)
+    }
+
     /// Sets the outcome of the check of the blocks.
     pub(super) fn set_whole(&self, whole: Whole) {
         self.update(|outcome| {

@@ -7,8 +7,8 @@ use datapipe::prelude::*;
 
 use crate::archive_stages::{BLOCK, contents, key, tree};
 
-/// Special headers come before the data, in archives of streams and of trees, and a reader that does
-/// not know a required one refuses the archive.
+/// Special headers come before the data, in archives of streams and of trees, and a reader that
+/// does not know a required one refuses the archive.
 #[test]
 fn special_headers_come_back_and_required_ones_must_be_known() {
     const OPTIONAL: u32 = Special::OWN | 5;

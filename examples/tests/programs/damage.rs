@@ -125,7 +125,11 @@ fn forged_block_is_rejected() {
     let starts: Vec<_> = (0..tape.len() - UNIT_HEADER_LEN)
         .filter(|&at| block_at(&tape, at).is_some())
         .collect();
-    assert_eq!(starts.len(), 6, "five of data, one of the catalogue");
+    assert_eq!(
+        starts.len(),
+        7,
+        "five of data, one of the catalogue, the last one"
+    );
     let start = starts[2];
     let (body, next) = (start + UNIT_HEADER_LEN, starts[3]);
     type Forge<'f> = &'f dyn Fn(&mut [u8], &mut UnitHeader);

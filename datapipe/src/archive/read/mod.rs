@@ -1,7 +1,7 @@
 //! Reading archives: records become units, and units the blocks of an archive.
 //!
 //! ```text
-//!   MediumReader --> RecordReader --> UnitReader --> ArchiveHead --> open, order, decompress --> StreamRestore
+//!   MediumReader --> RecordReader --> UnitReader --> ArchiveHead --> open, order --> StreamRestore
 //!     |                              |
 //!     +--> BackReader --> Index      +--> ArchiveReader: headers, keys
 //! ```

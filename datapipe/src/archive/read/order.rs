@@ -37,8 +37,8 @@ const OUTCOME: &str = "the outcome of the reading belongs to this program: run i
 /// the identifier.
 pub(in crate::archive) type OnSpecial = Arc<dyn Fn(&Special) -> bool + Send + Sync>;
 
-/// Returns the stage. `runs` are the numbers of the blocks that are read, ascending, or all if there
-/// are none; `block_len` is the largest size of a block.
+/// Returns the stage. `runs` are the numbers of the blocks that are read, ascending, or all if
+/// there are none; `block_len` is the largest size of a block.
 pub(super) fn order_stage<'a>(
     runs: Option<VecDeque<(u64, u64)>>,
     block_len: u32,
@@ -241,6 +241,7 @@ impl InPlace for Order {
         let is_whole = self.missing == 0 && self.damaged == 0;
         self.report.set_whole(Whole {
             missing: self.missing,
+            has_last: self.last.is_some(),
             is_complete: is_whole && self.last.is_some() && self.rejected == 0 && !is_partial,
         });
         *self.unexplained.0.lock() = !(is_whole && (is_partial || self.last.is_some()));

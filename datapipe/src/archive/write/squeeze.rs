@@ -22,9 +22,10 @@ pub(super) fn squeeze_stage<'a>(content: Content, specials: Vec<Special>) -> Mid
         for special in specials {
             let mut block = port.alloc()?;
             block.put(&special.to_block())?;
-            let mut info = BlockInfo::default();
-            info.kind = BlockKind::Special.code();
-            block.set_info(info);
+            block.set_info(BlockInfo {
+                kind: BlockKind::Special.code(),
+                ..BlockInfo::default()
+            });
             port.emit(block)?;
         }
         squeeze(port, Passed::new(content, count))

@@ -313,7 +313,8 @@ impl<M: MediumWriter> ArchiveTail<M> {
         }
         Err(StageError::new(
             "there is no data to archive, and the medium has content, which is kept: see why the \
-             source is empty, or set VolumeOptions::allow_empty to replace the content all the same",
+             source is empty, or set VolumeOptions::allow_empty to replace the content all the \
+             same",
         ))
     }
 }

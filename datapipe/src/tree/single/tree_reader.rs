@@ -118,7 +118,11 @@ fn intact_catalogue<M: MediumReader + 'static>(
     let strict = reader.without_log();
     let (pipe, report) = strict.pipe_of(strict.head_of(&index, &blocks)?);
     match pipe.tail(TreeList::new(|_| Ok(()))).run() {
-        Ok(_) => Ok(Some((index, blocks)).filter(|_| report.snapshot().rejected == 0)),
+        // The footer that says where the run is may be forged: the run must reach the last block.
+        Ok(_) => {
+            let is_whole = report.snapshot().rejected == 0 && report.has_last_block();
+            Ok(Some((index, blocks)).filter(|_| is_whole))
+        }
         Err(Error::Stage(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
