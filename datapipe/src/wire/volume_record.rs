@@ -25,7 +25,7 @@ const REQUIRED: u16 = 1 << 15;
 pub struct VolumeRecord {
     /// Random id of the volume.
     pub id: [u8; 16],
-    /// Id that all volumes of one medium share; zeros for a volume that stands alone.
+    /// Id that all volumes of one medium share; zeros for a volume without others.
     pub medium: [u8; 16],
     /// Time at which it was made.
     pub created: Time,
