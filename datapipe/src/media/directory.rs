@@ -130,7 +130,7 @@ impl VolumeDirectory {
     ///
     /// A torn frame at the end, which a writer that was stopped has left, is removed by the first
     /// write, which also adds the marks that an unfinished writer did not write: two precede
-    /// whatever follows. Damage is kept. A last volume that has reached the size in the options is
+    /// the new items. Damage is kept. A last volume that has reached the size in the options is
     /// completed, and the next one begun. New volumes get pool and label of the last one, unless
     /// the options have others.
     ///

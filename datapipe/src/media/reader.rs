@@ -197,7 +197,7 @@ impl<F: StorageFile> VolumeReader<F> {
         let end = from + tail.len() as u64;
         let trailing = tail.split_last_chunk::<4>();
         let trailing = trailing.and_then(|(_, word)| Length::parse(u32::from_le_bytes(*word)));
-        Ok(!trailing.is_some_and(|length| self.at + length.frame_len() == end))
+        Ok(trailing.is_none_or(|length| self.at + length.frame_len() != end))
     }
 
     /// Looks for the item at the current position. Skips erase gaps.

@@ -136,7 +136,7 @@ impl VirtualTape {
     ///
     /// A torn frame at the end, which a writer that was stopped has left, is removed by the first
     /// write, which also adds the marks that an unfinished writer did not write: two precede
-    /// whatever follows. Damage is kept. The options' label, pool and size are those of the new
+    /// the new items. Damage is kept. The options' label, pool and size are those of the new
     /// tape, if there is none yet; the size is also the limit of one that exists.
     ///
     /// # Errors

@@ -30,8 +30,8 @@ pub struct VolumeOptions {
     /// True if old content is replaced. By default it is an error.
     ///
     /// The new content is written beside the old one and takes its place in
-    /// [`MediumWriter::finish`](super::MediumWriter::finish). Until then, and if it is not called, the old
-    /// content stays.
+    /// [`MediumWriter::finish`](super::MediumWriter::finish). Until then, and if it is not called,
+    /// the old content stays.
     pub overwrite: bool,
     /// True if old content that may be replaced is removed by the first write, for a file system
     /// that has no room for both. Without effect unless `overwrite` is true. A tape whose file has

@@ -25,7 +25,7 @@ const REQUIRED: u16 = 1 << 15;
 pub struct VolumeRecord {
     /// Random id of the volume.
     pub id: [u8; 16],
-    /// Id that all volumes of one medium share; zeros for a volume that stands alone.
+    /// Id that all volumes of one medium share; zeros for a volume without others.
     pub medium: [u8; 16],
     /// Time at which it was made.
     pub created: Time,
@@ -286,7 +286,7 @@ mod tests {
     fn extensions_are_passed_over_unless_they_are_required() {
         let with = |run: &[u8]| {
             let mut bytes = full().to_bytes();
-            bytes[RECORD_HEADER_LEN + 52] = run.len() as u8;
+            bytes[RECORD_HEADER_LEN + 52] = u8::try_from(run.len()).unwrap();
             bytes[RECORD_HEADER_LEN + 192..][..run.len()].copy_from_slice(run);
             VolumeRecord::parse(&corrected(bytes))
         };

@@ -1,9 +1,9 @@
 //! Reading archives: records become units, and units the blocks of an archive.
 //!
 //! ```text
-//!   MediumReader --> RecordReader --> UnitReader --> ArchiveHead --> open, order --> StreamRestore
-//!     |                              |
-//!     +--> BackReader --> Index      +--> ArchiveReader: headers, keys
+//!   MediumReader -> RecordReader -> UnitReader -> ArchiveHead -> open, order -> StreamRestore
+//!     |                             |
+//!     +--> BackReader -> Index      +--> ArchiveReader: headers, keys
 //! ```
 //!
 //! Damage costs the blocks that it hits. After damage the reader finds the next intact record and

@@ -15,8 +15,8 @@ use super::run::{Received, Suite, pipe};
 const BLOCK: usize = 4096;
 
 impl Suite {
-    /// Runs a medium in both directions. `create` makes an empty one, open to write, in the place of
-    /// the last; `open` opens the last one to read, from its start.
+    /// Runs a medium in both directions. `create` makes an empty one, open to write, in the place
+    /// of the last; `open` opens the last one to read, from its start.
     ///
     /// To write:
     ///

@@ -279,7 +279,7 @@ impl Mirror for TreeReport {
         let mut message = Bytes::new("a message of a tree's head", message);
         match message.u8()? {
             COUNTS => {
-                let new: [_; 8] = message.u64s()?;
+                let new: [_; 9] = message.u64s()?;
                 message.end()?;
                 let outcome = &mut self.0.lock().outcome;
                 for (count, new) in outcome.counters().into_iter().zip(new) {
@@ -475,7 +475,7 @@ mod tests {
     fn full() -> TreeReport {
         let report = TreeReport::default();
         report.update(|outcome| {
-            let numbers = [1, 2, 3, 4, 5, 6, u64::MAX / 2, 8];
+            let numbers = [1, 2, 3, 4, 5, 6, u64::MAX / 2, 8, 9];
             outcome
                 .counters()
                 .into_iter()
