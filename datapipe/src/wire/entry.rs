@@ -128,7 +128,8 @@ impl<'a> Entry<'a> {
             return 0;
         };
         let (goes_on, continues) = (piece.goes_on, piece.continues);
-        u8::from(goes_on) * GOES_ON | u8::from(continues) * CONTINUES
+        let goes_on = if goes_on { GOES_ON } else { 0 };
+        goes_on | if continues { CONTINUES } else { 0 }
     }
 
     /// Appends the body, and returns the kind.
