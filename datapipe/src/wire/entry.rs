@@ -72,7 +72,7 @@ pub enum EntryBody<'a> {
     Later(u8),
 }
 
-/// What the closing run of a catalogue has, stated where it begins.
+/// Counts at the start of a catalogue's closing run.
 ///
 /// Exhaustive: these are all fields of a catalogue start of version 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
