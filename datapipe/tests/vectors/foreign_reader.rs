@@ -227,7 +227,9 @@ fn foreign_reader_reads_a_tree_and_the_restored_files() {
         reader.read().pipe.tail(restore).run().unwrap();
         assert!(report.snapshot().is_whole(), "{:?}", report.snapshot());
         let arguments = [OsStr::new("--restored"), dest.as_os_str()];
-        match ask_also(&tape, Lock::None, folder.path(), &arguments) {
+        // Its digests take seconds for each megabyte.
+        let arguments = if size == 512 { &arguments[..] } else { &[] };
+        match ask_also(&tape, Lock::None, folder.path(), arguments) {
             Answer::Stream(_) => {}
             Answer::Error(why) => panic!("blocks of {size}: {why}"),
             Answer::Missing(what) => println!("skipped: {what}"),
