@@ -361,8 +361,8 @@ fn reuse<S: Storage>(
     Ok((writer, Some(Replaces::Beside { old, path: target })))
 }
 
-/// Checks that a file with the hidden name, if there is one, can be a tape: it begins with the length
-/// of a record, or is too short or too new on its disk to have one.
+/// Checks that a file with the hidden name, if there is one, can be a tape: it begins with the
+/// length of a record or with zeros, or is too short for one.
 fn check_was_left<S: Storage>(storage: &S, path: &Path) -> Result<(), MediumError> {
     let file = match storage.open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
