@@ -9,15 +9,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use datapipe::archive::ArchiveOrigin;
 use datapipe::interrupt::retry;
 use datapipe::media::{
     FileSystem, Item, MediumError, MisnamedVolume, Storage as _, VolumeFile, VolumeRelation,
     find_writer, misnamed_volumes, missing_volumes, volume_files,
 };
 use datapipe::prelude::*;
-use datapipe::wire::{
-    ArchiveHeader, RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind,
-};
+use datapipe::wire::{RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
 use crate::console::Failure;
 use crate::format::{escape, format_minute};
@@ -270,7 +269,7 @@ impl Location {
             .open()
             .ok()
             .and_then(|medium| ArchiveReader::open(medium, secret).ok());
-        let origin = origin(session, reader.as_ref().map(ArchiveReader::header));
+        let origin = describe_origin(session, reader.as_ref().map(ArchiveReader::origin));
         match reader.map(|reader| reader.index()) {
             Some(Err(_)) => format!(
                 "an archive {origin} that is unfinished, because its job did not end, or is damaged"
@@ -406,13 +405,12 @@ fn session_of_label(record: &[u8]) -> Option<SessionHeader> {
     SessionHeader::parse(body).ok()
 }
 
-/// Describes the time of a session, and the host of its archive if its header was read, for people.
-/// The host's name comes from the medium, so it is escaped: it must not send commands to a
-/// terminal.
-pub fn origin(session: &SessionHeader, archive: Option<&ArchiveHeader>) -> String {
+/// Describes the time of a session, and the host of its archive if it is known, for people. The
+/// host's name comes from the medium, so it is escaped: it must not send commands to a terminal.
+pub fn describe_origin(session: &SessionHeader, archive: Option<&ArchiveOrigin>) -> String {
     let mut text = format!("written {}", format_minute(session.created));
-    if let Some(archive) = archive.filter(|archive| !archive.host.is_empty()) {
-        text += &format!(" by host {}", escape(archive.host.as_bytes()));
+    if let Some(origin) = archive.filter(|origin| !origin.host.is_empty()) {
+        text += &format!(" by host {}", escape(origin.host.as_bytes()));
     }
     text
 }

@@ -102,7 +102,7 @@ impl Summary {
         let outcome = report.snapshot();
         (self.files, self.directories, self.others) =
             (outcome.files, outcome.directories, outcome.others);
-        self.turn_seconds = Some(outcome.turn_nanos as f64 / 1e9);
+        self.turn_seconds = Some(report.turn_time().as_secs_f64());
         for TreeProblem { path, kind, .. } in outcome.problems {
             let what = kind.to_string();
             let list = if kind.is_left_out() {

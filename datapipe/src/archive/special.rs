@@ -4,7 +4,6 @@ use crate::limits::{MAX_SPECIAL, MAX_SPECIALS};
 use crate::wire::DecodeError;
 use crate::wire::codec::{Bytes, Put, len_u32};
 
-use super::origin::ArchiveOrigin;
 use super::write::PlanError;
 
 /// A special header: bytes that an application records with an archive, before its data. It is
@@ -74,20 +73,6 @@ impl Special {
         Ok(Self { id, bytes })
     }
 
-    /// The special header that has the origin of an encrypted archive.
-    pub(super) fn of_origin(origin: &ArchiveOrigin) -> Self {
-        Self {
-            id: ArchiveOrigin::ID,
-            bytes: origin.to_bytes(),
-        }
-    }
-
-    /// The origin, if this is its special header.
-    pub(super) fn origin(&self) -> Option<ArchiveOrigin> {
-        let is_origin = self.id == ArchiveOrigin::ID;
-        is_origin.then(|| ArchiveOrigin::parse(&self.bytes).ok())?
-    }
-
     /// The identifier.
     pub fn id(&self) -> u32 {
         self.id
@@ -144,8 +129,7 @@ impl Special {
     /// Checks a special header that is added to `others`, in an archive with blocks of `block_len`
     /// bytes.
     pub(super) fn check_added(&self, others: &[Self], block_len: u32) -> Result<(), PlanError> {
-        let own = others.iter().filter(|other| other.id & Self::OWN != 0);
-        let why = if own.count() >= MAX_SPECIALS {
+        let why = if others.len() >= MAX_SPECIALS {
             "the archive has 16 special headers, the limit"
         } else if self.block_len() > block_len as usize {
             "it is longer than the archive's blocks, less 24 bytes"

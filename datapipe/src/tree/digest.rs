@@ -1,14 +1,14 @@
 //! The digest of a file's content, as `docs/wire-format.md` defines it for entries of kind 4.
 //!
 //! ```text
-//!   file     [cell 0     ][cell 1     ][cell 2     ][cell 3 ]     of 262,144 bytes, the last shorter
+//!   file     [cell 0     ][cell 1     ][cell 2     ][cell 3 ]     262,144 bytes; the last: fewer
 //!   content    data         zeros        data, hole   data
 //!   chain    h0 = zeros -> h1 ----------> h2 -------> h3 --> with the size: the digest
 //! ```
 //!
 //! It does not depend on extents and blocks. Data come in any pieces: a whole cell is hashed in one
-//! go, and of a cell that comes in pieces a hasher is kept. Zeros at the start of a cell are counted
-//! and hashed only when other bytes follow, so that holes and cells of zeros cost nothing.
+//! go, and of a cell that comes in pieces a hasher is kept. Zeros at the start of a cell are
+//! counted and hashed only when other bytes follow, so that holes and cells of zeros cost nothing.
 
 use std::io::{self, Read};
 

@@ -370,57 +370,62 @@ fn entries() -> Vec<(String, Vec<u8>)> {
             ),
         ]),
         ends.map(encoded_end).to_vec(),
-        named([
-            ("entry catalogue", entry(EntryBody::Catalogue(catalogue()))),
-            (
-                "entry inode",
-                entry(EntryBody::Inode(InodeFacts {
-                    flags: 0x50,
-                    born: Some(TIME),
-                })),
-            ),
-            (
-                "entry inode without birth",
-                entry(EntryBody::Inode(InodeFacts {
-                    flags: 0x50,
-                    born: None,
-                })),
-            ),
-            (
-                "entry piece",
-                entry(EntryBody::Piece(EntryPiece {
-                    kind: 1,
-                    continues: true,
-                    goes_on: true,
-                    body: b"body",
-                })),
-            ),
-            (
-                "entry user",
-                general(EntryBody::OwnerName(OwnerName {
-                    kind: OwnerKind::User,
-                    id: 1000,
-                    name: b"ada",
-                })),
-            ),
-            (
-                "entry group",
-                general(EntryBody::OwnerName(OwnerName {
-                    kind: OwnerKind::Group,
-                    id: 1001,
-                    name: b"staff",
-                })),
-            ),
-            (
-                "entry start",
-                general(EntryBody::CatalogueStart(CatalogueStart {
-                    objects: 3,
-                    bytes: 77,
-                })),
-            ),
-        ]),
+        named([("entry catalogue", entry(EntryBody::Catalogue(catalogue())))]),
+        facts_and_names(),
     ]
     .concat()
+}
+
+/// Entries of inodes, owners and the catalogue's start, and a piece of one.
+fn facts_and_names() -> Vec<(String, Vec<u8>)> {
+    named([
+        (
+            "entry inode",
+            entry(EntryBody::Inode(InodeFacts {
+                flags: 0x50,
+                born: Some(TIME),
+            })),
+        ),
+        (
+            "entry inode without birth",
+            entry(EntryBody::Inode(InodeFacts {
+                flags: 0x50,
+                born: None,
+            })),
+        ),
+        (
+            "entry piece",
+            entry(EntryBody::Piece(EntryPiece {
+                kind: 1,
+                continues: true,
+                goes_on: true,
+                body: b"body",
+            })),
+        ),
+        (
+            "entry user",
+            general(EntryBody::OwnerName(OwnerName {
+                kind: OwnerKind::User,
+                id: 1000,
+                name: b"ada",
+            })),
+        ),
+        (
+            "entry group",
+            general(EntryBody::OwnerName(OwnerName {
+                kind: OwnerKind::Group,
+                id: 1001,
+                name: b"staff",
+            })),
+        ),
+        (
+            "entry start",
+            general(EntryBody::CatalogueStart(CatalogueStart {
+                objects: 3,
+                bytes: 77,
+            })),
+        ),
+    ])
 }
 
 /// The version and the encodings. They never change.

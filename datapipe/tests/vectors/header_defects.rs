@@ -411,7 +411,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "does not authenticate",
         SEALED,
         |tape, _| {
-            tape.unit(UnitKind::Block, 5, |unit| unit[6] = 0);
+            tape.unit(UnitKind::Block, 4, |unit| unit[6] = 0);
         },
     ),
     defect(

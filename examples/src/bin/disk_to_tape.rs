@@ -221,12 +221,11 @@ fn back_up(
     let (head, _) = args.head(Vec::new(), false)?;
     let archive = args.plan(secret, recipients)?;
     summary.archive = Some(archive.origin().name.clone());
-    // The archive's stages need the medium, which does not exist yet. The stage that opens blocks
-    // needs the same buffers as the one that seals them, so it is planned in its place.
+    // The medium does not exist yet.
     let instances = args.instances.count();
-    let open = archive.open_blocks();
+    let stages = archive.planned_stages();
     args.pipe(head)
-        .stages(open.map(|open| open.instances(instances)))
+        .stages(stages.map(|stage| stage.instances(instances)))
         .tail(StreamTail::new(io::sink()))
         .plan()?;
 

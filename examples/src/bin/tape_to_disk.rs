@@ -27,7 +27,7 @@ use datapipe_examples::descriptors;
 use datapipe_examples::errors_file::ErrorsArgs;
 use datapipe_examples::format::{count_of, escape};
 use datapipe_examples::listing::Listing;
-use datapipe_examples::medium::{Location, origin};
+use datapipe_examples::medium::{Location, describe_origin};
 use datapipe_examples::new_file::NewFile;
 use datapipe_examples::progress::JobProgress;
 use datapipe_examples::read_scope::ReadScope;
@@ -63,9 +63,9 @@ struct Args {
     /// mode, owner and times of existing directories
     #[arg(long)]
     overwrite: bool,
-    /// Give objects the numbers of their users and groups that the archive has. Otherwise root gives
-    /// them to the user and group of this machine that have the archived names, and to the numbers
-    /// only if there are none
+    /// Give objects the numbers of their users and groups that the archive has. Otherwise root
+    /// gives them to the user and group of this machine that have the archived names, and to the
+    /// numbers only if there are none
     #[arg(long, conflicts_with_all = ["list", "verify"])]
     numeric_owner: bool,
     #[command(flatten)]
@@ -170,7 +170,7 @@ fn run(
     console.info(&format!(
         "\"{}\", {}",
         escape(name.as_bytes()),
-        origin(reader.session(), Some(reader.header()))
+        describe_origin(reader.session(), Some(reader.origin()))
     ));
     summary.archive = Some(name.clone());
     if reader.opened_by() == Some(SecretKind::Identity) {

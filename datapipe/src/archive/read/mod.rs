@@ -18,7 +18,6 @@ mod head; // the head of a pipe that reads an archive
 mod index; // positions of the blocks of an archive
 mod numbering; // the number and the position that the next block must have
 mod order; // the stage that decides the outcome of a read
-mod origin; // the origin of an encrypted archive
 mod reader; // headers and keys of an archive
 mod record_reader; // the records of a session
 mod resync; // records in damaged bytes

@@ -21,7 +21,6 @@ use super::block_set::BlockSet;
 use super::head::ArchiveHead;
 use super::index::Index;
 use super::order::OnSpecial;
-use super::origin::read_origin;
 use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
 use super::unit_reader::UnitReader;
@@ -103,10 +102,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
                 Some(ArchiveKey::derive(&key, &header))
             }
         };
-        let origin = match &key {
-            None => ArchiveOrigin::of_header(&header),
-            Some(key) => read_origin(&medium, session.id, key)?.unwrap_or_default(),
-        };
+        let origin = ArchiveOrigin::of_header(&header);
         Ok(Self {
             medium,
             session,
@@ -152,8 +148,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         &self.header
     }
 
-    /// Name of the archive, and of the host and the program that wrote it. The names are empty if
-    /// the archive is encrypted and its first block, which has them, is damaged.
+    /// Name of the archive, and of the host and the program that wrote it.
     pub fn origin(&self) -> &ArchiveOrigin {
         &self.origin
     }

@@ -20,6 +20,7 @@ use super::super::report::WriteReport;
 use super::super::seal;
 use super::super::special::Special;
 use super::plan_error::PlanError;
+use super::squeeze::squeeze_stage;
 
 /// Options of an archive that is to be written.
 ///
@@ -206,16 +207,6 @@ impl ArchiveOptions {
             before: SessionsBefore::default(),
             extensions: Vec::new(),
         };
-        let origin = ArchiveOrigin {
-            name: self.name,
-            host: host_name(),
-            program: self.program,
-        };
-        // The header is in clear. An encrypted archive has them in its first block.
-        let in_clear = match data_key {
-            Some(_) => ArchiveOrigin::default(),
-            None => origin.clone(),
-        };
         let header = ArchiveHeader {
             id: archive_id,
             salt,
@@ -231,9 +222,9 @@ impl ArchiveOptions {
             first: 0,
             previous: [0; 32],
             key_id: data_key.as_ref().map(DataKey::id).unwrap_or_default(),
-            name: in_clear.name,
-            host: in_clear.host,
-            program: in_clear.program,
+            name: self.name,
+            host: host_name(),
+            program: self.program,
             bases: Vec::new(),
             extensions: Vec::new(),
             slots,
@@ -245,7 +236,7 @@ impl ArchiveOptions {
             key,
             chunk_len: self.chunk_len,
         };
-        Archive::new(data, origin)
+        Ok(Archive::new(data))
     }
 
     fn validate(&self) -> Result<(), PlanError> {
@@ -301,21 +292,15 @@ pub(super) type MapSeal = Box<dyn for<'a> FnOnce(MiddleStage<'a>) -> MiddleStage
 pub(super) type MapTail = Box<dyn for<'a> FnOnce(TailStage<'a>) -> TailStage<'a> + Send>;
 
 impl Archive {
-    fn new(data: PlanData, origin: ArchiveOrigin) -> Result<Self, PlanError> {
-        let mut specials = Vec::new();
-        if data.key.is_some() {
-            let special = Special::of_origin(&origin);
-            special.check_added(&specials, data.header.block_len)?;
-            specials.push(special);
-        }
-        Ok(Self {
+    fn new(data: PlanData) -> Self {
+        Self {
+            origin: ArchiveOrigin::of_header(&data.header),
             data,
             report: WriteReport::default(),
-            specials,
-            origin,
+            specials: Vec::new(),
             seal_settings: Vec::new(),
             tail_settings: Vec::new(),
-        })
+        }
     }
 
     /// Name of the archive, and of the host and the program that write it.
@@ -361,6 +346,27 @@ impl Archive {
     /// Returns the report of the writing. It is final when the pipe has ended.
     pub fn report(&self) -> WriteReport {
         self.report.clone()
+    }
+
+    /// Returns stages that need the same buffers as those that the archive adds before its tail,
+    /// for the [plan](crate::PipeBuilder::plan) of a pipe whose medium does not exist yet. Their
+    /// settings are not those of [`map_seal`](Self::map_seal).
+    ///
+    /// ```
+    /// use datapipe::prelude::*;
+    ///
+    /// let key = Secret::Key(Key::from_bytes([7; 32]));
+    /// let archive = ArchiveOptions::stream("nightly").encrypt(key).plan()?;
+    /// Pipe::builder()
+    ///     .head(StreamHead::new(&b"the only copy"[..]))
+    ///     .stages(archive.planned_stages().map(|stage| stage.instances(2)))
+    ///     .tail(StreamTail::new(std::io::sink()))
+    ///     .plan()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn planned_stages<'a>(&self) -> impl Iterator<Item = MiddleStage<'a>> {
+        let squeeze = squeeze_stage(self.data.header.content, self.specials.clone());
+        [squeeze].into_iter().chain(self.open_blocks())
     }
 
     /// Returns the stage that decrypts the blocks of this archive, for programs that verify what

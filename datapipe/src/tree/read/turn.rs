@@ -277,10 +277,7 @@ impl Turn<'_> {
 /// Counts the time for which the lock was held.
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let held = self.since.elapsed();
-        self.report.update(|outcome| {
-            outcome.turn_nanos = outcome.turn_nanos.saturating_add(held.as_nanos() as u64);
-        });
+        self.report.count_turn(self.since.elapsed());
     }
 }
 

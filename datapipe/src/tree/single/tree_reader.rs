@@ -69,7 +69,8 @@ pub struct ArchivedFile {
     /// archived.
     pub state: ObjectState,
     /// The digest that the archive has of its content, which is right:
-    /// [`digest_of`](crate::tree::digest_of) its content is the same. `None` if the archive has none.
+    /// [`digest_of`](crate::tree::digest_of) its content is the same. `None` if the archive has
+    /// none.
     pub digest: Option<[u8; DIGEST_LEN]>,
     /// Permission bits, setuid, setgid and sticky.
     pub mode: u32,
