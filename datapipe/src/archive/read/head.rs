@@ -117,6 +117,9 @@ impl<M: MediumReader> ArchiveHead<M> {
     /// [`ArchiveReader::open_blocks`](super::ArchiveReader::open_blocks): that each one comes once
     /// and in order, up to the last one. It decides the outcome of the reading, also if the head
     /// runs in a process that is not trusted. It runs on a thread of this program.
+    ///
+    /// A pipe that has this head and no check counts a problem, even if it ends well:
+    /// [`Report::is_complete`](crate::Report::is_complete) is false.
     pub fn check<'a>(&self) -> MiddleStage<'a> {
         let runs = self.runs.remaining().map(|runs| {
             let numbers = runs.iter().map(|run| (run.first, run.last));
@@ -563,7 +566,7 @@ impl<M: MediumReader> Head for ArchiveHead<M> {
     }
 
     fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
-        let stage = stage.notices(self.report.notices());
+        let stage = stage.notices(self.report.notices()).reads_archive();
         let Some(session) = self.units.session() else {
             return stage;
         };

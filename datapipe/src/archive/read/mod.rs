@@ -13,6 +13,8 @@
 
 mod back_reader; // records, backwards from the end of a medium
 mod block_set; // numbers of blocks, as runs
+#[cfg(feature = "processes")]
+mod check_modules; // the check of pipes whose stages are modules
 mod footer; // the archive footer, checked
 mod head; // the head of a pipe that reads an archive
 mod index; // positions of the blocks of an archive

@@ -65,7 +65,7 @@ pub(super) fn order_stage<'a>(
     let mut once = Some(order);
     let stage = Stage::in_place("order", move |_| once.take().expect("one instance"));
     let stage = stage.single(ALL_BLOCKS).stateful().fixed().local(OUTCOME);
-    let stage = stage.mirrored(&unexplained);
+    let stage = stage.checks_archive().mirrored(&unexplained);
     reporter.log.iter().fold(stage, MiddleStage::mirrored)
 }
 
