@@ -10,7 +10,7 @@ use crate::stage::{DamageLog, Fields, SALVAGE};
 
 use super::super::arguments::{BLOCK_LEN, ENCRYPTED, OPEN_MODULE};
 use super::super::report::{DamageReporter, ReadReport};
-use super::order::order_stage;
+use super::order::{Specials, order_stage};
 
 impl PipeBuilder<'_> {
     /// Adds the stage `order` if the module of the head reads an archive and no stage checks its
@@ -51,7 +51,8 @@ impl PipeBuilder<'_> {
         let log = settings.salvages.then(DamageLog::new);
         let (reporter, report) = (DamageReporter { log }, ReadReport::default());
         // Control blocks go on to every tail, which takes those that it knows.
-        let check = order_stage(None, settings.block_len, true, &reporter, &report, None);
+        let specials = Specials::default();
+        let check = order_stage(None, settings.block_len, true, &reporter, &report, specials);
         self.stage_at(opened.map_or(0, |at| at + 1), check)
     }
 }

@@ -1,6 +1,7 @@
 //! The head of a pipe that reads the blocks of an archive, in order, and reports what is damaged.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::StageError;
 use crate::media::{HandleError, MediumError, MediumReader, Position};
@@ -14,8 +15,9 @@ use super::super::block_header::block_info;
 use super::super::report::{AfterEnd, DamageReporter, ReadReport, RejectedBlock, StreamDamage};
 use super::super::run::Run;
 use super::footer::parse_footer;
+use super::front::Front;
 use super::numbering::Numbering;
-use super::order::{OnSpecial, order_stage};
+use super::order::{OnSpecial, Specials, order_stage};
 use super::run_cursor::RunCursor;
 use super::shared_medium::{Claim, SharedMedium};
 use super::unit_event::UnitEvent;
@@ -36,6 +38,8 @@ pub struct ArchiveHead<M> {
     is_encrypted: bool,
     reporter: DamageReporter,
     on_special: Option<OnSpecial>,
+    /// The special headers at the start of the archive, if only other blocks are read.
+    front: Option<Arc<Front>>,
     report: ReadReport,
     runs: RunCursor,
     numbering: Numbering,
@@ -73,6 +77,7 @@ impl<M: MediumReader> ArchiveHead<M> {
             is_encrypted: false,
             reporter,
             on_special: None,
+            front: None,
             report: ReadReport::default(),
             runs: RunCursor::all(),
             numbering: Numbering::new(block_len),
@@ -97,6 +102,15 @@ impl<M: MediumReader> ArchiveHead<M> {
     /// Shows special headers to a function of the caller.
     pub(in crate::archive) fn on_special(self, on_special: Option<OnSpecial>) -> Self {
         Self { on_special, ..self }
+    }
+
+    /// Lets the check judge the special headers at the start of the archive, without reading them
+    /// again.
+    pub(super) fn after_front(self, front: Arc<Front>) -> Self {
+        Self {
+            front: Some(front),
+            ..self
+        }
     }
 
     /// Limits reading to these runs, which ascend.
@@ -131,7 +145,10 @@ impl<M: MediumReader> ArchiveHead<M> {
             self.is_tree,
             &self.reporter,
             &self.report,
-            self.on_special.clone(),
+            Specials {
+                front: self.front.clone(),
+                on_special: self.on_special.clone(),
+            },
         )
     }
 

@@ -16,11 +16,11 @@ mod block_set; // numbers of blocks, as runs
 #[cfg(feature = "processes")]
 mod check_modules; // the check of pipes whose stages are modules
 mod footer; // the archive footer, checked
+mod front; // special headers at the start of an archive
 mod head; // the head of a pipe that reads an archive
 mod index; // positions of the blocks of an archive
 mod numbering; // the number and the position that the next block must have
 mod order; // the stage that decides the outcome of a read
-mod origin; // the origin of an encrypted archive
 mod reader; // headers and keys of an archive
 mod record_reader; // the records of a session
 mod resync; // records in damaged bytes
