@@ -99,6 +99,7 @@ fn pipe_without_the_check_is_not_complete() {
     let head = reader.head();
     let (report, sink) = (head.report(), Sink::default());
     let pipe = Pipe::builder().buffer_size(BLOCK).head(head);
+    let pipe = pipe.stage(decompress());
     let ended = pipe.tail(StreamRestore::new(sink.clone())).run().unwrap();
     assert_eq!(sink.bytes(), data);
     assert!(!report.snapshot().complete);
@@ -107,6 +108,7 @@ fn pipe_without_the_check_is_not_complete() {
     let head = reader.head();
     let check = head.check();
     let pipe = Pipe::builder().buffer_size(BLOCK).head(head).stage(check);
+    let pipe = pipe.stage(decompress());
     let ended = pipe.tail(StreamRestore::new(Sink::default())).run();
     assert!(ended.unwrap().is_complete());
 }

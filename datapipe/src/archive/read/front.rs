@@ -24,34 +24,51 @@ pub(super) struct Front {
 
 impl Front {
     /// Reads the first blocks of the archive of a session, from the start of the medium, up to the
-    /// first one that is no special header.
+    /// first one that is no special header. What the medium cannot read is lost.
     pub(super) fn read<M: MediumReader>(
         medium: &SharedMedium<M>,
         session: [u8; 16],
         key: Option<&ArchiveKey>,
-    ) -> Result<Self, MediumError> {
+    ) -> Self {
+        let mut front = Self::default();
+        if front.read_from(medium, session, key).is_err() {
+            front.lost = Some(front.next());
+        }
+        front
+    }
+
+    fn read_from<M: MediumReader>(
+        &mut self,
+        medium: &SharedMedium<M>,
+        session: [u8; 16],
+        key: Option<&ArchiveKey>,
+    ) -> Result<(), MediumError> {
         medium.clone().rewind()?;
         let mut units = UnitReader::new(medium.clone(), Some(session));
-        let mut front = Self::default();
         loop {
             match units.next()? {
-                UnitEvent::Unit(header, _) if header.archive > ARCHIVE => return Ok(front),
+                UnitEvent::Unit(header, _) if header.archive > ARCHIVE => return Ok(()),
                 UnitEvent::Unit(header, _) => match header.kind {
-                    UnitKind::Block if front.take(&header, units.body(), key) => {}
+                    UnitKind::Block if self.take(&header, units.body(), key) => {}
                     UnitKind::Block | UnitKind::ArchiveFooter | UnitKind::SessionFooter => {
-                        return Ok(front);
+                        return Ok(());
                     }
                     _ => {}
                 },
-                UnitEvent::End => return Ok(front),
+                UnitEvent::End => return Ok(()),
                 UnitEvent::Label(..) | UnitEvent::Damage(_) | UnitEvent::Mark => {}
             }
         }
     }
 
+    /// Number of the next block.
+    fn next(&self) -> u64 {
+        self.specials.last().map_or(0, |(number, _)| number + 1)
+    }
+
     /// Takes the next block. Returns false if no further special headers are to be read.
     fn take(&mut self, header: &UnitHeader, body: &[u8], key: Option<&ArchiveKey>) -> bool {
-        let next = self.specials.last().map_or(0, |(number, _)| number + 1);
+        let next = self.next();
         if header.number < next {
             // A repetition.
             return true;

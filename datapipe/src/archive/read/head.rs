@@ -1,7 +1,6 @@
 //! The head of a pipe that reads the blocks of an archive, in order, and reports what is damaged.
 
 use std::fmt;
-use std::sync::Arc;
 
 use crate::error::StageError;
 use crate::media::{HandleError, MediumError, MediumReader, Position};
@@ -39,7 +38,7 @@ pub struct ArchiveHead<M> {
     reporter: DamageReporter,
     on_special: Option<OnSpecial>,
     /// The special headers at the start of the archive, if only other blocks are read.
-    front: Option<Arc<Front>>,
+    front: Option<Front>,
     report: ReadReport,
     runs: RunCursor,
     numbering: Numbering,
@@ -106,7 +105,7 @@ impl<M: MediumReader> ArchiveHead<M> {
 
     /// Lets the check judge the special headers at the start of the archive, without reading them
     /// again.
-    pub(super) fn after_front(self, front: Arc<Front>) -> Self {
+    pub(super) fn after_front(self, front: Front) -> Self {
         Self {
             front: Some(front),
             ..self

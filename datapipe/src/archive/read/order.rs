@@ -42,7 +42,7 @@ pub(in crate::archive) type OnSpecial = Arc<dyn Fn(&Special) -> bool + Send + Sy
 #[derive(Clone, Default)]
 pub(super) struct Specials {
     /// Those at the start of the archive, if only other blocks are read.
-    pub(super) front: Option<Arc<Front>>,
+    pub(super) front: Option<Front>,
     pub(super) on_special: Option<OnSpecial>,
 }
 

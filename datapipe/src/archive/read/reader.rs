@@ -1,7 +1,7 @@
 //! Finds the headers of an archive, unlocks its keys, and makes the stages that read it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::controller::{Pipe, PipeBuilder};
 use crate::crypto::{KeySlot, Secret, SecretKind, unlock};
@@ -54,7 +54,8 @@ pub struct ArchiveReader<M> {
     session: SessionHeader,
     header: ArchiveHeader,
     origin: ArchiveOrigin,
-    front: Arc<Front>,
+    /// Read when it is needed first.
+    front: Arc<OnceLock<Front>>,
     key: Option<ArchiveKey>,
     /// Kind of the secret that has opened the key.
     opened_by: Option<SecretKind>,
@@ -104,17 +105,20 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
                 Some(ArchiveKey::derive(&key, &header))
             }
         };
-        let front = Front::read(&medium, session.id, key.as_ref())?;
+        let front = Arc::<OnceLock<Front>>::default();
         let origin = match &key {
             None => ArchiveOrigin::of_header(&header),
-            Some(_) => front.origin().unwrap_or_default(),
+            Some(_) => {
+                let front = front.get_or_init(|| Front::read(&medium, session.id, key.as_ref()));
+                front.origin().unwrap_or_default()
+            }
         };
         Ok(Self {
             medium,
             session,
             header,
             origin,
-            front: Arc::new(front),
+            front,
             key,
             opened_by: secret.map(Secret::kind),
             reporter: DamageReporter::default(),
@@ -136,8 +140,8 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     /// an error. It is called on the thread of the [check](ArchiveHead::check).
     ///
     /// A pipe that reads some blocks only has those special headers, too, that are at the start of
-    /// the archive, before the first block of data: [`open`](Self::open) has read them. If one of
-    /// them is damaged, that is damage of such a pipe.
+    /// the archive, before the first block of data: they are read in advance, once. If one of them
+    /// is damaged, that is damage of such a pipe.
     #[must_use]
     pub fn on_special(
         mut self,
@@ -187,7 +191,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         let can_know = |special: &Special| {
             special.id() & Special::OWN != 0 && self.on_special.is_some() || !special.is_required()
         };
-        if let Some((number, special)) = self.front.specials().find(|(_, is)| !can_know(is)) {
+        if let Some((number, special)) = self.front().specials().find(|(_, is)| !can_know(is)) {
             return Err(OpenError::no_index(unknown_special(number, special)));
         }
         Index::read(&self.medium, &self.session)
@@ -205,6 +209,12 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     /// [`MediumError::Io`], and [`MediumError::BeingRead`] while a pipe reads.
     pub fn read_blocks(&self, index: &Index, blocks: &BlockSet) -> Result<Reading, MediumError> {
         Ok(self.reading(self.head_of(index, blocks)?))
+    }
+
+    /// Returns the special headers at the start of the archive. The caller has claimed the medium.
+    fn front(&self) -> &Front {
+        let read = || Front::read(&self.medium, self.session.id, self.key.as_ref());
+        self.front.get_or_init(read)
     }
 
     fn reading(&self, head: ArchiveHead<M>) -> Reading {
@@ -274,7 +284,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     pub fn head_of(&self, index: &Index, blocks: &BlockSet) -> Result<ArchiveHead<M>, MediumError> {
         let _claim = self.medium.claim()?;
         let runs = index.runs(&self.medium, self.session.id, blocks)?;
-        Ok(self.head().only(runs).after_front(Arc::clone(&self.front)))
+        Ok(self.head().only(runs).after_front(self.front().clone()))
     }
 }
 
