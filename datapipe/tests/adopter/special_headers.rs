@@ -128,7 +128,7 @@ fn special_headers_concern_readings_of_some_blocks() {
     }
 }
 
-/// Who damaged a header that must be known could make a reader pass it.
+/// Damage to a header that must be known made a reader of some blocks pass it.
 #[test]
 fn damaged_special_header_is_reported_by_readings_of_some_blocks() {
     let (_dir, source, path) = tree();

@@ -36,7 +36,6 @@ impl PipeBuilder<'_> {
     /// let pipe = pipe.tail(StreamRestore::new(std::io::sink())).check_archive();
     /// # let _ = pipe;
     /// ```
-    #[must_use]
     pub fn check_archive(self) -> Self {
         let head = self.archive_head_arguments();
         let Some(arguments) = head.filter(|_| !self.checks_archive()) else {
