@@ -79,7 +79,7 @@ fn restore(site: &Site, name: &str, head: &str, arguments: Arguments) -> Initiat
         )
 }
 
-/// A restore whose head left half of the archive out had ended, said the daemon.
+/// A restore whose head left half of the archive out was reported as ended.
 pub(crate) fn restore_whose_head_leaves_blocks_out_is_not_whole() {
     let site = site();
     let data: Vec<u8> = (0..40_000u32).map(|at| (at / 7) as u8).collect();

@@ -5,9 +5,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use datapipe::archive::ArchiveHead;
-use datapipe::host::{Modules, StageMessage};
+use datapipe::host::{Modules, StageArgs, StageMessage};
 use datapipe::media::TapeReader;
 use datapipe::prelude::*;
+use datapipe::stage::HeadStage;
 
 /// Head that sends blocks of one number each, up to `end`.
 struct Numbers {
@@ -94,6 +95,19 @@ impl Head for Cut {
     }
 }
 
+fn cut_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
+    let mut fields = call.fields()?;
+    let path = fields.path("path")?.unwrap_or_default();
+    let (left, _) = (fields.number("blocks")?, fields.flag("salvage")?);
+    fields.end()?;
+    let tape = VirtualTape::open(call.allow_read(&path)?)?;
+    let mut head = Some(ArchiveReader::open(tape, None)?.head());
+    Ok(Stage::head("cut", move |_| {
+        let head = head.take().expect("one instance");
+        Cut { head, left }
+    }))
+}
+
 /// The modules of this file and those of the library.
 ///
 /// `numbers` has the number of blocks as its argument, or `forever`; `noisy` sends 200 messages at
@@ -150,18 +164,7 @@ pub(crate) fn modules() -> Modules {
             let end = if lines == 1 { u64::MAX } else { 3 };
             Ok(Stage::head("wail", move |_| Numbers { next: 0, end }))
         })
-        .with("datapipe.archive-head:cut", |call| {
-            let mut fields = call.fields()?;
-            let path = fields.path("path")?.unwrap_or_default();
-            let (left, _) = (fields.number("blocks")?, fields.flag("salvage")?);
-            fields.end()?;
-            let tape = VirtualTape::open(call.allow_read(&path)?)?;
-            let mut head = Some(ArchiveReader::open(tape, None)?.head());
-            Ok(Stage::head("cut", move |_| {
-                let head = head.take().expect("one instance");
-                Cut { head, left }
-            }))
-        })
+        .with("datapipe.archive-head:cut", cut_head)
         .with("read", |call| {
             let content = fs::read(call.text()?)?;
             let end = content.len() as u64;

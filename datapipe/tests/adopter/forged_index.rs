@@ -33,8 +33,8 @@ fn forge(bytes: &[u8], forge: impl Fn(&mut ArchiveFooter)) -> Vec<u8> {
     bytes
 }
 
-/// A list had the objects of one block if the footer said that the catalogue begins there, and no
-/// object at all if it said that the catalogue has none.
+/// A list had the objects of one block if the footer named it as the start of the catalogue, and no
+/// object at all if the footer named the last block.
 #[test]
 fn forged_footer_leaves_nothing_out_of_a_list() {
     let (_dir, source, path) = tree();

@@ -90,7 +90,7 @@ fn read_from(
     (sink.bytes(), report.snapshot().complete, is_told)
 }
 
-/// Without the check the head alone said that nothing is missing, and the pipe was complete.
+/// Without the check the outcome was that of the head alone, and the pipe was complete.
 #[test]
 fn pipe_without_the_check_is_not_complete() {
     let data = vec![7; 3 * BLOCK as usize];

@@ -24,7 +24,7 @@ pub(super) struct Front {
 
 impl Front {
     /// Reads the first blocks of the archive of a session, from the start of the medium, up to the
-    /// first one that is no special header. What the medium cannot read is lost.
+    /// first one of another kind. A block that the medium cannot read is lost.
     pub(super) fn read<M: MediumReader>(
         medium: &SharedMedium<M>,
         session: [u8; 16],
