@@ -151,6 +151,13 @@ pub(super) struct Whole {
 }
 
 impl ReadOutcome {
+    /// True if the archive's last block came, whole or partial as the reading was: no block after
+    /// those that were read is missing. The stage that [checks](super::ArchiveHead::check) the
+    /// blocks says so at the end of the pipe.
+    pub fn reached_end(&self) -> bool {
+        self.whole.is_some_and(|whole| whole.has_last)
+    }
+
     /// Brings the fields that depend on head and check up to date.
     fn settle(&mut self) {
         let Some(whole) = self.whole else {
@@ -163,12 +170,6 @@ impl ReadOutcome {
 }
 
 impl ReadReport {
-    /// True if the archive's last block was read: what was read before it reaches the end.
-    #[cfg(feature = "tree")]
-    pub(crate) fn has_last_block(&self) -> bool {
-        self.snapshot().whole.is_some_and(|whole| whole.has_last)
-    }
-
     /// Sets the outcome of the check of the blocks.
     pub(super) fn set_whole(&self, whole: Whole) {
         self.update(|outcome| {

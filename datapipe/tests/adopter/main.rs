@@ -12,6 +12,7 @@ mod cancel; // stopping heads and stages that do not return
 mod causes; // causes of errors
 mod diagnostics; // messages for the common mistakes
 mod flat_map; // stages that give more or larger blocks than they got
+mod forged_index; // archives whose footer is forged
 mod lifetimes; // stages that borrow
 mod logs; // reports of stages in processes
 mod own_medium; // media of an adopter

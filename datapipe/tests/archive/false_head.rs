@@ -90,6 +90,29 @@ fn read_from(
     (sink.bytes(), report.snapshot().complete, is_told)
 }
 
+/// Without the check the outcome was that of the head alone, and the pipe was complete.
+#[test]
+fn pipe_without_the_check_is_not_complete() {
+    let data = vec![7; 3 * BLOCK as usize];
+    let bytes = volume(encrypted(ArchiveOptions::stream("s"), None), &data, BLOCK);
+    let reader = ArchiveReader::open(tape(&bytes), None).unwrap();
+    let head = reader.head();
+    let (report, sink) = (head.report(), Sink::default());
+    let pipe = Pipe::builder().buffer_size(BLOCK).head(head);
+    let pipe = pipe.stage(decompress());
+    let ended = pipe.tail(StreamRestore::new(sink.clone())).run().unwrap();
+    assert_eq!(sink.bytes(), data);
+    assert!(!report.snapshot().complete);
+    assert_eq!((ended.problems, ended.is_complete()), (1, false));
+
+    let head = reader.head();
+    let check = head.check();
+    let pipe = Pipe::builder().buffer_size(BLOCK).head(head).stage(check);
+    let pipe = pipe.stage(decompress());
+    let ended = pipe.tail(StreamRestore::new(Sink::default())).run();
+    assert!(ended.unwrap().is_complete());
+}
+
 /// A small generator of random numbers.
 struct Random(u64);
 

@@ -1,7 +1,7 @@
 //! Finds the headers of an archive, unlocks its keys, and makes the stages that read it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::controller::{Pipe, PipeBuilder};
 use crate::crypto::{KeySlot, Secret, SecretKind, unlock};
@@ -18,9 +18,10 @@ use super::super::report::{DamageReporter, ReadReport};
 use super::super::seal;
 use super::super::special::Special;
 use super::block_set::BlockSet;
+use super::front::Front;
 use super::head::ArchiveHead;
 use super::index::Index;
-use super::order::OnSpecial;
+use super::order::{OnSpecial, unknown_special};
 use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
 use super::unit_reader::UnitReader;
@@ -53,6 +54,8 @@ pub struct ArchiveReader<M> {
     session: SessionHeader,
     header: ArchiveHeader,
     origin: ArchiveOrigin,
+    /// Read when it is needed first.
+    front: Arc<OnceLock<Front>>,
     key: Option<ArchiveKey>,
     /// Kind of the secret that has opened the key.
     opened_by: Option<SecretKind>,
@@ -108,6 +111,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
             session,
             header,
             origin,
+            front: Arc::default(),
             key,
             opened_by: secret.map(Secret::kind),
             reporter: DamageReporter::default(),
@@ -123,12 +127,14 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         self
     }
 
-    /// Calls `on_special` with each special header of an application that comes among the blocks
-    /// that are read, after it has been authenticated. It returns true if it knows the identifier.
-    /// A header that is [required](Special::is_required) and that it does not know ends the pipe
-    /// with an error. It is called on the thread of the [check](ArchiveHead::check).
+    /// Calls `on_special` with each special header of an application, once in each pipe that reads
+    /// the archive, after it has been authenticated. It returns true if it knows the identifier. A
+    /// header that is [required](Special::is_required) and that it does not know ends the pipe with
+    /// an error. It is called on the thread of the [check](ArchiveHead::check).
     ///
-    /// A pipe that reads some blocks only does not look for special headers elsewhere.
+    /// A pipe that reads some blocks only has those special headers, too, that are at the start of
+    /// the archive, before the first block of data: they are read in advance, once. If one of them
+    /// is damaged, that is damage of such a pipe.
     #[must_use]
     pub fn on_special(
         mut self,
@@ -169,9 +175,17 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     ///
     /// [`OpenError::NoIndex`] if it does not. Other errors mean the same, except
     /// [`MediumError::Io`], [`MediumError::NoMemory`] and [`MediumError::BeingRead`]: the end is
-    /// damaged, and the archive can still be read from its start.
+    /// damaged, and the archive can still be read from its start. `NoIndex`, too, if the archive
+    /// begins with a [required](Special::is_required) special header that this reader cannot know:
+    /// a pipe that reads the archive then fails with the reason.
     pub fn index(&self) -> Result<Index, OpenError> {
         let _claim = self.medium.claim()?;
+        let can_know = |special: &Special| {
+            special.id() & Special::OWN != 0 && self.on_special.is_some() || !special.is_required()
+        };
+        if let Some((number, special)) = self.front().specials().find(|(_, is)| !can_know(is)) {
+            return Err(OpenError::no_index(unknown_special(number, special)));
+        }
         Index::read(&self.medium, &self.session)
     }
 
@@ -187,6 +201,12 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     /// [`MediumError::Io`], and [`MediumError::BeingRead`] while a pipe reads.
     pub fn read_blocks(&self, index: &Index, blocks: &BlockSet) -> Result<Reading, MediumError> {
         Ok(self.reading(self.head_of(index, blocks)?))
+    }
+
+    /// Returns the special headers at the start of the archive. The caller has claimed the medium.
+    fn front(&self) -> &Front {
+        let read = || Front::read(&self.medium, self.session.id, self.key.as_ref());
+        self.front.get_or_init(read)
     }
 
     fn reading(&self, head: ArchiveHead<M>) -> Reading {
@@ -256,7 +276,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     pub fn head_of(&self, index: &Index, blocks: &BlockSet) -> Result<ArchiveHead<M>, MediumError> {
         let _claim = self.medium.claim()?;
         let runs = index.runs(&self.medium, self.session.id, blocks)?;
-        Ok(self.head().only(runs))
+        Ok(self.head().only(runs).after_front(self.front().clone()))
     }
 }
 
@@ -331,6 +351,7 @@ impl<M> Clone for ArchiveReader<M> {
             session: self.session.clone(),
             header: self.header.clone(),
             origin: self.origin.clone(),
+            front: Arc::clone(&self.front),
             key: self.key.clone(),
             opened_by: self.opened_by,
             reporter: self.reporter.clone(),

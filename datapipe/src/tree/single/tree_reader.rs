@@ -8,7 +8,7 @@ use crate::controller::{Error, PipeBuilder};
 use crate::error::StageError;
 use crate::media::{MediumError, MediumReader};
 use crate::tree::read::{Excluded, TreeError};
-use crate::tree::select::{ObjectScan, TreeList, VisitObject};
+use crate::tree::select::{CatalogueCheck, ObjectScan, TreeList, VisitObject};
 use crate::wire::{CatalogueEntry, Content, DIGEST_LEN, ObjectKind, ObjectState, Time};
 
 use super::error::TreeReadError;
@@ -118,10 +118,10 @@ fn intact_catalogue<M: MediumReader + 'static>(
     // Without a log the first damage ends the pipe.
     let strict = reader.without_log();
     let (pipe, report) = strict.pipe_of(strict.head_of(&index, &blocks)?);
-    match pipe.tail(TreeList::new(|_| Ok(()))).run() {
+    match pipe.tail(CatalogueCheck::new()).run() {
         // The footer that says where the run is may be forged: the run must reach the last block.
         Ok(_) => {
-            let is_whole = report.snapshot().rejected == 0 && report.has_last_block();
+            let is_whole = report.snapshot().reached_end();
             Ok(Some((index, blocks)).filter(|_| is_whole))
         }
         Err(Error::Stage(_)) => Ok(None),
