@@ -24,7 +24,7 @@ use super::MediumError;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VolumeOptions {
-    /// Most bytes of one volume, at least [`MIN_VOLUME_SIZE`](crate::limits::MIN_VOLUME_SIZE).
+    /// Most bytes of one volume, at least [`MIN_VOLUME_SIZE`].
     /// `None`, the default, means that a volume ends when the file system is full.
     pub volume_size: Option<u64>,
     /// True if old content is replaced. By default it is an error.

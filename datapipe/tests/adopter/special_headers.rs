@@ -143,7 +143,7 @@ fn damaged_special_header_is_reported_by_readings_of_some_blocks() {
     let starts = 0..bytes.len() - UNIT_HEADER_LEN;
     let is_it = |at: &usize| {
         UnitHeader::parse(&bytes[*at..])
-            .is_ok_and(|header| header.kind == UnitKind::Block && header.number == 1)
+            .is_ok_and(|header| header.kind == UnitKind::Block && header.number == 0)
     };
     let at = starts.clone().find(is_it).unwrap();
     bytes[at + UNIT_HEADER_LEN] ^= 1;
@@ -159,11 +159,11 @@ fn damaged_special_header_is_reported_by_readings_of_some_blocks() {
     };
     let error = read(&reader).unwrap_err().to_string();
     assert!(
-        error.contains("block 1") && error.contains("special header"),
+        error.contains("block 0") && error.contains("special header"),
         "{error}"
     );
     assert!(!read(&reader.salvage(&log)).unwrap().is_complete());
     let entries = log.snapshot().entries;
     assert_eq!(entries.len(), 1, "{entries:?}");
-    assert_eq!(entries[0].block, Some(1));
+    assert_eq!(entries[0].block, Some(0));
 }
