@@ -223,9 +223,8 @@ fn back_up(
     summary.archive = Some(archive.origin().name.clone());
     // The medium does not exist yet.
     let instances = args.instances.count();
-    let stages = archive.planned_stages();
     args.pipe(head)
-        .stages(stages.map(|stage| stage.instances(instances)))
+        .stages(archive.planned_stages(instances))
         .tail(StreamTail::new(io::sink()))
         .plan()?;
 

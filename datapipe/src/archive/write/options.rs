@@ -348,9 +348,9 @@ impl Archive {
         self.report.clone()
     }
 
-    /// Returns stages that need the same buffers as those that the archive adds before its tail,
-    /// for the [plan](crate::PipeBuilder::plan) of a pipe whose medium does not exist yet. Their
-    /// settings are not those of [`map_seal`](Self::map_seal).
+    /// Returns stages that need the same buffers as those that the archive adds before its tail, for
+    /// the [plan](crate::PipeBuilder::plan) of a pipe whose medium does not exist yet. `instances`
+    /// is the number of instances that encrypt.
     ///
     /// ```
     /// use datapipe::prelude::*;
@@ -359,14 +359,15 @@ impl Archive {
     /// let archive = ArchiveOptions::stream("nightly").encrypt(key).plan()?;
     /// Pipe::builder()
     ///     .head(StreamHead::new(&b"the only copy"[..]))
-    ///     .stages(archive.planned_stages().map(|stage| stage.instances(2)))
+    ///     .stages(archive.planned_stages(2))
     ///     .tail(StreamTail::new(std::io::sink()))
     ///     .plan()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn planned_stages<'a>(&self) -> impl Iterator<Item = MiddleStage<'a>> {
+    pub fn planned_stages<'a>(&self, instances: u32) -> impl Iterator<Item = MiddleStage<'a>> {
         let squeeze = squeeze_stage(self.data.header.content, self.specials.clone());
-        [squeeze].into_iter().chain(self.open_blocks())
+        let open = self.open_blocks().map(|open| open.instances(instances));
+        [squeeze].into_iter().chain(open)
     }
 
     /// Returns the stage that decrypts the blocks of this archive, for programs that verify what
