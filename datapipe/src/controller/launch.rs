@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 
 use crate::error::{Error, StageError};
 use crate::memory::{InstanceId, Segment, StageId};
-use crate::pool::{Activity, AtLimit, Seat};
+use crate::pool::{Activity, AtLimit, HeadPort, Seat};
 use crate::stage::runner::inline::{self, InlineInstance};
 use crate::stage::runner::{Worker, thread};
 use crate::stage::{HeadStage, MiddleStage, Placement, Role, Settings, StageKind, TailStage};
@@ -208,7 +208,8 @@ fn is_shared_work(settings: &Settings, kind: StageKind) -> bool {
     takes_blocks || settings.sends_tree
 }
 
-/// Ends an instance that has no thread: it has nothing to send.
+/// Ends an instance that has no thread. It has nothing to send, except the last block of an archive
+/// if it is the last instance of the head to end.
 fn leave_out(
     id: InstanceId,
     error: &Error,
@@ -216,12 +217,21 @@ fn leave_out(
     exits: &Sender<InstanceExit>,
 ) {
     context.report_left_out(id, error);
-    context.segment.note_activity(id, Activity::Ended);
-    context.segment.mark_done(id);
+    let segment = context.segment;
+    let result = if id.stage() == StageId::HEAD {
+        let seat = Seat::new(segment, id);
+        seat.head()
+            .and_then(HeadPort::finish)
+            .map_err(StageError::from)
+    } else {
+        segment.mark_done(id);
+        Ok(())
+    };
+    segment.note_activity(id, Activity::Ended);
     // The controller receives until the last instance has ended.
     let _ = exits.send(InstanceExit {
         id,
-        result: Ok(()),
+        result,
         after_stop: false,
     });
 }

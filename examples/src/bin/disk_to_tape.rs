@@ -234,7 +234,7 @@ fn back_up(
         .overwrite(args.overwrite)
         .in_place(args.in_place)
         .allow_empty(args.allow_empty);
-    let (medium, files) = location.create(options)?;
+    let (medium, files) = location.create(options.clone())?;
     let (head, tree) = args.head(files, !medium.accepts_empty())?;
     let found = MediumPaths::watch(tree.as_ref(), summary);
     let (written, placement) = (archive.report(), args.placement);
@@ -258,6 +258,11 @@ fn back_up(
     }
     let report = result.map_err(|error| {
         let (failure, written) = (Failure::from(error), written.snapshot());
+        if placement.is_in_processes() && written.blocks == 0 {
+            // A process that did not start leaves the new file that was to replace the old one. The
+            // next writer removes it, here one that writes nothing.
+            drop(location.create(options));
+        }
         match args.overwrite && written.blocks == 0 {
             true => failure,
             false => failure.with_detail(&describe_unfinished(location, &written, args.overwrite)),
