@@ -228,12 +228,7 @@ fn back_up(
         .tail(StreamTail::new(io::sink()))
         .plan()?;
 
-    let options = VolumeOptions::default()
-        .volume_size(args.volume_size)
-        .label(&*args.label)
-        .overwrite(args.overwrite)
-        .in_place(args.in_place)
-        .allow_empty(args.allow_empty);
+    let options = args.volume_options();
     let (medium, files) = location.create(options.clone())?;
     let (head, tree) = args.head(files, !medium.accepts_empty())?;
     let found = MediumPaths::watch(tree.as_ref(), summary);
@@ -367,6 +362,15 @@ fn describe_counts(tree: &TreeReport) -> String {
 }
 
 impl Args {
+    fn volume_options(&self) -> VolumeOptions {
+        VolumeOptions::default()
+            .volume_size(self.volume_size)
+            .label(&*self.label)
+            .overwrite(self.overwrite)
+            .in_place(self.in_place)
+            .allow_empty(self.allow_empty)
+    }
+
     /// Returns a message if some arguments exclude each other.
     fn find_conflict(&self) -> Option<&'static str> {
         let names_stdin = self.sources.iter().any(|source| source.as_os_str() == "-");

@@ -348,9 +348,9 @@ impl Archive {
         self.report.clone()
     }
 
-    /// Returns stages that need the same buffers as those that the archive adds before its tail, for
-    /// the [plan](crate::PipeBuilder::plan) of a pipe whose medium does not exist yet. `instances`
-    /// is the number of instances that encrypt.
+    /// Returns stages that need the same buffers as those that the archive adds before its tail,
+    /// for the [plan](crate::PipeBuilder::plan) of a pipe whose medium does not exist yet.
+    /// `instances` is the number of instances that encrypt.
     ///
     /// ```
     /// use datapipe::prelude::*;
