@@ -144,6 +144,7 @@ impl<S: WriteShelf> MediumWriter for ChainWriter<S> {
     }
 
     fn next_volume(&mut self) -> Result<(), MediumError> {
+        self.prepared()?;
         self.sync()?;
         let next = self.shelf.next(&self.volume);
         self.volume = next.map_err(|error| self.shelf.advise(error))?;

@@ -103,6 +103,11 @@ impl<F: StorageFile> VolumeReader<F> {
         if self.start.is_none() {
             let start = VolumeStart::read(&self.file);
             let start = start.map_err(MediumError::io("read", &self.path))?;
+            // Later bytes than the file had when it was opened are not read.
+            let start = match start.len() > self.len {
+                true => VolumeStart::Absent,
+                false => start,
+            };
             (self.begin, self.at, self.items) = (start.len(), start.len(), start.items());
             self.start = Some(start);
         }

@@ -120,15 +120,13 @@ impl VirtualTape {
                 (writer, None)
             }
         };
-        let shelf = TapeToWrite {
+        Ok(TapeWriter::of(
             storage,
             path,
-            replaces,
             options,
-            appends: false,
-            given: GivenAway::default(),
-        };
-        Ok(TapeWriter(ChainWriter::new(shelf, writer)))
+            (writer, replaces),
+            false,
+        ))
     }
 
     /// Opens a tape to write after everything that it has; one that does not exist is created. No
@@ -174,15 +172,15 @@ impl VirtualTape {
                 what: what.to_owned(),
             });
         }
-        let shelf = TapeToWrite {
+        let appends = !known.writer.is_untouched();
+        let writer = (known.writer, None);
+        Ok(TapeWriter::of(
             storage,
             path,
-            replaces: None,
-            options: known.options,
-            appends: known.whole.len > 0,
-            given: GivenAway::default(),
-        };
-        Ok(TapeWriter(ChainWriter::new(shelf, known.writer)))
+            known.options,
+            writer,
+            appends,
+        ))
     }
 
     /// Opens a tape of this library's records to read, at its start.
@@ -267,19 +265,35 @@ impl VirtualTape {
                 }),
             ),
         };
+        Ok(TapeWriter::of(
+            storage,
+            path,
+            options,
+            (writer, replaces),
+            false,
+        ))
+    }
+}
+
+impl<S: Storage> TapeWriter<S> {
+    fn of(
+        storage: S,
+        path: PathBuf,
+        options: VolumeOptions,
+        (writer, replaces): (VolumeWriter<S::File>, Option<Replaces<S::File>>),
+        appends: bool,
+    ) -> Self {
         let shelf = TapeToWrite {
             storage,
             path,
             replaces,
             options,
-            appends: false,
+            appends,
             given: GivenAway::default(),
         };
-        Ok(TapeWriter(ChainWriter::new(shelf, writer)))
+        Self(ChainWriter::new(shelf, writer))
     }
-}
 
-impl<S: Storage> TapeWriter<S> {
     /// Path of the file to which this tape is written, if that is not its own yet: the hidden file
     /// beside the tape that it replaces.
     pub fn written_beside(&self) -> Option<&Path> {

@@ -23,7 +23,7 @@ impl Suite {
     /// - Records of 1 to 65,536 bytes and marks are written, over the ends of volumes, and invalid
     ///   records are the errors that [`MediumWriter`] names.
     /// - What was synced is there for another reader, while the writer is open.
-    /// - A record is refused as too long if and only if it is longer than its
+    /// - A record is refused as too long only if it is longer than its
     ///   [abilities](MediumWriter::abilities) say.
     ///
     /// To read:
