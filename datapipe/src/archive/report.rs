@@ -105,7 +105,8 @@ impl<O: Outcome> Mirror for ArchiveReport<O> {
 pub struct ReadOutcome {
     /// True if each block of the archive came whole, once and in order, up to its last one, no
     /// block was rejected, and the medium has no other archive. The stage that
-    /// [checks](super::ArchiveHead::check) the blocks says so at the end of the pipe.
+    /// [checks](super::ArchiveHead::check) the blocks, before they are decompressed, says so at the
+    /// end of the pipe: see [`Report::is_complete`](crate::Report::is_complete) for the rest.
     pub complete: bool,
     /// Number of blocks that were read whole from the medium, besides the last one, which has no
     /// data. Later stages may still find that one of them does not authenticate or decompress, and

@@ -170,6 +170,7 @@ impl<'a> InstanceMaker<'a, '_> {
         if self.made.add_processes(specs) {
             return Ok(());
         }
+        let before = self.made.threads.len();
         for index in 0..settings.instances {
             let id = stage.instance(index);
             let seat = Seat::new(self.segment, id).at_limit(self.at_limit);
@@ -178,6 +179,9 @@ impl<'a> InstanceMaker<'a, '_> {
             self.made
                 .add(settings, kind, InlineInstance { id, worker, seat });
         }
+        // The first instance starts last: it cannot be left out, so one that is left out is never
+        // the last to end.
+        self.made.threads[before..].reverse();
         Ok(())
     }
 }
@@ -208,8 +212,8 @@ fn is_shared_work(settings: &Settings, kind: StageKind) -> bool {
     takes_blocks || settings.sends_tree
 }
 
-/// Ends an instance that has no thread. It has nothing to send, except the last block of an archive
-/// if it is the last instance of the head to end.
+/// Ends an instance that has no thread: it has nothing to send. The first instance of its stage has
+/// not started, so this one is not the last to end, and waits for nothing.
 fn leave_out(
     id: InstanceId,
     error: &Error,

@@ -167,3 +167,103 @@ fn damaged_special_header_is_reported_by_readings_of_some_blocks() {
     assert_eq!(entries.len(), 1, "{entries:?}");
     assert_eq!(entries[0].block, Some(0));
 }
+
+/// Without encryption, two lost blocks before data were taken for data, although the first had been
+/// a header that must be known.
+#[test]
+fn special_header_that_is_lost_with_the_block_after_it_is_reported() {
+    let (_dir, source, path) = tree();
+    let special = Special::new(Special::OWN | Special::REQUIRED, "know me").unwrap();
+    let archive = ArchiveOptions::tree("t").block_len(BLOCK).plan().unwrap();
+    let tape = VirtualTape::create(&path, VolumeOptions::default()).unwrap();
+    let head = TreeHead::new(&[&source], TreeOptions::default()).unwrap();
+    let pipe = Pipe::builder().buffer_size(BLOCK).head(head);
+    pipe.archive(archive.special(special).unwrap(), tape)
+        .run()
+        .unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    for at in 0..bytes.len() - UNIT_HEADER_LEN {
+        let header = UnitHeader::parse(&bytes[at..]);
+        if header.is_ok_and(|header| header.kind == UnitKind::Block && header.number < 2) {
+            bytes[at] ^= 1;
+        }
+    }
+    std::fs::write(&path, &bytes).unwrap();
+
+    let tape = VirtualTape::open(&path).unwrap();
+    let reader = ArchiveReader::open(tape, None).unwrap();
+    let index = reader.index().unwrap();
+    let reading = reader.read_blocks(&index, &index.catalogue()).unwrap();
+    let read = reading.pipe.tail(StreamTail::new(std::io::sink())).run();
+    let error = read.unwrap_err().to_string();
+    assert!(
+        error.contains("block 0") && error.contains("special header"),
+        "{error}"
+    );
+}
+
+/// An archive with a special header and no data replaced the content of its medium.
+#[test]
+fn special_header_alone_replaces_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.tap");
+    let write = |data: &'static [u8], options: VolumeOptions| {
+        let archive = ArchiveOptions::stream("s").plan().unwrap();
+        let special = Special::new(Special::OWN, "a ticket").unwrap();
+        let tape = VirtualTape::create(&path, options).unwrap();
+        let pipe = Pipe::builder().head(StreamHead::new(data));
+        pipe.archive(archive.special(special).unwrap(), tape).run()
+    };
+    write(b"precious", VolumeOptions::default()).unwrap();
+    let before = std::fs::read(&path).unwrap();
+    for in_place in [false, true] {
+        let options = VolumeOptions::default().overwrite(true).in_place(in_place);
+        let error = write(b"", options.clone()).unwrap_err().to_string();
+        assert!(error.contains("there is no data to archive"), "{error}");
+        assert!(std::fs::read(&path).unwrap() == before, "{in_place}");
+    }
+    let options = VolumeOptions::default().overwrite(true).allow_empty(true);
+    write(b"", options).unwrap();
+    let (sender, specials) = mpsc::channel();
+    let reader = ArchiveReader::open(VirtualTape::open(&path).unwrap(), None).unwrap();
+    let reading = reader.on_special(move |special| sender.send(special.clone()).is_ok());
+    let reading = reading.read();
+    reading
+        .pipe
+        .tail(StreamRestore::new(std::io::sink()))
+        .run()
+        .unwrap();
+    assert_eq!(specials.try_iter().count(), 1);
+}
+
+/// A special header that went through a compression was taken for damage by all later readers.
+#[test]
+fn special_header_stays_readable_in_a_compressed_copy() {
+    let (dir, source, path) = tree();
+    let copy = dir.path().join("copy.tap");
+    let special = || Special::new(Special::OWN | Special::REQUIRED, vec![7; 300]).unwrap();
+    let plan = || ArchiveOptions::tree("t").block_len(BLOCK).plan().unwrap();
+    let create = |path| VirtualTape::create(path, VolumeOptions::default()).unwrap();
+    let head = TreeHead::new(&[&source], TreeOptions::default()).unwrap();
+    let pipe = Pipe::builder().buffer_size(BLOCK).head(head);
+    let archive = plan().special(special()).unwrap();
+    pipe.archive(archive, create(&path)).run().unwrap();
+    let open = |path| {
+        let (sender, specials) = mpsc::channel();
+        let reader = ArchiveReader::open(VirtualTape::open(path).unwrap(), None).unwrap();
+        let reader = reader.on_special(move |special| sender.send(special.clone()).is_ok());
+        (reader, specials)
+    };
+    let (reader, specials) = open(&path);
+    let pipe = reader.read().pipe.stage(zstd(3));
+    pipe.archive(plan(), create(&copy)).run().unwrap();
+    assert_eq!(specials.try_iter().collect::<Vec<_>>(), [special()]);
+    let (reader, specials) = open(&copy);
+    let ended = reader
+        .read()
+        .pipe
+        .tail(StreamTail::new(std::io::sink()))
+        .run();
+    assert!(ended.unwrap().is_complete());
+    assert_eq!(specials.try_iter().collect::<Vec<_>>(), [special()]);
+}

@@ -253,7 +253,6 @@ fn damage_costs_only_the_blocks_it_hits() {
             // Special headers at the start concern every block.
             let entries = log.snapshot().entries;
             let concerns_all = entries.iter().any(|it| it.what.contains("special header"));
-            assert!(concerns_all || log.count() > 0 || arrived.len() == wanted);
             assert_eq!(
                 log.count() > 0,
                 concerns_all || arrived.len() < wanted,

@@ -1,7 +1,7 @@
 //! The special headers at the start of an archive, some of which a reader must know.
 
 use crate::crypto::{TAG_LEN, nonce};
-use crate::limits::{MAX_SPECIAL, MAX_SPECIALS};
+use crate::limits::MAX_SPECIALS;
 use crate::media::{MediumError, MediumReader};
 use crate::pool::Codec;
 use crate::wire::{BlockKind, CipherKind, UnitHeader, UnitKind};
@@ -23,38 +23,46 @@ pub(super) struct Front {
 
 impl Front {
     /// Reads the first blocks of the archive of a session, from the start of the medium, up to the
-    /// first one of another kind. A block that the medium cannot read is lost.
+    /// first one of another kind. A block that does not come is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::Io`] and [`MediumError::NoMemory`]: another attempt may succeed.
     pub(super) fn read<M: MediumReader>(
         medium: &SharedMedium<M>,
         session: [u8; 16],
         key: Option<&ArchiveKey>,
-    ) -> Self {
+    ) -> Result<Self, MediumError> {
         let mut front = Self::default();
-        if front.read_from(medium, session, key).is_err() {
-            front.lost = Some(front.next());
+        match front.read_from(medium, session, key) {
+            Ok(true) => Ok(front),
+            Err(error @ (MediumError::Io { .. } | MediumError::NoMemory { .. })) => Err(error),
+            Ok(false) | Err(_) => {
+                front.lost = Some(front.next());
+                Ok(front)
+            }
         }
-        front
     }
 
+    /// Returns false if the archive ends before a block of another kind.
     fn read_from<M: MediumReader>(
         &mut self,
         medium: &SharedMedium<M>,
         session: [u8; 16],
         key: Option<&ArchiveKey>,
-    ) -> Result<(), MediumError> {
+    ) -> Result<bool, MediumError> {
         medium.clone().rewind()?;
         let mut units = UnitReader::new(medium.clone(), Some(session));
         loop {
             match units.next()? {
-                UnitEvent::Unit(header, _) if header.archive > ARCHIVE => return Ok(()),
+                UnitEvent::Unit(header, _) if header.archive > ARCHIVE => return Ok(false),
                 UnitEvent::Unit(header, _) => match header.kind {
                     UnitKind::Block if self.take(&header, units.body(), key) => {}
-                    UnitKind::Block | UnitKind::ArchiveFooter | UnitKind::SessionFooter => {
-                        return Ok(());
-                    }
+                    UnitKind::Block => return Ok(true),
+                    UnitKind::ArchiveFooter | UnitKind::SessionFooter => return Ok(false),
                     _ => {}
                 },
-                UnitEvent::End => return Ok(()),
+                UnitEvent::End => return Ok(false),
                 UnitEvent::Label(..) | UnitEvent::Damage(_) | UnitEvent::Mark => {}
             }
         }
@@ -74,9 +82,10 @@ impl Front {
         }
         let is_special = header.block_kind == BlockKind::Special;
         let content = content_of(header, body, key);
-        // Lost blocks before the first byte of data had none. Offsets are not authenticated, so in
-        // an encrypted archive each lost block may have been a special header.
-        let has_gap = header.number > next && (is_special || key.is_some() || header.offset == 0);
+        // One lost block before data that do not begin the stream had the data before them. Offsets
+        // are not authenticated, so in an encrypted archive it may have been a special header.
+        let lost = header.number - next;
+        let has_gap = lost > 1 || lost == 1 && (is_special || key.is_some() || header.offset == 0);
         if has_gap || header.number == next && content.is_none() {
             self.lost = Some(next);
             return false;
@@ -85,7 +94,7 @@ impl Front {
             return false;
         }
         let special = content.and_then(|content| Special::parse(&content).ok());
-        match special.filter(|special| special.bytes().len() <= MAX_SPECIAL) {
+        match special {
             Some(special) if self.specials.len() < MAX_SPECIALS => {
                 self.specials.push((header.number, special));
                 true

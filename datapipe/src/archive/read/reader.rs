@@ -183,7 +183,8 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         let can_know = |special: &Special| {
             special.id() & Special::OWN != 0 && self.on_special.is_some() || !special.is_required()
         };
-        if let Some((number, special)) = self.front().specials().find(|(_, is)| !can_know(is)) {
+        let mut specials = self.front()?.specials();
+        if let Some((number, special)) = specials.find(|(_, special)| !can_know(special)) {
             return Err(OpenError::no_index(unknown_special(number, special)));
         }
         Index::read(&self.medium, &self.session)
@@ -204,9 +205,12 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     }
 
     /// Returns the special headers at the start of the archive. The caller has claimed the medium.
-    fn front(&self) -> &Front {
-        let read = || Front::read(&self.medium, self.session.id, self.key.as_ref());
-        self.front.get_or_init(read)
+    fn front(&self) -> Result<&Front, MediumError> {
+        if let Some(front) = self.front.get() {
+            return Ok(front);
+        }
+        let front = Front::read(&self.medium, self.session.id, self.key.as_ref())?;
+        Ok(self.front.get_or_init(|| front))
     }
 
     fn reading(&self, head: ArchiveHead<M>) -> Reading {
@@ -276,7 +280,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     pub fn head_of(&self, index: &Index, blocks: &BlockSet) -> Result<ArchiveHead<M>, MediumError> {
         let _claim = self.medium.claim()?;
         let runs = index.runs(&self.medium, self.session.id, blocks)?;
-        Ok(self.head().only(runs).after_front(self.front().clone()))
+        Ok(self.head().only(runs).after_front(self.front()?.clone()))
     }
 }
 

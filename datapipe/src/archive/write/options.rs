@@ -365,7 +365,7 @@ impl Archive {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn planned_stages<'a>(&self, instances: u32) -> impl Iterator<Item = MiddleStage<'a>> {
-        let squeeze = squeeze_stage(self.data.header.content, self.specials.clone());
+        let squeeze = squeeze_stage(self.data.header.content, self.specials.clone(), true);
         let open = self.open_blocks().map(|open| open.instances(instances));
         [squeeze].into_iter().chain(open)
     }

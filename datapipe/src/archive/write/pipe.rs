@@ -86,8 +86,9 @@ impl<'a> PipeBuilder<'a> {
     {
         let content = archive.data.header.content;
         let specials = archive.specials.clone();
+        let accepts_empty = medium.accepts_empty();
         let (seal, tail) = separate_stages::<'b>(archive, medium);
-        let squeeze = squeeze_stage(content, specials);
+        let squeeze = squeeze_stage(content, specials, accepts_empty);
         let before = [squeeze].into_iter().chain(seal.map(MiddleStage::shorten));
         self.shorten().tail_after(before, tail.shorten())
     }
@@ -99,14 +100,14 @@ pub(crate) fn separate_stages<'a>(
     medium: impl MediumWriter + 'a,
 ) -> (Option<MiddleStage<'a>>, TailStage<'a>) {
     let Archive {
-        data,
+        mut data,
         report,
         seal_settings,
         tail_settings,
         ..
     } = archive;
     let id = data.header.id;
-    let seal = data.key.clone().map(|key| {
+    let seal = data.key.take().map(|key| {
         let stage = seal::seal_stage(key).of_archive(id);
         seal_settings
             .into_iter()
