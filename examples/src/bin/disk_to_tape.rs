@@ -253,9 +253,10 @@ fn back_up(
     }
     let report = result.map_err(|error| {
         let (failure, written) = (Failure::from(error), written.snapshot());
-        if placement.is_in_processes() && written.blocks == 0 {
-            // A process that did not start leaves the new file that was to replace the old one. The
-            // next writer removes it, here one that writes nothing.
+        if placement.is_in_processes() && written.blocks == 0 && location.identity().is_ok() {
+            // A process that did not start leaves the new file that was to replace the old one, or
+            // the lock file of a directory. The next writer removes them, here one that writes
+            // nothing.
             drop(location.create(options));
         }
         match args.overwrite && written.blocks == 0 {
