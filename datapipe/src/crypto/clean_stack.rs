@@ -1,21 +1,25 @@
-//! Work with keys that leaves none on the stack.
+//! Work with keys that leaves none on the stack, and none in vector registers.
 //!
 //! A key that is moved is copied, and ciphers and hashes of other crates build their state in local
 //! variables. What they leave stays in frames that are not used any more, until other calls
-//! overwrite them: a dump of the process would have it.
+//! overwrite them: a dump of the process would have it. So would the registers of a thread that
+//! waits: those of a cipher that has round keys in them are not used by what follows.
 
 use std::hint::black_box;
+
+use super::vector_registers::clear_vector_registers;
 
 /// Bytes of the stack that are overwritten: more than the work with a key takes.
 const DEPTH: usize = 32 << 10;
 /// As [`DEPTH`], for the cipher at work, which runs for each block.
 const CIPHER_DEPTH: usize = 8 << 10;
 
-/// Runs `work`, which returns no key by value, and then overwrites the part of the stack that it
-/// used.
+/// Runs `work`, which returns no key by value, and then overwrites the part of the stack and the
+/// vector registers that it used.
 pub(super) fn on_clean_stack<T>(work: impl FnOnce() -> T) -> T {
     let result = run(work);
     overwrite::<DEPTH>();
+    clear_vector_registers();
     result
 }
 
@@ -23,6 +27,7 @@ pub(super) fn on_clean_stack<T>(work: impl FnOnce() -> T) -> T {
 pub(super) fn on_clean_cipher_stack<T>(work: impl FnOnce() -> T) -> T {
     let result = run(work);
     overwrite::<CIPHER_DEPTH>();
+    clear_vector_registers();
     result
 }
 

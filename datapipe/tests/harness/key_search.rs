@@ -6,6 +6,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use datapipe::crypto::Backend;
+
 /// Bytes of a mapping that are read at once.
 const PIECE: usize = 4 << 20;
 
@@ -14,6 +16,16 @@ pub(crate) struct Keys(pub(crate) Vec<(String, Vec<u8>)>);
 
 /// End of the name of a mapping that a core dump has.
 pub(crate) const IN_DUMPS: &str = ", in dumps";
+
+/// True if this build leaves the round keys of its cipher out of core dumps. AWS-LC, the cipher if
+/// the feature `aws-lc` is on as in a build of the workspace, has them on its own heap.
+#[allow(
+    dead_code,
+    reason = "not every target searches processes that may be dumped"
+)]
+pub(crate) fn dumps_have_no_round_keys() -> bool {
+    Backend::default() == Backend::RustCrypto
+}
 
 /// A mapping of a process.
 struct Mapping {
