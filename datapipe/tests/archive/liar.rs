@@ -181,8 +181,10 @@ fn head_that_lies_is_never_believed() {
         for round in 0..300 {
             let mut sent = good.clone();
             let lies: Vec<_> = (0..=random.below(3))
-                .filter(|_| !sent.is_empty())
-                .map(|_| lie(&mut random, &mut sent, secret.is_some()))
+                .filter_map(|_| {
+                    let is_left = !sent.is_empty();
+                    is_left.then(|| lie(&mut random, &mut sent, secret.is_some()))
+                })
                 .collect();
             if sent == good {
                 continue;

@@ -5,7 +5,9 @@ use std::path::Path;
 use datapipe::crypto::{Argon2Cost, Identity, SecretKind};
 use datapipe::limits::{MAX_KEY_SLOTS, MIN_VOLUME_SIZE};
 use datapipe::prelude::*;
-use datapipe::wire::{ArchiveHeader, RecordHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind};
+use datapipe::wire::{
+    ArchiveHeader, RecordHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind, VOLUME_RECORD_LEN,
+};
 
 use crate::data::{blocks, key};
 use crate::fixture::{options, read, tape, volume, write};
@@ -144,10 +146,12 @@ fn archive_with_all_slots_spans_the_smallest_volumes() {
         assert!(bytes == data && outcome.complete);
     }
     let second = std::fs::read(dir.path().join("000002.tap")).unwrap();
+    let second = &second[8 + VOLUME_RECORD_LEN..];
     let label = u32::from_le_bytes(second[..4].try_into().unwrap()) as usize;
     let units = units_of(&second[4..][..label]);
     let kinds: Vec<_> = units.iter().map(|(unit, _)| unit.kind).collect();
-    assert_eq!(kinds, [UnitKind::SessionHeader, UnitKind::ArchiveHeader]);
+    let (session, archive) = (UnitKind::SessionHeader, UnitKind::ArchiveHeader);
+    assert_eq!(kinds, [session, archive, UnitKind::Volumes]);
     assert_eq!(ArchiveHeader::parse(&units[1].1), Ok(header));
 }
 

@@ -339,7 +339,8 @@ fn locator_names_the_first_record_of_a_chunk_footer() {
     assert!(footers.len() > 1 && footers.len() == locator.chunks.len());
     for (chunk, footer) in locator.chunks.iter().zip(footers) {
         let (_, record) = chunk.footer.unwrap();
-        let (header, content) = content(&frames[record as usize]).unwrap();
+        // The volume record, which the frames do not have, counts.
+        let (header, content) = content(&frames[record as usize - 1]).unwrap();
         let range = header.position..header.position + content.len() as u64;
         assert!(
             range.contains(&footer),
@@ -442,7 +443,7 @@ fn forged_block_number_costs_one_block() {
         let good = frames(&volume(options.record_len(4096), &data, BLOCK));
         for number in [6, 1000, 1 << 50, u64::MAX] {
             let mut frames = good.clone();
-            let stored = &mut frames[2];
+            let stored = &mut frames[3];
             let (record, _) = content(stored).unwrap();
             let at = 4 + 64 + record.first.unwrap() as usize;
             let block = UnitHeader::parse(&stored[at..]).unwrap();

@@ -3,6 +3,7 @@
 use crate::media::{MediumError, MediumReader, Position};
 use crate::wire::{MAX_STORED, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
+use super::super::place::Place;
 use super::super::report::AfterEnd;
 use super::record_reader::{RecordReader, StreamItem};
 use super::resync;
@@ -59,6 +60,14 @@ impl<M: MediumReader> UnitReader<M> {
             floor: 0,
             rereads: FIRST_REREADS,
             has_ended: false,
+        }
+    }
+
+    /// Reads the session at `place` only, up to the next one.
+    pub(in crate::archive) fn within(self, place: Place) -> Self {
+        Self {
+            records: self.records.within(place),
+            ..self
         }
     }
 
