@@ -347,22 +347,8 @@ pub(crate) const UNITS: &[Defect] = &[
         RAW,
         |tape, _| repeat(tape),
     ),
-    defect(
-        "options-that-end-in-the-middle",
-        "options that end in the middle",
-        OPEN,
-        |tape, _| {
-            tape.unit(UnitKind::Locator, 0, |unit| {
-                unit[4] = 5;
-                put(unit, BODY, 61 << 16);
-            });
-        },
-    ),
-    defect("unknown-option", "unknown option 32768", OPEN, |tape, _| {
-        tape.unit(UnitKind::Locator, 0, |unit| {
-            unit[4] = 5;
-            put(unit, BODY, 32_768 | 60 << 16);
-        });
+    defect("unit-of-kind-5", "unknown kind 5", OPEN, |tape, _| {
+        tape.unit(UnitKind::Locator, 0, |unit| unit[4] = 5);
     }),
 ];
 

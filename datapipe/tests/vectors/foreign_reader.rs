@@ -23,9 +23,13 @@ fn script() -> PathBuf {
 }
 
 fn ask(tape: &Path, lock: Lock, folder: &Path) -> Answer {
+    ask_for(tape, lock, folder, &[])
+}
+
+fn ask_for(tape: &Path, lock: Lock, folder: &Path, selection: &[&str]) -> Answer {
     let (out, secret) = (folder.join("out"), folder.join("secret"));
     let mut command = Command::new("python3");
-    command.arg(script()).arg(tape).arg(&out);
+    command.arg(script()).arg(tape).arg(&out).args(selection);
     match lock {
         Lock::None => {}
         Lock::KeyFile => {
@@ -175,7 +179,11 @@ fn foreign_reader_reads_the_golden_vectors() {
             name if name.contains("recipient") => Lock::Recipient,
             _ => Lock::None,
         };
-        match ask(&tape, lock, folder.path()) {
+        let selection: &[&str] = match name.contains("unfinished") {
+            true => &["--session", "2"],
+            false => &[],
+        };
+        match ask_for(&tape, lock, folder.path(), selection) {
             Answer::Stream(stream) => assert!(stream == std::fs::read(plain).unwrap(), "{name}"),
             Answer::Error(why) => panic!("{name}: {why}"),
             Answer::Missing(what) => println!("skipped {name}: {what}"),
@@ -203,5 +211,30 @@ fn foreign_reader_rejects_changed_bytes() {
             Answer::Error(why) => assert!(why.starts_with("read_archive.py: "), "byte {at}: {why}"),
             Answer::Missing(what) => println!("skipped: {what}"),
         }
+    }
+}
+
+#[test]
+fn foreign_reader_reads_each_archive_of_each_session() {
+    let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/good");
+    let folder = tempfile::tempdir().unwrap();
+    for (name, lock) in [
+        ("sessions", Lock::None),
+        ("sessions-key-file", Lock::KeyFile),
+        ("sessions-unfinished", Lock::None),
+    ] {
+        let tape = good.join(format!("{name}.tap"));
+        let mut stream = Vec::new();
+        for (session, archive) in [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")] {
+            let selection = ["--session", session, "--archive", archive];
+            match ask_for(&tape, lock, folder.path(), &selection) {
+                Answer::Stream(one) => stream.extend(one),
+                Answer::Error(why) => panic!("{name}, {selection:?}: {why}"),
+                Answer::Missing(what) => return println!("skipped {name}: {what}"),
+            }
+        }
+        let plain = std::fs::read(tape.with_extension("plain")).unwrap();
+        assert!(stream.ends_with(&plain), "{name}");
+        assert_eq!(stream.len() > plain.len(), name.contains("unfinished"));
     }
 }

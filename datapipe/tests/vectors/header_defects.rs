@@ -435,7 +435,7 @@ pub(crate) const KEYS: &[Defect] = &[
     ),
     defect(
         "footer-changed",
-        "the archive footer contradicts itself",
+        "more blocks of a kind than there are",
         SEALED,
         |tape, _| {
             tape.unit(UnitKind::ArchiveFooter, 0, |unit| unit[BODY] ^= 1);
