@@ -36,7 +36,7 @@ pub struct Location {
 /// Rule for the key of an archive that is appended to others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyRule {
-    /// That of the last archive, or none if that has none.
+    /// The key of the last archive, or none if that has none.
     Same,
     /// As [`Same`](Self::Same), or recipients only, without a key.
     SameOrRecipients,

@@ -64,7 +64,10 @@ fn volume_of_another_archive_is_an_error() {
     fs::write(fixture.path("ab.tap/000002.tap"), b).unwrap();
     for way in WAYS {
         let text = failed(&fixture.restore(way), 3);
-        assert!(text.contains("belongs to another archive"), "{way:?}: {text}");
+        assert!(
+            text.contains("belongs to another archive"),
+            "{way:?}: {text}"
+        );
     }
 }
 

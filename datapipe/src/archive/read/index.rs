@@ -94,31 +94,14 @@ impl Index {
         let (_, body) = reader.read_unit(UnitKind::SessionFooter)?;
         let archives = SessionFooter::parse(&body)?.archives;
         let count = archives.len();
-        if count != 1 && !place.is_selected {
-            return Err(OpenError::no_index(format!(
-                "its session has {}, but 1 is expected",
-                len_of(count, "archive")
-            )));
-        }
-        let number = place.archive as usize;
-        let entry = number.checked_sub(1).and_then(|index| archives.get(index));
-        let Some(archive) = entry.filter(|entry| entry.has_footer()) else {
-            return Err(OpenError::no_index(
-                "its session's footer does not list its end",
-            ));
-        };
-        let archive = ArchiveEntry {
-            place: on_medium(archive.place, volumes_before),
-            header: on_medium(archive.header, volumes_before),
-            ..*archive
-        };
+        let archive = find_entry(&archives, place, volumes_before)?;
         reader.seek(archive.place)?;
         let (header, body) = reader.read_unit(UnitKind::ArchiveFooter)?;
         let footer = parse_footer(&header, &body)
             .map_err(|why| OpenError::no_index(format!("the archive footer {why}")))?;
         // The positions may lead from the end of a second copy of the archive to the first.
         // Only the last archive of a session is followed by its end.
-        let is_elsewhere = number == count && {
+        let is_elsewhere = place.archive as usize == count && {
             reader.pass_mark_and(UnitKind::Volumes)?;
             let first_end = reader.position_of_next(UnitKind::SessionFooter)?;
             first_end.map(|at| (at.volume, at.byte)) != Some((end.volume, end.byte))
@@ -242,6 +225,33 @@ impl Index {
             })
             .collect())
     }
+}
+
+/// Returns the entry of the archive at `place`, with positions on the medium.
+fn find_entry(
+    archives: &[ArchiveEntry],
+    place: &Place,
+    volumes_before: u32,
+) -> Result<ArchiveEntry, OpenError> {
+    let count = archives.len();
+    if count != 1 && !place.is_selected {
+        return Err(OpenError::no_index(format!(
+            "its session has {}, but 1 is expected",
+            len_of(count, "archive")
+        )));
+    }
+    let index = (place.archive as usize).checked_sub(1);
+    let entry = index.and_then(|index| archives.get(index));
+    let Some(archive) = entry.filter(|entry| entry.has_footer()) else {
+        return Err(OpenError::no_index(
+            "its session's footer does not list its end",
+        ));
+    };
+    Ok(ArchiveEntry {
+        place: on_medium(archive.place, volumes_before),
+        header: on_medium(archive.header, volumes_before),
+        ..*archive
+    })
 }
 
 /// Moves to the session footer at the end of a medium. Returns its position, and the number of

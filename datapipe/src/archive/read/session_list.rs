@@ -626,7 +626,7 @@ fn counted<M: MediumReader>(
     let mut known = archives.chain([session.facts.label]);
     let from = known.find(on_volume);
     let mut medium = medium.clone();
-    medium.seek(from.unwrap_or(Position::start_of(footer.volume)))?;
+    medium.seek(from.unwrap_or_else(|| Position::start_of(footer.volume)))?;
     let mut record = Vec::new();
     loop {
         match medium.read(&mut record)? {
