@@ -180,9 +180,10 @@ fn sites() -> Vec<Site> {
 
 #[test]
 fn sessions_of_several_archives_restore_and_appending_changes_no_earlier_byte() {
+    let count = setting("DATAPIPE_SESSIONS", 4);
     for mut site in sites() {
         let mut before: Vec<(PathBuf, Vec<u8>)> = Vec::new();
-        for number in 1..=4 {
+        for number in 1..=count as usize {
             site.add_session(number);
             let after = site.files();
             for ((path, old), (_, new)) in before.iter().zip(&after) {
@@ -192,7 +193,7 @@ fn sessions_of_several_archives_restore_and_appending_changes_no_earlier_byte() 
         }
         site.check_all();
         let sessions = site.list();
-        assert_eq!(sessions.sessions().len(), 4);
+        assert_eq!(sessions.sessions().len() as u64, count);
         let mut id = [0; 16];
         for (session, number) in sessions.sessions().iter().zip(1..) {
             let header = session.header().unwrap();
@@ -333,9 +334,9 @@ fn append_that_is_cut_at_any_byte_costs_no_earlier_session() {
         site.add_session(3);
         let after = site.files();
         let data = site.data.clone();
-        for round in 0..8u64 {
+        for round in 0..setting("DATAPIPE_CUTS", 8) {
             let at = seed
-                .wrapping_add(number as u64 * 8 + round)
+                .wrapping_add(number as u64 * 1000 + round)
                 .wrapping_mul(0x9e37_79b9_7f4a_7c15)
                 >> 8;
             cut(&before, &after, at);
