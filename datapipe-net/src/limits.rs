@@ -111,8 +111,8 @@ pub const LOG_BYTES: usize = 1 << 20;
 /// are counted, and the log gets their number.
 pub const LOG_FLOOD_LINES: u32 = 10;
 
-/// As [`LOG_FLOOD_LINES`], for the starts of pipes, and for their ends: an administrator wants to see
-/// those of a night.
+/// As [`LOG_FLOOD_LINES`], for the starts of pipes, and for their ends: an administrator wants to
+/// see those of a night.
 pub const LOG_PIPE_LINES: u32 = 100;
 
 /// Time over which lines of one kind are counted.

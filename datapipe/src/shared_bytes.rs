@@ -103,8 +103,7 @@ impl<'a> SharedBytes<'a> {
     ///
     /// There is no memory for the copy.
     pub(crate) fn copy_into(self, to: &mut Vec<u8>) -> Result<&[u8], NoMemory> {
-        let more = self.len.saturating_sub(to.len());
-        to.try_reserve(more).map_err(|_| NoMemory(self.len))?;
+        reserve(to, self.len.saturating_sub(to.len()))?;
         to.resize(self.len, 0);
         let _ = self.copy_to(0, to);
         Ok(to)
@@ -135,6 +134,16 @@ impl<'a> From<&'a [u8]> for SharedBytes<'a> {
             is_shared: false,
         }
     }
+}
+
+/// Makes room for a copy of `more` bytes at the end of `to`.
+///
+/// # Errors
+///
+/// There is no memory for it.
+pub(crate) fn reserve(to: &mut Vec<u8>, more: usize) -> Result<(), NoMemory> {
+    to.try_reserve(more)
+        .map_err(|_| NoMemory(to.len().saturating_add(more)))
 }
 
 /// There is no memory for a copy of this many bytes.

@@ -66,6 +66,11 @@ pub struct PlacementArgs {
 }
 
 impl PlacementArgs {
+    /// True if the stages run in processes.
+    pub fn is_in_processes(self) -> bool {
+        self.processes
+    }
+
     /// Applies the placement to the stages that the pipe has so far.
     pub fn pipe(self, pipe: PipeBuilder<'static>) -> PipeBuilder<'static> {
         if self.processes {

@@ -9,16 +9,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use datapipe::archive::{ListedArchive, Sessions, SharedKey};
+use datapipe::archive::{ArchiveOrigin, ListedArchive, Sessions, SharedKey};
 use datapipe::interrupt::retry;
 use datapipe::media::{
-    FileSystem, Item, MediumError, MisnamedVolume, Storage as _, VolumeRelation, find_writer,
-    misnamed_volumes, missing_volumes, volume_files,
+    FileSystem, Item, MediumError, MisnamedVolume, Storage as _, VolumeFile, VolumeRelation,
+    find_writer, misnamed_volumes, missing_volumes, volume_files,
 };
 use datapipe::prelude::*;
 use datapipe::wire::{
-    ArchiveHeader, RecordHeader, SessionHeader, SessionsBefore, UNIT_HEADER_LEN, UnitHeader,
-    UnitKind,
+    RecordHeader, SessionHeader, SessionsBefore, UNIT_HEADER_LEN, UnitHeader, UnitKind,
 };
 
 use crate::console::Failure;
@@ -198,9 +197,35 @@ impl Location {
         ))
     }
 
-    /// Adds a note on each volume that is missing, or whose file has the name of another one, and
-    /// an error for each volume of another archive, which is not read.
+    /// Returns the label of the first volume that has one, for a terminal.
+    pub fn label(&self) -> Option<String> {
+        let files = volume_files(&self.path).ok()?.into_iter();
+        let labels = files.filter_map(|file| Some(file.record?.label));
+        let label = labels.into_iter().find(|label| !label.is_empty())?;
+        Some(escape(label.as_bytes()))
+    }
+
+    /// Adds a note on each volume whose record is damaged.
+    fn note_lost_records(&self, summary: &mut Summary) {
+        let files = volume_files(&self.path).unwrap_or_default();
+        for VolumeFile { path, label, .. } in files.into_iter().filter(|file| file.is_record_lost) {
+            let named = match label {
+                Some(volume) => format!("its label names it volume {volume} of its session"),
+                None => "it has no label that can be read either".to_owned(),
+            };
+            if summary.notes.len() < MAX_NOTES {
+                summary.notes.push(format!(
+                    "{} has a damaged volume record, and is read all the same: {named}",
+                    path.display()
+                ));
+            }
+        }
+    }
+
+    /// Adds a note on each volume that is missing, whose record is damaged, or whose file has the
+    /// name of another one, and an error for each volume of another archive, which is not read.
     pub fn note_volumes(&self, summary: &mut Summary) {
+        self.note_lost_records(summary);
         if !self.directory {
             return;
         }
@@ -346,10 +371,10 @@ impl Location {
             .ok()
             .and_then(|medium| ArchiveReader::open(medium, secret).ok());
         if count > 1 {
-            let origin = origin(session, None);
+            let origin = describe_origin(session, None);
             return format!("{count} archives, the first of them {origin}");
         }
-        let origin = origin(session, reader.as_ref().map(ArchiveReader::header));
+        let origin = describe_origin(session, reader.as_ref().map(ArchiveReader::origin));
         match reader.map(|reader| reader.index()) {
             Some(Err(_)) => format!(
                 "an archive {origin} that is unfinished, because its job did not end, or is damaged"
@@ -485,13 +510,12 @@ fn session_of_label(record: &[u8]) -> Option<SessionHeader> {
     SessionHeader::parse(body).ok()
 }
 
-/// Describes the time of a session, and the host of its archive if its header was read, for people.
-/// The host's name comes from the medium, so it is escaped: it must not send commands to a
-/// terminal.
-pub fn origin(session: &SessionHeader, archive: Option<&ArchiveHeader>) -> String {
+/// Describes the time of a session, and the host of its archive if it is known, for people. The
+/// host's name comes from the medium, so it is escaped: it must not send commands to a terminal.
+pub fn describe_origin(session: &SessionHeader, archive: Option<&ArchiveOrigin>) -> String {
     let mut text = format!("written {}", format_minute(session.created));
-    if let Some(archive) = archive.filter(|archive| !archive.host.is_empty()) {
-        text += &format!(" by host {}", escape(archive.host.as_bytes()));
+    if let Some(origin) = archive.filter(|origin| !origin.host.is_empty()) {
+        text += &format!(" by host {}", escape(origin.host.as_bytes()));
     }
     text
 }

@@ -49,9 +49,6 @@ pub struct DecryptArgs {
 
 impl SecretArgs {
     fn read(&self, console: Console) -> Result<Option<Secret>, Failure> {
-        if self.path().is_some() {
-            prevent_core_dumps()?;
-        }
         let (path, secret) = match (&self.key_file, &self.passphrase_file) {
             (Some(path), _) => (path, Secret::from(Key::from_file(path)?)),
             (None, Some(path)) => (path, Secret::from(Passphrase::from_file(path)?)),
@@ -67,13 +64,17 @@ impl SecretArgs {
 }
 
 impl EncryptArgs {
-    /// Reads the secret, if one was given. Warns if other users can read or change the file. From
-    /// then on, this program and the processes that it starts leave no core dump.
+    /// Reads the secret, if one was given. Warns if other users can read or change the file. If the
+    /// archive is to be encrypted, this program and the processes that it starts leave no core dump
+    /// from then on.
     ///
     /// # Errors
     ///
     /// Returns a failure if the file cannot be read, or does not hold a valid secret.
     pub fn read(&self, console: Console) -> Result<Option<Secret>, Failure> {
+        if self.secret.path().is_some() || !self.recipient.is_empty() {
+            prevent_core_dumps()?;
+        }
         self.secret.read(console)
     }
 
@@ -132,10 +133,12 @@ impl DecryptArgs {
     ///
     /// Returns a failure if the file cannot be read, or does not hold a valid secret.
     pub fn read(&self, console: Console) -> Result<Option<Secret>, Failure> {
+        if self.identity.is_some() || self.secret.path().is_some() {
+            prevent_core_dumps()?;
+        }
         let Some(path) = &self.identity else {
             return self.secret.read(console);
         };
-        prevent_core_dumps()?;
         let identity = Identity::from_file(path)?;
         warn_if_others_can_read(path, console)?;
         Ok(Some(identity.into()))

@@ -79,7 +79,7 @@ impl SelectArgs {
             return Err(location.failure(format_args!(
                 "the header of archive \"{}\" has the hash {}, not {}: it is another archive than \
                  the one that is expected, and nothing was read",
-                escape(reader.header().name.as_bytes()),
+                escape(reader.origin().name.as_bytes()),
                 hex(&found),
                 hex(&expected)
             )));

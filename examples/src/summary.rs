@@ -6,12 +6,12 @@ use std::time::Instant;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use datapipe::prelude::*;
 use datapipe::stage::DamageEntry;
-use datapipe::tree::{RestoreProblem, RestoreReport, TreeNote, TreeProblem, TreeReport};
+use datapipe::tree::{RestoreProblem, RestoreReport, TreeProblem, TreeReport};
 use serde::{Serialize, Serializer};
 
 use crate::console::Failure;
 use crate::errors_file::ErrorsFile;
-use crate::format::{count_of, escape};
+use crate::format::escape;
 use crate::sessions::SessionEntry;
 
 /// Outcome of a job. Serialized, it is the object that `--json` prints.
@@ -110,7 +110,7 @@ impl Summary {
         let outcome = report.snapshot();
         (self.files, self.directories, self.others) =
             (outcome.files, outcome.directories, outcome.others);
-        self.turn_seconds = Some(outcome.turn_nanos as f64 / 1e9);
+        self.turn_seconds = Some(report.turn_time().as_secs_f64());
         for TreeProblem { path, kind, .. } in outcome.problems {
             let what = kind.to_string();
             let list = if kind.is_left_out() {

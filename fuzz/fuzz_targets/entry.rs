@@ -14,6 +14,11 @@ fuzz_target!(|bytes: &[u8]| {
         let mut again = Vec::new();
         match (entry.append_to(&mut again), &entry.body) {
             (Err(_), EntryBody::Later(_)) => assert!(again.is_empty()),
+            // A time that is the same as another may be encoded in two ways.
+            (written, EntryBody::Catalogue(_)) => {
+                written.unwrap();
+                assert_eq!(Entry::parse(&again).unwrap(), (entry.clone(), &b""[..]));
+            }
             (written, _) => {
                 written.unwrap();
                 assert_eq!(again, rest[..rest.len() - after.len()]);

@@ -205,7 +205,10 @@ impl Queue {
         self.report_floods(Some(now));
         let of = |flood: &Flood, user| flood.kind == kind && flood.user == user;
         let known = self.floods.iter().position(|flood| of(flood, Some(user)));
-        let user = (known.is_some() || self.floods.len() < MAX_LOG_FLOODS).then_some(user);
+        // Other users cannot hide the lines of root and of the daemon's own user.
+        let has_own = user == User(0) || user == User::own();
+        let has_own = has_own || known.is_some() || self.floods.len() < MAX_LOG_FLOODS;
+        let user = has_own.then_some(user);
         let known = known.or_else(|| self.floods.iter().position(|flood| of(flood, user)));
         let Some(flood) = known.and_then(|known| self.floods.get_mut(known)) else {
             self.floods.push(Flood {

@@ -74,7 +74,8 @@ pub(super) fn describe(
     if let Some(bytes) = request.buffer_size {
         builder = builder.buffer_size(bytes);
     }
-    Ok(builder)
+    // What the processes of the modules report of an archive is not trusted.
+    Ok(builder.check_archive())
 }
 
 /// Checks that the seat that the initiator takes is unbound.

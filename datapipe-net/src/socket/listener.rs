@@ -32,6 +32,8 @@ pub(crate) struct SocketFile {
     path: PathBuf,
     /// Device and inode. If another file has replaced it, that stays as it is.
     inode: (u64, u64),
+    /// Group that the system gave it, which it has if the configuration names none.
+    first_group: u32,
 }
 
 /// Failure to listen at a path.
@@ -94,14 +96,18 @@ impl Listener {
         rustix::net::bind(&socket, &address)
             .map_err(|error| failed("cannot listen at")(error.into()))?;
         let published = publish(&socket, &new, path, mode, group);
-        let inode = published.map_err(|error| {
+        let (inode, first_group) = published.map_err(|error| {
             let _ = fs::remove_file(&new);
             failed("cannot listen at")(error)
         })?;
         let path = path.to_owned();
         Ok(Self {
             socket,
-            file: SocketFile { path, inode },
+            file: SocketFile {
+                path,
+                inode,
+                first_group,
+            },
             _lock: lock,
         })
     }
@@ -135,7 +141,7 @@ impl SocketFile {
         &self.path
     }
 
-    /// Gives the file other permissions, and the group `group`, or that of this process. No user
+    /// Gives the file other permissions, and the group `group`, or the one that the system gave it. No user
     /// can connect meanwhile who may neither before nor after.
     ///
     /// # Errors
@@ -151,7 +157,7 @@ impl SocketFile {
         }
         // The name may lead elsewhere by now.
         let opened = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        let group = group.unwrap_or_else(|| rustix::process::getegid().as_raw());
+        let group = group.unwrap_or(self.first_group);
         if found.gid() != group {
             let without_group = Permissions::from_mode(found.mode() & mode & 0o707);
             retry(|| fs::set_permissions(&opened, without_group.clone()))?;
@@ -170,7 +176,7 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let SocketFile { path, inode } = &self.file;
+        let SocketFile { path, inode, .. } = &self.file;
         let found = retry(|| fs::symlink_metadata(path));
         if found.is_ok_and(|now| (now.dev(), now.ino()) == *inode) {
             // If the file cannot be removed, the next daemon replaces it.
@@ -180,22 +186,22 @@ impl Drop for Listener {
 }
 
 /// Gives the socket its group and permissions, listens, and renames it from `new` to `path`.
-/// Returns the device and inode of its file.
+/// Returns the device and inode of its file, and the group that it had from the system.
 fn publish(
     socket: &OwnedFd,
     new: &Path,
     path: &Path,
     mode: u32,
     group: Option<u32>,
-) -> io::Result<(u64, u64)> {
+) -> io::Result<((u64, u64), u32)> {
+    let metadata = retry(|| fs::symlink_metadata(new))?;
     if let Some(group) = group {
         retry_on_intr(|| rustix::fs::chown(new, None, Some(Gid::from_raw(group))))?;
     }
     retry(|| fs::set_permissions(new, Permissions::from_mode(mode)))?;
     rustix::net::listen(socket, BACKLOG)?;
-    let metadata = retry(|| fs::symlink_metadata(new))?;
     fs::rename(new, path)?;
-    Ok((metadata.dev(), metadata.ino()))
+    Ok(((metadata.dev(), metadata.ino()), metadata.gid()))
 }
 
 /// Checks that no process serves `path`. This process has the lock, so no daemon of this library

@@ -2,6 +2,7 @@
 //!
 //! The test binary is also the program that has the modules, so it has its own `main`.
 
+mod archives; // archives that pipes of modules read
 mod attach; // heads and tails from outside
 mod commands; // the commands of the program
 mod deaths; // deaths of the daemon, of modules and of clients
@@ -77,6 +78,10 @@ const TESTS: &[suite::Test] = &[
     (
         "subscriber_that_does_not_read_loses_events",
         run::subscriber_that_does_not_read_loses_events,
+    ),
+    (
+        "restore_whose_head_leaves_blocks_out_is_not_whole",
+        archives::restore_whose_head_leaves_blocks_out_is_not_whole,
     ),
     (
         "head_and_tail_attach_from_outside",

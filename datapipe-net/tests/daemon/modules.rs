@@ -4,8 +4,11 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
 
-use datapipe::host::{Modules, StageMessage};
+use datapipe::archive::ArchiveHead;
+use datapipe::host::{Modules, StageArgs, StageMessage};
+use datapipe::media::TapeReader;
 use datapipe::prelude::*;
+use datapipe::stage::HeadStage;
 
 /// Head that sends blocks of one number each, up to `end`.
 struct Numbers {
@@ -76,12 +79,42 @@ impl Tail for Count {
     }
 }
 
+/// Head that ends after some blocks of an archive.
+struct Cut {
+    head: ArchiveHead<TapeReader>,
+    left: u64,
+}
+
+impl Head for Cut {
+    fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+        if self.left == 0 {
+            return Ok(Fill::End);
+        }
+        self.left -= 1;
+        self.head.fill(block)
+    }
+}
+
+fn cut_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
+    let mut fields = call.fields()?;
+    let path = fields.path("path")?.unwrap_or_default();
+    let (left, _) = (fields.number("blocks")?, fields.flag("salvage")?);
+    fields.end()?;
+    let tape = VirtualTape::open(call.allow_read(&path)?)?;
+    let mut head = Some(ArchiveReader::open(tape, None)?.head());
+    Ok(Stage::head("cut", move |_| {
+        let head = head.take().expect("one instance");
+        Cut { head, left }
+    }))
+}
+
 /// The modules of this file and those of the library.
 ///
 /// `numbers` has the number of blocks as its argument, or `forever`; `noisy` sends 200 messages at
 /// a time; `troubled` reports as many problems as its argument says, and with a second word goes on
 /// for ever; `wail` writes as many lines to its standard error as its argument says, and goes on
-/// for ever after one; `read` sends as many blocks as its file has bytes; `pass` fails at the block
+/// for ever after one; `datapipe.archive-head:cut` reads as many blocks of a tape as its argument
+/// says; `read` sends as many blocks as its file has bytes; `pass` fails at the block
 /// of its argument; `hog` takes the MiB of its argument; `count` writes to the file of its
 /// argument.
 pub(crate) fn modules() -> Modules {
@@ -131,6 +164,7 @@ pub(crate) fn modules() -> Modules {
             let end = if lines == 1 { u64::MAX } else { 3 };
             Ok(Stage::head("wail", move |_| Numbers { next: 0, end }))
         })
+        .with("datapipe.archive-head:cut", cut_head)
         .with("read", |call| {
             let content = fs::read(call.text()?)?;
             let end = content.len() as u64;

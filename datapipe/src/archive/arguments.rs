@@ -21,7 +21,9 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use crate::error::StageError;
 use crate::limits::MAX_BLOCK_RUNS;
 use crate::media::{Form, MediumHandle, Origin, Position, Replacing};
-use crate::stage::{ARCHIVE_TAIL_MODULE, Arguments, HeadStage, OpenFile, SALVAGE, TailStage};
+use crate::stage::{
+    ARCHIVE_HEAD_MODULE, ARCHIVE_TAIL_MODULE, Arguments, HeadStage, OpenFile, SALVAGE, TailStage,
+};
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
 use super::key::ArchiveKey;
@@ -34,7 +36,7 @@ use super::run::{ReadStart, Run};
 pub(super) const SEAL_MODULE: &str = "datapipe.seal";
 pub(super) const OPEN_MODULE: &str = "datapipe.open";
 pub(super) const TAIL_MODULE: &str = ARCHIVE_TAIL_MODULE;
-pub(super) const HEAD_MODULE: &str = "datapipe.archive-head";
+pub(super) const HEAD_MODULE: &str = ARCHIVE_HEAD_MODULE;
 pub(super) const RESTORE_MODULE: &str = "datapipe.stream-restore";
 
 // Names of their fields.

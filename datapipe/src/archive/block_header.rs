@@ -103,6 +103,11 @@ pub(super) fn check_info(number: u64, info: &BlockInfo) -> Result<(), StageError
             "has the mark of the last block, and is of kind {}: the library sends the last block",
             info.kind
         )
+    } else if info.kind >= BlockKind::Special.code() && info.codec != Codec::NONE {
+        format!(
+            "is of kind {}, and compressed: readers see such blocks before they are decompressed",
+            info.kind
+        )
     } else if info.form != 0 {
         format!(
             "has the unknown form {}: leave BlockInfo::form at 0",

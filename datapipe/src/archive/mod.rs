@@ -29,6 +29,7 @@ mod media_modules; // media of the host's own, as modules
 #[cfg(feature = "processes")]
 mod modules; // stages made from a module's arguments
 mod open_error; // reasons why an archive cannot be opened
+mod origin; // names of an archive, and of its writer
 mod place; // the place of an archive on a medium that may have others
 mod plan_data; // the plan that the stages of an archive share
 mod read; // media to blocks
@@ -44,6 +45,7 @@ pub use media_modules::MediumArgs;
 #[cfg(feature = "processes")]
 pub use modules::modules;
 pub use open_error::OpenError;
+pub use origin::ArchiveOrigin;
 pub use read::{
     ArchiveHead, ArchiveReader, BlockSet, Index, ListedArchive, ListedSession, Reading, Sessions,
     StreamRestore,

@@ -43,14 +43,14 @@ pub fn modules(modules: Modules) -> Modules {
 
 fn from_seal(call: &StageArgs<'_>) -> Result<MiddleStage<'static>, StageError> {
     let mut fields = call.fields()?;
-    let key = required_key(&mut fields)?;
+    let key = take_key(&mut fields)?;
     fields.end()?;
     Ok(seal::seal_stage(key))
 }
 
 fn from_open(call: &StageArgs<'_>) -> Result<MiddleStage<'static>, StageError> {
     let mut fields = call.fields()?;
-    let (key, salvages) = (required_key(&mut fields)?, fields.flag(SALVAGE)?);
+    let (key, salvages) = (take_key(&mut fields)?, fields.flag(SALVAGE)?);
     fields.end()?;
     Ok(seal::open_stage(key, salvages.then(|| call.damage_log())))
 }
@@ -215,22 +215,17 @@ impl<'b> HeadFields<'b> {
 
 /// Takes the key of an archive. Modules run in processes of pipes, so one that gets a key leaves no
 /// core dump from then on.
-fn optional_key(fields: &mut Fields<'_>) -> Result<Option<ArchiveKey>, StageError> {
+fn take_key(fields: &mut Fields<'_>) -> Result<ArchiveKey, StageError> {
     let Some(bytes) = fields.optional(KEY)? else {
-        return Ok(None);
+        return Err(StageError::new("the module got no key"));
     };
     prevent_core_dumps()?;
-    match SubKey::from_slice(bytes) {
-        Ok(key) => Ok(Some(ArchiveKey::new(key))),
-        Err(_) => Err(StageError::new(format!(
+    SubKey::from_slice(bytes).map(ArchiveKey::new).map_err(|_| {
+        StageError::new(format!(
             "the module got a key of {} bytes, but it has 32",
             bytes.len()
-        ))),
-    }
-}
-
-fn required_key(fields: &mut Fields<'_>) -> Result<ArchiveKey, StageError> {
-    optional_key(fields)?.ok_or_else(|| StageError::new("the module got no key"))
+        ))
+    })
 }
 
 fn optional_text(fields: &mut Fields<'_>, name: &str) -> Result<String, StageError> {

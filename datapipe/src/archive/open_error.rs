@@ -15,7 +15,7 @@ pub enum OpenError {
     Medium(MediumError),
     /// The medium has no archive, or no intact copy of its headers.
     NoArchive(String),
-    /// A header has a value that no writer writes.
+    /// A header has a value that no writer writes, or that only writers of later versions write.
     Malformed(DecodeError),
     /// The secret does not open the archive.
     Locked(UnlockError),

@@ -105,7 +105,8 @@ impl<O: Outcome> Mirror for ArchiveReport<O> {
 pub struct ReadOutcome {
     /// True if each block of the archive came whole, once and in order, up to its last one, no
     /// block was rejected, and the medium has no other archive. The stage that
-    /// [checks](super::ArchiveHead::check) the blocks says so at the end of the pipe.
+    /// [checks](super::ArchiveHead::check) the blocks, before they are decompressed, says so at the
+    /// end of the pipe: see [`Report::is_complete`](crate::Report::is_complete) for the rest.
     pub complete: bool,
     /// Number of blocks that were read whole from the medium, besides the last one, which has no
     /// data. Later stages may still find that one of them does not authenticate or decompress, and
@@ -144,11 +145,20 @@ pub struct ReadOutcome {
 pub(super) struct Whole {
     /// Number of blocks that should have come and did not.
     pub(super) missing: u64,
+    /// The archive's last block was among them.
+    pub(super) has_last: bool,
     /// All blocks came, the last one among them, and none of them is damaged or was rejected.
     pub(super) is_complete: bool,
 }
 
 impl ReadOutcome {
+    /// True if the archive's last block came, whole or partial as the reading was: no block after
+    /// those that were read is missing. The stage that [checks](super::ArchiveHead::check) the
+    /// blocks says so at the end of the pipe.
+    pub fn reached_end(&self) -> bool {
+        self.whole.is_some_and(|whole| whole.has_last)
+    }
+
     /// Brings the fields that depend on head and check up to date.
     fn settle(&mut self) {
         let Some(whole) = self.whole else {

@@ -122,6 +122,10 @@ impl Special {
         }
         let id = bytes.u32()?;
         bytes.zeros(4)?;
+        let len = bytes.rest().len();
+        if len > MAX_SPECIAL {
+            return Err(bytes.error(format!("{len} bytes, more than {MAX_SPECIAL}")));
+        }
         let bytes = bytes.rest().to_vec();
         Ok(Self { id, bytes })
     }

@@ -141,6 +141,37 @@ impl<'a> PipeBuilder<'a> {
         }
     }
 
+    /// Returns the arguments of the module of the head, if it reads an archive.
+    #[cfg(feature = "processes")]
+    pub(crate) fn archive_head_arguments(&self) -> Option<&[u8]> {
+        let head = &self.description.head.as_ref()?.settings;
+        let module = head.module.as_ref().filter(|_| head.reads_archive());
+        module.map(|module| module.arguments.as_slice())
+    }
+
+    /// Returns the module names of the stages between head and tail, in order.
+    #[cfg(feature = "processes")]
+    pub(crate) fn middle_modules(&self) -> impl Iterator<Item = Option<&str>> {
+        let middles = self.description.middles.iter();
+        let modules = middles.map(|stage| stage.settings.module.as_ref());
+        modules.map(|module| module.map(|module| module.name.as_str()))
+    }
+
+    /// True if a stage checks the blocks of an archive.
+    #[cfg(feature = "processes")]
+    pub(crate) fn checks_archive(&self) -> bool {
+        let mut middles = self.description.middles();
+        middles.any(|stage| stage.settings.checks_archive)
+    }
+
+    /// Adds a stage after the first `n` between head and tail.
+    #[cfg(feature = "processes")]
+    pub(crate) fn stage_at(mut self, n: usize, mut stage: MiddleStage<'a>) -> Self {
+        stage.settings.name = self.description.unique_name(stage.settings.name);
+        self.description.middles.insert(n, stage);
+        self
+    }
+
     /// Returns the same pipe, for stages that borrow what lives shorter than the present ones.
     pub(crate) fn shorten<'c>(self) -> PipeBuilder<'c>
     where

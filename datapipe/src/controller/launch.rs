@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 
 use crate::error::{Error, StageError};
 use crate::memory::{InstanceId, Segment, StageId};
-use crate::pool::{Activity, AtLimit, Seat};
+use crate::pool::{Activity, AtLimit, HeadPort, Seat};
 use crate::stage::runner::inline::{self, InlineInstance};
 use crate::stage::runner::{Worker, thread};
 use crate::stage::{HeadStage, MiddleStage, Placement, Role, Settings, StageKind, TailStage};
@@ -170,6 +170,7 @@ impl<'a> InstanceMaker<'a, '_> {
         if self.made.add_processes(specs) {
             return Ok(());
         }
+        let before = self.made.threads.len();
         for index in 0..settings.instances {
             let id = stage.instance(index);
             let seat = Seat::new(self.segment, id).at_limit(self.at_limit);
@@ -178,6 +179,9 @@ impl<'a> InstanceMaker<'a, '_> {
             self.made
                 .add(settings, kind, InlineInstance { id, worker, seat });
         }
+        // The first instance starts last: it cannot be left out, so one that is left out is never
+        // the last to end.
+        self.made.threads[before..].reverse();
         Ok(())
     }
 }
@@ -208,7 +212,8 @@ fn is_shared_work(settings: &Settings, kind: StageKind) -> bool {
     takes_blocks || settings.sends_tree
 }
 
-/// Ends an instance that has no thread: it has nothing to send.
+/// Ends an instance that has no thread: it has nothing to send. The first instance of its stage has
+/// not started, so this one is not the last to end, and waits for nothing.
 fn leave_out(
     id: InstanceId,
     error: &Error,
@@ -216,12 +221,21 @@ fn leave_out(
     exits: &Sender<InstanceExit>,
 ) {
     context.report_left_out(id, error);
-    context.segment.note_activity(id, Activity::Ended);
-    context.segment.mark_done(id);
+    let segment = context.segment;
+    let result = if id.stage() == StageId::HEAD {
+        let seat = Seat::new(segment, id);
+        seat.head()
+            .and_then(HeadPort::finish)
+            .map_err(StageError::from)
+    } else {
+        segment.mark_done(id);
+        Ok(())
+    };
+    segment.note_activity(id, Activity::Ended);
     // The controller receives until the last instance has ended.
     let _ = exits.send(InstanceExit {
         id,
-        result: Ok(()),
+        result,
         after_stop: false,
     });
 }

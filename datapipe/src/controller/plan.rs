@@ -351,8 +351,8 @@ fn check_archive(stages: &[PlannedStage<'_>]) -> Result<(), Refusal> {
     };
     let (first, other) = (&first.settings.name, &other.settings.name);
     Err(Refusal::Stages(format!(
-        "stages \"{first}\" and \"{other}\" belong to different archives: add each archive to a pipe \
-         of its own with PipeBuilder::archive"
+        "stages \"{first}\" and \"{other}\" belong to different archives: add each archive to a \
+         pipe of its own with PipeBuilder::archive"
     )))
 }
 

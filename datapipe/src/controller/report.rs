@@ -28,7 +28,9 @@ pub struct Report {
     /// [`DamageOutcome`](crate::stage::DamageOutcome), blocks that an inspection rejected, now or
     /// when the archive was written, and each
     /// [`StageMessage::problem`](crate::host::StageMessage::problem). A log that several stages
-    /// share counts once. What is left out on purpose does not count.
+    /// share counts once. What is left out on purpose does not count. A pipe that reads an archive
+    /// without its [check](crate::archive::ArchiveHead::check) has one: nothing but the head says
+    /// that all of it came.
     pub problems: u64,
 }
 

@@ -75,9 +75,12 @@ impl<'a> PreparedPipe<'a> {
             unreachable!("the plan has refused a pipe without head or tail");
         };
         let middle_settings = middles.iter().map(|middle| &middle.settings);
+        let is_checked = middle_settings.clone().any(|stage| stage.checks_archive);
+        let is_unchecked = head.settings.reads_archive() && !is_checked;
         let stages = [&head.settings, &tail.settings].into_iter();
         let stages = stages.chain(middle_settings);
-        let problems = ProblemCount::new(stages.map(Settings::reports).collect());
+        let problems =
+            ProblemCount::new(stages.map(Settings::reports).collect()).unless_checked(is_unchecked);
         let instances = Instances::new(head, middles, tail, &segment, description.at_limit)
             .map_err(|(id, error)| Error::Stage(stage_failure(&plan, id, error)))?;
         let attach_point =

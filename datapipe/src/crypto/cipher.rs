@@ -8,7 +8,7 @@ use std::fmt;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use zeroize::Zeroize;
 
-use super::clean_stack::on_clean_stack;
+use super::clean_stack::{on_clean_cipher_stack, on_clean_stack};
 use super::data_key::SubKey;
 use super::secret_kind::KEY_LEN;
 use super::undumped::Undumped;
@@ -109,7 +109,7 @@ impl Cipher {
         data: &mut [u8],
     ) -> Result<[u8; TAG_LEN], TooLong> {
         let too_long = TooLong { len: data.len() };
-        on_clean_stack(|| match &self.0 {
+        on_clean_cipher_stack(|| match &self.0 {
             BackendKey::RustCrypto(cipher) => cipher
                 .encrypt_inout_detached(nonce.into(), aad, data.into())
                 .map(Into::into)
@@ -143,7 +143,7 @@ impl Cipher {
         data: &mut [u8],
         tag: &[u8; TAG_LEN],
     ) -> Result<(), Unauthentic> {
-        let authentic = on_clean_stack(|| match &self.0 {
+        let authentic = on_clean_cipher_stack(|| match &self.0 {
             BackendKey::RustCrypto(cipher) => cipher
                 .decrypt_inout_detached(nonce.into(), aad, (&mut *data).into(), tag.into())
                 .is_ok(),

@@ -8,12 +8,21 @@ use std::hint::black_box;
 
 /// Bytes of the stack that are overwritten: more than the work with a key takes.
 const DEPTH: usize = 32 << 10;
+/// As [`DEPTH`], for the cipher at work, which runs for each block.
+const CIPHER_DEPTH: usize = 8 << 10;
 
 /// Runs `work`, which returns no key by value, and then overwrites the part of the stack that it
 /// used.
 pub(super) fn on_clean_stack<T>(work: impl FnOnce() -> T) -> T {
     let result = run(work);
-    overwrite();
+    overwrite::<DEPTH>();
+    result
+}
+
+/// As [`on_clean_stack`], for work of the cipher on one block.
+pub(super) fn on_clean_cipher_stack<T>(work: impl FnOnce() -> T) -> T {
+    let result = run(work);
+    overwrite::<CIPHER_DEPTH>();
     result
 }
 
@@ -24,7 +33,7 @@ fn run<T>(work: impl FnOnce() -> T) -> T {
 }
 
 #[inline(never)]
-fn overwrite() {
+fn overwrite<const DEPTH: usize>() {
     // One `memset`, and not a loop of volatile stores, because this runs once for each block.
     let mut frames = [0u8; DEPTH];
     black_box(&mut frames);

@@ -19,8 +19,8 @@ use super::secret_kind::{KEY_LEN, SecretKind};
 use super::text_key::TextKey;
 use super::undumped::Undumped;
 
-/// A key of 256 bits. It is on the heap, where moving it leaves no copy, left out of core dumps, and
-/// erased from memory when it is dropped; never printed.
+/// A key of 256 bits. It is on the heap, where moving it leaves no copy, left out of core dumps,
+/// and erased from memory when it is dropped; never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Key(KeyBytes);
 
@@ -71,8 +71,8 @@ impl fmt::Debug for Key {
     }
 }
 
-/// A passphrase: 1 to [`MAX_PASSPHRASE`] bytes of any value. Left out of core dumps, and erased from
-/// memory when it is dropped; never printed.
+/// A passphrase: 1 to [`MAX_PASSPHRASE`] bytes of any value. Left out of core dumps, and erased
+/// from memory when it is dropped; never printed.
 pub struct Passphrase {
     bytes: Undumped<Zeroizing<[u8; MAX_PASSPHRASE]>>,
     len: usize,

@@ -6,7 +6,6 @@
 use std::fmt;
 
 use ctutils::CtEq;
-use zeroize::Zeroizing;
 
 use crate::limits::MAX_KEY_SLOTS;
 
@@ -146,12 +145,12 @@ impl KeySlot {
         let check = derive(slot_key, &self.salt(), &[CHECK_PURPOSE]);
         self.0[CHECK..WRAPPED].copy_from_slice(&check[..]);
         // It is erased by its encryption, or when it is dropped.
-        let mut wrapped = Zeroizing::new(data_key.bytes().to_vec());
+        let mut wrapped = KeyBytes::copy_of(data_key.bytes());
         let tag = self
             .cipher(slot_key)
-            .seal(&WRAP_NONCE, &self.covered(&data_key.id()), &mut wrapped)
+            .seal(&WRAP_NONCE, &self.covered(&data_key.id()), &mut wrapped[..])
             .expect("32 bytes are not too long");
-        self.0[WRAPPED..TAG].copy_from_slice(&wrapped);
+        self.0[WRAPPED..TAG].copy_from_slice(&wrapped[..]);
         self.0[TAG..].copy_from_slice(&tag);
         self
     }

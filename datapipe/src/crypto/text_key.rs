@@ -55,8 +55,10 @@ impl TextKey {
             Some(other) if other != self => return Err(TextKeyDefect::OtherKey),
             Some(_) => {}
         }
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = match line.strip_suffix(b"\n") {
+            Some(line) => line.strip_suffix(b"\r").unwrap_or(line),
+            None => line,
+        };
         let digits = &line[PREFIX_LEN..];
         if digits.len() != 2 * KEY_LEN {
             return Err(TextKeyDefect::Form);
@@ -141,6 +143,7 @@ mod tests {
             format!(" {good}"),
             format!("{good} "),
             format!("{good}\n\n"),
+            format!("{good}\r"),
             format!("{good}00"),
             good[..good.len() - 1].to_owned(),
             good.replace("1eFf", "1eFg"),

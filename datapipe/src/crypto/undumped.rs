@@ -43,7 +43,7 @@ impl<T> Undumped<T> {
         let page = page_size();
         let whole = start - start % page;
         let len = (start + size_of::<Pages<T>>() - whole).next_multiple_of(page);
-        let is_left_out = advise(whole, len, Advice::LinuxDontDump);
+        let is_left_out = mark(whole, len, true);
         // Larger pages may have other keys, so they stay left out.
         pages.left_out = (is_left_out && page <= PAGE).then_some(LeftOut { start, len });
         Self(pages)
@@ -66,13 +66,17 @@ impl<T> DerefMut for Undumped<T> {
 
 impl Drop for LeftOut {
     fn drop(&mut self) {
-        advise(self.start, self.len, Advice::LinuxDoDump);
+        mark(self.start, self.len, false);
     }
 }
 
-/// Gives the kernel one of the two advices about dumps. Returns true if it takes it.
-fn advise(start: usize, len: usize, advice: Advice) -> bool {
+/// Leaves pages out of dumps, or no longer. Returns true if the kernel does so.
+fn mark(start: usize, len: usize, is_left_out: bool) -> bool {
     let start = std::ptr::without_provenance_mut(start);
+    let advice = match is_left_out {
+        true => Advice::LinuxDontDump,
+        false => Advice::LinuxDoDump,
+    };
     // SAFETY: the two advices change only what the kernel writes to a dump, neither the content of
     // the pages nor what may be done with them.
     unsafe { madvise(start, len, advice) }.is_ok()

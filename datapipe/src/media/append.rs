@@ -7,7 +7,7 @@ use crate::limits::VOLUME_RESERVE;
 
 use super::reader::VolumeReader;
 use super::volume_start::VolumeStart;
-use super::writer::{Prefix, VolumeWriter, WholePart};
+use super::writer::{Prefix, VolumeWriter};
 use super::{MediumError, Probe, Storage, StorageFile, VolumeId, VolumeOptions};
 
 /// Marks that precede what is appended.
@@ -19,7 +19,6 @@ pub(super) struct Continued<F> {
     pub(super) writer: VolumeWriter<F>,
     /// The caller's options, with what the volume's record says.
     pub(super) options: VolumeOptions,
-    pub(super) whole: WholePart,
 }
 
 /// Makes the writer of a volume that may have content. `file` is open to write, and locked. `of` is
@@ -42,7 +41,7 @@ pub(super) fn go_on<S: Storage>(
     let len = file.len().map_err(MediumError::io("look at", path))?;
     let mut reader = VolumeReader::new(opened, path.to_owned(), number, probe)?;
     let start = reader.start()?.clone();
-    let Some((mut whole, marks)) = reader.whole_part()? else {
+    let Some((mut whole, mut marks)) = reader.whole_part()? else {
         let what = "its content ends with a word for the end of the medium, which another program \
                     has written, and no reader would find what follows it";
         return Err(cannot_append(path, what));
@@ -55,6 +54,7 @@ pub(super) fn go_on<S: Storage>(
     if options.write_once && whole.is_torn && whole.len > 0 {
         // What is torn stays, and is damage.
         (whole.len, whole.items, whole.is_torn) = (len, whole.items + 1, false);
+        marks = 0;
     }
     let prefix = if whole.len == 0 {
         Prefix::record(&new)
@@ -71,7 +71,6 @@ pub(super) fn go_on<S: Storage>(
     Ok(Continued {
         writer: base.after(whole, prefix),
         options,
-        whole,
     })
 }
 
@@ -103,7 +102,7 @@ pub(super) fn check_is_in_place(
     }
     let is_other = first
         .record()
-        .is_some_and(|first| first.medium != record.medium);
+        .is_some_and(|first| first.medium != [0; 16] && first.medium != record.medium);
     if is_other {
         let what = "its record says that it belongs to another medium than the first volume; put \
                     it into a directory of its own";

@@ -150,6 +150,7 @@ impl<S: WriteShelf> MediumWriter for ChainWriter<S> {
     }
 
     fn next_volume(&mut self) -> Result<(), MediumError> {
+        self.prepared()?;
         self.sync()?;
         let next = self.shelf.next(&self.volume);
         self.volume = next.map_err(|error| self.shelf.advise(error))?;
@@ -276,7 +277,7 @@ impl<S: ReadShelf> MediumReader for ChainReader<S> {
     }
 
     fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
-        let number = volume.unwrap_or(self.shelf.last());
+        let number = volume.unwrap_or_else(|| self.shelf.last());
         self.check_number(Position::start_of(number))?;
         self.go_to(number, S::Volume::seek_end)
     }

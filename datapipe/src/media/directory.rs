@@ -130,7 +130,7 @@ impl VolumeDirectory {
     ///
     /// A torn frame at the end, which a writer that was stopped has left, is removed by the first
     /// write, which also adds the marks that an unfinished writer did not write: two precede
-    /// whatever follows. Damage is kept. A last volume that has reached the size in the options is
+    /// the new items. Damage is kept. A last volume that has reached the size in the options is
     /// completed, and the next one begun. New volumes get pool and label of the last one, unless
     /// the options have others.
     ///
@@ -334,7 +334,10 @@ fn begin_to_append<S: Storage>(
     options: VolumeOptions,
     probe: Probe,
 ) -> Result<Begun<S::File>, MediumError> {
-    let volumes = settle(storage, path)?.current;
+    let mut volumes = settle(storage, path)?.current;
+    if are_empty(storage, path, &volumes)? {
+        volumes.clear();
+    }
     let (Some(first), Some(number)) = (volumes.first(), volumes.last().copied()) else {
         let options = VolumeOptions {
             overwrite: false,
@@ -344,11 +347,14 @@ fn begin_to_append<S: Storage>(
     };
     let first = start_of(storage, &file_of(path, *first, false))?;
     let name = file_of(path, number, false);
-    check_is_in_place(&name, number, &start_of(storage, &name)?, &first)?;
-    let medium = match first.record().map(|record| record.medium) {
-        Some(medium) if medium != [0; 16] => medium,
-        _ => new_id()?,
-    };
+    let last = start_of(storage, &name)?;
+    check_is_in_place(&name, number, &last, &first)?;
+    // The first one may have lost its record, or have been a tape.
+    let records = [&first, &last].into_iter().filter_map(VolumeStart::record);
+    let mut mediums = records.map(|record| record.medium);
+    let medium = mediums
+        .find(|medium| *medium != [0; 16])
+        .map_or_else(new_id, Ok)?;
     let file = storage.open_to_write(&name).map_err(cannot_open(&name))?;
     if !lock_file(storage, &name, &file, path)? {
         return Err(MediumError::Displaced { path: name });

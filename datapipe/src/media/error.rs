@@ -181,6 +181,20 @@ impl MediumError {
                  from changing it, and write it again",
                 path.display()
             ),
+            Self::WrongVolume {
+                path,
+                volume,
+                last,
+                found,
+            } => write!(
+                f,
+                "the wrong volume: {} is {found}, and not volume {volume} of {last}; put the \
+                 right one in its place, or continue after it",
+                path.display()
+            ),
+            Self::CannotAppend { path, what } => {
+                write!(f, "cannot append to {}: {what}", path.display())
+            }
             _ => Ok(()),
         }
     }
@@ -202,7 +216,9 @@ impl fmt::Display for MediumError {
             Self::NotEmpty { .. }
             | Self::OtherNames { .. }
             | Self::InUse { .. }
-            | Self::Displaced { .. } => self.fmt_conflict(f),
+            | Self::Displaced { .. }
+            | Self::WrongVolume { .. }
+            | Self::CannotAppend { .. } => self.fmt_conflict(f),
             Self::NoVolumes { path } => {
                 write!(
                     f,
@@ -215,20 +231,6 @@ impl fmt::Display for MediumError {
                 "volume {volume} of {last} is missing; put {} back, or continue after it",
                 path.display()
             ),
-            Self::WrongVolume {
-                path,
-                volume,
-                last,
-                found,
-            } => write!(
-                f,
-                "the wrong volume: {} is {found}, and not volume {volume} of {last}; put the \
-                 right one in its place, or continue after it",
-                path.display()
-            ),
-            Self::CannotAppend { path, what } => {
-                write!(f, "cannot append to {}: {what}", path.display())
-            }
             Self::NoSuchPosition { path, to, what } => {
                 write!(f, "{} cannot be read from {to} on: {what}", path.display())
             }

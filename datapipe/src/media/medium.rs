@@ -109,6 +109,16 @@ pub trait MediumWriter: Send {
 }
 
 /// A sequence of volumes, each a sequence of records and marks, open to read.
+///
+/// A medium that is open to read cannot be written:
+///
+/// ```compile_fail,E0599
+/// use datapipe::media::{MediumReader, MediumWriter, VirtualTape};
+///
+/// let mut tape = VirtualTape::open("nightly.tap")?;
+/// tape.write(b"a record")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait MediumReader: Send {
     /// Reads the next item. Puts a record's bytes into `record`, or those of a damaged stretch, up
     /// to the length of the longest record; after any other item `record` is empty. Sectors that

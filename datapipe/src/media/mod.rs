@@ -20,7 +20,7 @@
 //!
 //! A direction is a type: a [`MediumWriter`] writes, a [`MediumReader`] reads. The first record of
 //! each volume is its volume record, which the library writes and reads by itself: it has the ids
-//! of the volume and of the medium, and a label. [`volume_files`] lists them. A volume of another
+//! of the volume and of the medium, and a label. [`volume_files()`] lists them. A volume of another
 //! medium in the place of the right one is reported ([`MediumError::WrongVolume`]).
 //!
 //! This module does not check the content of other records: a record whose bytes were changed is

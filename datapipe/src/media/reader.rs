@@ -103,6 +103,11 @@ impl<F: StorageFile> VolumeReader<F> {
         if self.start.is_none() {
             let start = VolumeStart::read(&self.file);
             let start = start.map_err(MediumError::io("read", &self.path))?;
+            // Later bytes than the file had when it was opened are not read.
+            let start = match start.len() > self.len {
+                true => VolumeStart::Absent,
+                false => start,
+            };
             (self.begin, self.at, self.items) = (start.len(), start.len(), start.items());
             self.start = Some(start);
         }
@@ -197,7 +202,7 @@ impl<F: StorageFile> VolumeReader<F> {
         let end = from + tail.len() as u64;
         let trailing = tail.split_last_chunk::<4>();
         let trailing = trailing.and_then(|(_, word)| Length::parse(u32::from_le_bytes(*word)));
-        Ok(!trailing.is_some_and(|length| self.at + length.frame_len() == end))
+        Ok(trailing.is_none_or(|length| self.at + length.frame_len() != end))
     }
 
     /// Looks for the item at the current position. Skips erase gaps.

@@ -2,10 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::limits::MAX_RECORD;
 use crate::wire::looks_like_record;
 use crate::words::describe_full;
 
@@ -119,15 +120,13 @@ impl VirtualTape {
                 (writer, None)
             }
         };
-        let shelf = TapeToWrite {
+        Ok(TapeWriter::of(
             storage,
             path,
-            replaces,
             options,
-            appends: false,
-            given: GivenAway::default(),
-        };
-        Ok(TapeWriter(ChainWriter::new(shelf, writer)))
+            (writer, replaces),
+            false,
+        ))
     }
 
     /// Opens a tape to write after everything that it has; one that does not exist is created. No
@@ -135,7 +134,7 @@ impl VirtualTape {
     ///
     /// A torn frame at the end, which a writer that was stopped has left, is removed by the first
     /// write, which also adds the marks that an unfinished writer did not write: two precede
-    /// whatever follows. Damage is kept. The options' label, pool and size are those of the new
+    /// the new items. Damage is kept. The options' label, pool and size are those of the new
     /// tape, if there is none yet; the size is also the limit of one that exists.
     ///
     /// # Errors
@@ -173,15 +172,15 @@ impl VirtualTape {
                 what: what.to_owned(),
             });
         }
-        let shelf = TapeToWrite {
+        let appends = !known.writer.is_untouched();
+        let writer = (known.writer, None);
+        Ok(TapeWriter::of(
             storage,
             path,
-            replaces: None,
-            options: known.options,
-            appends: known.whole.len > 0,
-            given: GivenAway::default(),
-        };
-        Ok(TapeWriter(ChainWriter::new(shelf, known.writer)))
+            known.options,
+            writer,
+            appends,
+        ))
     }
 
     /// Opens a tape of this library's records to read, at its start.
@@ -266,19 +265,35 @@ impl VirtualTape {
                 }),
             ),
         };
+        Ok(TapeWriter::of(
+            storage,
+            path,
+            options,
+            (writer, replaces),
+            false,
+        ))
+    }
+}
+
+impl<S: Storage> TapeWriter<S> {
+    fn of(
+        storage: S,
+        path: PathBuf,
+        options: VolumeOptions,
+        (writer, replaces): (VolumeWriter<S::File>, Option<Replaces<S::File>>),
+        appends: bool,
+    ) -> Self {
         let shelf = TapeToWrite {
             storage,
             path,
             replaces,
             options,
-            appends: false,
+            appends,
             given: GivenAway::default(),
         };
-        Ok(TapeWriter(ChainWriter::new(shelf, writer)))
+        Self(ChainWriter::new(shelf, writer))
     }
-}
 
-impl<S: Storage> TapeWriter<S> {
     /// Path of the file to which this tape is written, if that is not its own yet: the hidden file
     /// beside the tape that it replaces.
     pub fn written_beside(&self) -> Option<&Path> {
@@ -342,6 +357,7 @@ fn reuse<S: Storage>(
     check_gives_way::<S>(&target, "overwrite it in place, or write elsewhere")?;
     let new = beside(&target);
     // A writer that was killed may have left one: the lock on the old tape proves that it is dead.
+    check_was_left(storage, &new)?;
     match storage.remove(&new) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             return Err(MediumError::io("remove", &new)(error));
@@ -357,6 +373,23 @@ fn reuse<S: Storage>(
     prepared.map_err(MediumError::io("set the permissions of", &new))?;
     lock_file(storage, &new, writer.file(), path)?;
     Ok((writer, Some(Replaces::Beside { old, path: target })))
+}
+
+/// Checks that a file with the hidden name, if there is one, can be a tape: it begins with the
+/// length of a record or with zeros, or is too short for one.
+fn check_was_left<S: Storage>(storage: &S, path: &Path) -> Result<(), MediumError> {
+    let file = match storage.open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(MediumError::io("open", path))?,
+    };
+    let mut first = [0; 4];
+    let read = file.read_at(&mut first, 0);
+    let read = read.map_err(MediumError::io("read", path))?;
+    if read < first.len() || u32::from_le_bytes(first) as usize <= MAX_RECORD {
+        return Ok(());
+    }
+    let what = "it is not a tape that a writer has left, and the new one needs its name; move it";
+    Err(MediumError::io("replace", path)(io::Error::other(what)))
 }
 
 /// End of the hidden name.

@@ -135,11 +135,13 @@ fn check_lock_file(storage: &impl Storage, name: &Path) -> Result<(), MediumErro
     Err(MediumError::io("lock", name)(io::Error::other(what)))
 }
 
-/// Removes the file of a lock that this process has. The lock itself ends with its descriptors.
+/// Removes the file of a lock that this process has. The lock itself ends with its descriptors. One
+/// with content was not made by a writer, and stays.
 pub(super) fn remove_lock<S: Storage>(storage: &S, path: &Path, lock: &S::File) {
     let name = path.join(LOCK_NAME);
     if let (Ok(own), Ok(found)) = (lock.identity(), storage.identity(&name))
         && own == found
+        && matches!(lock.is_empty(), Ok(true))
     {
         // If it stays, the next writer takes the lock on it.
         let _ = storage.remove(&name);

@@ -92,8 +92,8 @@ pub fn missing_volumes(path: impl AsRef<Path>) -> io::Result<Vec<u32>> {
 /// The volumes in a directory, by their labels.
 #[derive(Debug, Default)]
 struct Labels {
-    /// Of each volume the number in its name, true if it is of the medium of the first one, and the
-    /// number on its label, in ascending order.
+    /// For each volume the number in its name, true if it is of the medium of the first one, and
+    /// the number on its label, in ascending order.
     all: Vec<(u32, bool, u32)>,
     /// Numbers in the names of files whose label cannot be read.
     unknown: Vec<u32>,

@@ -24,14 +24,14 @@ use super::MediumError;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VolumeOptions {
-    /// Most bytes of one volume, at least [`MIN_VOLUME_SIZE`](crate::limits::MIN_VOLUME_SIZE).
+    /// Most bytes of one volume, at least [`MIN_VOLUME_SIZE`].
     /// `None`, the default, means that a volume ends when the file system is full.
     pub volume_size: Option<u64>,
     /// True if old content is replaced. By default it is an error.
     ///
     /// The new content is written beside the old one and takes its place in
-    /// [`MediumWriter::finish`](super::MediumWriter::finish). Until then, and if it is not called, the old
-    /// content stays.
+    /// [`MediumWriter::finish`](super::MediumWriter::finish). Until then, and if it is not called,
+    /// the old content stays.
     pub overwrite: bool,
     /// True if old content that may be replaced is removed by the first write, for a file system
     /// that has no room for both. Without effect unless `overwrite` is true. A tape whose file has

@@ -13,6 +13,9 @@ use super::layout::{Length, WORD, word};
 /// Bytes of the frame of a volume record.
 pub(super) const RECORD_FRAME: u64 = VOLUME_RECORD_LEN as u64 + 2 * WORD;
 
+/// Size of the smallest sectors.
+const SECTOR: usize = 512;
+const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
 const FRAME: usize = RECORD_FRAME as usize;
 const WORD_LEN: usize = WORD as usize;
 /// Bytes that are looked at: the volume record and the header of the record after it.
@@ -32,13 +35,29 @@ pub(super) enum VolumeStart {
 impl VolumeStart {
     /// Reads the start of a file. A record that is whole counts also if the lengths of its frame
     /// are damaged. One that is damaged is known by the half of it that is right, its header or its
-    /// content, or by the record of an archive that follows it at its place.
+    /// content, or by the record of an archive that follows it at its place. Sectors that cannot be
+    /// read count as zeros.
     pub(super) fn read(file: &impl StorageFile) -> io::Result<Self> {
-        let (mut start, mut len) = ([0; LOOKED_AT], 0);
+        let (mut start, mut len, mut tried) = ([0; LOOKED_AT], 0, false);
         while len < LOOKED_AT {
-            match retry(|| file.read_at(&mut start[len..], len as u64))? {
-                0 => break,
-                read => len += read,
+            // After an error of the drive, the next attempt reads only the rest of the sector.
+            let sector = (len / SECTOR + 1) * SECTOR;
+            let end = if tried {
+                sector.min(LOOKED_AT)
+            } else {
+                LOOKED_AT
+            };
+            match retry(|| file.read_at(&mut start[len..end], len as u64)) {
+                Ok(0) => break,
+                Ok(read) => (len, tried) = (len + read, false),
+                Err(error) if error.raw_os_error() == Some(EIO) => {
+                    if tried {
+                        start[len..end].fill(0);
+                        len = end;
+                    }
+                    tried = !tried;
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(Self::of_bytes(&start[..len]))

@@ -230,7 +230,7 @@ impl<F: StorageFile> VolumeWriter<F> {
 
     /// True if this is the first volume, and nothing was written to it.
     pub(super) fn is_untouched(&self) -> bool {
-        self.volume == 1 && self.used == 0 && !self.ended && !self.broken
+        self.volume == 1 && self.used == 0 && !self.is_torn && !self.ended && !self.broken
     }
 
     /// Syncs the file, and its directory if the file's name may not be on stable storage.

@@ -74,11 +74,10 @@ pub(crate) struct StageEntry {
     /// 0 if the stage is not numbered; otherwise the positions that each number has in the next
     /// queue, which is 1 if the stage answers every number exactly once. Written by the creator.
     pub(crate) numbered: AtomicU64,
-    /// Of the head of a pipe whose tail wants to be sent a last block: number of instances that
-    /// have not ended yet. Written by the creator, and by each instance at its end. Otherwise 0.
+    /// Number of the head's instances that have not ended yet, if the tail wants to be sent a last
+    /// block. Written by the creator, and by each instance at its end. Otherwise 0.
     pub(crate) unended: AtomicU64,
-    /// Of the head: number of its first block in the archive that it is for. Written by the
-    /// creator.
+    /// Number of the head's first block in the archive that it is for. Written by the creator.
     pub(crate) first_block: AtomicU64,
     _rest: [AtomicU64; 3],
     /// The stage's name, UTF-8, padded with zeros. Written by the creator.

@@ -250,8 +250,8 @@ impl<'a> Participant<'a> {
         if unended.load(Ordering::Relaxed) == 0 {
             return false;
         }
-        // SYNC(head-ended): all sends of the instances that ended before come before the last
-        // block, in the ring and in time.
+        // SYNC(head-ended): released by each instance, after all that it has sent.
+        // SYNC(head-ended): acquired by the last one, before it sends the last block.
         let before = unended.fetch_sub(1, Ordering::AcqRel);
         before == 1
     }

@@ -477,6 +477,18 @@ impl<W> Stage<W> {
         self
     }
 
+    /// Declares that this head reads an archive: a stage of the pipe must check its blocks.
+    pub(crate) fn reads_archive(mut self) -> Self {
+        self.settings.reads_archive = true;
+        self
+    }
+
+    /// Declares that the stage checks the blocks of an archive.
+    pub(crate) fn checks_archive(mut self) -> Self {
+        self.settings.checks_archive = true;
+        self
+    }
+
     /// Declares that the stage may take the content of a block away.
     pub(crate) fn rejects_blocks(mut self) -> Self {
         self.settings.rejects_blocks = true;

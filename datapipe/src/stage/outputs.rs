@@ -96,7 +96,9 @@ impl<'a> Outputs<'a> {
         if let Some(block) = &mut self.current {
             block.put(self.input.bytes())?;
             let mut info = self.input.info();
-            info.sequence = None;
+            if !info.is_control() {
+                info.sequence = None;
+            }
             block.set_info(info);
         }
         Ok(())

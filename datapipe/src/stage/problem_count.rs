@@ -13,14 +13,26 @@ pub(crate) struct ProblemCount {
     stages: Vec<Mirrors>,
     /// Problems from before the pipe, in logs that served another one.
     before: u64,
+    /// Problems that no stage can report.
+    more: u64,
 }
 
 impl ProblemCount {
     /// Counts the problems of these stages from now on.
     pub(crate) fn new(stages: Vec<Mirrors>) -> Self {
-        let mut count = Self { stages, before: 0 };
+        let mut count = Self {
+            stages,
+            ..Self::default()
+        };
         count.before = count.get();
         count
+    }
+
+    /// Counts a further problem if `is_unchecked`: the pipe reads an archive, and no stage compares
+    /// the blocks that come with those that must.
+    pub(crate) fn unless_checked(mut self, is_unchecked: bool) -> Self {
+        self.more = u64::from(is_unchecked);
+        self
     }
 
     /// Number of problems so far. It is final when the pipe has ended.
@@ -31,7 +43,7 @@ impl ProblemCount {
             .iter()
             .map(|stage| stage.problem_count(&mut seen));
         let all = counts.fold(0, u64::saturating_add);
-        all.saturating_sub(self.before)
+        all.saturating_sub(self.before).saturating_add(self.more)
     }
 }
 
@@ -60,7 +72,7 @@ mod tests {
         assert_eq!(
             ProblemCount {
                 stages: vec![alone],
-                before: 0
+                ..ProblemCount::default()
             }
             .get(),
             3

@@ -16,6 +16,8 @@ use super::process_rights::ProcessRights;
 /// Name of the module that makes the tail of an archive. For a medium of the host's own, a colon
 /// and the medium's name follow it.
 pub(crate) const ARCHIVE_TAIL_MODULE: &str = "datapipe.archive-tail";
+/// Name of the module that makes the head of an archive, with names of media as for the tail.
+pub(crate) const ARCHIVE_HEAD_MODULE: &str = "datapipe.archive-head";
 
 /// Everything known of a stage without its code.
 #[derive(Clone, Debug)]
@@ -58,6 +60,10 @@ pub(crate) struct Settings {
     pub(crate) archive: Option<[u8; 16]>,
     /// This tail writes an archive, which ends with a last block.
     pub(crate) writes_archive: bool,
+    /// This head reads an archive, whose blocks must be checked.
+    pub(crate) reads_archive: bool,
+    /// The stage checks the blocks of an archive.
+    pub(crate) checks_archive: bool,
     /// Each block of this head has entries of several objects of a tree.
     pub(crate) sends_tree: bool,
     /// The stage may take the content of a block away.
@@ -93,6 +99,8 @@ impl Settings {
             sends_first: 0,
             archive: None,
             writes_archive: false,
+            reads_archive: false,
+            checks_archive: false,
             sends_tree: false,
             rejects_blocks: false,
             notices: None,
@@ -104,9 +112,19 @@ impl Settings {
     /// True if this tail waits for a last block: it writes an archive, or a module of that name
     /// makes it in a process.
     pub(crate) fn wants_last_block(&self) -> bool {
-        let module = self.module.as_ref().map(|module| module.name.as_str());
-        let rest = module.and_then(|name| name.strip_prefix(ARCHIVE_TAIL_MODULE));
-        self.writes_archive || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        self.writes_archive || self.has_module_on_medium(ARCHIVE_TAIL_MODULE)
+    }
+
+    /// True if this head reads an archive, or a module of that name makes it in a process.
+    pub(crate) fn reads_archive(&self) -> bool {
+        self.reads_archive || self.has_module_on_medium(ARCHIVE_HEAD_MODULE)
+    }
+
+    /// True if the stage has this module, or the one for a medium of the host's own.
+    fn has_module_on_medium(&self, module: &str) -> bool {
+        let own = self.module.as_ref().map(|module| module.name.as_str());
+        let rest = own.and_then(|name| name.strip_prefix(module));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
     }
 
     /// The reports of the stage, and the problems that its processes count.

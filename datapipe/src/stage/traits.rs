@@ -100,8 +100,8 @@ pub trait Transform: Send {
         Ok(())
     }
 
-    /// True if the stage wants to see control blocks too: [`BlockInfo::is_control`]. By default they
-    /// pass it, in their place in the order. It cannot drop the last block of an archive.
+    /// True if the stage wants to see control blocks too: [`BlockInfo::is_control`]. By default
+    /// they pass it, in their place in the order. It cannot drop the last block of an archive.
     fn takes_control_blocks(&self) -> bool {
         false
     }
@@ -161,8 +161,8 @@ pub trait InPlace: Send {
         Ok(())
     }
 
-    /// True if the stage wants to see control blocks too: [`BlockInfo::is_control`]. By default they
-    /// pass it, in their place in the order. It cannot drop the last block of an archive.
+    /// True if the stage wants to see control blocks too: [`BlockInfo::is_control`]. By default
+    /// they pass it, in their place in the order. It cannot drop the last block of an archive.
     fn takes_control_blocks(&self) -> bool {
         false
     }

@@ -1,14 +1,14 @@
 //! The digest of a file's content, as `docs/wire-format.md` defines it for entries of kind 4.
 //!
 //! ```text
-//!   file     [cell 0     ][cell 1     ][cell 2     ][cell 3 ]     of 262,144 bytes, the last shorter
+//!   file     [cell 0     ][cell 1     ][cell 2     ][cell 3 ]     262,144 bytes; the last: fewer
 //!   content    data         zeros        data, hole   data
 //!   chain    h0 = zeros -> h1 ----------> h2 -------> h3 --> with the size: the digest
 //! ```
 //!
 //! It does not depend on extents and blocks. Data come in any pieces: a whole cell is hashed in one
-//! go, and of a cell that comes in pieces a hasher is kept. Zeros at the start of a cell are counted
-//! and hashed only when other bytes follow, so that holes and cells of zeros cost nothing.
+//! go, and of a cell that comes in pieces a hasher is kept. Zeros at the start of a cell are
+//! counted and hashed only when other bytes follow, so that holes and cells of zeros cost nothing.
 
 use std::io::{self, Read};
 
@@ -274,6 +274,19 @@ mod tests {
             content[at] = 1;
             add(&content);
         }
+    }
+
+    /// The examples of the format's page.
+    #[test]
+    fn digests_of_the_specification_match() {
+        let hex = |content: &[u8]| {
+            let digest = digest_of(content).unwrap();
+            digest.map(|byte| format!("{byte:02x}")).concat()
+        };
+        assert_eq!(hex(b""), "352bd266dae53c6e6a29244011cfa029");
+        let mut content = vec![0; 300_000];
+        content[299_999] = 1;
+        assert_eq!(hex(&content), "e81f4daeeb07130f4783a7ee888570e4");
     }
 
     #[test]

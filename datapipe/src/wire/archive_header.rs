@@ -2,8 +2,7 @@
 
 use super::codec::{Bytes, DecodeError, Put, len_u16, len_u32, truncate};
 use super::extension::{Extension, encode_run, pad, parse_run};
-use super::headers::{Content, Time};
-use super::unit::padding_of;
+use super::headers::{Content, Time, parse_texts};
 use super::unit_kind::CipherKind;
 use crate::limits::{MAX_BASES, MAX_BUFFER_SIZE, MAX_EXTENSIONS, MAX_KEY_SLOTS, MAX_TEXT};
 
@@ -141,19 +140,14 @@ impl ArchiveHeader {
         let extensions = usize::try_from(bytes.u32()?).unwrap_or(usize::MAX);
         let (set, first, previous) = (bytes.array()?, bytes.u64()?, bytes.array()?);
         let key_id = bytes.array()?;
-        let [name, host, program] = [bytes.u16()?, bytes.u16()?, bytes.u16()?].map(usize::from);
+        let [name, host, program] = [bytes.u16()?, bytes.u16()?, bytes.u16()?];
         let bases = usize::from(bytes.u16()?);
-        if [name, host, program].iter().any(|&len| len > MAX_TEXT) {
-            return Err(bytes.error(format!("a text is longer than {MAX_TEXT} bytes")));
-        }
         if bases > MAX_BASES {
             return Err(bytes.error(format!(
                 "{bases} bases, but at most {MAX_BASES} are allowed"
             )));
         }
-        let padding = padding_of([name, host, program].iter().sum());
-        let (name, host, program) = (bytes.text(name)?, bytes.text(host)?, bytes.text(program)?);
-        bytes.zeros(padding)?;
+        let [name, host, program] = parse_texts(&mut bytes, [name, host, program])?;
         let bases = (0..bases).map(|_| Base::parse(&mut bytes));
         let bases = bases.collect::<Result<_, _>>()?;
         let extensions = parse_run(&mut bytes, extensions, MAX_EXTENSIONS)?;

@@ -54,6 +54,15 @@ struct BegunEntry {
     body: Vec<u8>,
 }
 
+/// Result of taking a piece of an entry.
+enum TakenPiece {
+    /// It is not where a piece can be, or does not continue the one before: its others are missing.
+    Misplaced,
+    GoesOn,
+    /// The last one: the whole entry.
+    Last(BegunEntry),
+}
+
 /// Location of an entry.
 #[derive(Clone, Copy, Debug)]
 struct EntrySpan {
@@ -219,15 +228,17 @@ impl EntryCopy {
         if len > left {
             return Err(EntryDefect::Short(len.saturating_sub(left)));
         }
-        if header.is_piece()
-            && let Some(joined) = self.take_piece(block, (number, offset), kind, header)?
-        {
-            if let Some(whole) = joined {
-                let (header, body) = (whole.header.to_bytes(), whole.body);
-                self.joined = Some(whole.start);
-                self.push(offset, len, &[&header, &body]);
+        if header.is_piece() {
+            match self.take_piece(block, (number, offset), kind, header)? {
+                TakenPiece::Misplaced => {}
+                TakenPiece::GoesOn => return Ok(len),
+                TakenPiece::Last(whole) => {
+                    let (header, body) = (whole.header.to_bytes(), whole.body);
+                    self.joined = Some(whole.start);
+                    self.push(offset, len, &[&header, &body]);
+                    return Ok(len);
+                }
             }
-            return Ok(len);
         }
         let copied = match header.kind {
             EXTENT => len.min(EXTENT_HEADER_LEN),
@@ -242,26 +253,25 @@ impl EntryCopy {
         Ok(len)
     }
 
-    /// Adds a piece to those that came before. Returns the whole entry with the last piece,
-    /// `Some(None)` for one that goes on, and `None` for a piece that is not where one can be.
+    /// Adds a piece to those that came before.
     fn take_piece(
         &mut self,
         block: SharedBytes<'_>,
         at: EntryStart,
         kind: u8,
         header: EntryHeader,
-    ) -> Result<Option<Option<BegunEntry>>, EntryDefect> {
+    ) -> Result<TakenPiece, EntryDefect> {
         let (_, offset) = at;
         let from = offset.saturating_add(ENTRY_HEADER_LEN);
         let goes_on = header.flags & GOES_ON != 0;
         let is_last_of_block = from.saturating_add(header.len) == block.len();
         let Some(begun) = self.begun_in(kind) else {
-            return Ok(None);
+            return Ok(TakenPiece::Misplaced);
         };
         let before = begun.take();
         let mut entry = match before {
             Some(before) if offset == 0 && before.is_continued_by(&header) => before,
-            _ if header.flags & CONTINUES != 0 => return Ok(None),
+            _ if header.flags & CONTINUES != 0 => return Ok(TakenPiece::Misplaced),
             _ => BegunEntry {
                 start: at,
                 header: EntryHeader { flags: 0, ..header },
@@ -269,7 +279,7 @@ impl EntryCopy {
             },
         };
         if goes_on && !is_last_of_block {
-            return Ok(None);
+            return Ok(TakenPiece::Misplaced);
         }
         let len = entry.body.len();
         let whole = len.saturating_add(header.len);
@@ -280,12 +290,12 @@ impl EntryCopy {
         let _ = block.copy_to(from, entry.body.get_mut(len..).unwrap_or_default());
         entry.header.len = whole;
         if !goes_on {
-            return Ok(Some(Some(entry)));
+            return Ok(TakenPiece::Last(entry));
         }
         if let Some(begun) = self.begun_in(kind) {
             *begun = Some(entry);
         }
-        Ok(Some(None))
+        Ok(TakenPiece::GoesOn)
     }
 
     /// Returns room for `len` bytes at `at`, which is at most the end of the copy.
@@ -373,8 +383,10 @@ impl fmt::Display for EntryDefect {
 #[cfg(test)]
 mod tests {
     #![allow(
-        clippy::unwrap_used,
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
         clippy::indexing_slicing,
+        clippy::unwrap_used,
         reason = "a test may panic"
     )]
     use super::*;
@@ -579,7 +591,7 @@ mod tests {
             let block = piece(2, number > 0, &[0; 50_000]);
             let entries = copy.fetch(SharedBytes::from(&block[..]), number, 0);
             if let Some(Err(damaged)) = entries.get(0) {
-                refused.get_or_insert((number, damaged.error.to_string()));
+                refused.get_or_insert_with(|| (number, damaged.error.to_string()));
             }
             let kept = copy.begun.iter().flatten().map(|begun| begun.body.len());
             assert!(kept.sum::<usize>() < 100_000);

@@ -28,7 +28,7 @@ pub struct CatalogueEntry<'a> {
     pub blocks: (u64, u64),
     /// Offset of its first entry in the first block's data.
     pub offset: u32,
-    /// Time of the last change of its inode; 1970 if it is not known.
+    /// Time of the last change of its inode; that of its last modification if it is not known.
     pub changed: Time,
     /// Number of its inode; 0 if it is not known.
     pub inode: u64,
@@ -57,7 +57,14 @@ impl<'a> CatalogueEntry<'a> {
         bytes.put_u64(self.blocks.1);
         bytes.put_u32(self.offset);
         bytes.put_u32(len_u32(self.target.len()));
-        self.changed.put(bytes);
+        // Mostly it is that of the last modification. Zeros cost a compressor less than the same.
+        let is_same = self.changed == self.modified;
+        let changed = if is_same {
+            Time::default()
+        } else {
+            self.changed
+        };
+        changed.put(bytes);
         bytes.put_u32(0);
         bytes.put_u64(self.inode);
         bytes.put(self.path);
@@ -84,7 +91,10 @@ impl<'a> CatalogueEntry<'a> {
         let path = bytes.u32()?;
         let blocks = (bytes.u64()?, bytes.u64()?);
         let (offset, target) = (bytes.u32()?, bytes.u32()?);
-        let changed = Time::parse(&mut bytes)?;
+        let changed = match Time::parse(&mut bytes)? {
+            same if same == Time::default() => modified,
+            changed => changed,
+        };
         parse_references(&mut bytes)?;
         let inode = bytes.u64()?;
         let (path, target) = (

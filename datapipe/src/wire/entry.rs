@@ -72,7 +72,7 @@ pub enum EntryBody<'a> {
     Later(u8),
 }
 
-/// What the closing run of a catalogue has, stated where it begins.
+/// Counts at the start of a catalogue's closing run.
 ///
 /// Exhaustive: these are all fields of a catalogue start of version 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,7 +128,8 @@ impl<'a> Entry<'a> {
             return 0;
         };
         let (goes_on, continues) = (piece.goes_on, piece.continues);
-        u8::from(goes_on) * GOES_ON | u8::from(continues) * CONTINUES
+        let goes_on = if goes_on { GOES_ON } else { 0 };
+        goes_on | if continues { CONTINUES } else { 0 }
     }
 
     /// Appends the body, and returns the kind.

@@ -1,6 +1,7 @@
 //! Chunk and archive footer, and the locator. `docs/wire-format.md` has the drawings.
 
 use super::codec::{Bytes, DecodeError, Put, len_u32};
+use super::extension::parse_run;
 use super::unit_kind::BlockKind;
 use crate::limits::{MAX_CHUNK_BLOCKS, MAX_LOCATOR_CHUNKS};
 use crate::position::Position;
@@ -244,7 +245,12 @@ impl ArchiveFooter {
                  {catalogue}, of {blocks}"
             )));
         }
-        pass_over_extensions(&mut bytes)?;
+        if catalogue.checked_add(1) == Some(blocks) {
+            let what = format!("a catalogue that begins at {catalogue}, the last block");
+            return Err(bytes.error(what));
+        }
+        let len = bytes.rest().len();
+        parse_run(&mut bytes, len, len)?;
         Ok(Self {
             blocks,
             plain,
@@ -252,29 +258,6 @@ impl ArchiveFooter {
             catalogue,
         })
     }
-}
-
-/// First identifier of the extensions that a reader must know.
-const REQUIRED_EXTENSIONS: u16 = 32_768;
-
-/// Passes over a run of extensions up to the end: each is an identifier and a length, of 16 bits
-/// each, and bytes, with zeros up to the next multiple of 8. Version 1 knows none.
-fn pass_over_extensions(bytes: &mut Bytes<'_>) -> Result<(), DecodeError> {
-    while !bytes.rest().is_empty() {
-        let (identifier, len) = (bytes.u16()?, bytes.u16()?);
-        if identifier >= REQUIRED_EXTENSIONS {
-            return Err(bytes.error(format!("extension {identifier}, which a reader must know")));
-        }
-        bytes.take(usize::from(len))?;
-        // The padding counts the four bytes before the value.
-        let past = usize::from(len).wrapping_add(4) % 8;
-        bytes.zeros(if past == 0 {
-            0
-        } else {
-            8usize.saturating_sub(past)
-        })?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -292,7 +275,7 @@ mod tests {
             blocks: 4,
             plain: 5,
             rejected: 1,
-            catalogue: 3,
+            catalogue: 2,
         };
         let body = footer.to_bytes();
         let with = |identifier: u16, value: &[u8], padding: usize| {

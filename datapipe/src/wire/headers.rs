@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::codec::{Bytes, DecodeError, Put};
+use super::unit::padding_of;
+use crate::limits::MAX_TEXT;
 
 /// A point in time.
 ///
@@ -140,6 +142,21 @@ impl Content {
             .into_iter()
             .find(|content| content.code() == code)
     }
+}
+
+/// Parses three texts of these lengths, and the zeros after them.
+pub(super) fn parse_texts(
+    bytes: &mut Bytes<'_>,
+    lens: [u16; 3],
+) -> Result<[String; 3], DecodeError> {
+    let lens = lens.map(usize::from);
+    if lens.iter().any(|&len| len > MAX_TEXT) {
+        return Err(bytes.error(format!("a text is longer than {MAX_TEXT} bytes")));
+    }
+    let [a, b, c] = lens;
+    let texts = [bytes.text(a)?, bytes.text(b)?, bytes.text(c)?];
+    bytes.zeros(padding_of(lens.iter().sum()))?;
+    Ok(texts)
 }
 
 #[cfg(test)]

@@ -2,8 +2,7 @@
 
 use super::codec::{Bytes, DecodeError, Put, len_u16, truncate};
 use super::extension::{Extension, encode_run, pad, parse_run};
-use super::headers::{Framing, Time};
-use super::unit::padding_of;
+use super::headers::{Framing, Time, parse_texts};
 use crate::limits::{MAX_EXTENSIONS, MAX_RECORD, MAX_TEXT};
 
 /// The header of a session, of which each of its volumes has a copy.
@@ -89,7 +88,7 @@ impl SessionHeader {
         let record_len = bytes.u32()?;
         let framing = bytes.u8()?;
         bytes.zeros(3)?;
-        let [host, program, label] = [bytes.u16()?, bytes.u16()?, bytes.u16()?].map(usize::from);
+        let [host, program, label] = [bytes.u16()?, bytes.u16()?, bytes.u16()?];
         let extensions = usize::from(bytes.u16()?);
         let before = SessionsBefore {
             count: bytes.u32()?,
@@ -98,12 +97,7 @@ impl SessionHeader {
             record: bytes.u64()?,
             byte: bytes.u64()?,
         };
-        if [host, program, label].iter().any(|&len| len > MAX_TEXT) {
-            return Err(bytes.error(format!("a text is longer than {MAX_TEXT} bytes")));
-        }
-        let padding = padding_of([host, program, label].iter().sum());
-        let (host, program, label) = (bytes.text(host)?, bytes.text(program)?, bytes.text(label)?);
-        bytes.zeros(padding)?;
+        let [host, program, label] = parse_texts(&mut bytes, [host, program, label])?;
         let extensions = parse_run(&mut bytes, extensions, MAX_EXTENSIONS)?;
         let Some(framing) = Framing::from_code(framing) else {
             return Err(bytes.error(format!("unknown framing {framing}")));

@@ -1,6 +1,7 @@
 //! The volume record, the first record of a volume. `docs/wire-format.md`, "Volume record".
 
 use super::codec::{Bytes, DecodeError, Put, len_u32};
+use super::extension::parse_run;
 use super::headers::Time;
 use super::record::{RECORD_HEADER_LEN, RecordHeader, RecordKind};
 use crate::limits::MAX_VOLUME_TEXT;
@@ -13,8 +14,6 @@ const CONTENT_LEN: usize = VOLUME_RECORD_LEN - RECORD_HEADER_LEN;
 const CHECKED_LEN: usize = CONTENT_LEN - 4;
 /// Most bytes of the extension run.
 const MAX_EXTENSIONS: usize = 248;
-/// First identifier of the extensions that a reader must know.
-const REQUIRED: u16 = 1 << 15;
 
 /// Content of a volume record: the identity of a volume, which survives everything that is written
 /// to it.
@@ -25,7 +24,7 @@ const REQUIRED: u16 = 1 << 15;
 pub struct VolumeRecord {
     /// Random id of the volume.
     pub id: [u8; 16],
-    /// Id that all volumes of one medium share; zeros for a volume that stands alone.
+    /// Id that all volumes of one medium share; zeros for a volume without others.
     pub medium: [u8; 16],
     /// Time at which it was made.
     pub created: Time,
@@ -131,14 +130,7 @@ impl VolumeRecord {
         if zero != 0 {
             return Err(bytes.error("a reserved field is not zero"));
         }
-        if extensions_len > MAX_EXTENSIONS || !extensions_len.is_multiple_of(8) {
-            return Err(bytes.error(format!(
-                "says {extensions_len} bytes of extensions, but a multiple of 8 up to \
-                 {MAX_EXTENSIONS} is allowed"
-            )));
-        }
-        let extensions = bytes.take(extensions_len)?;
-        check_extensions(extensions)?;
+        parse_run(&mut bytes, extensions_len, MAX_EXTENSIONS)?;
         bytes.zeros(bytes.rest().len().saturating_sub(4))?;
         Ok(Self {
             id,
@@ -179,24 +171,6 @@ fn text(bytes: &mut Bytes<'_>, len: u8) -> Result<String, DecodeError> {
     let text = bytes.text(len)?;
     bytes.zeros(after)?;
     Ok(text)
-}
-
-/// Passes over the extensions that a reader need not know. Version 1 knows none.
-fn check_extensions(run: &[u8]) -> Result<(), DecodeError> {
-    let mut bytes = Bytes::new("extension of a volume record", run);
-    while !bytes.rest().is_empty() {
-        let (identifier, len) = (bytes.u16()?, usize::from(bytes.u16()?));
-        if identifier >= REQUIRED {
-            return Err(bytes.error(format!(
-                "unknown required identifier {identifier}: use a newer version"
-            )));
-        }
-        bytes.take(len)?;
-        // Header and bytes together are padded.
-        let padding = len.wrapping_add(4).wrapping_neg() % 8;
-        bytes.zeros(padding)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -286,14 +260,14 @@ mod tests {
     fn extensions_are_passed_over_unless_they_are_required() {
         let with = |run: &[u8]| {
             let mut bytes = full().to_bytes();
-            bytes[RECORD_HEADER_LEN + 52] = run.len() as u8;
+            bytes[RECORD_HEADER_LEN + 52] = u8::try_from(run.len()).unwrap();
             bytes[RECORD_HEADER_LEN + 192..][..run.len()].copy_from_slice(run);
             VolumeRecord::parse(&corrected(bytes))
         };
         let optional = [1, 0, 4, 0, 1, 2, 3, 4, 2, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(with(&optional), Ok(full()));
         for (run, says) in [
-            (&[0, 0x80, 0, 0, 0, 0, 0, 0][..], "identifier 32768"),
+            (&[0, 0x80, 0, 0, 0, 0, 0, 0][..], "extension 32768"),
             (&[1, 0, 5, 0, 1, 2, 3, 4], "too early"),
             (&[1, 0, 0, 0, 0, 0, 0, 1], "reserved"),
         ] {

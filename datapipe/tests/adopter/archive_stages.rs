@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use datapipe::InstanceId;
-use datapipe::archive::Special;
 use datapipe::media::MediumError;
 use datapipe::prelude::*;
 use datapipe::testkit::{FaultyStorage, Random, Sink};
 use tempfile::TempDir;
 
-const BLOCK: u32 = 4096;
+pub(crate) const BLOCK: u32 = 4096;
 
 /// The numbers from 0 to `end`, eight bytes each: the example of the `Head` docs.
 struct Count {
@@ -50,7 +49,7 @@ fn counted() -> Vec<Vec<u8>> {
     bytes.chunks(BLOCK as usize).map(<[u8]>::to_vec).collect()
 }
 
-fn key() -> Secret {
+pub(crate) fn key() -> Secret {
     Secret::Key(Key::from_bytes([9; 32]))
 }
 
@@ -421,7 +420,7 @@ fn squeeze_is_left_out_if_all_stages_keep_their_blocks() {
 }
 
 /// A directory with files, and a tape beside it.
-fn tree() -> (TempDir, PathBuf, PathBuf) {
+pub(crate) fn tree() -> (TempDir, PathBuf, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("data");
     std::fs::create_dir(&source).unwrap();
@@ -435,7 +434,7 @@ fn tree() -> (TempDir, PathBuf, PathBuf) {
     (dir, source, tape)
 }
 
-fn contents(dir: &Path) -> BTreeMap<std::ffi::OsString, Vec<u8>> {
+pub(crate) fn contents(dir: &Path) -> BTreeMap<std::ffi::OsString, Vec<u8>> {
     let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
     entries
         .map(|entry| (entry.file_name(), std::fs::read(entry.path()).unwrap()))
@@ -795,62 +794,4 @@ fn stage_of_several_instances_that_changes_lengths_is_archived_encrypted() {
     assert!(pipe.run().unwrap().is_complete());
     assert!(reading.report.snapshot().complete);
     assert_same(&sink.bytes(), &wanted);
-}
-
-/// Special headers come before the data, in archives of streams and of trees, and a reader that does
-/// not know a required one refuses the archive.
-#[test]
-fn special_headers_come_back_and_required_ones_must_be_known() {
-    const OPTIONAL: u32 = Special::OWN | 5;
-    const REQUIRED: u32 = Special::OWN | Special::REQUIRED | 6;
-    let special = |id, text: &str| Special::new(id, text).unwrap();
-    let (dir, source, path) = tree();
-    let dest = dir.path().join("dest");
-    for is_tree in [false, true] {
-        let options = match is_tree {
-            true => ArchiveOptions::tree("t"),
-            false => ArchiveOptions::stream("s"),
-        };
-        let archive = options.block_len(BLOCK).encrypt(key()).plan().unwrap();
-        let archive = archive.special(special(OPTIONAL, "one")).unwrap();
-        let archive = archive.special(special(REQUIRED, "two")).unwrap();
-        let tape = VolumeOptions::default().overwrite(true);
-        let tape = VirtualTape::create(&path, tape).unwrap();
-        let pipe = Pipe::builder().buffer_size(BLOCK);
-        let pipe = match is_tree {
-            true => pipe.head(TreeHead::new(&[&source], TreeOptions::default()).unwrap()),
-            false => pipe.head(StreamHead::new(&b"data"[..])),
-        };
-        pipe.archive(archive, tape).run().unwrap();
-        let reader = |known: &'static [u32]| {
-            let (sender, specials) = mpsc::channel();
-            let tape = VirtualTape::open(&path).unwrap();
-            let reader = ArchiveReader::open(tape, Some(&key())).unwrap();
-            let reader = reader.on_special(move |special| {
-                let _ = sender.send(special.clone());
-                known.contains(&special.id())
-            });
-            (reader.read(), specials)
-        };
-        let (reading, specials) = reader(&[REQUIRED]);
-        let pipe = match is_tree {
-            true => {
-                std::fs::create_dir(&dest).unwrap();
-                let options = RestoreOptions::default();
-                reading.pipe.tail(TreeRestore::new(&dest, options).unwrap())
-            }
-            false => reading.pipe.tail(StreamRestore::new(std::io::sink())),
-        };
-        assert!(pipe.run().unwrap().is_complete());
-        assert!(reading.report.snapshot().complete);
-        let found: Vec<_> = specials.iter().collect();
-        assert_eq!(found, [special(OPTIONAL, "one"), special(REQUIRED, "two")]);
-
-        let (reading, _specials) = reader(&[OPTIONAL]);
-        let pipe = reading.pipe.tail(StreamRestore::new(std::io::sink()));
-        let error = pipe.run().unwrap_err().to_string();
-        assert!(error.contains("special header c0000006"), "{error}");
-        assert!(!reading.report.snapshot().complete);
-    }
-    assert!(contents(&dest.join("data")) == contents(&source));
 }

@@ -1,8 +1,8 @@
 //! Archives: written, read back, read in part, damaged, and read after each kind of damage.
 
 mod damage; // damage at every byte, length, record and sector
+mod false_head; // a head that sends other blocks than it has read
 mod fixture; // writing, reading and salvaging for all of them
-mod liar; // a head that lies
 mod openers; // secrets and recipients that open archives
 mod parts; // some blocks, found by the index
 mod records; // zeros after records, kinds of later versions, volume records

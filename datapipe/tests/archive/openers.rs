@@ -146,7 +146,8 @@ fn archive_with_all_slots_spans_the_smallest_volumes() {
         assert!(bytes == data && outcome.complete);
     }
     let second = std::fs::read(dir.path().join("000002.tap")).unwrap();
-    let second = &second[8 + VOLUME_RECORD_LEN..];
+    // The label follows the frame of the volume record.
+    let second = &second[VOLUME_RECORD_LEN + 8..];
     let label = u32::from_le_bytes(second[..4].try_into().unwrap()) as usize;
     let units = units_of(&second[4..][..label]);
     let kinds: Vec<_> = units.iter().map(|(unit, _)| unit.kind).collect();

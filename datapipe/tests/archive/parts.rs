@@ -205,7 +205,11 @@ fn selected_blocks_match_a_full_read() {
     }
 }
 
-/// Damage anywhere: the blocks that arrive are correct, and the log reports the others.
+/// Bytes at the start of a tape with its label and both headers.
+const HEADERS: u64 = 2048;
+
+/// Damage anywhere after the headers: the blocks that arrive are correct, and the log reports the
+/// others.
 #[test]
 fn damage_costs_only_the_blocks_it_hits() {
     let mut random = Random::new(6);
@@ -221,9 +225,11 @@ fn damage_costs_only_the_blocks_it_hits() {
             path.clone()
         };
         let good = fs::read(&file).unwrap();
+        // On one tape with framing 1 the headers have no copy, without which nothing can be read.
+        let start = if recipe.volumes { 0 } else { HEADERS };
         for _ in 0..15 {
             let mut bad = good.clone();
-            let at = random.below(bad.len() as u64) as usize;
+            let at = (start + random.below(bad.len() as u64 - start)) as usize;
             let end = (at + 1 + random.below(6000) as usize).min(bad.len());
             bad[at..end].iter_mut().for_each(|byte| *byte ^= 0x5a);
             fs::write(&file, &bad).unwrap();
@@ -244,9 +250,12 @@ fn damage_costs_only_the_blocks_it_hits() {
                 .iter()
                 .filter(|(number, _)| blocks.contains(*number))
                 .count();
+            // Special headers at the start concern every block.
+            let entries = log.snapshot().entries;
+            let concerns_all = entries.iter().any(|it| it.what.contains("special header"));
             assert_eq!(
                 log.count() > 0,
-                arrived.len() < wanted,
+                concerns_all || arrived.len() < wanted,
                 "{recipe:?} {at}..{end} {:?}",
                 log.snapshot().entries
             );

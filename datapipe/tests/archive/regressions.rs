@@ -338,9 +338,9 @@ fn locator_names_the_first_record_of_a_chunk_footer() {
         .collect();
     assert!(footers.len() > 1 && footers.len() == locator.chunks.len());
     for (chunk, footer) in locator.chunks.iter().zip(footers) {
-        let (_, record) = chunk.footer.unwrap();
-        // The volume record, which the frames do not have, counts.
-        let (header, content) = content(&frames[record as usize - 1]).unwrap();
+        // The volume record, which is not among the frames, counts.
+        let record = chunk.footer.unwrap().1 - 1;
+        let (header, content) = content(&frames[record as usize]).unwrap();
         let range = header.position..header.position + content.len() as u64;
         assert!(
             range.contains(&footer),

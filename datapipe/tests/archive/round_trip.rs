@@ -286,3 +286,25 @@ fn cancelled_archive_is_marked_incomplete() {
         check_cut(&storage, report.snapshot(), &data, "cancelled");
     }
 }
+
+/// Volumes that are smaller than the planned records: the first record failed, with the advice to
+/// write shorter ones.
+#[test]
+fn records_are_as_short_as_the_volumes_demand() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("volumes");
+    let data = blocks(300_000, 4096, 3);
+    let archive = ArchiveOptions::stream("small volumes").block_len(4096);
+    Pipe::builder()
+        .buffer_size(4096)
+        .head(StreamHead::new(&data[..]))
+        .archive(
+            archive.plan().unwrap(),
+            create_volumes(&path, Some(MIN_VOLUME_SIZE), false),
+        )
+        .run()
+        .unwrap();
+    let (restored, outcome) = read(open(&path), None, 4096).unwrap();
+    assert!(restored == data && outcome.complete, "{outcome:?}");
+    assert!(outcome.volumes > 4, "{outcome:?}");
+}

@@ -206,18 +206,7 @@ pub(crate) fn parse(blocks: &BlockSet) -> BTreeMap<Vec<u8>, Seen> {
         }
     }
     objects.check_catalogue(&pieces, &closing);
-    let data = objects.list.iter().flat_map(|object| &object.extents);
-    let data = data.map(|(_, data)| data.len() as u64).sum();
-    let (objects_listed, bytes) = (closing.len() as u64, data);
-    let wanted = CatalogueStart {
-        objects: objects_listed,
-        bytes,
-    };
-    assert_eq!(start.unwrap_or_default(), wanted);
-    assert_eq!(
-        objects.names, objects.closing_names,
-        "all names are repeated"
-    );
+    objects.check_start(start.unwrap_or_default());
     let mut by_path = BTreeMap::new();
     for object in objects.list {
         object.check_digest();
@@ -352,6 +341,16 @@ impl Objects {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Asserts that the closing run begins with the number of objects and their bytes, and repeats
+    /// all names.
+    fn check_start(&self, start: CatalogueStart) {
+        let data = self.list.iter().flat_map(|object| &object.extents);
+        let bytes = data.map(|(_, data)| data.len() as u64).sum();
+        let objects = self.list.len() as u64;
+        assert_eq!(start, CatalogueStart { objects, bytes });
+        assert_eq!(self.names, self.closing_names);
     }
 
     /// Asserts that the catalogue, and each piece of it, lists exactly the objects.

@@ -24,9 +24,9 @@ struct Mapping {
 
 impl Keys {
     /// Returns the names of the keys that are in the memory of a process, with the mappings that
-    /// have them; those that a core dump of the process would have end with [`IN_DUMPS`]. A dump has
-    /// the registers of the threads, too. The round keys of AES-256 begin with the two halves of its
-    /// key, so half a key counts, too.
+    /// have them; those that a core dump of the process would have end with [`IN_DUMPS`]. A dump
+    /// has the registers of the threads, too. The round keys of AES-256 begin with the two halves
+    /// of its key, so half a key counts, too.
     pub(crate) fn find_in(&self, process: u32) -> BTreeSet<(String, String)> {
         let maps = fs::read_to_string(format!("/proc/{process}/smaps")).unwrap();
         if maps.is_empty() {

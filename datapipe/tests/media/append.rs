@@ -258,7 +258,9 @@ fn torn_frame_stays_on_a_volume_that_is_written_once() {
         let mut medium = place.append(None).unwrap();
         session(&mut *medium, 2);
         drop(medium);
-        assert!(fs::read(place.file(1)).unwrap().starts_with(&bytes));
+        let after = fs::read(place.file(1)).unwrap();
+        let (before, added) = after.split_at(bytes.len());
+        assert!(before == bytes && added.starts_with(&[0; 8]), "two marks");
         let found = everything(&place);
         assert!(found.starts_with(&items_of_session(1)) && found.ends_with(&items_of_session(2)));
     }
@@ -315,6 +317,36 @@ fn full_last_volume_is_completed_and_the_next_one_begun() {
     drop(medium);
     let error = tape.append(Some(MIN_VOLUME_SIZE)).map(drop).unwrap_err();
     assert!(matches!(error, MediumError::Full { .. }), "{error}");
+}
+
+/// Writers that were stopped before their first record, or right after the change of volumes.
+#[test]
+fn empty_volumes_are_continued() {
+    let place = real(true);
+    fs::create_dir(&place.path).unwrap();
+    for volume in 1..=2 {
+        fs::write(place.file(volume), "").unwrap();
+    }
+    session(&mut *place.append(None).unwrap(), 1);
+    assert_eq!(volume_files(&place.path).unwrap().len(), 1);
+    assert_eq!(everything(&place), items_of_session(1));
+    fs::write(place.file(2), "").unwrap();
+    session(&mut *place.append(None).unwrap(), 2);
+    let expected = [
+        &items_of_session(1)[..],
+        &[Thing::NextVolume],
+        &items_of_session(2),
+    ];
+    assert_eq!(everything(&place), expected.concat());
+    let files = volume_files(&place.path).unwrap();
+    let records: Vec<_> = files
+        .iter()
+        .map(|file| file.record.as_ref().unwrap())
+        .collect();
+    assert_eq!(
+        (records[1].ordinal, records[1].medium),
+        (2, records[0].medium)
+    );
 }
 
 #[test]

@@ -42,7 +42,11 @@ fn each_volume_begins_with_a_record_of_its_medium() {
             );
             assert_eq!((&*record.label, &*record.pool), ("A00001", "weekly"));
             assert_eq!((record.ordinal, record.write_once), (ordinal, false));
-            assert_eq!(record.medium == [0; 16], !many, "a tape stands alone");
+            assert_eq!(
+                record.medium == [0; 16],
+                !many,
+                "a tape has no other volumes"
+            );
             assert_eq!(record.medium, files[0].record.as_ref().unwrap().medium);
             assert!(!file.is_record_lost && file.label.is_none());
         }

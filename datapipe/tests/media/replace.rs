@@ -201,10 +201,30 @@ fn leftovers_of_a_dead_writer_are_removed_or_completed() {
 
     let place = old(real(false));
     let beside = place.path.with_file_name(".medium.datapipe-new");
-    fs::write(&beside, "half").unwrap();
+    fs::write(&beside, &fs::read(&place.path).unwrap()[..30]).unwrap();
     fill(&mut *place.create(None, true).unwrap(), 2, 1).unwrap();
     assert_eq!(tags(&place), [2]);
     assert!(!beside.exists());
+}
+
+/// A writer removed files of its own names, and what they had, without a word.
+#[test]
+fn files_with_the_names_of_a_writer_and_other_content_stay() {
+    let place = old(real(false));
+    let beside = place.path.with_file_name(".medium.datapipe-new");
+    fs::write(&beside, "a letter").unwrap();
+    let error = place.create(None, true).map(drop).unwrap_err();
+    let text = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+    assert!(text.contains("not a tape that a writer has left"), "{text}");
+    assert_eq!(fs::read(&beside).unwrap(), b"a letter");
+    assert_eq!(tags(&place), [1]);
+
+    let place = old(real(true));
+    let lock = place.path.join(".datapipe-lock");
+    fs::write(&lock, "a letter").unwrap();
+    fill(&mut *place.create(None, true).unwrap(), 2, 2).unwrap();
+    assert_eq!(fs::read(&lock).unwrap(), b"a letter");
+    assert_eq!(tags(&place), [2, 2]);
 }
 
 /// In a directory of several users, one of them creates the file of a switch. The next writer

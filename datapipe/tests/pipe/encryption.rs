@@ -107,7 +107,8 @@ fn block_is_never_sealed_twice() {
     let error = twice.run().unwrap_err().to_string();
     assert_eq!(
         error,
-        "stage \"aes-256-gcm 2\": block 0 is encrypted already"
+        "cannot start pipe \"test\": stages \"aes-256-gcm\" and \"aes-256-gcm 2\" belong to \
+         different archives: add each archive to a pipe of its own with PipeBuilder::archive"
     );
     let closed = small()
         .head(numbers(3))

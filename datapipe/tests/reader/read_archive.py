@@ -2,10 +2,13 @@
 """Reads what DataPipe wrote, written from docs/wire-format.md alone.
 
     read_archive.py TAPE OUT [--key FILE | --passphrase FILE | --identity FILE] [--session N] [--archive N]
+                    [--restored DIR]
 
 TAPE is a volume file, or a directory of them. The stream of its archives goes to OUT: of all, or of session N of the
-medium, or of archive N of that session, or of the first one. Everything that the page says of a whole session is
-checked; the first thing that is not so ends it with 1. An archive of an unfinished session is read if N selects it. What it cannot do here, because a package
+medium, or of archive N of that session, or of the first one. With --restored, the files of a tree that was restored to
+DIR must have the digests of the archive. Everything that the page says of a whole session is checked; the first thing
+that is not so ends it with 1. An archive of an unfinished session is read if N selects it. What it cannot do here,
+because a package
 is missing, ends it with 3.
 """
 
@@ -24,7 +27,13 @@ SESSION_HEADER, ARCHIVE_HEADER, CHUNK_HEADER, BLOCK = range(1, 5)
 CHUNK_FOOTER, ARCHIVE_FOOTER, SESSION_FOOTER, LOCATOR, VOLUMES = range(6, 11)
 HEADER, ONCE, HEADER_FOOTER = 1, 2, 3
 MARKED, REJECTED, LAST = 1, 2, 8
-STREAM, CLOSING, SPECIAL = (0, 1, 2), 2, 3
+DATA_BLOCK, CATALOGUE, CLOSING, SPECIAL = range(4)
+COUNTED = (DATA_BLOCK, CATALOGUE, CLOSING)
+STREAM, TREE = 1, 2
+OBJECT, ATTRIBUTE, EXTENT, END, REFERENCE, SAME, INODE, OWNER = range(1, 9)
+ENTRY, START = 16, 17
+ALLOWED = {DATA_BLOCK: (OBJECT, ATTRIBUTE, EXTENT, END, INODE, OWNER), CATALOGUE: (ENTRY,), CLOSING: (OWNER, ENTRY, START)}
+CELL = 262_144
 
 
 class Wrong(Exception):
@@ -259,7 +268,7 @@ class Unit:
 
     def counted(self):
         """Bytes that count in the offsets of later blocks."""
-        return self.plain if self.what in STREAM else 0
+        return self.plain if self.what in COUNTED else 0
 
     def associated(self):
         return self.header[4:8] + self.header[16:24] + self.header[32:44]
@@ -441,12 +450,210 @@ def unlock(header, secret):
 
 def identity_of(line):
     """The secret key of a recipient, from the line of its file."""
-    line = line[:-1] if line.endswith(b"\n") else line
-    line = line[:-1] if line.endswith(b"\r") else line
+    line = line[:-2] if line.endswith(b"\r\n") else line[:-1] if line.endswith(b"\n") else line
     digits = line[18:]
     need(line[:18] == b"datapipe-secret-1 " and len(digits) == 64, "not the file of an identity")
     need(all(digit in b"0123456789abcdefABCDEF" for digit in digits), "not the file of an identity")
     return bytes.fromhex(digits.decode())
+# --- BLAKE3 and the digest of a file
+
+
+IV = (0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19)
+PERMUTATION = (2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8)
+CHUNK_START, CHUNK_END, PARENT, ROOT = 1, 2, 4, 8
+
+
+def compress(chain, words, counter, length, flags):
+    """The compression function of BLAKE3: the chaining value of a block."""
+    v = list(chain) + list(IV[:4]) + [counter & 0xFFFFFFFF, counter >> 32, length, flags]
+
+    def mix(a, b, c, d, x, y):
+        v[a] = (v[a] + v[b] + x) & 0xFFFFFFFF
+        v[d] ^= v[a]
+        v[d] = (v[d] >> 16 | v[d] << 16) & 0xFFFFFFFF
+        v[c] = (v[c] + v[d]) & 0xFFFFFFFF
+        v[b] ^= v[c]
+        v[b] = (v[b] >> 12 | v[b] << 20) & 0xFFFFFFFF
+        v[a] = (v[a] + v[b] + y) & 0xFFFFFFFF
+        v[d] ^= v[a]
+        v[d] = (v[d] >> 8 | v[d] << 24) & 0xFFFFFFFF
+        v[c] = (v[c] + v[d]) & 0xFFFFFFFF
+        v[b] ^= v[c]
+        v[b] = (v[b] >> 7 | v[b] << 25) & 0xFFFFFFFF
+
+    for turn in range(7):
+        for lane in range(4):
+            mix(lane, 4 + lane, 8 + lane, 12 + lane, words[2 * lane], words[2 * lane + 1])
+        for lane in range(4):
+            mix(lane, 4 + (lane + 1) % 4, 8 + (lane + 2) % 4, 12 + (lane + 3) % 4, words[8 + 2 * lane],
+                words[9 + 2 * lane])
+        words = [words[at] for at in PERMUTATION]
+    return [v[at] ^ v[at + 8] for at in range(8)]
+
+
+def chunk_value(data, counter, root):
+    chain = IV
+    for at in range(0, max(len(data), 1), 64):
+        block = data[at:at + 64]
+        flags = (CHUNK_START if at == 0 else 0) | (CHUNK_END | root if at + 64 >= len(data) else 0)
+        chain = compress(chain, struct.unpack("<16I", block.ljust(64, b"\0")), counter, len(block), flags)
+    return chain
+
+
+def tree_value(data, counter, root):
+    if len(data) <= 1024:
+        return chunk_value(data, counter, root)
+    left = 1024 << ((len(data) - 1) // 1024).bit_length() - 1
+    both = tree_value(data[:left], counter, 0) + tree_value(data[left:], counter + left // 1024, 0)
+    return compress(IV, both, 0, 64, PARENT | root)
+
+
+def blake3(data):
+    return struct.pack("<8I", *tree_value(data, 0, ROOT))
+
+
+def digest_of(cells, size):
+    """The digest of a file: `cells` has the number and content of each, or of those that are not zeros only."""
+    h = bytes(32)
+    for number, cell in cells:
+        if any(cell):
+            h = blake3(h + struct.pack("<Q", number) + blake3(cell))
+    return blake3(h + struct.pack("<Q", size))[:16]
+
+
+def digest_of_file(path):
+    with open(path, "rb") as file:
+        cells = enumerate(iter(lambda: file.read(CELL), b""))
+        return digest_of(cells, os.path.getsize(path))
+
+
+# --- trees
+
+
+class Tree:
+    """The objects of an archive, from the data of its blocks."""
+
+    def __init__(self):
+        self.begun, self.open, self.files = {}, {}, {}
+        self.last, self.names, self.ended, self.bytes = 0, {}, [], 0
+        self.listed = {CATALOGUE: [], CLOSING: []}
+        self.start = None
+
+    def block(self, number, what, data, capacity):
+        at = 0
+        while at < len(data):
+            need(at + 16 <= len(data), f"block {number}: half an entry header")
+            kind, flags, zero, length, obj = struct.unpack_from("<BBHIQ", data, at)
+            need(flags < 4 and zero == 0, f"block {number}: reserved bytes of an entry")
+            body, end = data[at + 16:at + 16 + length], at + 16 + length
+            need(end <= len(data), f"block {number}: an entry is cut off")
+            need(kind >= 128 or kind in ALLOWED[what], f"block {number}: an entry of kind {kind} in a block of {what}")
+            start = (number, at)
+            if flags and kind < 128:
+                need(kind not in (EXTENT, START), "an entry in pieces")
+                need(at == 0 or not flags & 2, "a piece that is not the first entry")
+                need(bool(flags & 2) == (what in self.begun), "a piece without the one before")
+                start, before_kind, before_obj, before = self.begun.pop(what, (start, kind, obj, b""))
+                need((kind, obj) == (before_kind, before_obj), "pieces of several entries")
+                body = before + body
+                if flags & 1:
+                    need(end == len(data), "a piece that is not the last entry")
+                    self.begun[what] = (start, kind, obj, body)
+                    at = end
+                    continue
+            need(what not in self.begun, "an entry that goes on, and does not")
+            if kind < 128:
+                self.entry(kind, obj, body, start, number, what)
+            at = end
+
+    def entry(self, kind, obj, body, start, number, what):
+        f = Fields(body)
+        need((obj == 0) == (kind in (OWNER, START)) or kind == ENTRY, "the object of an entry")
+        if kind == OBJECT:
+            need(obj > self.last, f"object {obj} after {self.last}")
+            self.last = obj
+            (type_, linked, zero1, mode, _, _, seconds, nanoseconds, zero2, _, _, _, link, path_len,
+             target_len) = f.take("BBHIIIqIIQIIQII")
+            need(zero1 == 0 and zero2 == 0 and linked < 2 and 1 <= type_ <= 7, "an object's fields")
+            path, target = f.raw(path_len), f.raw(target_len)
+            parts = path.split(b"/")
+            need(not {b"", b".", b".."} & set(parts) and b"\0" not in path, f"the path {path}")
+            self.open[obj] = dict(type=type_, mode=mode, time=(seconds, nanoseconds), link=link, linked=linked,
+                                  path=path, target=target, start=start, cells={}, end=0, order=OBJECT)
+        elif kind == OWNER:
+            owner, group, length = f.take("IHH")
+            name = f.raw(length)
+            need(group < 2 and 1 <= length <= 255, "an owner's name")
+            need(not any(byte < 32 or byte in (58, 127) for byte in name), f"the name {name}")
+            self.names.setdefault((group, owner), name)
+        elif kind == START:
+            need(self.start is None and not self.listed[CLOSING], "a start within the run")
+            self.start = f.take("QQ")
+        elif kind == ENTRY:
+            need(what == CATALOGUE or self.start is not None, "a closing run without start")
+            self.list_entry(obj, f, what)
+        else:
+            self.of_object(kind, self.open[obj], obj, f, number)
+        f.end()
+
+    def of_object(self, kind, found, obj, f, number):
+        orders = {INODE: 2, ATTRIBUTE: 3, EXTENT: 4, END: 5}
+        need(orders[kind] >= found["order"] and (kind != INODE or found["order"] == 1), "the order of entries")
+        found["order"] = orders[kind]
+        if kind == ATTRIBUTE:
+            name_len, zero, value_len = f.take("HHI")
+            need(1 <= name_len <= 255 and value_len <= 65536 and zero == 0, "an attribute")
+            f.raw(name_len + value_len)
+        elif kind == INODE:
+            flags, zero1, made, nanoseconds, zero2 = f.take("IIqII")
+            need(zero1 == 0 and zero2 == 0, "an inode's fields")
+            need(nanoseconds < 10**9 or (made, nanoseconds) == (0, 0xFFFFFFFF), "the time of birth")
+        elif kind == EXTENT:
+            offset = f.take("Q")
+            data = f.raw(len(f.body) - 8)
+            need(data and offset >= found["end"] and found["type"] == 1, "an extent")
+            found["end"] = offset + len(data)
+            self.bytes += len(data)
+            while data:
+                place, now = offset % CELL, data[:CELL - offset % CELL]
+                cell = found["cells"].setdefault(offset // CELL, bytearray())
+                cell.extend(bytes(place - len(cell)) + now)
+                offset, data = offset + len(now), data[len(now):]
+        else:
+            state, has, zeros, size, digest = f.take("BB6sQ16s")
+            need(state <= 2 and has < 2 and zeros == bytes(6), "an end")
+            need(size >= found["end"], "data beyond the size")
+            need(has == (found["type"] == 1) and (has or digest == bytes(16)), "a digest")
+            if has:
+                cells = [(number, bytes(cell).ljust(min(CELL, size - number * CELL), b"\0"))
+                         for number, cell in sorted(found["cells"].items())]
+                need(digest_of(cells, size) == digest, f"the digest of {found['path']}")
+                self.files[found["path"]] = (state, digest)
+            del self.open[obj]
+            size = found["link"] if found["type"] == 4 else size if found["type"] == 1 else 0
+            self.ended.append((obj if found["linked"] else 0, found["type"], state, found["mode"], size, found["time"],
+                               found["start"], number, found["path"], found["target"]))
+
+    def list_entry(self, obj, f, what):
+        (type_, state, zero, mode, size, seconds, nanoseconds, path_len, first, last, offset, target_len, _,
+         changed, references, zero2, base, _) = f.take("BBHIQqIIQQIIqIBBHQ")
+        need(zero == 0 and zero2 == 0 and references == 0 and base == 0 and changed < 10**9, "a catalogue entry")
+        self.listed[what].append((obj, type_, state, mode, size, (seconds, nanoseconds), (first, offset), last,
+                                  f.raw(path_len), f.raw(target_len)))
+
+    def finish(self):
+        need(not self.open, f"objects without end: {sorted(self.open)}")
+        need(not self.begun, "an entry goes on after the last block")
+        pieces, closing = self.listed[CATALOGUE], self.listed[CLOSING]
+        need(closing == self.ended, "the closing run has other objects")
+        need(pieces == closing[:len(pieces)], "the catalogue before has other objects")
+        need(not closing or self.start == (len(closing), self.bytes), f"the start of the closing run: {self.start}")
+
+    def check_restored(self, folder):
+        for path, (state, digest) in self.files.items():
+            if state == 0:
+                found = digest_of_file(os.path.join(os.fsencode(folder), path))
+                need(found == digest, f"the restored file {path} has another digest")
 
 
 # --- from units to the stream
@@ -491,7 +698,7 @@ class Reader:
         self.session_body, self.header = first.body, SessionHeader(first.body)
         need(self.header.id == self.session.id, "the session header's id")
         self.secret = secret
-        self.out, self.footers, self.chunk_ends = bytearray(), [], []
+        self.out, self.footers, self.chunk_ends, self.trees = bytearray(), [], [], []
         marks, end = session.marks, len(session.stream)
         session.is_finished = self.units[-1].kind == SESSION_FOOTER and marks[-2:] == [end, end]
         if session.is_finished:
@@ -630,7 +837,7 @@ class Archive:
     def __init__(self, reader, index):
         self.reader, self.index = reader, index
         self.blocks, self.offset, self.rejected, self.last = 0, 0, 0, None
-        self.chunks, self.key = [], None
+        self.chunks, self.key, self.tree = [], None, None
         # First block of the catalogue's closing run.
         self.catalogue = None
         # Blocks since the last chunk footer: place, what, position; and their plain bytes.
@@ -643,6 +850,7 @@ class Archive:
         self.footer_entry = (self.header.id, 0, None, 0, 0, self.reader.session.place(head.position))
         if self.reader.wanted in (None, self.index):
             self.derive()
+            self.tree = Tree() if self.header.content == TREE else None
         empty_end, locator = head.end, None
         for at in range(at, len(units)):
             unit = units[at]
@@ -668,6 +876,9 @@ class Archive:
                 self.check_framing()
                 self.check_locator(locator)
                 self.archive_footer(unit, locator)
+                if self.tree is not None:
+                    self.tree.finish()
+                    self.reader.trees.append(self.tree)
                 ends = [chunk["end"] for chunk in self.chunks] or [empty_end]
                 self.reader.chunk_ends += ends + [unit.end]
                 return at + 1
@@ -708,8 +919,10 @@ class Archive:
         # What a rejected block had was taken away, and zeros keep its place.
         if is_read:
             data = bytes(unit.plain) if unit.flags & REJECTED else decompressed(unit, data)
-        if unit.what in STREAM:
+        if unit.what in COUNTED:
             self.reader.out += data
+            if self.tree is not None:
+                self.tree.block(unit.number, unit.what, data, self.header.block_len)
         elif unit.what == SPECIAL and is_read:
             self.special(unit, data)
         self.entries.append((place, unit.what, unit.position))
@@ -803,6 +1016,7 @@ def main():
     parser.add_argument("--identity")
     parser.add_argument("--session", type=int)
     parser.add_argument("--archive", type=int)
+    parser.add_argument("--restored")
     args = parser.parse_args()
     secret = None
     if args.key:
@@ -818,7 +1032,7 @@ def main():
     if args.identity:
         with open(args.identity, "rb") as file:
             secret = (3, identity_of(file.read(85)))
-    medium, stream, archives = Medium(args.tape), b"", 0
+    medium, stream, archives, trees = Medium(args.tape), b"", 0, []
     session = args.session or (1 if args.archive else None)
     need(session is None or 1 <= session <= len(medium.sessions), f"no session {session}")
     for number, found in enumerate(medium.sessions, 1):
@@ -827,8 +1041,11 @@ def main():
             reader.check_before(medium.sessions[number - 2] if number > 1 else None, number - 1)
             stream += reader.read()
             archives += len(reader.footers)
+            trees += reader.trees
     with open(args.out, "wb") as file:
         file.write(stream)
+    for tree in trees if args.restored else []:
+        tree.check_restored(args.restored)
     print(f"{archives} archives, {len(stream)} bytes, {len(medium.volumes)} volumes")
 
 

@@ -147,6 +147,7 @@ fn unsafe_code_stays_where_it_is_allowed() {
         "datapipe/src/pool/block.rs",
         "datapipe/src/controller/processes/identity.rs",
         "datapipe/src/controller/processes/memory_limit.rs",
+        "datapipe/src/crypto/undumped.rs",
         "datapipe/src/pool/explorer.rs",
         "datapipe/src/shared_bytes.rs",
         "datapipe/src/tree/inode_calls.rs",

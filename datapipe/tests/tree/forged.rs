@@ -123,7 +123,7 @@ fn named_in(block: u64, object: u64, kind: ObjectKind, link: u64, path: &[u8]) -
         modified,
         blocks,
         offset,
-        changed: Time::default(),
+        changed: modified,
         inode: 0,
         path,
         target,

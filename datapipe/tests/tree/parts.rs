@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use datapipe::archive::ReadOutcome;
 use datapipe::prelude::*;
 use datapipe::tree::{CatalogueQuery, RestoreOutcome, TreeList};
-use datapipe::wire::{CatalogueEntry, ObjectKind, Time};
+use datapipe::wire::{CatalogueEntry, ObjectKind};
 
 use crate::data::key;
 use crate::fixture::{archive_options, assert_same_tree, head};
@@ -312,7 +312,7 @@ fn list_from_the_catalogue_matches_a_full_read() {
         let tail = TreeList::new(move |object| {
             // Only the catalogue has these.
             let object = &CatalogueEntry {
-                changed: Time::default(),
+                changed: object.modified,
                 inode: 0,
                 ..*object
             };

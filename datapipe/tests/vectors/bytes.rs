@@ -4,10 +4,10 @@ use datapipe::media::Position;
 use datapipe::pool::{Codec, ContentClass, Marks};
 use datapipe::wire::{
     ArchiveEntry, ArchiveFooter, ArchiveHeader, Base, BlockEntry, BlockKind, CatalogueEntry,
-    ChunkEntry, ChunkFooter, CipherKind, Content, Entry, EntryBody, Extension, Framing, LabelPlace,
-    Locator, ObjectEnd, ObjectKind, ObjectMeta, ObjectState, RecordHeader, RecordKind, SLOT_LEN,
-    SessionFooter, SessionHeader, SessionsBefore, Time, UnitHeader, UnitKind, VERSION,
-    VolumeRecord,
+    CatalogueStart, ChunkEntry, ChunkFooter, CipherKind, Content, Entry, EntryBody, EntryPiece,
+    Extension, Framing, InodeFacts, LabelPlace, Locator, ObjectEnd, ObjectKind, ObjectMeta,
+    ObjectState, OwnerKind, OwnerName, RecordHeader, RecordKind, SLOT_LEN, SessionFooter,
+    SessionHeader, SessionsBefore, Time, UnitHeader, UnitKind, VERSION, VolumeRecord,
 };
 
 /// Returns bytes in the notation of the table.
@@ -210,6 +210,13 @@ fn entry(body: EntryBody<'_>) -> Vec<u8> {
     bytes
 }
 
+/// Returns an entry that belongs to no object.
+fn general(body: EntryBody<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Entry { object: 0, body }.append_to(&mut bytes).unwrap();
+    bytes
+}
+
 fn object(kind: ObjectKind, target: &'static [u8]) -> ObjectMeta<'static> {
     let (mode, path) = (0o6755, &b"a/b"[..]);
     let (uid, gid, size, device, link) = (1000, 100, 77, (8, 1), 5);
@@ -372,8 +379,61 @@ fn entries() -> Vec<(String, Vec<u8>)> {
         ]),
         ends.map(encoded_end).to_vec(),
         named([("entry catalogue", entry(EntryBody::Catalogue(catalogue())))]),
+        facts_and_names(),
     ]
     .concat()
+}
+
+/// Entries of inodes, owners and the catalogue's start, and a piece of one.
+fn facts_and_names() -> Vec<(String, Vec<u8>)> {
+    named([
+        (
+            "entry inode",
+            entry(EntryBody::Inode(InodeFacts {
+                flags: 0x50,
+                born: Some(TIME),
+            })),
+        ),
+        (
+            "entry inode without birth",
+            entry(EntryBody::Inode(InodeFacts {
+                flags: 0x50,
+                born: None,
+            })),
+        ),
+        (
+            "entry piece",
+            entry(EntryBody::Piece(EntryPiece {
+                kind: 1,
+                continues: true,
+                goes_on: true,
+                body: b"body",
+            })),
+        ),
+        (
+            "entry user",
+            general(EntryBody::OwnerName(OwnerName {
+                kind: OwnerKind::User,
+                id: 1000,
+                name: b"ada",
+            })),
+        ),
+        (
+            "entry group",
+            general(EntryBody::OwnerName(OwnerName {
+                kind: OwnerKind::Group,
+                id: 1001,
+                name: b"staff",
+            })),
+        ),
+        (
+            "entry start",
+            general(EntryBody::CatalogueStart(CatalogueStart {
+                objects: 3,
+                bytes: 77,
+            })),
+        ),
+    ])
 }
 
 /// The version and the encodings. They never change.

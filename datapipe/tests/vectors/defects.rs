@@ -347,9 +347,14 @@ pub(crate) const UNITS: &[Defect] = &[
         RAW,
         |tape, _| repeat(tape),
     ),
-    defect("unit-of-kind-5", "unknown kind 5", OPEN, |tape, _| {
-        tape.unit(UnitKind::Locator, 0, |unit| unit[4] = 5);
-    }),
+    defect(
+        "kind-of-options",
+        "unit header: unknown kind 5",
+        OPEN,
+        |tape, _| {
+            tape.unit(UnitKind::Locator, 0, |unit| unit[4] = 5);
+        },
+    ),
 ];
 
 pub(super) const RAW: Recipe = Recipe {

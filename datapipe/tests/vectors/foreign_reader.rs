@@ -1,9 +1,13 @@
 //! Archives read by another program, `reader/read_archive.py`, which was written from
 //! `docs/wire-format.md` alone.
 
+use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use datapipe::prelude::*;
+use datapipe::tree::{RestoreOptions, TreeHead, TreeOptions, TreeRestore};
 use datapipe::wire::Framing;
 
 use crate::make::{self, BLOCK, Lock, PASSPHRASE, PLAIN, Packing, Recipe};
@@ -23,25 +27,26 @@ fn script() -> PathBuf {
 }
 
 fn ask(tape: &Path, lock: Lock, folder: &Path) -> Answer {
-    ask_for(tape, lock, folder, &[])
+    ask_also(tape, lock, folder, &[])
 }
 
-fn ask_for(tape: &Path, lock: Lock, folder: &Path, selection: &[&str]) -> Answer {
+/// Asks with these arguments, too.
+fn ask_also(tape: &Path, lock: Lock, folder: &Path, arguments: &[&OsStr]) -> Answer {
     let (out, secret) = (folder.join("out"), folder.join("secret"));
     let mut command = Command::new("python3");
-    command.arg(script()).arg(tape).arg(&out).args(selection);
+    command.arg(script()).arg(tape).arg(&out).args(arguments);
     match lock {
         Lock::None => {}
         Lock::KeyFile => {
-            std::fs::write(&secret, [7; 32]).unwrap();
+            fs::write(&secret, [7; 32]).unwrap();
             command.arg("--key").arg(&secret);
         }
         Lock::Passphrase => {
-            std::fs::write(&secret, format!("{PASSPHRASE}\n")).unwrap();
+            fs::write(&secret, format!("{PASSPHRASE}\n")).unwrap();
             command.arg("--passphrase").arg(&secret);
         }
         Lock::Recipient => {
-            let mut file = std::fs::File::create(&secret).unwrap();
+            let mut file = fs::File::create(&secret).unwrap();
             make::identity().write_to(&mut file).unwrap();
             command.arg("--identity").arg(&secret);
         }
@@ -52,7 +57,7 @@ fn ask_for(tape: &Path, lock: Lock, folder: &Path, selection: &[&str]) -> Answer
     };
     let text = String::from_utf8_lossy(&done.stderr).trim().to_owned();
     match done.status.code() {
-        Some(0) => Answer::Stream(std::fs::read(&out).unwrap()),
+        Some(0) => Answer::Stream(fs::read(&out).unwrap()),
         Some(3) => Answer::Missing(text),
         _ => Answer::Error(text),
     }
@@ -162,7 +167,7 @@ fn foreign_reader_reads_several_volumes() {
 fn foreign_reader_reads_the_golden_vectors() {
     let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/good");
     let folder = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(good).unwrap() {
+    for entry in fs::read_dir(good).unwrap() {
         let plain = entry.unwrap().path();
         if plain
             .extension()
@@ -179,15 +184,61 @@ fn foreign_reader_reads_the_golden_vectors() {
             name if name.contains("recipient") => Lock::Recipient,
             _ => Lock::None,
         };
-        let selection: &[&str] = match name.contains("unfinished") {
-            true => &["--session", "2"],
+        let selection: &[&OsStr] = match name.contains("unfinished") {
+            true => &["--session".as_ref(), "2".as_ref()],
             false => &[],
         };
-        match ask_for(&tape, lock, folder.path(), selection) {
-            Answer::Stream(stream) => assert!(stream == std::fs::read(plain).unwrap(), "{name}"),
+        match ask_also(&tape, lock, folder.path(), selection) {
+            Answer::Stream(stream) => assert!(stream == fs::read(plain).unwrap(), "{name}"),
             Answer::Error(why) => panic!("{name}: {why}"),
             Answer::Missing(what) => println!("skipped {name}: {what}"),
         }
+    }
+}
+
+/// The other program puts entries together, checks them and the catalogue, and computes the digests
+/// of the archive's files, and those of the files that were restored.
+#[test]
+fn foreign_reader_reads_a_tree_and_the_restored_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, dest) = (folder.path().join("data"), folder.path().join("dest"));
+    let deep = source
+        .join("d".repeat(250))
+        .join("e".repeat(250))
+        .join("f".repeat(100));
+    fs::create_dir_all(&deep).unwrap();
+    fs::create_dir(&dest).unwrap();
+    fs::write(deep.join("small"), "content").unwrap();
+    fs::write(source.join("empty"), "").unwrap();
+    fs::write(source.join("large"), make::material(300_000)).unwrap();
+    fs::hard_link(source.join("large"), source.join("second")).unwrap();
+    std::os::unix::fs::symlink("t".repeat(3000), source.join("link")).unwrap();
+    let sparse = fs::File::create(source.join("sparse")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"x", 600_000).unwrap();
+    sparse.set_len(1_000_000).unwrap();
+    for size in [512, 64 << 10] {
+        let tape = folder.path().join("tape");
+        let archive = ArchiveOptions::tree("tree").block_len(size).plan().unwrap();
+        let medium = VirtualTape::create(&tape, VolumeOptions::default()).unwrap();
+        let options = TreeOptions::default().birth_time(true);
+        let head = TreeHead::new(&[&source], options).unwrap();
+        let pipe = Pipe::builder().buffer_size(size).head(head).stage(zstd(3));
+        pipe.archive(archive, medium).run().unwrap();
+        let reader = ArchiveReader::open(VirtualTape::open(&tape).unwrap(), None).unwrap();
+        let restore = RestoreOptions::default().overwrite(true);
+        let restore = TreeRestore::new(&dest, restore).unwrap();
+        let report = restore.report();
+        reader.read().pipe.tail(restore).run().unwrap();
+        assert!(report.snapshot().is_whole(), "{:?}", report.snapshot());
+        let arguments = [OsStr::new("--restored"), dest.as_os_str()];
+        // Its digests take seconds for each megabyte.
+        let arguments = if size == 512 { &arguments[..] } else { &[] };
+        match ask_also(&tape, Lock::None, folder.path(), arguments) {
+            Answer::Stream(_) => {}
+            Answer::Error(why) => panic!("blocks of {size}: {why}"),
+            Answer::Missing(what) => println!("skipped: {what}"),
+        }
+        fs::remove_file(&tape).unwrap();
     }
 }
 
@@ -201,11 +252,11 @@ fn foreign_reader_rejects_changed_bytes() {
         ..PLAIN
     };
     make::write(recipe, &tape, &data);
-    let good = std::fs::read(&tape).unwrap();
+    let good = fs::read(&tape).unwrap();
     for at in (0..good.len()).step_by(good.len() / 20) {
         let mut bad = good.clone();
         bad[at] ^= 1;
-        std::fs::write(&tape, bad).unwrap();
+        fs::write(&tape, bad).unwrap();
         match ask(&tape, recipe.lock, folder.path()) {
             Answer::Stream(_) => panic!("byte {at} was changed, and the reader did not notice"),
             Answer::Error(why) => assert!(why.starts_with("read_archive.py: "), "byte {at}: {why}"),
@@ -226,14 +277,14 @@ fn foreign_reader_reads_each_archive_of_each_session() {
         let tape = good.join(format!("{name}.tap"));
         let mut stream = Vec::new();
         for (session, archive) in [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")] {
-            let selection = ["--session", session, "--archive", archive];
-            match ask_for(&tape, lock, folder.path(), &selection) {
+            let selection = ["--session", session, "--archive", archive].map(OsStr::new);
+            match ask_also(&tape, lock, folder.path(), &selection) {
                 Answer::Stream(one) => stream.extend(one),
                 Answer::Error(why) => panic!("{name}, {selection:?}: {why}"),
                 Answer::Missing(what) => return println!("skipped {name}: {what}"),
             }
         }
-        let plain = std::fs::read(tape.with_extension("plain")).unwrap();
+        let plain = fs::read(tape.with_extension("plain")).unwrap();
         assert!(stream.ends_with(&plain), "{name}");
         assert_eq!(stream.len() > plain.len(), name.contains("unfinished"));
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use datapipe::crypto::{Identity, Recipient, others_can_read};
+use datapipe::crypto::{Identity, Recipient, others_can_read, prevent_core_dumps};
 use datapipe::standard_streams::StandardStream;
 
 /// Make and show the key pairs of recipients.
@@ -58,10 +58,7 @@ enum Job {
 type Failure = Box<dyn Error>;
 
 fn main() -> ExitCode {
-    let done = match Args::parse().job {
-        Job::New { file } => make(&file),
-        Job::Public { file } => show(&file),
-    };
+    let done = run(&Args::parse().job);
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -72,12 +69,20 @@ fn main() -> ExitCode {
     }
 }
 
-/// Makes a pair. The public key is printed after the identity is on stable storage, so that nothing
-/// is encrypted for a key that a crash has taken.
-fn make(path: &Path) -> Result<(), Failure> {
+fn run(job: &Job) -> Result<(), Failure> {
+    prevent_core_dumps()?;
     StandardStream::Output
         .check_open()
         .map_err(|error| format!("{error}, and is to have the public key"))?;
+    match job {
+        Job::New { file } => make(file),
+        Job::Public { file } => show(file),
+    }
+}
+
+/// Makes a pair. The public key is printed after the identity is on stable storage, so that nothing
+/// is encrypted for a key that a crash has taken.
+fn make(path: &Path) -> Result<(), Failure> {
     let identity = Identity::random()?;
     let file = create(path)?;
     if let Err(error) = store(&identity, file, path) {

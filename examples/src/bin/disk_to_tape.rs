@@ -18,7 +18,7 @@ use datapipe::controller::ByteCount;
 use datapipe::crypto::Recipient;
 use datapipe::host;
 use datapipe::interrupt::retry;
-use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT};
+use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT, MAX_VOLUME_TEXT};
 use datapipe::prelude::*;
 use datapipe::standard_streams::StandardStream;
 use datapipe::tree::{Excluded, ProblemKind, TreeError, TreeReport};
@@ -43,8 +43,8 @@ use datapipe_examples::summary::Summary;
 /// The last name of a source is its name in the archive: /srv/data becomes data, . and .. get the
 /// name of their directory, and / becomes root. Files that change, vanish or cannot be read are
 /// reported, and the rest is backed up. An archive is on one virtual tape or in one directory of
-/// volumes, which may have others: see --append. If the medium is inside a source, it is left out, and so is all else that a directory
-/// of volumes has, which is reported.
+/// volumes, which may have others: see --append. If the medium is inside a source, it is left out,
+/// and so is all else that a directory of volumes has, which is reported.
 #[derive(Debug, Parser)]
 #[command(name = "disk_to_tape", version, after_help = EXIT_CODES)]
 struct Args {
@@ -77,6 +77,10 @@ struct Args {
     /// the file system]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     volume_size: Option<u64>,
+    /// Label in the record at the start of each volume, for people: at most 64 bytes. tape_to_disk
+    /// shows it
+    #[arg(long, value_name = "LABEL", value_parser = parse_label, default_value = "")]
+    label: String,
     /// Leave out objects that match GLOB, and everything below them. GLOB matches a name, a path in
     /// the archive, or, if it begins with a slash, an absolute path; ** matches any number of
     /// directories. With a slash at its end it matches directories only. A GLOB that leaves nothing
@@ -87,6 +91,13 @@ struct Args {
     /// layers of overlayfs and the subvolumes of btrfs stay
     #[arg(long)]
     one_file_system: bool,
+    /// Look up no names of users and groups: the archive has their numbers only
+    #[arg(long)]
+    numeric_owner: bool,
+    /// Store the time at which each object was made, where the file system has it. It can be shown,
+    /// but no system can restore it
+    #[arg(long)]
+    birth_time: bool,
     /// Name of standard input in the archive [default: stdin]
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     stdin_name: Option<String>,
@@ -162,6 +173,16 @@ fn parse_name(name: &str) -> Result<String, String> {
     validate_file_name(name).map(|()| name.to_owned())
 }
 
+fn parse_label(label: &str) -> Result<String, String> {
+    if label.len() > MAX_VOLUME_TEXT {
+        let len = label.len();
+        return Err(format!(
+            "a label has at most {MAX_VOLUME_TEXT} bytes, and not {len}"
+        ));
+    }
+    Ok(label.to_owned())
+}
+
 fn main() -> ExitCode {
     host::serve(datapipe::modules());
     descriptors::raise_limit();
@@ -214,25 +235,19 @@ fn back_up(
     // Invalid sources and options are refused before the medium is created.
     let (head, _) = args.head(Vec::new(), false)?;
     let archive = args.plan(secret, recipients, shared_key)?;
-    summary.archive = Some(archive.header().name.clone());
+    summary.archive = Some(archive.origin().name.clone());
     summary.header_hash = Some(hex(&archive.header_hash()));
-    // The archive's stages need the medium, which does not exist yet. The stage that opens blocks
-    // needs the same buffers as the one that seals them, so it is planned in its place.
+    // The medium does not exist yet.
     let instances = args.instances.count();
-    let open = archive.open_blocks();
     args.pipe(head)
-        .stages(open.map(|open| open.instances(instances)))
+        .stages(archive.planned_stages(instances))
         .tail(StreamTail::new(io::sink()))
         .plan()?;
 
-    let options = VolumeOptions::default()
-        .volume_size(args.volume_size)
-        .overwrite(args.overwrite)
-        .in_place(args.in_place)
-        .allow_empty(args.allow_empty);
+    let options = args.volume_options();
     let (medium, files) = match args.append {
-        true => location.append(options)?,
-        false => location.create(options)?,
+        true => location.append(options.clone())?,
+        false => location.create(options.clone())?,
     };
     let archive = match args.append {
         true => archive.after(location.sessions_before()?),
@@ -265,6 +280,12 @@ fn back_up(
     }
     let report = result.map_err(|error| {
         let (failure, written) = (Failure::from(error), written.snapshot());
+        if placement.is_in_processes() && written.blocks == 0 && location.identity().is_ok() {
+            // A process that did not start leaves the new file that was to replace the old one, or
+            // the lock file of a directory. The next writer removes them, here one that writes
+            // nothing.
+            drop(location.create(options));
+        }
         match args.overwrite && written.blocks == 0 {
             true => failure,
             false => {
@@ -375,6 +396,15 @@ fn describe_counts(tree: &TreeReport) -> String {
 }
 
 impl Args {
+    fn volume_options(&self) -> VolumeOptions {
+        VolumeOptions::default()
+            .volume_size(self.volume_size)
+            .label(&*self.label)
+            .overwrite(self.overwrite)
+            .in_place(self.in_place)
+            .allow_empty(self.allow_empty)
+    }
+
     /// Returns a message if some arguments exclude each other.
     fn find_conflict(&self) -> Option<&'static str> {
         let names_stdin = self.sources.iter().any(|source| source.as_os_str() == "-");
@@ -443,6 +473,8 @@ impl Args {
             ));
         }
         let options = TreeOptions::default()
+            .numeric_owner(self.numeric_owner)
+            .birth_time(self.birth_time)
             .one_file_system(self.one_file_system)
             .exclude(&self.exclude)
             .skip(skip)

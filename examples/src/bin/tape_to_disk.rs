@@ -27,7 +27,7 @@ use datapipe_examples::descriptors;
 use datapipe_examples::errors_file::ErrorsArgs;
 use datapipe_examples::format::{count_of, escape};
 use datapipe_examples::listing::Listing;
-use datapipe_examples::medium::{Location, origin};
+use datapipe_examples::medium::{Location, describe_origin};
 use datapipe_examples::new_file::NewFile;
 use datapipe_examples::progress::JobProgress;
 use datapipe_examples::read_scope::ReadScope;
@@ -66,6 +66,11 @@ struct Args {
     /// mode, owner and times of existing directories
     #[arg(long)]
     overwrite: bool,
+    /// Give objects the numbers of their users and groups that the archive has. Otherwise root
+    /// gives them to the user and group of this machine that have the archived names, and to the
+    /// numbers only if there are none
+    #[arg(long, conflicts_with_all = ["list", "verify"])]
+    numeric_owner: bool,
     #[command(flatten)]
     instances: InstancesArgs,
     #[command(flatten)]
@@ -153,17 +158,20 @@ fn run(
     summary.notes.extend(args.instances.note());
     summary.notes.extend(location.writer_note());
     location.note_volumes(summary);
+    if let Some(label) = location.label() {
+        console.info(&format!("{location} has the volume label {label}"));
+    }
     if args.select.sessions {
         return list_sessions(&location, args.output.json, summary);
     }
     let reader = args.select.open(&location, secret.as_ref(), summary)?;
     // It is not needed any more, and a dump of this process must not have it.
     drop(secret);
-    let name = &reader.header().name;
+    let name = &reader.origin().name;
     console.info(&format!(
         "\"{}\", {}",
         escape(name.as_bytes()),
-        origin(reader.session(), Some(reader.header()))
+        describe_origin(reader.session(), Some(reader.origin()))
     ));
     summary.archive = Some(name.clone());
     if reader.opened_by() == Some(SecretKind::Identity) {
@@ -297,7 +305,7 @@ impl Job<'_> {
     /// Lists a stream as one object: a file with the archive's name. Its length is recorded at the
     /// end of the archive; if the end cannot be read, the blocks are counted.
     fn list_stream(&mut self, reader: &Reader, listing: &Listing) -> Result<(), Failure> {
-        let (name, created) = (reader.header().name.clone(), reader.header().created);
+        let (name, created) = (reader.origin().name.clone(), reader.header().created);
         self.check_selected(&name)?;
         let size = match reader.index() {
             Ok(index) => {
@@ -348,6 +356,7 @@ impl Job<'_> {
         let dest = self.destination()?;
         let options = RestoreOptions::default()
             .overwrite(self.args.overwrite)
+            .numeric_owner(self.args.numeric_owner)
             .keep(self.location.files())
             .keep(self.args.secret.file_identity());
         let tail = match &self.scope {
@@ -369,14 +378,14 @@ impl Job<'_> {
     }
 
     fn stream_to_stdout(&mut self, reader: &Reader) -> Result<(), Failure> {
-        self.check_selected(&reader.header().name)?;
+        self.check_selected(&reader.origin().name)?;
         // The buffer of the standard library would only add a copy.
         let output = File::from(stdout().as_fd().try_clone_to_owned()?);
         self.run_stream(reader, output)
     }
 
     fn stream_to_file(&mut self, reader: &Reader) -> Result<(), Failure> {
-        let name = reader.header().name.clone();
+        let name = reader.origin().name.clone();
         self.check_selected(&name)?;
         let dest = self.destination()?;
         let found = retry(|| fs::metadata(dest.join(&name)));
@@ -506,7 +515,7 @@ fn stream_entry(name: &str, size: u64, modified: Time) -> CatalogueEntry<'_> {
         modified,
         blocks: (0, 0),
         offset: 0,
-        changed: Time::default(),
+        changed: modified,
         inode: 0,
         path: name.as_bytes(),
         target: b"",

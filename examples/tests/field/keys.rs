@@ -10,7 +10,7 @@ use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
 use datapipe::archive::ArchiveReader;
-use datapipe::crypto::{Key, Passphrase, Secret};
+use datapipe::crypto::{Identity, Key, Passphrase, Secret};
 use datapipe::media::VirtualTape;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -173,8 +173,13 @@ fn search_jobs(option: &str, secret: &Secret, in_processes: bool) {
 
 /// Starts a backup with a key or without, all of whose processes may leave core dumps, and aborts
 /// them at work. Returns the dumps.
-fn abort(is_sealed: bool, in_processes: bool) -> Vec<PathBuf> {
+fn abort(sealed_with: Option<&str>, in_processes: bool) -> Vec<PathBuf> {
     let fixture = Fixture::new();
+    fs::write(
+        fixture.path("recipient"),
+        format!("{}\n", Identity::random().unwrap().recipient()),
+    )
+    .unwrap();
     fs::write(fixture.path("src/data/noise"), noise(24 << 20)).unwrap();
     let raised = "ulimit -c unlimited; exec \"$0\" \"$@\"";
     let mut args = vec![
@@ -186,7 +191,7 @@ fn abort(is_sealed: bool, in_processes: bool) -> Vec<PathBuf> {
         "--buffers",
         "24",
     ];
-    args.extend(is_sealed.then_some("--key-file=key"));
+    args.extend(sealed_with);
     args.extend(in_processes.then_some("--processes"));
     args.extend(["src/data", "tape.tap"]);
     let tape = fixture.path("tape.tap");
@@ -210,9 +215,12 @@ fn abort(is_sealed: bool, in_processes: bool) -> Vec<PathBuf> {
 #[test]
 fn aborted_job_with_a_key_leaves_no_core_dump() {
     for in_processes in [false, true] {
-        let with_a_key = abort(true, in_processes);
-        assert!(with_a_key.is_empty(), "{with_a_key:?}");
-        if abort(false, in_processes).is_empty() {
+        // Recipients have no secret, but what encrypts for them has the archive's key.
+        for sealed_with in ["--key-file=key", "--recipient=recipient"] {
+            let with_a_key = abort(Some(sealed_with), in_processes);
+            assert!(with_a_key.is_empty(), "{sealed_with}: {with_a_key:?}");
+        }
+        if abort(None, in_processes).is_empty() {
             println!("without effect: the system puts core dumps elsewhere, or allows none");
         }
     }

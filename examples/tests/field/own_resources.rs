@@ -251,7 +251,7 @@ fn job_runs_with_the_threads_that_start() {
     }
     ok(&fixture.back_up(&["--quiet", "src/data", "whole"]));
     let mut done = 0;
-    for n in 1..20 {
+    for n in 1..32 {
         let trace = format!(
             "strace -f -qq -o /dev/null -e trace=clone3,clone \
              -e inject=clone3,clone:error=EAGAIN:when={n}"

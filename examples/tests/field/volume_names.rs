@@ -137,3 +137,42 @@ fn list_names_a_missing_volume() {
     let text = failed(&fixture.restore(&["--verify", "tape"]), 3);
     assert!(text.contains("has no volume 2 (000002.tap)"), "{text}");
 }
+
+/// The label of volumes is written, shown and limited, and a damaged volume record costs nothing.
+#[test]
+fn label_of_volumes_is_shown_and_a_damaged_record_is_mentioned() {
+    let fixture = Fixture::new();
+    fs::write(fixture.path("src/data/file"), noise(1000)).unwrap();
+    for medium in ["a.tap", "volumes/"] {
+        ok(&fixture.back_up(&["--label", "A00001L5", "src/data", medium]));
+        let verified = || {
+            let output = fixture.restore(&["--verify", medium]);
+            let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+            ok(&output) + &errors
+        };
+        let shown = verified();
+        let label = "has the volume label A00001L5";
+        assert!(shown.contains(label), "{shown}");
+        let file = match medium {
+            "a.tap" => fixture.path(medium),
+            _ => fixture.path("volumes/000001.tap"),
+        };
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[100] ^= 1;
+        fs::write(&file, &bytes).unwrap();
+        let shown = verified();
+        let note = "has a damaged volume record, and is read all the same: its label names it \
+                    volume 1 of its session";
+        assert!(shown.contains(note) && !shown.contains(label), "{shown}");
+    }
+    let long = "l".repeat(65);
+    let refused = failed(
+        &fixture.back_up(&["--label", &long, "src/data", "b.tap"]),
+        2,
+    );
+    assert!(
+        refused.contains("a label has at most 64 bytes, and not 65"),
+        "{refused}"
+    );
+    assert!(!fixture.path("b.tap").exists());
+}

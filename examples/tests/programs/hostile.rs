@@ -86,7 +86,7 @@ impl Forger {
             modified,
             blocks,
             offset,
-            changed: Time::default(),
+            changed: modified,
             inode: 0,
             path,
             target,

@@ -329,7 +329,7 @@ fn restore_works_with_few_threads() {
         return;
     }
     let mut done = 0;
-    for threads in 1..=6 {
+    for threads in 1..=7 {
         let restored = restore(threads, &["--quiet", "--instances", "1", "tape", "out"]);
         if restored.status.success() {
             done += 1;

@@ -174,8 +174,9 @@ fn existing_data_is_replaced_only_on_request() {
 /// Creation date of a medium, to the minute in UTC, as formatted by `date`.
 fn creation_date(path: &Path) -> String {
     let label = fs::read(path).unwrap();
-    // The length word, a record's header, a unit's header, the session's id: `docs/wire-format.md`.
-    let at = 4 + 64 + 64 + 16;
+    // The frame of the volume record, the length word, a record's header, a unit's header, the
+    // session's id: `docs/wire-format.md`.
+    let at = (512 + 8) + 4 + 64 + 64 + 16;
     let seconds = i64::from_le_bytes(label[at..at + 8].try_into().unwrap());
     let date = ["-u", "-d", &format!("@{seconds}"), "+%Y-%m-%d %H:%M"].map(str::to_owned);
     let date = Command::new("date").args(date).output().unwrap();

@@ -98,13 +98,15 @@ fn identity_without_a_reader_of_its_public_key_is_kept_and_named() {
         "{text}"
     );
     ok(&key(&fixture, &["public", "one.identity"]));
-    // Nothing is made if the public key has no destination.
-    let script = format!("{DATAPIPE_KEY} new two.identity >&-");
-    let text = failed(
-        &fixture.command("sh", &["-c", &script]).output().unwrap(),
-        1,
-    );
-    assert!(text.contains("standard output is closed"), "{text}");
+    // Nothing is made or shown if the public key has no destination.
+    for job in ["new two.identity", "public one.identity"] {
+        let script = format!("{DATAPIPE_KEY} {job} >&-");
+        let text = failed(
+            &fixture.command("sh", &["-c", &script]).output().unwrap(),
+            1,
+        );
+        assert!(text.contains("standard output is closed"), "{text}");
+    }
     assert!(!fixture.path("two.identity").exists());
 }
 

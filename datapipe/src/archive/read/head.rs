@@ -15,8 +15,9 @@ use super::super::place::Place;
 use super::super::report::{AfterEnd, DamageReporter, ReadReport, RejectedBlock, StreamDamage};
 use super::super::run::Run;
 use super::footer::parse_footer;
+use super::front::Front;
 use super::numbering::Numbering;
-use super::order::{OnSpecial, order_stage};
+use super::order::{OnSpecial, Specials, order_stage};
 use super::run_cursor::RunCursor;
 use super::shared_medium::{Claim, SharedMedium};
 use super::unit_event::UnitEvent;
@@ -38,6 +39,8 @@ pub struct ArchiveHead<M> {
     is_encrypted: bool,
     reporter: DamageReporter,
     on_special: Option<OnSpecial>,
+    /// The special headers at the start of the archive, if only other blocks are read.
+    front: Option<Front>,
     report: ReadReport,
     runs: RunCursor,
     numbering: Numbering,
@@ -76,6 +79,7 @@ impl<M: MediumReader> ArchiveHead<M> {
             is_encrypted: false,
             reporter,
             on_special: None,
+            front: None,
             report: ReadReport::default(),
             runs: RunCursor::all(),
             numbering: Numbering::new(block_len),
@@ -111,6 +115,15 @@ impl<M: MediumReader> ArchiveHead<M> {
         Self { on_special, ..self }
     }
 
+    /// Lets the check judge the special headers at the start of the archive, without reading them
+    /// again.
+    pub(super) fn after_front(self, front: Front) -> Self {
+        Self {
+            front: Some(front),
+            ..self
+        }
+    }
+
     /// Limits reading to these runs, which ascend.
     pub(in crate::archive) fn only(self, runs: Vec<Run>) -> Self {
         Self {
@@ -129,6 +142,9 @@ impl<M: MediumReader> ArchiveHead<M> {
     /// [`ArchiveReader::open_blocks`](super::ArchiveReader::open_blocks): that each one comes once
     /// and in order, up to the last one. It decides the outcome of the reading, also if the head
     /// runs in a process that is not trusted. It runs on a thread of this program.
+    ///
+    /// A pipe that has this head and no check counts a problem, even if it ends well:
+    /// [`Report::is_complete`](crate::Report::is_complete) is false.
     pub fn check<'a>(&self) -> MiddleStage<'a> {
         let runs = self.runs.remaining().map(|runs| {
             let numbers = runs.iter().map(|run| (run.first, run.last));
@@ -140,7 +156,10 @@ impl<M: MediumReader> ArchiveHead<M> {
             self.is_tree,
             &self.reporter,
             &self.report,
-            self.on_special.clone(),
+            Specials {
+                front: self.front.clone(),
+                on_special: self.on_special.clone(),
+            },
         )
     }
 
@@ -596,7 +615,7 @@ impl<M: MediumReader> Head for ArchiveHead<M> {
     }
 
     fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
-        let stage = stage.notices(self.report.notices());
+        let stage = stage.notices(self.report.notices()).reads_archive();
         let Some(session) = self.units.session() else {
             return stage;
         };

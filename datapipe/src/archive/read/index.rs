@@ -48,8 +48,8 @@ impl Index {
         self.footer.blocks
     }
 
-    /// Bytes of all blocks before compression, catalogue and rejected blocks included, control blocks
-    /// not.
+    /// Bytes of all blocks before compression: catalogue and rejected blocks included, control
+    /// blocks not.
     pub fn plain(&self) -> u64 {
         self.footer.plain
     }

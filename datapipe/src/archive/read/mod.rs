@@ -1,9 +1,9 @@
 //! Reading archives: records become units, and units the blocks of an archive.
 //!
 //! ```text
-//!   MediumReader --> RecordReader --> UnitReader --> ArchiveHead --> open, order, decompress --> StreamRestore
-//!     |                              |
-//!     +--> BackReader --> Index      +--> ArchiveReader: headers, keys
+//!   MediumReader -> RecordReader -> UnitReader -> ArchiveHead -> open, order -> StreamRestore
+//!     |                             |
+//!     +--> BackReader -> Index      +--> ArchiveReader: headers, keys
 //! ```
 //!
 //! Damage costs the blocks that it hits. After damage the reader finds the next intact record and
@@ -13,7 +13,10 @@
 
 mod back_reader; // records, backwards from the end of a medium
 mod block_set; // numbers of blocks, as runs
+#[cfg(feature = "processes")]
+mod check_modules; // the check of pipes whose stages are modules
 mod footer; // the archive footer, checked
+mod front; // special headers at the start of an archive
 mod head; // the head of a pipe that reads an archive
 mod index; // positions of the blocks of an archive
 mod numbering; // the number and the position that the next block must have

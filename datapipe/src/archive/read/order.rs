@@ -27,6 +27,7 @@ use crate::words::count_of;
 use super::super::continuity::Continuity;
 use super::super::report::{DamageReporter, ReadReport, StreamDamage, Whole};
 use super::super::special::Special;
+use super::front::Front;
 
 /// Reason why the stage has one instance.
 const ALL_BLOCKS: &str = "compares each block with all before it";
@@ -37,15 +38,47 @@ const OUTCOME: &str = "the outcome of the reading belongs to this program: run i
 /// the identifier.
 pub(in crate::archive) type OnSpecial = Arc<dyn Fn(&Special) -> bool + Send + Sync>;
 
-/// Returns the stage. `runs` are the numbers of the blocks that are read, ascending, or all if there
-/// are none; `block_len` is the largest size of a block.
+/// The special headers of a reading, and the function that judges them.
+#[derive(Clone, Default)]
+pub(super) struct Specials {
+    /// Those at the start of the archive, if only other blocks are read.
+    pub(super) front: Option<Front>,
+    pub(super) on_special: Option<OnSpecial>,
+}
+
+impl Specials {
+    /// Shows a special header to the caller. One of the format's is passed over: this version knows
+    /// none.
+    fn show(&self, number: u64, special: &Special) -> Result<(), StageError> {
+        let is_own = special.id() & Special::OWN != 0;
+        let on_special = self.on_special.as_ref().filter(|_| is_own);
+        let is_known = on_special.is_some_and(|on_special| on_special(special));
+        if is_known || !special.is_required() {
+            return Ok(());
+        }
+        Err(StageError::new(unknown_special(number, special)))
+    }
+}
+
+/// Returns the reason why an archive with this special header cannot be read.
+pub(super) fn unknown_special(number: u64, special: &Special) -> String {
+    format!(
+        "block {number} has the special header {:08x}, which a reader of this archive must know: \
+         read it with the program that wrote it, or know the identifier in \
+         ArchiveReader::on_special",
+        special.id()
+    )
+}
+
+/// Returns the stage. `runs` are the numbers of the blocks that are read, ascending, or all if
+/// there are none; `block_len` is the largest size of a block.
 pub(super) fn order_stage<'a>(
     runs: Option<VecDeque<(u64, u64)>>,
     block_len: u32,
     is_tree: bool,
     reporter: &DamageReporter,
     report: &ReadReport,
-    on_special: Option<OnSpecial>,
+    specials: Specials,
 ) -> MiddleStage<'a> {
     let unexplained = Unexplained::default();
     let order = Order {
@@ -60,12 +93,12 @@ pub(super) fn order_stage<'a>(
         reporter: reporter.clone(),
         report: report.clone(),
         unexplained: unexplained.clone(),
-        on_special,
+        specials,
     };
     let mut once = Some(order);
     let stage = Stage::in_place("order", move |_| once.take().expect("one instance"));
     let stage = stage.single(ALL_BLOCKS).stateful().fixed().local(OUTCOME);
-    let stage = stage.mirrored(&unexplained);
+    let stage = stage.checks_archive().mirrored(&unexplained);
     reporter.log.iter().fold(stage, MiddleStage::mirrored)
 }
 
@@ -86,7 +119,7 @@ struct Order {
     reporter: DamageReporter,
     report: ReadReport,
     unexplained: Unexplained,
-    on_special: Option<OnSpecial>,
+    specials: Specials,
 }
 
 impl Order {
@@ -144,26 +177,33 @@ impl Order {
         Ok(self.is_tree || !info.is_control())
     }
 
-    /// Shows a special header to the caller. One of the format's is passed over: this version knows
-    /// none.
+    /// Shows the special headers at the start of the archive to the caller, except those that are
+    /// read anyway.
+    fn show_front(&mut self) -> Result<(), StageError> {
+        let Some(front) = self.specials.front.take() else {
+            return Ok(());
+        };
+        let mut others = front.specials().filter(|(at, _)| !self.expected.has(*at));
+        others.try_for_each(|(number, special)| self.specials.show(number, special))?;
+        match front.lost().filter(|lost| !self.expected.has(*lost)) {
+            None => Ok(()),
+            Some(lost) => self.reporter.report(StreamDamage {
+                block: Some(lost),
+                at: None,
+                what: "is damaged or missing, and may be a special header that a reader must know"
+                    .to_owned(),
+            }),
+        }
+    }
+
+    /// Shows the special header in a block to the caller.
     fn show_special(&mut self, number: u64, block: &Block) -> Result<(), StageError> {
         let mut copy = Vec::new();
         let special = match Special::parse(block.shared().copy_into(&mut copy)?) {
             Ok(special) => special,
             Err(error) => return self.count_damaged(number, &error.to_string()),
         };
-        let is_own = special.id() & Special::OWN != 0;
-        let on_special = self.on_special.as_ref().filter(|_| is_own);
-        let is_known = on_special.is_some_and(|on_special| on_special(&special));
-        if is_known || !special.is_required() {
-            return Ok(());
-        }
-        Err(StageError::new(format!(
-            "block {number} has the special header {:08x}, which a reader of this archive must \
-             know: read it with the program that wrote it, or know the identifier in \
-             ArchiveReader::on_special",
-            special.id()
-        )))
+        self.specials.show(number, &special)
     }
 
     /// Checks the offset of a block, which is not authenticated. A wrong one is corrected: the
@@ -195,6 +235,7 @@ impl Order {
 
 impl InPlace for Order {
     fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
+        self.show_front()?;
         let mut info = block.info();
         let Some(number) = info.sequence else {
             if info.marks.contains(Marks::LAST) {
@@ -223,6 +264,7 @@ impl InPlace for Order {
     }
 
     fn finish(&mut self) -> Result<(), StageError> {
+        self.show_front()?;
         let is_partial = self.expected.is_partial;
         if is_partial {
             let missing = self.expected.remaining();
@@ -241,6 +283,7 @@ impl InPlace for Order {
         let is_whole = self.missing == 0 && self.damaged == 0;
         self.report.set_whole(Whole {
             missing: self.missing,
+            has_last: self.last.is_some(),
             is_complete: is_whole && self.last.is_some() && self.rejected == 0 && !is_partial,
         });
         *self.unexplained.0.lock() = !(is_whole && (is_partial || self.last.is_some()));
@@ -267,6 +310,12 @@ impl Expected {
     /// True if the block is the next one to come.
     fn is_next(&self, number: u64) -> bool {
         self.runs.front().is_some_and(|&(first, _)| first == number)
+    }
+
+    /// True if the block is still to come.
+    fn has(&self, number: u64) -> bool {
+        let at = self.runs.partition_point(|&(_, last)| last < number);
+        self.runs.get(at).is_some_and(|&(first, _)| first <= number)
     }
 
     /// Takes a block that has come. Returns the number of those that should have come before, or

@@ -1,7 +1,7 @@
 //! Finds the headers of an archive, unlocks its keys, and makes the stages that read it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::controller::{Pipe, PipeBuilder};
 use crate::crypto::{KeySlot, Secret, SecretKind, unlock_slot};
@@ -13,15 +13,17 @@ use crate::wire::{self, ArchiveHeader, ChunkFooter, Content, SessionHeader, Unit
 
 use super::super::key::ArchiveKey;
 use super::super::open_error::OpenError;
+use super::super::origin::ArchiveOrigin;
 use super::super::place::Place;
 use super::super::report::{DamageReporter, ReadReport};
 use super::super::seal;
 use super::super::shared_key::SharedKey;
 use super::super::special::Special;
 use super::block_set::BlockSet;
+use super::front::Front;
 use super::head::ArchiveHead;
 use super::index::Index;
-use super::order::OnSpecial;
+use super::order::{OnSpecial, unknown_special};
 use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
 use super::unit_reader::UnitReader;
@@ -54,6 +56,9 @@ pub struct ArchiveReader<M> {
     session: SessionHeader,
     header: ArchiveHeader,
     place: Place,
+    origin: ArchiveOrigin,
+    /// Read when it is needed first.
+    front: Arc<OnceLock<Front>>,
     key: Option<ArchiveKey>,
     shared_key: Option<SharedKey>,
     /// Kind of the secret that has opened the key.
@@ -119,7 +124,9 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
                 .as_ref()
                 .map(|key| ArchiveKey::derive(&key.data_key, &header)),
             shared_key: key.filter(|_| opened_by != Some(SecretKind::Identity)),
+            origin: ArchiveOrigin::of_header(&header),
             header,
+            front: Arc::default(),
             opened_by,
             reporter: DamageReporter::default(),
             on_special: None,
@@ -151,12 +158,14 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         self
     }
 
-    /// Calls `on_special` with each special header of an application that comes among the blocks
-    /// that are read, after it has been authenticated. It returns true if it knows the identifier.
-    /// A header that is [required](Special::is_required) and that it does not know ends the pipe
-    /// with an error. It is called on the thread of the [check](ArchiveHead::check).
+    /// Calls `on_special` with each special header of an application, once in each pipe that reads
+    /// the archive, after it has been authenticated. It returns true if it knows the identifier. A
+    /// header that is [required](Special::is_required) and that it does not know ends the pipe with
+    /// an error. It is called on the thread of the [check](ArchiveHead::check).
     ///
-    /// A pipe that reads some blocks only does not look for special headers elsewhere.
+    /// A pipe that reads some blocks only has those special headers, too, that are at the start of
+    /// the archive, before the first block of data: they are read in advance, once. If one of them
+    /// is damaged, that is damage of such a pipe.
     #[must_use]
     pub fn on_special(
         mut self,
@@ -176,9 +185,15 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         &self.header
     }
 
+    /// Name of the archive, and of the host and the program that wrote it.
+    pub fn origin(&self) -> &ArchiveOrigin {
+        &self.origin
+    }
+
     /// The kind of the secret that has opened the archive; `None` if it is not encrypted.
     ///
-    /// An archive that a key file or a passphrase opens was written by a party that knew it. With
+    /// An archive that a key file or a passphrase opens was written by a party that knew it, or
+    /// that could open an archive with the same data key in another way. With
     /// [`SecretKind::Identity`] nothing is known of the writer: every party that knows the
     /// recipient can have made the whole archive.
     pub fn opened_by(&self) -> Option<SecretKind> {
@@ -191,9 +206,18 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     ///
     /// [`OpenError::NoIndex`] if it does not. Other errors mean the same, except
     /// [`MediumError::Io`], [`MediumError::NoMemory`] and [`MediumError::BeingRead`]: the end is
-    /// damaged, and the archive can still be read from its start.
+    /// damaged, and the archive can still be read from its start. `NoIndex`, too, if the archive
+    /// begins with a [required](Special::is_required) special header that this reader cannot know:
+    /// a pipe that reads the archive then fails with the reason.
     pub fn index(&self) -> Result<Index, OpenError> {
         let _claim = self.medium.claim()?;
+        let can_know = |special: &Special| {
+            special.id() & Special::OWN != 0 && self.on_special.is_some() || !special.is_required()
+        };
+        let mut specials = self.front()?.specials();
+        if let Some((number, special)) = specials.find(|(_, special)| !can_know(special)) {
+            return Err(OpenError::no_index(unknown_special(number, special)));
+        }
         Index::read(&self.medium, &self.session, &self.place)
     }
 
@@ -209,6 +233,20 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     /// [`MediumError::Io`], and [`MediumError::BeingRead`] while a pipe reads.
     pub fn read_blocks(&self, index: &Index, blocks: &BlockSet) -> Result<Reading, MediumError> {
         Ok(self.reading(self.head_of(index, blocks)?))
+    }
+
+    /// Returns the special headers at the start of the archive. The caller has claimed the medium.
+    fn front(&self) -> Result<&Front, MediumError> {
+        if let Some(front) = self.front.get() {
+            return Ok(front);
+        }
+        let front = Front::read(
+            &self.medium,
+            self.session.id,
+            &self.place,
+            self.key.as_ref(),
+        )?;
+        Ok(self.front.get_or_init(|| front))
     }
 
     fn reading(&self, head: ArchiveHead<M>) -> Reading {
@@ -279,7 +317,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     pub fn head_of(&self, index: &Index, blocks: &BlockSet) -> Result<ArchiveHead<M>, MediumError> {
         let _claim = self.medium.claim()?;
         let runs = index.runs(&self.medium, self.session.id, blocks)?;
-        Ok(self.head().only(runs))
+        Ok(self.head().only(runs).after_front(self.front()?.clone()))
     }
 }
 
@@ -395,6 +433,8 @@ impl<M> Clone for ArchiveReader<M> {
             session: self.session.clone(),
             header: self.header.clone(),
             place: self.place,
+            origin: self.origin.clone(),
+            front: Arc::clone(&self.front),
             key: self.key.clone(),
             shared_key: self.shared_key.clone(),
             opened_by: self.opened_by,
@@ -407,7 +447,7 @@ impl<M> Clone for ArchiveReader<M> {
 impl<M> fmt::Debug for ArchiveReader<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ArchiveReader")
-            .field("name", &self.header.name)
+            .field("name", &self.origin.name)
             .finish_non_exhaustive()
     }
 }

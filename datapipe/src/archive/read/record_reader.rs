@@ -176,10 +176,12 @@ impl<M: MediumReader> RecordReader<M> {
             let bytes = match self.medium.read(&mut self.record) {
                 Ok(Item::Record(_) | Item::Damaged { .. }) => &self.record,
                 Ok(Item::Mark(_)) => continue,
-                Ok(Item::End)
-                | Err(MediumError::MissingVolume { .. } | MediumError::WrongVolume { .. }) => {
+                // It has what another medium had there.
+                Err(MediumError::WrongVolume { .. }) => return AfterEnd::Archive,
+                Ok(Item::End) | Err(MediumError::MissingVolume { .. }) => {
                     match self.medium.next_volume() {
                         Ok(true) => continue,
+                        Err(MediumError::WrongVolume { .. }) => return AfterEnd::Archive,
                         _ => break,
                     }
                 }

@@ -165,9 +165,6 @@ fn units_of<M: MediumReader>(
     medium: &SharedMedium<M>,
     archive: &ListedArchive,
 ) -> Result<UnitReader<SharedMedium<M>>, OpenError> {
-    let (mut medium, place) = (medium.clone(), archive.place());
-    medium.seek(archive.at)?;
-    let mut units = UnitReader::new(medium, Some(archive.session.id)).within(place);
-    units.moved(archive.at.volume);
-    Ok(units)
+    let units = UnitReader::of_archive(medium, archive.session.id, archive.place());
+    Ok(units?)
 }

@@ -7,6 +7,7 @@ use super::super::place::Place;
 use super::super::report::AfterEnd;
 use super::record_reader::{RecordReader, StreamItem};
 use super::resync;
+use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
 use super::window::Window;
 
@@ -44,6 +45,26 @@ enum Extension {
     Progress,
     /// The stream does not go on after the window.
     Interrupted,
+}
+
+impl<M: MediumReader> UnitReader<SharedMedium<M>> {
+    /// Reads the archive of a session that is at `place`, from its start.
+    pub(super) fn of_archive(
+        medium: &SharedMedium<M>,
+        session: [u8; 16],
+        place: Place,
+    ) -> Result<Self, MediumError> {
+        let mut medium = medium.clone();
+        match place.start {
+            None => medium.rewind()?,
+            Some(start) => medium.seek(start)?,
+        }
+        let mut units = Self::new(medium, Some(session)).within(place);
+        if let Some(start) = place.start {
+            units.moved(start.volume);
+        }
+        Ok(units)
+    }
 }
 
 impl<M: MediumReader> UnitReader<M> {

@@ -3,7 +3,7 @@
 //! ```text
 //!   ArchiveOptions --plan--> Archive --PipeBuilder::archive--> squeeze, seal, ArchiveTail
 //!                                                                            |
-//!                             MediumWriter <-- RecordWriter <-- UnitWriter <--------+
+//!                       MediumWriter <-- RecordWriter <-- UnitWriter <-------+
 //! ```
 //!
 //! This module does not compress, and does not encrypt blocks: stages before the tail do.

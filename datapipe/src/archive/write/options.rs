@@ -13,6 +13,7 @@ use crate::wire::{
 };
 
 use super::super::key::{ArchiveKey, header_hash};
+use super::super::origin::ArchiveOrigin;
 use super::super::plan_data::PlanData;
 use super::super::report::WriteReport;
 use super::super::seal;
@@ -20,6 +21,7 @@ use super::super::shared_key::SharedKey;
 use super::super::special::Special;
 use super::plan_error::PlanError;
 use super::session::{SessionOptions, rounded_record};
+use super::squeeze::squeeze_stage;
 
 /// Options of an archive that is to be written.
 ///
@@ -307,6 +309,7 @@ pub struct Archive {
     pub(in crate::archive) data: PlanData,
     pub(super) report: WriteReport,
     pub(super) specials: Vec<Special>,
+    origin: ArchiveOrigin,
     /// Settings for its seal and its tail, in the order of the calls.
     pub(super) seal_settings: Vec<MapSeal>,
     pub(super) tail_settings: Vec<MapTail>,
@@ -320,6 +323,7 @@ pub(super) type MapTail = Box<dyn for<'a> FnOnce(TailStage<'a>) -> TailStage<'a>
 impl Archive {
     fn new(data: PlanData, shared_key: Option<SharedKey>) -> Self {
         Self {
+            origin: ArchiveOrigin::of_header(&data.header),
             data,
             report: WriteReport::default(),
             specials: Vec::new(),
@@ -348,6 +352,11 @@ impl Archive {
     /// `None` if the archive is not to be encrypted.
     pub fn shared_key(&self) -> Option<SharedKey> {
         self.shared_key.clone()
+    }
+
+    /// Name of the archive, and of the host and the program that write it.
+    pub fn origin(&self) -> &ArchiveOrigin {
+        &self.origin
     }
 
     /// Changes the settings of the stage that encrypts: its instances, its placement, its name.
@@ -390,6 +399,28 @@ impl Archive {
         self.report.clone()
     }
 
+    /// Returns stages that need the same buffers as those that the archive adds before its tail,
+    /// for the [plan](crate::PipeBuilder::plan) of a pipe whose medium does not exist yet.
+    /// `instances` is the number of instances that encrypt.
+    ///
+    /// ```
+    /// use datapipe::prelude::*;
+    ///
+    /// let key = Secret::Key(Key::from_bytes([7; 32]));
+    /// let archive = ArchiveOptions::stream("nightly").encrypt(key).plan()?;
+    /// Pipe::builder()
+    ///     .head(StreamHead::new(&b"the only copy"[..]))
+    ///     .stages(archive.planned_stages(2))
+    ///     .tail(StreamTail::new(std::io::sink()))
+    ///     .plan()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn planned_stages<'a>(&self, instances: u32) -> impl Iterator<Item = MiddleStage<'a>> {
+        let squeeze = squeeze_stage(self.data.header.content, self.specials.clone(), true);
+        let open = self.open_blocks().map(|open| open.instances(instances));
+        [squeeze].into_iter().chain(open)
+    }
+
     /// Returns the stage that decrypts the blocks of this archive, for programs that verify what
     /// they write. `None` if the archive is not to be encrypted.
     pub fn open_blocks<'a>(&self) -> Option<MiddleStage<'a>> {
@@ -416,7 +447,7 @@ impl Archive {
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Archive")
-            .field("name", &self.data.header.name)
+            .field("name", &self.origin.name)
             .finish_non_exhaustive()
     }
 }

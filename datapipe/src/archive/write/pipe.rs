@@ -86,15 +86,17 @@ impl<'a> PipeBuilder<'a> {
         'a: 'c,
         'b: 'c,
     {
-        self.archive_by(archive, |plan, report| {
+        let accepts_empty = medium.accepts_empty();
+        self.archive_by(archive, accepts_empty, |plan, report| {
             ArchiveTail::new(plan, medium, report)
         })
     }
 
-    /// Ends the pipe with an archive whose tail `tail` makes.
+    /// Ends the pipe with an archive whose tail `tail` makes. `accepts_empty` is that of its medium.
     pub(super) fn archive_by<'b, 'c, M: MediumWriter + 'b>(
         self,
         archive: Archive,
+        accepts_empty: bool,
         tail: impl FnOnce(PlanData, WriteReport) -> ArchiveTail<M>,
     ) -> PipeBuilder<'c>
     where
@@ -104,7 +106,7 @@ impl<'a> PipeBuilder<'a> {
         let content = archive.data.header.content;
         let specials = archive.specials.clone();
         let (seal, tail) = stages_by::<'b, M>(archive, tail);
-        let squeeze = squeeze_stage(content, specials);
+        let squeeze = squeeze_stage(content, specials, accepts_empty);
         let before = [squeeze].into_iter().chain(seal.map(MiddleStage::shorten));
         self.shorten().tail_after(before, tail.shorten())
     }
@@ -126,14 +128,14 @@ fn stages_by<'a, M: MediumWriter + 'a>(
     make_tail: impl FnOnce(PlanData, WriteReport) -> ArchiveTail<M>,
 ) -> (Option<MiddleStage<'a>>, TailStage<'a>) {
     let Archive {
-        data,
+        mut data,
         report,
         seal_settings,
         tail_settings,
         ..
     } = archive;
     let id = data.header.id;
-    let seal = data.key.clone().map(|key| {
+    let seal = data.key.take().map(|key| {
         let stage = seal::seal_stage(key).of_archive(id);
         seal_settings
             .into_iter()

@@ -176,6 +176,18 @@ impl<M> SessionPlace<M> {
         })
     }
 
+    /// True if the session may get an archive without any data, as far as is known while no pipe
+    /// writes to it.
+    fn accepts_empty(&self) -> bool
+    where
+        M: MediumWriter,
+    {
+        self.0
+            .lock()
+            .as_ref()
+            .is_none_or(SessionWriter::accepts_empty)
+    }
+
     pub(super) fn put_back(&self, session: SessionWriter<M>) {
         *self.0.lock() = Some(session);
     }
@@ -203,7 +215,8 @@ impl<'a> PipeBuilder<'a> {
         'b: 'c,
     {
         let (archive, place) = (archive.of_session(&session.header), session.place.clone());
-        self.archive_by(archive, move |plan, report| {
+        let accepts_empty = place.accepts_empty();
+        self.archive_by(archive, accepts_empty, move |plan, report| {
             ArchiveTail::in_session(plan, place, report)
         })
     }

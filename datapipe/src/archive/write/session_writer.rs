@@ -47,6 +47,12 @@ impl<M: MediumWriter> SessionWriter<M> {
         }
     }
 
+    /// True if the session may get an archive without any data: the medium keeps no content in its
+    /// place.
+    pub(super) fn accepts_empty(&self) -> bool {
+        self.units.is_begun() || self.units.accepts_empty()
+    }
+
     /// Begins an archive, the first one together with the session. Returns its number. An archive
     /// that was begun before and not ended stays incomplete.
     pub(super) fn begin_archive(&mut self, archive: &ArchiveHeader) -> Result<u32, StageError> {

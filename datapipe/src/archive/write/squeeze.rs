@@ -1,5 +1,5 @@
 //! The stage that closes the gaps which dropped blocks leave, and sends the special headers before
-//! all other blocks.
+//! all other blocks. If no others come, it sends them only to a medium that may become empty.
 //!
 //! The seal and the tail number blocks without gaps, and a reader takes a gap for a loss. The stage
 //! is a loop over its port, which numbers blocks anew. It looks at the information of a block only,
@@ -15,19 +15,19 @@ use crate::wire::{BlockKind, Content};
 
 use super::super::special::Special;
 
-/// Returns the stage, for an archive of `content`.
-pub(super) fn squeeze_stage<'a>(content: Content, specials: Vec<Special>) -> MiddleStage<'a> {
+/// Returns the stage, for an archive of `content`. `accepts_empty` is that of the medium.
+pub(super) fn squeeze_stage<'a>(
+    content: Content,
+    mut specials: Vec<Special>,
+    accepts_empty: bool,
+) -> MiddleStage<'a> {
     let count = specials.len() as u64;
     let run = move |port: &MiddlePort| {
-        for special in specials {
-            let mut block = port.alloc()?;
-            block.put(&special.to_block())?;
-            let mut info = BlockInfo::default();
-            info.kind = BlockKind::Special.code();
-            block.set_info(info);
-            port.emit(block)?;
+        squeeze(port, &mut specials, Passed::new(content, count))?;
+        if accepts_empty {
+            send_specials(port, &mut specials)?;
         }
-        squeeze(port, Passed::new(content, count))
+        Ok(())
     };
     let stage = Stage::port("squeeze", run).fixed();
     match count {
@@ -38,15 +38,34 @@ pub(super) fn squeeze_stage<'a>(content: Content, specials: Vec<Special>) -> Mid
 
 /// The stage's loop. It asks its port for vacant blocks too: the difference between a block that a
 /// stage dropped and one that was lost is that the first leaves a vacant one.
-fn squeeze(port: &MiddlePort, mut passed: Passed) -> Result<(), StageError> {
+fn squeeze(
+    port: &MiddlePort,
+    specials: &mut Vec<Special>,
+    mut passed: Passed,
+) -> Result<(), StageError> {
     port.core().skip_vacant(false);
     while let Some(block) = port.receive()? {
         if block.is_vacant() {
             passed.drop_block(&block.info())?;
         } else {
+            send_specials(port, specials)?;
             passed.pass(&block.info())?;
             port.forward(block)?;
         }
+    }
+    Ok(())
+}
+
+/// Sends the special headers that were not sent.
+fn send_specials(port: &MiddlePort, specials: &mut Vec<Special>) -> Result<(), StageError> {
+    for special in specials.drain(..) {
+        let mut block = port.alloc()?;
+        block.put(&special.to_block())?;
+        block.set_info(BlockInfo {
+            kind: BlockKind::Special.code(),
+            ..BlockInfo::default()
+        });
+        port.emit(block)?;
     }
     Ok(())
 }

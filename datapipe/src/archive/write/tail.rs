@@ -21,10 +21,11 @@ use super::unit_writer::UnitWriter;
 
 /// The tail of a pipe that writes an archive.
 ///
-/// It writes a session with this one archive, or an archive of a session that others follow. Blocks must reach it in the order of the stream and,
-/// if the archive is encrypted, from its own seal: the tail does not have the key. The stream ends
-/// with a last block, without which the archive is not complete. When the pipe reports success
-/// everything is on stable storage; if the pipe fails, everything up to the last chunk is.
+/// It writes a session with this one archive, or an archive of a session that others follow. Blocks
+/// must reach it in the order of the stream and, if the archive is encrypted, from its own seal: the
+/// tail does not have the key. The stream ends with a last block, without which the archive is not
+/// complete. When the pipe reports success everything is on stable storage; if the pipe fails,
+/// everything up to the last chunk is.
 pub(in crate::archive) struct ArchiveTail<M> {
     plan: PlanData,
     /// The session, from the first block on; before it, if the session is this archive's own.
@@ -96,13 +97,18 @@ impl<M: MediumWriter> ArchiveTail<M> {
         &mut session.expect("the archive was begun").units
     }
 
-    /// Takes the session, and begins the archive in it, once.
+    /// Takes the session, if it is not this archive's own.
+    fn take_session(&mut self) -> Result<(), StageError> {
+        if let (None, Some(shared)) = (&self.session, &self.shared) {
+            self.session = Some(shared.take()?);
+        }
+        Ok(())
+    }
+
+    /// Begins the archive in its session, once.
     fn begin(&mut self) -> Result<(), StageError> {
         if self.archive > 0 {
             return Ok(());
-        }
-        if let (None, Some(shared)) = (&self.session, &self.shared) {
-            self.session = Some(shared.take()?);
         }
         let session = self.session.as_mut().expect("it was taken");
         self.archive = session.begin_archive(&self.plan.header)?;
@@ -344,13 +350,14 @@ impl<M: MediumWriter> ArchiveTail<M> {
 
     /// Refuses an archive without any data, if the medium has content.
     fn check_not_empty(&self) -> Result<(), StageError> {
-        let accepts_empty = |session: &SessionWriter<M>| session.units.accepts_empty();
-        if self.next > 0 || self.session.as_ref().is_none_or(accepts_empty) {
+        let session = self.session.as_ref();
+        if self.next > 0 || session.is_none_or(SessionWriter::accepts_empty) {
             return Ok(());
         }
         Err(StageError::new(
             "there is no data to archive, and the medium has content, which is kept: see why the \
-             source is empty, or set VolumeOptions::allow_empty to replace the content all the same",
+             source is empty, or set VolumeOptions::allow_empty to replace the content all the \
+             same",
         ))
     }
 }
@@ -361,6 +368,7 @@ impl<M: MediumWriter> Tail for ArchiveTail<M> {
     }
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
+        self.take_session()?;
         if block.info().marks.contains(Marks::LAST) {
             self.check_not_empty()?;
         }

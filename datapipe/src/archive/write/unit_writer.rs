@@ -7,8 +7,9 @@
 //! ```
 
 use crate::error::StageError;
-use crate::limits::{MAX_LABEL_VOLUMES, MAX_LISTED_VOLUMES};
-use crate::media::{HandleError, MediumHandle, MediumWriter, Position};
+use crate::limits::{MAX_LABEL_VOLUMES, MAX_LISTED_VOLUMES, MIN_RECORD};
+use crate::media::{Abilities, HandleError, MediumHandle, MediumWriter, Position};
+use crate::shared_bytes::reserve;
 use crate::wire::{
     LabelPlace, RECORD_HEADER_LEN, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind,
     VolumeList, padding_of,
@@ -42,13 +43,14 @@ pub(super) struct UnitWriter<M> {
 impl<M: MediumWriter> UnitWriter<M> {
     pub(super) fn new(medium: M, session: &SessionHeader) -> Self {
         let [a, b, c, d, ..] = session.id;
+        let record_len = record_len(session.record_len as usize, medium.abilities());
         let mut record = Vec::new();
         clear_record(&mut record);
         Self {
             records: RecordWriter::new(medium, session.id),
             index: BlockIndexBuilder::default(),
             record,
-            record_len: session.record_len as usize,
+            record_len,
             first: None,
             position: 0,
             label: Vec::new(),
@@ -141,6 +143,7 @@ impl<M: MediumWriter> UnitWriter<M> {
             self.write_record(now)?;
             bytes = later;
         }
+        reserve(&mut self.record, bytes.len())?;
         self.record.extend_from_slice(bytes);
         Ok(())
     }
@@ -251,4 +254,17 @@ fn append_unit(to: &mut Vec<u8>, header: &UnitHeader, body: &[u8]) {
     to.extend_from_slice(&header.to_bytes());
     to.extend_from_slice(body);
     to.resize(to.len() + padding_of(body.len()), 0);
+}
+
+/// Most bytes that a label and its lengths are assumed to take.
+const LABEL_ROOM: usize = 4096 + 8;
+
+/// Length of the records on a medium: the planned one, or, if the medium does not take it, one that
+/// fits in its volumes together with a label.
+fn record_len(planned: usize, abilities: Abilities) -> usize {
+    if planned <= abilities.longest_record {
+        return planned;
+    }
+    let fits = abilities.longest_record.saturating_sub(LABEL_ROOM);
+    (fits / 8 * 8).max(MIN_RECORD)
 }

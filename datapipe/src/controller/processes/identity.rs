@@ -109,9 +109,9 @@ fn leave_session_keyring() -> io::Result<()> {
 }
 
 #[cfg(test)]
-#[allow(unsafe_code, reason = "calls of the kernel that rustix does not have")]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    #![allow(unsafe_code, reason = "rustix does not have the call")]
     use std::thread;
 
     use super::*;

@@ -15,15 +15,15 @@ use super::run::{Received, Suite, pipe};
 const BLOCK: usize = 4096;
 
 impl Suite {
-    /// Runs a medium in both directions. `create` makes an empty one, open to write, in the place of
-    /// the last; `open` opens the last one to read, from its start.
+    /// Runs a medium in both directions. `create` makes an empty one, open to write, in the place
+    /// of the last; `open` opens the last one to read, from its start.
     ///
     /// To write:
     ///
     /// - Records of 1 to 65,536 bytes and marks are written, over the ends of volumes, and invalid
     ///   records are the errors that [`MediumWriter`] names.
     /// - What was synced is there for another reader, while the writer is open.
-    /// - A record is refused as too long if and only if it is longer than its
+    /// - A record is refused as too long only if it is longer than its
     ///   [abilities](MediumWriter::abilities) say.
     ///
     /// To read:

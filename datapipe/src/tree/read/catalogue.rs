@@ -10,7 +10,7 @@ use std::io;
 use std::mem;
 
 use crate::error::StageError;
-use crate::limits::CATALOGUE_PIECE;
+use crate::limits::{CATALOGUE_PIECE, DATA_PER_CATALOGUE};
 use crate::pool::Block;
 use crate::shared_bytes::SharedBytes;
 use crate::tree::temp_file::SpillFile;
@@ -72,10 +72,12 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Returns true if there are enough entries for a piece in a block of `capacity` bytes, or an
-    /// entry [goes on](Self::goes_on).
-    pub(super) fn is_due(&self, capacity: usize) -> bool {
-        self.goes_on() || self.len() - self.sent >= capacity.min(CATALOGUE_PIECE) as u64
+    /// Returns true if there are enough entries for a piece in a block of `capacity` bytes, and
+    /// they are few compared with the `data` bytes of other blocks so far, or if an entry [goes
+    /// on](Self::goes_on).
+    pub(super) fn is_due(&self, capacity: usize, data: u64) -> bool {
+        let (len, enough) = (self.len() - self.sent, capacity.min(CATALOGUE_PIECE) as u64);
+        self.goes_on() || len >= enough && self.len() * DATA_PER_CATALOGUE <= data
     }
 
     /// Returns true if the last piece ended within an entry, which the next one continues.
@@ -92,8 +94,8 @@ impl Catalogue {
     }
 
     /// Fills an empty block with the next entries of the closing catalogue: its start, the names
-    /// that `owners` returns, then the objects. The block stays empty after the last of them, and if
-    /// there are no objects.
+    /// that `owners` returns, then the objects. The block stays empty after the last of them, and
+    /// if there are no objects.
     pub(super) fn fill_closing(
         &mut self,
         block: &mut Block,

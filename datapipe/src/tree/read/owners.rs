@@ -1,7 +1,6 @@
 //! Names of the users and groups that own what is read: each is looked up once, for all instances.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -19,19 +18,23 @@ pub(super) type Owner = (OwnerKind, u32);
 /// have.
 #[derive(Debug, Default)]
 pub(super) struct OwnerNames {
-    names: Mutex<BTreeMap<Owner, Option<Vec<u8>>>>,
+    found: Mutex<FoundNames>,
     /// No names are looked up: the archive has numbers only.
     is_numeric: bool,
+}
+
+#[derive(Debug, Default)]
+struct FoundNames {
+    names: BTreeMap<Owner, Option<Vec<u8>>>,
     /// The report has a remark on a name: it gets one, and not one for each of thousands.
-    has_remarked: AtomicBool,
+    has_remarked: bool,
 }
 
 impl OwnerNames {
     pub(super) fn new(is_numeric: bool) -> Self {
         Self {
-            names: Mutex::default(),
+            found: Mutex::default(),
             is_numeric,
-            has_remarked: AtomicBool::new(false),
         }
     }
 
@@ -43,7 +46,11 @@ impl OwnerNames {
         bytes: &mut Vec<u8>,
         report: &TreeReport,
     ) -> Result<(), DecodeError> {
-        let mut names = self.names.lock();
+        let mut found = self.found.lock();
+        let FoundNames {
+            names,
+            has_remarked,
+        } = &mut *found;
         if self.is_numeric || names.len() >= MAX_OWNERS && !names.contains_key(&owner) {
             return Ok(());
         }
@@ -51,7 +58,7 @@ impl OwnerNames {
         let name = names.entry(owner).or_insert_with(|| {
             let found = look_up(owner);
             if let Err(why) = &found
-                && !self.has_remarked.swap(true, Ordering::Relaxed)
+                && !std::mem::replace(has_remarked, true)
             {
                 report.note(TreeNote::OwnerName(why.clone()));
             }
@@ -65,7 +72,7 @@ impl OwnerNames {
 
     /// Appends the entries of all names that were looked up to `bytes`.
     pub(super) fn append_to(&self, bytes: &mut Vec<u8>) -> Result<(), DecodeError> {
-        for (owner, name) in &*self.names.lock() {
+        for (owner, name) in &self.found.lock().names {
             if let Some(name) = name {
                 append(*owner, name, bytes)?;
             }

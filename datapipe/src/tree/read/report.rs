@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -21,6 +22,7 @@ pub struct TreeReport(Arc<Mutex<ReportInner>>);
 #[derive(Debug, Default)]
 struct ReportInner {
     outcome: TreeOutcome,
+    turn_nanos: u64,
     /// Bytes of the paths and texts of the outcome's problems.
     problem_bytes: usize,
     onward: ProblemSink<TreeProblem>,
@@ -40,9 +42,6 @@ pub struct TreeOutcome {
     pub bytes: u64,
     /// Names that a pattern excluded. Objects below them are not counted.
     pub excluded: u64,
-    /// Nanoseconds of turns: the sum of the times in which one instance committed what it had read
-    /// and no other one could. They limit the rate of the tree with any number of instances.
-    pub turn_nanos: u64,
     /// Objects and attributes that were not read completely and unchanged. All are counted, also
     /// those for which `problems` has no space.
     pub problem_count: u64,
@@ -176,6 +175,18 @@ impl TreeReport {
         }
     }
 
+    /// Time of all turns so far: an instance commits what it has read in its turn, and no other one
+    /// can meanwhile. It limits the rate of a tree with any number of instances.
+    pub fn turn_time(&self) -> Duration {
+        Duration::from_nanos(self.0.lock().turn_nanos)
+    }
+
+    /// Counts the time of a turn.
+    pub(super) fn count_turn(&self, time: Duration) {
+        let nanos = &mut self.0.lock().turn_nanos;
+        *nanos = nanos.saturating_add(time.as_nanos() as u64);
+    }
+
     /// Calls `sink` for each problem from now on, including objects that were left out, and those
     /// that the report does not keep. It replaces the function of an earlier call.
     ///
@@ -238,6 +249,7 @@ impl TreeReport {
 /// The part of a report that another report has received.
 #[derive(Debug, Default)]
 pub(crate) struct TreeCursor {
+    /// Those of the outcome, and the nanoseconds of turns.
     counts: [u64; 9],
     problems: usize,
     notes: usize,
@@ -266,7 +278,10 @@ impl Mirror for TreeReport {
                 .map(TreeNote::update),
         );
         cursor.notes = outcome.notes.len();
-        let counts = outcome.counters().map(|count| *count);
+        let mut counts = [0; 9];
+        let (of_outcome, turns) = counts.split_at_mut(8);
+        of_outcome.copy_from_slice(&outcome.counters().map(|count| *count));
+        turns.copy_from_slice(&[inner.turn_nanos]);
         if std::mem::replace(&mut cursor.counts, counts) != counts {
             let mut message = vec![COUNTS];
             message.put_u64s(&counts);
@@ -279,12 +294,13 @@ impl Mirror for TreeReport {
         let mut message = Bytes::new("a message of a tree's head", message);
         match message.u8()? {
             COUNTS => {
-                let new: [_; 8] = message.u64s()?;
+                let new: [_; 9] = message.u64s()?;
                 message.end()?;
-                let outcome = &mut self.0.lock().outcome;
-                for (count, new) in outcome.counters().into_iter().zip(new) {
+                let mut inner = self.0.lock();
+                for (count, new) in inner.outcome.counters().into_iter().zip(new) {
                     *count = new;
                 }
+                inner.turn_nanos = new[8];
             }
             PROBLEM => {
                 let TreeProblem { path, kind } = TreeProblem::decode(message)?;
@@ -349,7 +365,7 @@ pub(super) const NOTE: u8 = 2;
 
 impl TreeOutcome {
     /// The counts, in the order of a message.
-    fn counters(&mut self) -> [&mut u64; 9] {
+    fn counters(&mut self) -> [&mut u64; 8] {
         [
             &mut self.files,
             &mut self.directories,
@@ -359,7 +375,6 @@ impl TreeOutcome {
             &mut self.problem_count,
             &mut self.left_out,
             &mut self.rejected,
-            &mut self.turn_nanos,
         ]
     }
 }

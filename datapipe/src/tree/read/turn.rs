@@ -18,7 +18,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::StageError;
 use crate::pool::Block;
-use crate::shared_bytes::SharedBytes;
+use crate::shared_bytes::{NoMemory, SharedBytes, reserve};
 use crate::stage::Fill;
 use crate::wire::BlockKind;
 
@@ -277,10 +277,7 @@ impl Turn<'_> {
 /// Counts the time for which the lock was held.
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let held = self.since.elapsed();
-        self.report.update(|outcome| {
-            outcome.turn_nanos = outcome.turn_nanos.saturating_add(held.as_nanos() as u64);
-        });
+        self.report.count_turn(self.since.elapsed());
     }
 }
 
@@ -313,7 +310,7 @@ impl CommitOrder {
         // Copying costs less than blocks that hold little, unless there is hardly space for more.
         let is_nearly_full = block.len() >= block.capacity() / 4 * 3;
         if before > 0 || !must_send && !is_nearly_full {
-            let fits = self.append_to_remainder(block);
+            let fits = self.append_to_remainder(block)?;
             if fits && !must_send {
                 return Ok(None);
             }
@@ -327,20 +324,22 @@ impl CommitOrder {
 
     /// Moves the entries of `block` to the remainder, and those that do not fit into one block with
     /// it to the overflow. Returns true if all of them fit.
-    fn append_to_remainder(&mut self, block: &mut Block) -> bool {
+    fn append_to_remainder(&mut self, block: &mut Block) -> Result<bool, NoMemory> {
         let spare = block.capacity() - self.remainder.len();
         let fits = block.len() <= spare;
         let before = self.remainder.len();
+        reserve(&mut self.remainder, block.len())?;
         self.remainder.extend_from_slice(block.bytes());
         if !fits {
             // Of the private copy: another process may change the block meanwhile.
             let first = &self.remainder[before..][..spare];
             let len = before + whole_entries(SharedBytes::from(first));
+            reserve(&mut self.overflow, self.remainder.len() - len)?;
             self.overflow.extend_from_slice(&self.remainder[len..]);
             self.remainder.truncate(len);
         }
         block.clear();
-        fits
+        Ok(fits)
     }
 
     /// Moves the remainder into an empty block, and the overflow into the remainder.
@@ -373,7 +372,7 @@ impl CommitOrder {
 
     /// Fills an empty block with a piece of the catalogue, if enough entries are due.
     fn piece(&mut self, block: &mut Block) -> Result<Option<Fill>, StageError> {
-        if !self.catalogue.is_due(block.capacity()) {
+        if !self.catalogue.is_due(block.capacity(), self.bytes) {
             return Ok(None);
         }
         self.catalogue.fill_piece(block)?;

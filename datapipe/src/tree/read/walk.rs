@@ -323,8 +323,8 @@ impl Walk {
         opened
     }
 
-    /// Returns true if an archive can have the entry of a directory. If it cannot, the instance that
-    /// reads the directory reports it.
+    /// Returns true if an archive can have the entry of a directory. If it cannot, the instance
+    /// that reads the directory reports it.
     fn fits(&mut self, meta: &Meta) -> bool {
         self.entry.clear();
         let body = EntryBody::Object(meta.to_object(ObjectKind::Directory, &self.path, &[]));

@@ -14,7 +14,7 @@ use rustix::io::{Errno, retry_on_intr};
 use crate::error::StageError;
 use crate::tree::inode_calls::describe;
 use crate::tree::inode_flags::{names, set, settable};
-use crate::wire::codec::{Bytes, DecodeError, Put};
+use crate::wire::codec::{Bytes, Put};
 
 use super::destination::{Missing, inode_of};
 use super::object_in_progress::ObjectDescription;
@@ -64,7 +64,9 @@ impl Writer {
         while let Some(record) = self.flagged.pop().map_err(|error| {
             StageError::with_source("cannot read inode flags back from a temporary file", error)
         })? {
-            let (id, flags, path) = decode(&record)?;
+            let mut bytes = Bytes::new("inode flags", &record);
+            let (id, flags) = ((bytes.u64()?, bytes.u64()?), bytes.u32()?);
+            let path = bytes.rest();
             if let Err(error) = self.set_flags_of_file(id, flags, path) {
                 self.report_flags(path, flags, &error.to_string());
             }
@@ -105,11 +107,4 @@ impl Writer {
         let what = format!("cannot set its inode flags ({}): {why}", names(flags));
         self.report.record_problem(path, what);
     }
-}
-
-/// Returns device and inode, flags and path of a record.
-fn decode(record: &[u8]) -> Result<((u64, u64), u32, &[u8]), DecodeError> {
-    let mut bytes = Bytes::new("inode flags", record);
-    let id = (bytes.u64()?, bytes.u64()?);
-    Ok((id, bytes.u32()?, bytes.rest()))
 }

@@ -45,7 +45,8 @@ impl Owners {
         match owners.get(&(kind, id)) {
             Some(KnownOwner::Name(first) | KnownOwner::Id(_, first)) if first != name => report
                 .record_note(&format!(
-                    "{noun} {id} has two names in the archive, \"{}\" and \"{}\": the first is used",
+                    "{noun} {id} has two names in the archive, \"{}\" and \"{}\": the first \
+                     is used",
                     first.escape_ascii(),
                     name.escape_ascii()
                 )),

@@ -5,7 +5,8 @@
 //! name, all integers little-endian:
 //!
 //! ```text
-//!   runs u32 | runs x [first u64 | last u64] | owners u32 | owners x [kind u8 | id u32 | len u32 | name]
+//!   runs u32 | runs x [first u64 | last u64]
+//!   owners u32 | owners x [kind u8 | id u32 | len u32 | name]
 //!   up to the end: [object u64 | path_len u32 | path]
 //! ```
 //!

@@ -55,8 +55,8 @@ pub(super) struct Writer {
     pub(super) credentials: Credentials,
     /// Names of owners; `None` to restore their numbers.
     owners: Option<Owners>,
-    /// Entries of the files whose inode flags are set at the end, with the device and inode of each:
-    /// some flags forbid to rename the file, or to give it further names.
+    /// Entries of the files whose inode flags are set at the end, with the device and inode of
+    /// each: some flags forbid to rename the file, or to give it further names.
     pub(super) flagged: RecordStack,
     /// Descriptions of the directories whose attributes are set at the end: what is created in a
     /// directory changes its times, and its mode may forbid creating anything.

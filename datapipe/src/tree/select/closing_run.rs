@@ -26,6 +26,21 @@ impl ClosingRun {
         self.lacks_start |= self.start.is_none();
     }
 
+    /// Number of objects that the start of the run announces, once it has come.
+    pub(in crate::tree) fn announced(&self) -> Option<u64> {
+        self.start.map(|start| start.objects)
+    }
+
+    /// As [`check`](Self::check), for a run that was found by an index: without entries it cannot
+    /// be used either. The index is not authenticated, and an archive that has no objects has no
+    /// run.
+    pub(in crate::tree) fn check_found(&self) -> Result<(), String> {
+        if self.start.is_none() && self.listed == 0 {
+            return Err("the catalogue has no entries, and is not used".to_owned());
+        }
+        self.check()
+    }
+
     /// Returns the reason for which the run cannot be used. A run without entries can: the archive
     /// has no objects, or the caller knows that its catalogue is missing.
     pub(in crate::tree) fn check(&self) -> Result<(), String> {

@@ -314,7 +314,7 @@ impl Tail for Search {
     }
 
     fn finish(&mut self) -> Result<(), StageError> {
-        self.closing.check().map_err(StageError::new)?;
+        self.closing.check_found().map_err(StageError::new)?;
         let mut inner = self.query.0.lock();
         inner.step = match inner.step {
             SearchStep::Paths if !inner.linked.is_empty() => SearchStep::Links,

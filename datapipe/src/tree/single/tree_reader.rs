@@ -8,7 +8,7 @@ use crate::controller::{Error, PipeBuilder};
 use crate::error::StageError;
 use crate::media::{MediumError, MediumReader};
 use crate::tree::read::{Excluded, TreeError};
-use crate::tree::select::{ObjectScan, TreeList, VisitObject};
+use crate::tree::select::{CatalogueCheck, ObjectScan, TreeList, VisitObject};
 use crate::wire::{CatalogueEntry, Content, DIGEST_LEN, ObjectKind, ObjectState, Time};
 
 use super::error::TreeReadError;
@@ -69,7 +69,8 @@ pub struct ArchivedFile {
     /// archived.
     pub state: ObjectState,
     /// The digest that the archive has of its content, which is right:
-    /// [`digest_of`](crate::tree::digest_of) its content is the same. `None` if the archive has none.
+    /// [`digest_of`](crate::tree::digest_of) its content is the same. `None` if the archive has
+    /// none.
     pub digest: Option<[u8; DIGEST_LEN]>,
     /// Permission bits, setuid, setgid and sticky.
     pub mode: u32,
@@ -117,8 +118,12 @@ fn intact_catalogue<M: MediumReader + 'static>(
     // Without a log the first damage ends the pipe.
     let strict = reader.without_log();
     let (pipe, report) = strict.pipe_of(strict.head_of(&index, &blocks)?);
-    match pipe.tail(TreeList::new(|_| Ok(()))).run() {
-        Ok(_) => Ok(Some((index, blocks)).filter(|_| report.snapshot().rejected == 0)),
+    match pipe.tail(CatalogueCheck::new()).run() {
+        // The footer that says where the run is may be forged: the run must reach the last block.
+        Ok(_) => {
+            let is_whole = report.snapshot().reached_end();
+            Ok(Some((index, blocks)).filter(|_| is_whole))
+        }
         Err(Error::Stage(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -6,6 +6,7 @@ mod flips; // blocks that change while they are read
 mod hostile; // archives that an enemy wrote
 mod measure; // the time of a small file
 mod pack; // archives made by hand
+mod properties; // owners by name, inode flags, long entries
 mod site; // a destination, and a canary beside it
 mod walk; // the objects in a directory
 mod whole; // undamaged archives

@@ -111,10 +111,6 @@ impl Transform for Compress {
         output.set_info(info);
         Ok(Verdict::Send)
     }
-
-    fn takes_control_blocks(&self) -> bool {
-        true
-    }
 }
 
 #[cfg(test)]

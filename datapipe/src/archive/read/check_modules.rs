@@ -1,0 +1,83 @@
+//! The check of the blocks of an archive in a pipe whose stages are modules.
+//!
+//! The pipe's description has the modules' names and arguments only. Therefore the check knows the
+//! numbers of the blocks from the format, and learns from the arguments of the head how long they
+//! are and if the reading goes on after damage.
+
+use crate::controller::PipeBuilder;
+use crate::limits::MAX_BUFFER_SIZE;
+use crate::stage::{DamageLog, Fields, SALVAGE};
+
+use super::super::arguments::{BLOCK_LEN, ENCRYPTED, OPEN_MODULE};
+use super::super::report::{DamageReporter, ReadReport};
+use super::order::{Specials, order_stage};
+
+impl PipeBuilder<'_> {
+    /// Adds the stage `order` if the module of the head reads an archive and no stage checks its
+    /// blocks yet: [`ArchiveHead::check`](crate::archive::ArchiveHead::check). It comes after the
+    /// module that decrypts, or after the head, and runs on a thread of this program. Call it after
+    /// all stages were added.
+    ///
+    /// If it finds blocks missing, repeated or out of order, the pipe fails, or counts a problem
+    /// if the head has the field `salvage`.
+    ///
+    /// It is not added if the head says that the archive is encrypted and no module decrypts it:
+    /// the check needs decrypted blocks. Such a pipe counts a problem.
+    ///
+    /// ```
+    /// use datapipe::prelude::*;
+    /// use datapipe::stage::{Arguments, StageKind};
+    ///
+    /// let medium = Arguments::new().with("medium", "tape").with("path", "/backup/nightly.tap");
+    /// let head = Stage::head_of_module("head", StageKind::Fill)
+    ///     .expect("a head can have this kind")
+    ///     .module("datapipe.archive-head", medium);
+    /// let pipe = Pipe::builder().head(head).stage(decompress());
+    /// let pipe = pipe.tail(StreamRestore::new(std::io::sink())).check_archive();
+    /// # let _ = pipe;
+    /// ```
+    pub fn check_archive(self) -> Self {
+        let head = self.archive_head_arguments();
+        let Some(arguments) = head.filter(|_| !self.checks_archive()) else {
+            return self;
+        };
+        let settings = HeadArguments::of(arguments);
+        let modules: Vec<_> = self.middle_modules().collect();
+        let opened = modules.iter().rposition(|name| *name == Some(OPEN_MODULE));
+        if opened.is_none() && settings.is_encrypted {
+            return self;
+        }
+        let log = settings.salvages.then(DamageLog::new);
+        let (reporter, report) = (DamageReporter { log }, ReadReport::default());
+        // Control blocks go on to every tail, which takes those that it knows.
+        let specials = Specials::default();
+        let check = order_stage(None, settings.block_len, true, &reporter, &report, specials);
+        self.stage_at(opened.map_or(0, |at| at + 1), check)
+    }
+}
+
+/// The arguments of a head's module that concern the check. Invalid ones fail in the module.
+struct HeadArguments {
+    block_len: u32,
+    salvages: bool,
+    is_encrypted: bool,
+}
+
+impl HeadArguments {
+    fn of(arguments: &[u8]) -> Self {
+        let mut settings = Self {
+            block_len: MAX_BUFFER_SIZE,
+            salvages: false,
+            is_encrypted: false,
+        };
+        let Ok(mut fields) = Fields::read(arguments) else {
+            return settings;
+        };
+        let block_len = fields.optional(BLOCK_LEN).ok().flatten();
+        let block_len = block_len.and_then(|text| str::from_utf8(text).ok()?.parse().ok());
+        settings.block_len = block_len.unwrap_or(MAX_BUFFER_SIZE);
+        settings.salvages = fields.flag(SALVAGE).unwrap_or(false);
+        settings.is_encrypted = fields.flag(ENCRYPTED).unwrap_or(false);
+        settings
+    }
+}
