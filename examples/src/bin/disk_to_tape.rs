@@ -255,14 +255,10 @@ fn back_up(
     };
     let (head, tree) = args.head(files, !medium.accepts_empty())?;
     let found = MediumPaths::watch(tree.as_ref(), summary);
-    let (written, placement, appends) = (archive.report(), args.placement, args.append);
+    let (written, placement) = (archive.report(), args.placement);
     let archive = archive
         .map_seal(move |seal| placement.stage(seal.instances(instances)))
-        .map_tail(move |tail| match appends {
-            // Only a thread of this program can go on after the content of a medium.
-            true => tail,
-            false => placement.stage(tail),
-        });
+        .map_tail(move |tail| placement.stage(tail));
     let estimate = console.is_live().then(|| args.estimate()).flatten();
     let done = || {
         let read = tree.as_ref().map(TreeReport::counts);
@@ -284,7 +280,10 @@ fn back_up(
             // A process that did not start leaves the new file that was to replace the old one, or
             // the lock file of a directory. The next writer removes them, here one that writes
             // nothing.
-            drop(location.create(options));
+            drop(match args.append {
+                true => location.append(options),
+                false => location.create(options),
+            });
         }
         match args.overwrite && written.blocks == 0 {
             true => failure,
