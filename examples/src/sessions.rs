@@ -17,7 +17,11 @@ use crate::summary::Summary;
 pub struct SelectArgs {
     /// List the sessions and archives of MEDIUM, a line for each archive, and read nothing else. A
     /// session is the output of one backup or more; --append adds one
-    #[arg(long, conflicts_with_all = ["list", "verify", "overwrite", "path", "dest"])]
+    #[arg(
+        long,
+        conflicts_with_all =
+            ["list", "verify", "overwrite", "path", "dest", "session", "archive", "expect"]
+    )]
     pub sessions: bool,
     /// Read an archive of this session: its number, or at least 8 digits of its id, as --sessions
     /// prints them
@@ -127,9 +131,15 @@ impl SelectArgs {
             let which = taken.map_or_else(String::new, |(archive, number)| {
                 format!(", number {number}, of session {}", archive.session_number())
             });
+            let begun = Some(reader.header().created);
+            let mut others = found.iter().filter(|other| !other.is_finished());
+            let later = match others.any(|other| other.created() > begun) {
+                true => "; one that was begun after it is unfinished",
+                false => "",
+            };
             summary.notes.push(format!(
-                "{location} has {}: this is the one that was begun last{which}; --sessions lists \
-                 them, and --archive selects one",
+                "{location} has {}: this is the one that was begun last{which}{later}; --sessions \
+                 lists them, and --archive selects one",
                 count_of(total as u64, "archive", "archives")
             ));
         }
@@ -145,17 +155,18 @@ impl SelectArgs {
         }
         let found = match self.archive.as_deref() {
             None | Some("last") => archives,
-            Some(wanted) => match wanted.parse::<usize>() {
-                Ok(number) => {
-                    let index = number.checked_sub(1);
-                    let found = index.and_then(|index| archives.get(index));
-                    found.copied().into_iter().collect()
+            Some(wanted) => {
+                let index = wanted.parse::<usize>().ok();
+                let index = index.and_then(|number| number.checked_sub(1));
+                match index.and_then(|index| archives.get(index)) {
+                    Some(numbered) => vec![*numbered],
+                    // A name may consist of digits.
+                    None => {
+                        archives.retain(|archive| archive.name() == Some(wanted));
+                        archives
+                    }
                 }
-                Err(_) => {
-                    archives.retain(|archive| archive.name() == Some(wanted));
-                    archives
-                }
-            },
+            }
         };
         match (found.is_empty(), &self.archive) {
             (false, _) => Ok(found),
@@ -247,6 +258,11 @@ pub fn list_sessions(
     if sessions.is_cut() {
         let note = "the medium has more sessions than can be listed: these are the last ones";
         summary.notes.push(note.to_owned());
+    }
+    if sessions.sessions().is_empty() && location.bytes() > 0 && location.label().is_none() {
+        return Err(
+            location.failure("has no session that can be read; is it a medium of archives?")
+        );
     }
     let mut numbers = 1..;
     let mut entry = |archive| entry_of(archive, numbers.next().unwrap_or_default());
