@@ -20,13 +20,14 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::error::StageError;
 use crate::limits::MAX_BLOCK_RUNS;
-use crate::media::{Form, MediumHandle, Origin, Position, Replacing};
+use crate::media::{Form, MediumHandle, Origin, Position, Replacing, VolumeEnd};
 use crate::stage::{
     ARCHIVE_HEAD_MODULE, ARCHIVE_TAIL_MODULE, Arguments, HeadStage, OpenFile, SALVAGE, TailStage,
 };
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
 use super::key::ArchiveKey;
+use super::place::Place;
 use super::plan_data::PlanData;
 use super::report::{DamageReporter, ReadReport, WriteReport};
 use super::run::{ReadStart, Run};
@@ -42,6 +43,8 @@ pub(super) const RESTORE_MODULE: &str = "datapipe.stream-restore";
 pub(super) const KEY: &str = "key";
 pub(super) const SESSION: &str = "session";
 pub(super) const ARCHIVE: &str = "archive";
+/// Place of the archive on the medium.
+pub(super) const PLACE: &str = "place";
 pub(super) const NAME: &str = "name";
 pub(super) const CONTENT: &str = "content";
 pub(super) const CHUNK_LEN: &str = "chunk-len";
@@ -64,6 +67,10 @@ pub(super) const IN_PLACE: &str = "in-place";
 pub(super) const ALLOW_EMPTY: &str = "allow-empty";
 /// Flag: the medium has old content, and is written beside it.
 pub(super) const BESIDE: &str = "beside";
+/// Flag: write after the content of the medium.
+pub(super) const APPEND: &str = "append";
+/// The end of the content of the medium, after which is written.
+pub(super) const CONTINUED: &str = "continued";
 /// Flag: the medium's descriptors are passed with the arguments.
 pub(super) const OPENED: &str = "opened";
 
@@ -88,6 +95,7 @@ fn with_medium(arguments: Arguments, module: &str, medium: &MediumHandle) -> (St
             path,
             options,
             replacing,
+            continued,
         } => {
             let form = match form {
                 Form::Tape => TAPE,
@@ -105,6 +113,7 @@ fn with_medium(arguments: Arguments, module: &str, medium: &MediumHandle) -> (St
                 .with_flag(WRITE_ONCE, options.write_once)
                 .with_flag(BESIDE, *replacing == Some(Replacing::Beside))
                 .with_flag(IN_PLACE, *replacing == Some(Replacing::InPlace))
+                .with_all(CONTINUED, continued.as_ref().map(VolumeEnd::to_bytes))
                 .with_flag(OPENED, true);
             (module.to_owned(), arguments)
         }
@@ -153,6 +162,7 @@ pub(super) fn describe_tail<'a>(
 #[derive(Clone, Copy)]
 pub(super) struct HeadSettings<'r> {
     pub(super) session: [u8; 16],
+    pub(super) place: Place,
     pub(super) block_len: u32,
     pub(super) is_tree: bool,
     pub(super) is_encrypted: bool,
@@ -178,6 +188,7 @@ pub(super) fn describe_head<'a>(
     }
     let arguments = Arguments::new()
         .with(SESSION, settings.session)
+        .with(PLACE, settings.place.to_bytes())
         .with(BLOCK_LEN, settings.block_len.to_string())
         .with_flag(TREE, settings.is_tree)
         .with_flag(ENCRYPTED, settings.is_encrypted)

@@ -9,22 +9,23 @@ use crate::error::StageError;
 use crate::host::{Modules, StageArgs};
 use crate::limits::{MAX_RECORD, MIN_RECORD};
 use crate::media::{
-    Form, MediumReader, MediumWriter, Replacing, VirtualTape, VolumeDirectory, VolumeOptions,
-    reopen_to_read, reopen_to_write,
+    Form, MediumReader, MediumWriter, Replacing, VirtualTape, VolumeDirectory, VolumeEnd,
+    VolumeOptions, reopen_to_append, reopen_to_read, reopen_to_write,
 };
 use crate::stage::{Fields, HeadStage, MiddleStage, SALVAGE, TailStage};
-use crate::wire::{ArchiveHeader, Content, SessionHeader};
+use crate::wire::{ArchiveHeader, Content, SessionHeader, SessionsBefore};
 
 use super::arguments::{
-    ALLOW_EMPTY, ARCHIVE, BESIDE, BLOCK_LEN, CHUNK_LEN, CONTENT, DIRECTORY, ENCRYPTED, HEAD_MODULE,
-    IN_PLACE, KEY, MEDIUM, MEDIUM_ARGUMENTS, NAME, OPEN_MODULE, OPENED, OVERWRITE, PATH, POOL,
-    RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION, TAIL_MODULE, TAPE, TREE, VOLUME_LABEL,
-    VOLUME_SIZE, WRITE_ONCE, read_runs,
+    ALLOW_EMPTY, APPEND, ARCHIVE, BESIDE, BLOCK_LEN, CHUNK_LEN, CONTENT, CONTINUED, DIRECTORY,
+    ENCRYPTED, HEAD_MODULE, IN_PLACE, KEY, MEDIUM, MEDIUM_ARGUMENTS, NAME, OPEN_MODULE, OPENED,
+    OVERWRITE, PATH, PLACE, POOL, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION,
+    TAIL_MODULE, TAPE, TREE, VOLUME_LABEL, VOLUME_SIZE, WRITE_ONCE, read_runs,
 };
 use super::key::ArchiveKey;
 use super::media_modules::{MediumArgs, ReaderMaker, WriterMaker};
+use super::place::Place;
 use super::plan_data::PlanData;
-use super::read::{ArchiveHead, ArchiveReader, SharedMedium, StreamRestore, UnitReader};
+use super::read::{ArchiveHead, ArchiveReader, Sessions, SharedMedium, StreamRestore, UnitReader};
 use super::report::{DamageReporter, WriteReport};
 use super::seal;
 use super::write::{Archive, ArchiveOptions, ArchiveTail};
@@ -61,7 +62,7 @@ fn from_restore(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> 
 
 fn from_tail(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
     let mut fields = call.fields()?;
-    let plan = plan_from(&mut fields)?;
+    let mut plan = plan_from(&mut fields)?;
     let target = Target::from_fields(&mut fields)?;
     let options = VolumeOptions {
         volume_size: optional_number(&mut fields, VOLUME_SIZE)?,
@@ -77,12 +78,24 @@ fn from_tail(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
         (false, true) => Some(Replacing::InPlace),
         (false, false) => None,
     };
+    let (appends, end) = (fields.flag(APPEND)?, fields.optional(CONTINUED)?);
     fields.end()?;
-    Ok(tail_of(
-        call,
-        plan,
-        target.open_to_write(call, options, replacing)?,
-    ))
+    let medium = match (appends, end) {
+        (true, _) if options.overwrite || target.is_opened => {
+            return Err(StageError::new(
+                "the module got the field `append` together with `overwrite` or `opened`, which \
+                 exclude it",
+            ));
+        }
+        (true, _) => {
+            let (medium, before) = target.append(call, options)?;
+            plan.session.before = before;
+            medium
+        }
+        (false, Some(end)) => target.open_to_append(call, options, VolumeEnd::parse(end)?)?,
+        (false, None) => target.open_to_write(call, options, replacing)?,
+    };
+    Ok(tail_of(call, plan, medium))
 }
 
 /// Makes the tail of an archive on a medium that `make` opens.
@@ -137,6 +150,7 @@ pub(super) fn from_head_on(
 struct HeadFields<'b> {
     is_encrypted: bool,
     session: Option<&'b [u8]>,
+    place: Option<&'b [u8]>,
     block_len: Option<u32>,
     salvages: bool,
     has_runs: bool,
@@ -148,6 +162,7 @@ impl<'b> HeadFields<'b> {
         Ok(Self {
             is_encrypted: fields.flag(ENCRYPTED)?,
             session: fields.optional(SESSION)?,
+            place: fields.optional(PLACE)?,
             block_len: optional_number(fields, BLOCK_LEN)?,
             salvages: fields.flag(SALVAGE)?,
             has_runs: fields.flag(RUNS)?,
@@ -163,6 +178,7 @@ impl<'b> HeadFields<'b> {
         let Self {
             is_encrypted,
             session,
+            place,
             block_len,
             salvages,
             has_runs,
@@ -177,9 +193,11 @@ impl<'b> HeadFields<'b> {
                         session.len()
                     ))
                 })?;
+                let place = place.map(Place::parse).transpose()?;
                 let medium = SharedMedium::new(medium);
                 let units = UnitReader::new(medium.clone(), Some(session));
                 ArchiveHead::new(medium, units, block_len, DamageReporter { log })
+                    .at(place.unwrap_or(Place::ONLY))
                     .of_tree(is_tree)
                     .encrypted(is_encrypted)
             }
@@ -348,6 +366,49 @@ impl Target {
         Ok(match self.form {
             Form::Tape => Box::new(VirtualTape::create(path, options)?),
             Form::Directory => Box::new(VolumeDirectory::create(path, options)?),
+        })
+    }
+
+    /// Opens the medium to write after its content, which another process has found.
+    fn open_to_append(
+        &self,
+        call: &StageArgs<'_>,
+        options: VolumeOptions,
+        end: VolumeEnd,
+    ) -> Result<Box<dyn MediumWriter>, StageError> {
+        let descriptors = [
+            call.descriptor(0)?,
+            call.descriptor(1)?,
+            call.descriptor(2)?,
+        ];
+        let path = self.path.clone();
+        Ok(reopen_to_append(
+            self.form,
+            path,
+            options,
+            end,
+            descriptors,
+        )?)
+    }
+
+    /// Opens the medium to write after its content. Returns the sessions that it has, too.
+    fn append(
+        &self,
+        call: &StageArgs<'_>,
+        options: VolumeOptions,
+    ) -> Result<(Box<dyn MediumWriter>, SessionsBefore), StageError> {
+        let path = call.allow_write(&self.path)?;
+        Ok(match self.form {
+            Form::Tape => {
+                let medium = VirtualTape::append(&path, options)?;
+                let before = Sessions::before_next(VirtualTape::open(path)?)?;
+                (Box::new(medium), before)
+            }
+            Form::Directory => {
+                let medium = VolumeDirectory::append(&path, options)?;
+                let before = Sessions::before_next(VolumeDirectory::open(path)?)?;
+                (Box::new(medium), before)
+            }
         })
     }
 

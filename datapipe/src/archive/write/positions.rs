@@ -25,6 +25,8 @@ pub(super) struct BlockIndexBuilder {
     open: Option<ChunkEntry>,
     /// Start of the footer of the last chunk: its position in the stream, and its record.
     footer: Option<(u64, Position)>,
+    /// Start of the archive's header, in the same way.
+    header: Option<(u64, Position)>,
 }
 
 impl BlockIndexBuilder {
@@ -57,6 +59,16 @@ impl BlockIndexBuilder {
         chunk.blocks += 1;
     }
 
+    /// Marks the start of the archive's header.
+    pub(super) fn begin_header(&mut self, position: u64) {
+        self.header = Some((position, UNKNOWN));
+    }
+
+    /// Position of the record in which the archive's header begins, once that is written.
+    pub(super) fn header(&self) -> Position {
+        self.header.map_or(UNKNOWN, |(_, record)| record)
+    }
+
     /// Marks the start of the footer of the last chunk. It begins in a record of its own.
     pub(super) fn begin_footer(&mut self, position: u64) {
         self.footer = Some((position, UNKNOWN));
@@ -77,6 +89,12 @@ impl BlockIndexBuilder {
             && chunk.position >= position
         {
             chunk.place = record;
+        }
+        if let Some((begins, header)) = &mut self.header
+            && *begins >= position
+            && *header == UNKNOWN
+        {
+            *header = record;
         }
         if let Some((begins, footer)) = &mut self.footer
             && *begins == position
