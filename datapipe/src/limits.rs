@@ -343,3 +343,17 @@ pub const MAX_SPECIAL: usize = 65_536;
 
 /// Most special headers that an archive begins with.
 pub const MAX_SPECIALS: usize = 16;
+
+/// Most bytes that a head of an application's own records in a checkpoint.
+pub const MAX_CHECKPOINT_STATE: usize = 4096;
+
+/// Bytes of data after which the heads of the library make a checkpoint of their archive, by
+/// default.
+pub const DEFAULT_CHECKPOINT: u64 = 1 << 30;
+
+/// Time after which they make one in any case, if there are new data.
+pub const CHECKPOINT_TIME: Duration = Duration::from_secs(30);
+
+/// Number of files with further names after which the head of a tree makes a checkpoint: each takes
+/// memory until then.
+pub const MAX_CHECKPOINT_LINKS: usize = 1 << 16;

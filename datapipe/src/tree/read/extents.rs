@@ -8,7 +8,7 @@ use rustix::io::{Errno, Result, retry_on_intr};
 use crate::error::StageError;
 use crate::limits::MIN_EXTENT;
 use crate::pool::Block;
-use crate::tree::digest::Digest;
+use crate::cells::Digest;
 use crate::wire::{DIGEST_LEN, EXTENT_HEADER_LEN, ObjectState, extent_header};
 
 use super::inspect::{ObjectInspector, ObjectVerdict};

@@ -14,14 +14,14 @@ use std::thread;
 
 use crate::error::StageError;
 use crate::pool::Block;
-use crate::stage::{Arguments, Fill, Head, HeadStage, Stage};
+use crate::stage::{Arguments, Fill, Head, HeadStage, Stage, TREE_HEAD_MODULE};
 use crate::words::count_of;
 
 use super::inspect::InspectorFactory;
 use super::note::TreeNote;
 use super::object_reader::{FillProgress, ObjectReader};
 use super::options::{
-    Source, TREE_HEAD_MODULE, TreeError, TreeOptions, head_arguments, name_sources,
+    Source, TreeError, TreeOptions, head_arguments, name_sources,
     validate_sources,
 };
 use super::owners::OwnerNames;

@@ -41,4 +41,4 @@ pub use note::TreeNote;
 pub use options::{TreeError, TreeOptions};
 pub use report::{ProblemKind, TreeOutcome, TreeProblem, TreeReport};
 
-pub(super) use options::{TREE_HEAD_MODULE, source_name};
+pub(super) use options::source_name;

@@ -13,9 +13,6 @@ use crate::stage::Arguments;
 
 use super::inspect::{InspectorFactory, ObjectInspector};
 
-/// Name of the module that makes a [`TreeHead`](super::TreeHead) in another process.
-pub(in crate::tree) const TREE_HEAD_MODULE: &str = "datapipe.tree-head";
-
 /// Options for reading a tree. By default everything below the sources is read.
 ///
 /// # Examples

@@ -5,7 +5,7 @@ use std::mem;
 use crate::error::StageError;
 use crate::pool::{Block, Marks};
 use crate::stage::{Tail, TailStage};
-use crate::tree::digest::Digest;
+use crate::cells::Digest;
 use crate::wire::{
     BlockKind, DIGEST_LEN, DamagedEntry, Entry, EntryBody, EntryCopy, ObjectEnd, ObjectKind,
     ObjectState,
