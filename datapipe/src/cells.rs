@@ -83,9 +83,12 @@ impl Digest {
         std::array::from_fn(|at| whole.as_bytes()[at])
     }
 
-    /// Returns the chain of the cells that have ended.
-    pub(crate) fn chain(&self) -> Chain {
-        self.chain
+    /// Returns the chain of the cells that end at or before `offset`, which is at least the end of
+    /// what was added. Between the two the file has zeros.
+    pub(crate) fn chain_at(&self, offset: u64) -> Chain {
+        let mut digest = self.clone();
+        digest.skip_to(offset);
+        digest.chain
     }
 
     /// Returns BLAKE3 of the bytes of the cell that has begun; zeros if none has.

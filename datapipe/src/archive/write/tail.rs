@@ -272,13 +272,21 @@ impl<M: MediumWriter> ArchiveTail<M> {
             outcome.volumes = volumes;
         });
         let written = self.stream.end() - self.chunk_start.unwrap_or_default();
-        let is_full = written >= self.plan.chunk_len
+        let is_full = written >= self.chunk_limit(block.checkpoint_every())
             || self.stream.index.open_blocks() as usize >= MAX_CHUNK_BLOCKS;
         // The end of the stream closes the last chunk, and its footer.
         if !self.has_last && (is_full || info.marks.contains(Marks::CHUNK)) {
             self.end_chunk(false)?;
         }
         Ok(())
+    }
+
+    /// Bytes after which a chunk ends if no checkpoint ends it before. A head that makes one after
+    /// each `every` bytes ends the chunks, except in the catalogue's closing run.
+    fn chunk_limit(&self, every: u64) -> u64 {
+        let len = self.plan.chunk_len;
+        let has_checkpoints = self.catalogue.is_none() && (1..=len).contains(&every);
+        len.saturating_mul(if has_checkpoints { 2 } else { 1 })
     }
 
     /// Counts a block that was written.

@@ -32,7 +32,7 @@ impl StreamCheckpoints {
         }
         let checkpoint = Checkpoint::Stream(StreamCheckpoint {
             offset,
-            cells: self.digest.chain(),
+            cells: self.digest.chain_at(offset),
             begun: self.digest.begun(),
         });
         let info = BlockInfo {
