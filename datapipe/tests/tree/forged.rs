@@ -3,13 +3,14 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::sync::{Arc, Mutex};
 
 use datapipe::prelude::*;
 use datapipe::stage::IntoTail;
-use datapipe::tree::{CatalogueQuery, RestoreOutcome};
+use datapipe::tree::{CatalogueCheck, CatalogueQuery, RestoreOutcome, TreeList};
 use datapipe::wire::{
-    BlockKind, CatalogueEntry, CatalogueStart, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta,
-    ObjectState, Time,
+    BlockKind, CatalogueEntry, CatalogueStart, Entry, EntryBody, EntryPiece, ObjectEnd, ObjectKind,
+    ObjectMeta, ObjectState, Time,
 };
 
 use crate::placement::Placement;
@@ -18,6 +19,7 @@ in_both_placements! {
     object_not_where_the_catalogue_says_is_not_restored
     missing_last_block_is_reported
     hard_link_to_an_unlinked_object_is_not_restored
+    control_blocks_between_the_pieces_of_an_entry_are_passed_over
 }
 
 /// A head that sends these blocks of entries.
@@ -232,4 +234,122 @@ fn long_names_do_not_exhaust_memory() {
     catalogue.run(wanted.search().unwrap()).unwrap();
     let error = catalogue.run(wanted.search().unwrap()).unwrap_err();
     assert!(error.to_string().contains("too many"), "{error}");
+}
+
+/// Divides an entry into two pieces.
+fn pieces(entry: &Entry<'_>) -> [Vec<u8>; 2] {
+    let mut bytes = Vec::new();
+    entry.append_to(&mut bytes).unwrap();
+    let (kind, body) = (bytes[0], &bytes[16..]);
+    let halves = body.split_at(body.len() / 2);
+    [(false, halves.0), (true, halves.1)].map(|(continues, body)| {
+        let goes_on = !continues;
+        let piece = EntryPiece {
+            kind,
+            continues,
+            goes_on,
+            body,
+        };
+        let mut bytes = Vec::new();
+        let body = EntryBody::Piece(piece);
+        let object = entry.object;
+        Entry { object, body }.append_to(&mut bytes).unwrap();
+        bytes
+    })
+}
+
+/// Checkpoints, and control blocks of later versions, were taken for a gap in the entry.
+fn control_blocks_between_the_pieces_of_an_entry_are_passed_over(placement: Placement) {
+    let object = ObjectMeta {
+        kind: ObjectKind::File,
+        mode: 0o600,
+        uid: 0,
+        gid: 0,
+        modified: Time::default(),
+        size: 0,
+        device: (0, 0),
+        link: 0,
+        linked: false,
+        path: b"a file",
+        target: b"",
+    };
+    let end = ObjectEnd {
+        state: ObjectState::Whole,
+        size: 0,
+        digest: None,
+    };
+    let body = EntryBody::Object(object);
+    let data = pieces(&Entry { object: 1, body });
+    let mut list = named_in(0, 0, ObjectKind::File, 0, b"a file");
+    if let EntryBody::Catalogue(entry) = &mut list.body {
+        entry.blocks = (0, 4);
+    }
+    let list = pieces(&list);
+    let mut forged = Forged::default();
+    let mut add = |kind, bytes: &[u8]| {
+        let block = (kind, Marks::default(), bytes.to_vec());
+        forged.blocks.push_back(block);
+    };
+    let control = [
+        (BlockKind::Checkpoint, Marks::CHUNK),
+        (BlockKind::Later(200), Marks::default()),
+        (BlockKind::Special, Marks::default()),
+    ];
+    add(BlockKind::Data, &data[0]);
+    control.iter().for_each(|(kind, _)| add(*kind, b"anything"));
+    add(BlockKind::Data, &data[1]);
+    add(BlockKind::Catalogue, &list[0]);
+    control.iter().for_each(|(kind, _)| add(*kind, b"anything"));
+    add(BlockKind::Catalogue, &list[1]);
+    let mut start = Vec::new();
+    let body = EntryBody::CatalogueStart(CatalogueStart {
+        objects: 1,
+        bytes: 0,
+    });
+    Entry { object: 0, body }.append_to(&mut start).unwrap();
+    start.extend_from_slice(&list[0]);
+    let closing = forged.blocks.len() as u64;
+    let mut add = |kind, bytes: &[u8]| {
+        let block = (kind, Marks::default(), bytes.to_vec());
+        forged.blocks.push_back(block);
+    };
+    add(BlockKind::ClosingCatalogue, &start);
+    control.iter().for_each(|(kind, _)| add(*kind, b"anything"));
+    add(BlockKind::ClosingCatalogue, &list[1]);
+    // The end of the object is in the block of its second piece.
+    let mut ended = Vec::new();
+    let body = EntryBody::End(end);
+    Entry { object: 1, body }.append_to(&mut ended).unwrap();
+    forged.blocks[4].2.extend(ended);
+
+    let run = |from: u64, tail: TailStage<'static>| {
+        let mut part = forged.clone();
+        part.blocks.drain(..from as usize);
+        part.next = from;
+        let pipe = Pipe::builder().buffer_size(2 << 20).head(part);
+        pipe.tail(tail).run().unwrap();
+    };
+    let dest = tempfile::tempdir().unwrap();
+    let restore = TreeRestore::new(dest.path(), RestoreOptions::default()).unwrap();
+    let report = restore.report();
+    run(0, placement.place(restore));
+    assert!(report.snapshot().is_whole(), "{:?}", report.snapshot());
+    assert!(dest.path().join("a file").exists());
+    // From the objects, and from the closing run only.
+    for from in [0, closing] {
+        let listed = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&listed);
+        let list = TreeList::new(move |object| {
+            into.lock().unwrap().push(object.path.to_vec());
+            Ok(())
+        });
+        run(from, list.into());
+        assert_eq!(*listed.lock().unwrap(), [b"a file".to_vec()]);
+    }
+    run(closing, CatalogueCheck::new().into());
+    let query = CatalogueQuery::new(&[b"a file".to_vec()]);
+    while let Some(search) = query.search() {
+        run(closing, search.into());
+    }
+    assert!(query.not_found().is_empty());
 }
