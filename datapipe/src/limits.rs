@@ -173,7 +173,10 @@ pub const MAX_PROBLEM_BYTES: usize = 16 << 20;
 /// Blocks that a chunk footer lists.
 pub const MAX_CHUNK_BLOCKS: usize = 65_536;
 
-/// Chunks that a locator lists.
+/// Chunks that a locator lists before the end of its archive.
+pub const MAX_RECENT_CHUNKS: usize = 1024;
+
+/// Chunks that the last locator of an archive lists.
 pub const MAX_LOCATOR_CHUNKS: usize = 262_144;
 
 /// Runs in a set of blocks that are to be read.
@@ -331,6 +334,10 @@ const _: () = {
     assert!(
         headers + 32 * (MAX_CHUNK_BLOCKS + 1) <= MAX_HEADER_BODY as usize,
         "a chunk footer has room for copies of both headers"
+    );
+    assert!(
+        headers + 64 + 56 * MAX_LOCATOR_CHUNKS <= MAX_HEADER_BODY as usize,
+        "a locator has room for copies of both headers"
     );
     assert!(
         DEFAULT_HEADROOM <= MAX_ROOM && DEFAULT_TAILROOM <= MAX_ROOM,

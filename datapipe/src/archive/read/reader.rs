@@ -9,7 +9,7 @@ use crate::limits::MIN_BUFFER_SIZE;
 use crate::media::{MediumError, MediumReader};
 use crate::memory::Direction;
 use crate::stage::{DamageLog, MiddleStage, decompress, decompress_salvaging};
-use crate::wire::{self, ArchiveHeader, ChunkFooter, Content, SessionHeader, UnitKind};
+use crate::wire::{self, ArchiveHeader, ChunkFooter, Content, Locator, SessionHeader, UnitKind};
 
 use super::super::key::ArchiveKey;
 use super::super::open_error::OpenError;
@@ -301,8 +301,8 @@ fn find_headers<M: MediumReader>(
     find_headers_in(&mut UnitReader::new(medium.clone(), Some(other))).map_err(|_| error)
 }
 
-/// Reads until both headers are found: in their own units, or as copies on a label or in a chunk
-/// footer. The session header must be that of the session whose records are read.
+/// Reads until both headers are found: in their own units, or as copies on a label, in a chunk
+/// footer or in a locator. The session header must be that of the session whose records are read.
 fn find_headers_in<M: MediumReader>(
     units: &mut UnitReader<M>,
 ) -> Result<(SessionHeader, ArchiveHeader), OpenError> {
@@ -326,6 +326,11 @@ fn find_headers_in<M: MediumReader>(
                 let footer = ChunkFooter::parse(&body)?;
                 session = Some(SessionHeader::parse(&footer.session)?);
                 archive = Some(ArchiveHeader::parse(&footer.archive)?);
+            }
+            UnitKind::Locator => {
+                let locator = Locator::parse(&body)?;
+                session = Some(SessionHeader::parse(&locator.session)?);
+                archive = Some(ArchiveHeader::parse(&locator.archive)?);
             }
             _ => {}
         }

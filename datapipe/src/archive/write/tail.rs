@@ -9,8 +9,8 @@ use crate::media::{HandleError, MediumWriter, Position};
 use crate::pool::{Block, BlockInfo, Marks};
 use crate::stage::{Tail, TailStage};
 use crate::wire::{
-    ArchiveEntry, ArchiveFooter, BlockKind, CipherKind, Framing, SessionFooter, UnitHeader,
-    UnitKind,
+    ArchiveEntry, ArchiveFooter, BlockKind, CipherKind, Framing, Locator, SessionFooter,
+    UnitHeader, UnitKind,
 };
 
 use super::super::arguments;
@@ -47,6 +47,11 @@ pub(in crate::archive) struct ArchiveTail<M> {
     chunk_start: Option<u64>,
     /// Number of the chunk that is open, or that will be opened next.
     chunk: u32,
+    /// Position in the stream of the last locator.
+    locator: u64,
+    /// First blocks of the last checkpoint and of the one that is not whole yet.
+    checkpoint: Option<u64>,
+    begun_checkpoint: Option<u64>,
 }
 
 impl<M: MediumWriter> ArchiveTail<M> {
@@ -64,6 +69,9 @@ impl<M: MediumWriter> ArchiveTail<M> {
             catalogue: None,
             chunk_start: None,
             chunk: 0,
+            locator: 0,
+            checkpoint: None,
+            begun_checkpoint: None,
         }
     }
 
@@ -103,8 +111,8 @@ impl<M: MediumWriter> ArchiveTail<M> {
         Ok(())
     }
 
-    /// Closes the open chunk, if one is open: writes its footer, if the framing asks for one, and
-    /// a mark, and waits for stable storage.
+    /// Closes the open chunk, if one is open: writes its footer, if the framing asks for one, a
+    /// locator and a mark, and waits for stable storage.
     ///
     /// With [`Framing::Once`] only the last chunk has a footer. It is open at the end of the stream
     /// (`is_last`), because the last block is in it.
@@ -130,7 +138,9 @@ impl<M: MediumWriter> ArchiveTail<M> {
         let written = self.stream.flush()?;
         self.stream.index.close_chunk();
         self.chunk = self.chunk.wrapping_add(u32::from(was_open));
-        if written.is_none() {
+        if was_open {
+            self.write_locator(is_last)?;
+        } else if written.is_none() {
             // There is a mark here already, and two in a row mean the end of a tape.
             return Ok(());
         }
@@ -141,15 +151,35 @@ impl<M: MediumWriter> ArchiveTail<M> {
         Ok(())
     }
 
-    /// Writes everything that follows the last chunk: locator, archive footer and session footer,
-    /// each beginning in a record of its own, and two marks.
-    fn end(&mut self) -> Result<(), StageError> {
-        let locator = self.stream.end();
-        let body = self.stream.index.take_locator().to_bytes();
-        self.stream
-            .write_unit(self.header(UnitKind::Locator), &body)?;
+    /// Writes the locator before the mark after a chunk, in a record of its own. The chunk, its
+    /// footer included, is written.
+    fn write_locator(&mut self, is_last: bool) -> Result<(), StageError> {
+        self.locator = self.stream.end();
+        let (chunks, before) = self.stream.index.last_chunks(is_last);
+        let locator = Locator {
+            before,
+            checkpoint: self.checkpoint,
+            blocks: self.next,
+            offset: self.offset,
+            rejected: self.rejected,
+            chunks,
+            session: self.plan.session.to_bytes(),
+            archive: self.plan.header.to_bytes(),
+        };
+        let header = self.header(UnitKind::Locator);
+        self.stream.index.begin_locator(self.locator);
+        self.stream.write_unit(header, &locator.to_bytes())?;
         self.stream.flush()?;
+        self.stream.index.end_locator();
+        if is_last {
+            self.stream.index.end_archive();
+        }
+        Ok(())
+    }
 
+    /// Writes everything that follows the last chunk: archive footer and session footer, each
+    /// beginning in a record of its own, and two marks.
+    fn end(&mut self) -> Result<(), StageError> {
         let (position, blocks) = (self.stream.end(), self.next);
         let footer = ArchiveFooter {
             blocks,
@@ -170,7 +200,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
                 blocks,
                 place,
                 position,
-                locator,
+                locator: self.locator,
             }],
         };
         let header = UnitHeader::new(UnitKind::SessionFooter);
@@ -264,6 +294,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
             )));
         }
         self.stream.write_unit(header, block.bytes())?;
+        self.note_checkpoint(&info);
         self.count(&header)?;
         let (blocks, plain, rejected) = (self.blocks(), self.plain, self.rejected);
         let volumes = self.stream.volume();
@@ -279,6 +310,20 @@ impl<M: MediumWriter> ArchiveTail<M> {
             self.end_chunk(false)?;
         }
         Ok(())
+    }
+
+    /// Follows the blocks of checkpoints: one is whole with the block that ends its chunk.
+    fn note_checkpoint(&mut self, info: &BlockInfo) {
+        let number = self.next;
+        let begun = self.begun_checkpoint.take();
+        if info.kind != BlockKind::Checkpoint.code() {
+            return;
+        }
+        let first = begun.unwrap_or(number);
+        match info.marks.contains(Marks::CHUNK) {
+            true => self.checkpoint = Some(first),
+            false => self.begun_checkpoint = Some(first),
+        }
     }
 
     /// Bytes after which a chunk ends if no checkpoint ends it before. A head that makes one after
