@@ -185,6 +185,15 @@ pub const MAX_BLOCK_RUNS: usize = 65_536;
 /// Archives of one session.
 pub const MAX_ARCHIVES: usize = 1024;
 
+/// Most volumes in the list of a session's volumes: the last ones.
+pub const MAX_LISTED_VOLUMES: usize = 65_536;
+
+/// Most volumes in the list on a volume's label: those before it.
+pub const MAX_LABEL_VOLUMES: usize = 16;
+
+/// Most sessions and archives of a medium that a list of them has.
+pub const MAX_LISTED_ARCHIVES: usize = 65_536;
+
 /// Key slots of one archive. A reader tries a passphrase as many times at most.
 pub const MAX_KEY_SLOTS: usize = 8;
 

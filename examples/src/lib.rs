@@ -26,6 +26,7 @@ pub mod new_file; // a file that gets its name after it is complete
 pub mod progress; // the progress line
 pub mod read_scope; // the part of an archive that a job reads
 pub mod secret; // keys, passphrases, identities and recipients from files
+pub mod sessions; // sessions and archives of a medium, and the selected one
 pub mod signals; // signals, and broken pipes
 pub mod stoppable_output; // output to a reader that may never read
 pub mod summary; // outcome of a job, for people and for programs

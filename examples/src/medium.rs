@@ -9,14 +9,16 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use datapipe::archive::ArchiveOrigin;
+use datapipe::archive::{ArchiveOrigin, ListedArchive, Sessions, SharedKey};
 use datapipe::interrupt::retry;
 use datapipe::media::{
     FileSystem, Item, MediumError, MisnamedVolume, Storage as _, VolumeFile, VolumeRelation,
     find_writer, misnamed_volumes, missing_volumes, volume_files,
 };
 use datapipe::prelude::*;
-use datapipe::wire::{RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind};
+use datapipe::wire::{
+    RecordHeader, SessionHeader, SessionsBefore, UNIT_HEADER_LEN, UnitHeader, UnitKind,
+};
 
 use crate::console::Failure;
 use crate::format::{escape, format_minute};
@@ -28,6 +30,17 @@ use crate::summary::Summary;
 pub struct Location {
     path: PathBuf,
     directory: bool,
+}
+
+/// Rule for the key of an archive that is appended to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyRule {
+    /// The key of the last archive, or none if that has none.
+    Same,
+    /// As [`Same`](Self::Same), or recipients only, without a key.
+    SameOrRecipients,
+    /// Any key.
+    Any,
 }
 
 /// A medium that was created, with device and inode of each file that is not to be backed up to it.
@@ -75,6 +88,89 @@ impl Location {
             files.push(identity_of(&retry(|| fs::metadata(beside))?));
         }
         Ok((Box::new(tape), files))
+    }
+
+    /// Opens the medium to write after its content, as [`create`](Self::create) creates one.
+    ///
+    /// # Errors
+    ///
+    /// As [`VolumeDirectory::append`] and [`VirtualTape::append`], and if a file cannot be
+    /// inspected.
+    pub fn append(&self, options: VolumeOptions) -> Result<CreatedMedium, Failure> {
+        signals::wait_for_pipe();
+        let medium: Box<dyn MediumWriter> = match self.directory {
+            true => Box::new(VolumeDirectory::append(&self.path, options)?),
+            false => Box::new(VirtualTape::append(&self.path, options)?),
+        };
+        Ok((medium, vec![self.identity()?]))
+    }
+
+    /// Returns the sessions that the medium has, for the header of the next one. It must be open to
+    /// append.
+    ///
+    /// # Errors
+    ///
+    /// Returns a failure if the medium cannot be read.
+    pub fn sessions_before(&self) -> Result<SessionsBefore, Failure> {
+        match self.bytes() {
+            0 => Ok(SessionsBefore::default()),
+            _ => Sessions::before_next(self.open()?).map_err(|error| self.failure(error)),
+        }
+    }
+
+    /// Checks that an archive can be appended with `secret`, and returns the data key of the last
+    /// archive, if that opens it.
+    ///
+    /// # Errors
+    ///
+    /// Returns a failure if the medium is being written, has data that is not an archive, or the
+    /// last archive does not have the key that `rule` demands.
+    pub fn check_append(
+        &self,
+        secret: Option<&Secret>,
+        rule: KeyRule,
+    ) -> Result<Option<SharedKey>, Failure> {
+        if let Ok(Some(writer)) = find_writer(&self.path) {
+            return Err(Failure::new(format!(
+                "{self} is being written by {writer}; wait until it has ended"
+            )));
+        }
+        if self.bytes() == 0 {
+            return Ok(None);
+        }
+        let sessions = Sessions::read(self.open()?).map_err(|error| self.failure(error))?;
+        let is_made = || {
+            let files = volume_files(&self.path).unwrap_or_default();
+            files.iter().any(|file| file.record.is_some())
+        };
+        if sessions.sessions().is_empty() && !is_made() {
+            return Err(self.failure(format_args!(
+                "holds {UNKNOWN_CONTENT}, and nothing is added to it; name another medium"
+            )));
+        }
+        let readable = |archive: &&ListedArchive| archive.is_encrypted().is_some();
+        let Some(last) = sessions.archives().filter(readable).last() else {
+            return Ok(None);
+        };
+        let is_encrypted = last.is_encrypted() == Some(true);
+        let opened = secret
+            .filter(|_| is_encrypted)
+            .map(|secret| ArchiveReader::open_listed(self.open()?, last, Some(secret)));
+        let why = match (opened, secret) {
+            (Some(Ok(reader)), _) => return Ok(reader.shared_key()),
+            (Some(Err(error)), _) => format!("does not open with this key: {error}"),
+            (None, Some(_)) => "is not encrypted, and a key was given".to_owned(),
+            (None, None) if !is_encrypted || rule == KeyRule::SameOrRecipients => return Ok(None),
+            (None, None) => "is encrypted, and no key was given".to_owned(),
+        };
+        if rule == KeyRule::Any {
+            return Ok(None);
+        }
+        Err(self.failure(format_args!(
+            "its last archive, \"{}\", {why}; give the same key, or --other-key if this archive is \
+             to have another one, or none",
+            escape(last.name().unwrap_or_default().as_bytes())
+        )))
     }
 
     /// Returns what identifies the medium's content.
@@ -152,7 +248,7 @@ impl Location {
             let file = path.display();
             let note = match relation {
                 VolumeRelation::OtherArchive => {
-                    let what = "belongs to another archive, which was not read: give the volumes \
+                    let what = "belongs to another archive than the first volume: give the volumes \
                                 of that archive a directory of their own";
                     summary.add_error(path.into_os_string().into_vec(), "other-archive", what);
                     continue;
@@ -259,16 +355,25 @@ impl Location {
             _ => UNKNOWN_CONTENT.to_owned(),
         };
         Err(self.failure(format!(
-            "already holds {content}; use --overwrite to replace it"
+            "already holds {content}; use --overwrite to replace it, or --append to add to it"
         )))
     }
 
     /// Describes an archive on the medium.
     fn describe_archive(&self, session: &SessionHeader, secret: Option<&Secret>) -> String {
+        let sessions = self
+            .open()
+            .ok()
+            .and_then(|medium| Sessions::read(medium).ok());
+        let count = sessions.map_or(0, |sessions| sessions.archives().count());
         let reader = self
             .open()
             .ok()
             .and_then(|medium| ArchiveReader::open(medium, secret).ok());
+        if count > 1 {
+            let origin = describe_origin(session, None);
+            return format!("{count} archives, the first of them {origin}");
+        }
         let origin = describe_origin(session, reader.as_ref().map(ArchiveReader::origin));
         match reader.map(|reader| reader.index()) {
             Some(Err(_)) => format!(

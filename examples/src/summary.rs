@@ -12,11 +12,12 @@ use serde::{Serialize, Serializer};
 use crate::console::Failure;
 use crate::errors_file::ErrorsFile;
 use crate::format::escape;
+use crate::sessions::SessionEntry;
 
 /// Outcome of a job. Serialized, it is the object that `--json` prints.
 #[derive(Debug, Serialize)]
 pub struct Summary {
-    /// `backup`, `restore`, `verify` or `list`.
+    /// `backup`, `restore`, `verify`, `list` or `sessions`.
     pub job: &'static str,
     /// `ok`; `incomplete` if there are errors; `failed`.
     pub status: &'static str,
@@ -26,6 +27,11 @@ pub struct Summary {
     pub message: Option<String>,
     /// Name of the archive.
     pub archive: Option<String>,
+    /// SHA-256 of the identity of the archive's header, in hexadecimal digits: no other archive has it.
+    pub header_hash: Option<String>,
+    /// Sessions and archives of the medium, if they are listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<Vec<SessionEntry>>,
     /// Number of intact files.
     pub files: u64,
     /// Number of directories.
@@ -72,6 +78,8 @@ impl Summary {
             exit: 0,
             message: None,
             archive: None,
+            header_hash: None,
+            sessions: None,
             files: 0,
             directories: 0,
             others: 0,

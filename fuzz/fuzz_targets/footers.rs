@@ -2,7 +2,7 @@
 //! same bytes again.
 #![no_main]
 
-use datapipe::wire::{ArchiveFooter, ChunkFooter, Locator, SessionFooter};
+use datapipe::wire::{ArchiveFooter, ChunkFooter, Locator, SessionFooter, VolumeList};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -18,5 +18,8 @@ fuzz_target!(|bytes: &[u8]| {
     }
     if let Ok(footer) = SessionFooter::parse(bytes) {
         assert_eq!(footer.to_bytes(), bytes);
+    }
+    if let Ok(list) = VolumeList::parse(bytes) {
+        assert_eq!(list.to_bytes(), bytes);
     }
 });

@@ -27,6 +27,7 @@ use crate::stage::{
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
 use super::key::ArchiveKey;
+use super::place::Place;
 use super::plan_data::PlanData;
 use super::report::{DamageReporter, ReadReport, WriteReport};
 use super::run::{ReadStart, Run};
@@ -42,6 +43,8 @@ pub(super) const RESTORE_MODULE: &str = "datapipe.stream-restore";
 pub(super) const KEY: &str = "key";
 pub(super) const SESSION: &str = "session";
 pub(super) const ARCHIVE: &str = "archive";
+/// Place of the archive on the medium.
+pub(super) const PLACE: &str = "place";
 pub(super) const NAME: &str = "name";
 pub(super) const CONTENT: &str = "content";
 pub(super) const CHUNK_LEN: &str = "chunk-len";
@@ -153,6 +156,7 @@ pub(super) fn describe_tail<'a>(
 #[derive(Clone, Copy)]
 pub(super) struct HeadSettings<'r> {
     pub(super) session: [u8; 16],
+    pub(super) place: Place,
     pub(super) block_len: u32,
     pub(super) is_tree: bool,
     pub(super) is_encrypted: bool,
@@ -178,6 +182,7 @@ pub(super) fn describe_head<'a>(
     }
     let arguments = Arguments::new()
         .with(SESSION, settings.session)
+        .with(PLACE, settings.place.to_bytes())
         .with(BLOCK_LEN, settings.block_len.to_string())
         .with_flag(TREE, settings.is_tree)
         .with_flag(ENCRYPTED, settings.is_encrypted)

@@ -7,6 +7,11 @@ use sha2::{Digest, Sha256};
 use crate::crypto::{Cipher, DataKey, SubKey};
 use crate::wire::ArchiveHeader;
 
+/// SHA-256 of the identity of an archive's header.
+pub(super) fn header_hash(header: &ArchiveHeader) -> [u8; 32] {
+    Sha256::digest(header.identity()).into()
+}
+
 /// The key of an archive's blocks and its cipher. Clones share the cipher.
 #[derive(Clone)]
 pub(super) struct ArchiveKey {
@@ -27,8 +32,8 @@ impl ArchiveKey {
     /// header, so a reader that was given another header cannot open a block; and on nothing of the
     /// session, so the archive can be copied into another one.
     pub(super) fn derive(data_key: &DataKey, archive: &ArchiveHeader) -> Self {
-        let hash = Sha256::digest(archive.identity());
-        Self::new(data_key.sub_key(&archive.salt, &archive.id, &hash.into()))
+        let hash = header_hash(archive);
+        Self::new(data_key.sub_key(&archive.salt, &archive.id, &hash))
     }
 
     pub(super) fn cipher(&self) -> &Arc<Cipher> {

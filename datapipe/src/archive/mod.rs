@@ -30,11 +30,13 @@ mod media_modules; // media of the host's own, as modules
 mod modules; // stages made from a module's arguments
 mod open_error; // reasons why an archive cannot be opened
 mod origin; // names of an archive, and of its writer
+mod place; // the place of an archive on a medium that may have others
 mod plan_data; // the plan that the stages of an archive share
 mod read; // media to blocks
 mod report; // reports and damage
 mod run; // runs of blocks to be read
 mod seal; // encryption and decryption of blocks
+mod shared_key; // a data key that several archives have
 mod special; // special headers
 mod write; // blocks to media
 
@@ -44,11 +46,15 @@ pub use media_modules::MediumArgs;
 pub use modules::modules;
 pub use open_error::OpenError;
 pub use origin::ArchiveOrigin;
-pub use read::{ArchiveHead, ArchiveReader, BlockSet, Index, Reading, StreamRestore};
+pub use read::{
+    ArchiveHead, ArchiveReader, BlockSet, Index, ListedArchive, ListedSession, Reading, Sessions,
+    StreamRestore,
+};
 pub use report::{
     AfterEnd, ArchiveReport, ReadOutcome, ReadReport, RejectedBlock, WriteOutcome, WriteReport,
 };
+pub use shared_key::SharedKey;
 pub use special::Special;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use write::separate_stages;
-pub use write::{Archive, ArchiveOptions, PlanError};
+pub use write::{Archive, ArchiveOptions, PlanError, Session, SessionOptions};

@@ -17,12 +17,13 @@ use crate::wire::{ArchiveHeader, Content, SessionHeader};
 
 use super::arguments::{
     ALLOW_EMPTY, ARCHIVE, BESIDE, BLOCK_LEN, CHUNK_LEN, CONTENT, DIRECTORY, ENCRYPTED, HEAD_MODULE,
-    IN_PLACE, KEY, MEDIUM, MEDIUM_ARGUMENTS, NAME, OPEN_MODULE, OPENED, OVERWRITE, PATH, POOL,
-    RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION, TAIL_MODULE, TAPE, TREE, VOLUME_LABEL,
-    VOLUME_SIZE, WRITE_ONCE, read_runs,
+    IN_PLACE, KEY, MEDIUM, MEDIUM_ARGUMENTS, NAME, OPEN_MODULE, OPENED, OVERWRITE, PATH, PLACE,
+    POOL, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION, TAIL_MODULE, TAPE, TREE,
+    VOLUME_LABEL, VOLUME_SIZE, WRITE_ONCE, read_runs,
 };
 use super::key::ArchiveKey;
 use super::media_modules::{MediumArgs, ReaderMaker, WriterMaker};
+use super::place::Place;
 use super::plan_data::PlanData;
 use super::read::{ArchiveHead, ArchiveReader, SharedMedium, StreamRestore, UnitReader};
 use super::report::{DamageReporter, WriteReport};
@@ -137,6 +138,7 @@ pub(super) fn from_head_on(
 struct HeadFields<'b> {
     is_encrypted: bool,
     session: Option<&'b [u8]>,
+    place: Option<&'b [u8]>,
     block_len: Option<u32>,
     salvages: bool,
     has_runs: bool,
@@ -148,6 +150,7 @@ impl<'b> HeadFields<'b> {
         Ok(Self {
             is_encrypted: fields.flag(ENCRYPTED)?,
             session: fields.optional(SESSION)?,
+            place: fields.optional(PLACE)?,
             block_len: optional_number(fields, BLOCK_LEN)?,
             salvages: fields.flag(SALVAGE)?,
             has_runs: fields.flag(RUNS)?,
@@ -163,6 +166,7 @@ impl<'b> HeadFields<'b> {
         let Self {
             is_encrypted,
             session,
+            place,
             block_len,
             salvages,
             has_runs,
@@ -177,9 +181,11 @@ impl<'b> HeadFields<'b> {
                         session.len()
                     ))
                 })?;
+                let place = place.map(Place::parse).transpose()?;
                 let medium = SharedMedium::new(medium);
                 let units = UnitReader::new(medium.clone(), Some(session));
                 ArchiveHead::new(medium, units, block_len, DamageReporter { log })
+                    .at(place.unwrap_or(Place::ONLY))
                     .of_tree(is_tree)
                     .encrypted(is_encrypted)
             }

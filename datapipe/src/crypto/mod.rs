@@ -50,6 +50,7 @@ pub use key_error::KeyError;
 pub(crate) use random::fill_random;
 pub use recipient::{Identity, Recipient};
 pub use secret_kind::SecretKind;
+pub(crate) use slot::unlock_slot;
 #[doc(hidden)]
 pub use slot::{KeySlot, SLOT_LEN, unlock};
 pub use text_key::{TextKey, TextKeyDefect};

@@ -332,13 +332,22 @@ pub fn unlock(
     secret: &Secret,
     key_id: &[u8; KEY_ID_LEN],
 ) -> Result<DataKey, UnlockError> {
+    unlock_slot(slots, secret, key_id).map(|(_, data_key)| data_key)
+}
+
+/// As [`unlock`], and returns the number of the slot, too, counted from 0.
+pub(crate) fn unlock_slot(
+    slots: &[KeySlot],
+    secret: &Secret,
+    key_id: &[u8; KEY_ID_LEN],
+) -> Result<(usize, DataKey), UnlockError> {
     let mut nearest = UnlockError::SlotCount { has: slots.len() };
     if slots.len() > MAX_KEY_SLOTS {
         return Err(nearest);
     }
-    for slot in slots {
+    for (number, slot) in slots.iter().enumerate() {
         match slot.open(secret, key_id) {
-            Ok(data_key) => return Ok(data_key),
+            Ok(data_key) => return Ok((number, data_key)),
             Err(error) if error.rank() > nearest.rank() => nearest = error,
             Err(_) => {}
         }

@@ -8,7 +8,7 @@ use crate::limits::VOLUME_RESERVE;
 use super::reader::VolumeReader;
 use super::volume_start::VolumeStart;
 use super::writer::{Prefix, VolumeWriter};
-use super::{MediumError, Probe, Storage, StorageFile, VolumeOptions};
+use super::{MediumError, Probe, Storage, StorageFile, VolumeId, VolumeOptions};
 
 /// Marks that precede what is appended.
 const MARKS: u64 = 2;
@@ -63,6 +63,11 @@ pub(super) fn go_on<S: Storage>(
         Prefix::marks(MARKS.saturating_sub(marks) * u64::from(has_items))
     };
     let base = VolumeWriter::new(file, path.to_owned(), number, &options, &new);
+    let base = match (whole.len, start.record()) {
+        (0, _) => base,
+        (_, Some(record)) => base.known_as(VolumeId::new(record.id, record.ordinal)),
+        (_, None) => base.known_as(VolumeId::default()),
+    };
     Ok(Continued {
         writer: base.after(whole, prefix),
         options,

@@ -13,7 +13,7 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use super::{Abilities, HandleError, Item, MediumError, MediumHandle, Position};
-use super::{MediumReader, MediumWriter};
+use super::{MediumReader, MediumWriter, VolumeId};
 
 /// A volume that is open to write.
 pub(super) trait WriteVolume: Debug + Send {
@@ -28,6 +28,9 @@ pub(super) trait WriteVolume: Debug + Send {
 
     /// As [`MediumWriter::abilities`].
     fn abilities(&self) -> Abilities;
+
+    /// As [`MediumWriter::volume`].
+    fn id(&self) -> VolumeId;
 }
 
 /// A volume that is open to read.
@@ -46,6 +49,9 @@ pub(super) trait ReadVolume: Debug + Send {
 
     /// Goes to the end of this volume, as [`MediumReader::seek_end`].
     fn seek_end(&mut self) -> Result<(), MediumError>;
+
+    /// As [`MediumReader::volume_id`].
+    fn id(&mut self) -> Result<VolumeId, MediumError>;
 }
 
 /// A shelf with the volumes of a medium that is written.
@@ -164,6 +170,10 @@ impl<S: WriteShelf> MediumWriter for ChainWriter<S> {
         self.volume.abilities()
     }
 
+    fn volume(&self) -> VolumeId {
+        self.volume.id()
+    }
+
     fn handle(&self) -> Result<MediumHandle, HandleError> {
         self.shelf.handle(&self.volume)
     }
@@ -272,6 +282,14 @@ impl<S: ReadShelf> MediumReader for ChainReader<S> {
         self.go_to(number, S::Volume::seek_end)
     }
 
+    fn volume_id(&mut self, volume: u32) -> Result<VolumeId, MediumError> {
+        self.check_number(Position::start_of(volume))?;
+        match &mut self.volume {
+            Some(current) if current.number() == volume => current.id(),
+            _ => self.shelf.open(volume)?.id(),
+        }
+    }
+
     fn handle(&self) -> Result<MediumHandle, HandleError> {
         self.shelf.handle(self.volume.as_ref())
     }
@@ -313,6 +331,10 @@ macro_rules! forward_writer {
                 self.0.abilities()
             }
 
+            fn volume(&self) -> VolumeId {
+                MediumWriter::volume(&self.0)
+            }
+
             fn handle(&self) -> Result<MediumHandle, HandleError> {
                 self.0.handle()
             }
@@ -342,6 +364,10 @@ macro_rules! forward_reader {
 
             fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
                 self.0.seek_end(volume)
+            }
+
+            fn volume_id(&mut self, volume: u32) -> Result<VolumeId, MediumError> {
+                self.0.volume_id(volume)
             }
 
             fn handle(&self) -> Result<MediumHandle, HandleError> {

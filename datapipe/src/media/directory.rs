@@ -24,7 +24,7 @@ use super::volume_start::VolumeStart;
 use super::writer::{VolumeWriter, cannot_open, check_identity, is_full, lock_file, no_space};
 use super::{
     Abilities, FileSystem, Form, GivenAway, HandleError, Item, MediumError, MediumHandle,
-    MediumReader, MediumWriter, Origin, Position, Probe, Replacing, Storage, StorageFile,
+    MediumReader, MediumWriter, Origin, Position, Probe, Replacing, Storage, StorageFile, VolumeId,
     VolumeOptions,
 };
 

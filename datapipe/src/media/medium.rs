@@ -86,6 +86,12 @@ pub trait MediumWriter: Send {
         Abilities::default()
     }
 
+    /// Returns the identity of the volume that is being written. The provided method returns the
+    /// default one: an archive is readable without it.
+    fn volume(&self) -> VolumeId {
+        VolumeId::default()
+    }
+
     /// Returns a handle from which another process can reopen this medium, so that a stage which
     /// writes it can run there. The handle of a wrapped medium is that of the inner one: the other
     /// process gets it without the wrapper.
@@ -162,6 +168,18 @@ pub trait MediumReader: Send {
     /// As [`seek`](MediumReader::seek).
     fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError>;
 
+    /// Returns the identity of volume number `volume`. The position is unchanged. The provided
+    /// method returns the default one: a reader that looks for a volume by its id does not find it,
+    /// and reads more instead.
+    ///
+    /// # Errors
+    ///
+    /// As [`seek`](MediumReader::seek).
+    fn volume_id(&mut self, volume: u32) -> Result<VolumeId, MediumError> {
+        let _ = volume;
+        Ok(VolumeId::default())
+    }
+
     /// Returns a handle from which another process can reopen this medium, so that a stage which
     /// reads it can run there. The handle of a wrapped medium is that of the inner one: the other
     /// process gets it without the wrapper.
@@ -174,6 +192,23 @@ pub trait MediumReader: Send {
     /// [`HandleError::Unsupported`]; a medium of your own returns [`MediumHandle::of_module`].
     fn handle(&self) -> Result<MediumHandle, HandleError> {
         Err(HandleError::Unsupported)
+    }
+}
+
+/// Identity of a volume, as its volume record has it. All zeros: it has no volume record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VolumeId {
+    /// Random id of the volume.
+    pub id: [u8; 16],
+    /// Number of the volume in its medium, from 1; 0 if it has none.
+    pub ordinal: u32,
+}
+
+impl VolumeId {
+    /// The identity of a volume.
+    pub fn new(id: [u8; 16], ordinal: u32) -> Self {
+        Self { id, ordinal }
     }
 }
 
@@ -249,6 +284,10 @@ impl<M: MediumWriter + ?Sized> MediumWriter for Box<M> {
         (**self).abilities()
     }
 
+    fn volume(&self) -> VolumeId {
+        (**self).volume()
+    }
+
     fn handle(&self) -> Result<MediumHandle, HandleError> {
         (**self).handle()
     }
@@ -274,6 +313,10 @@ impl<M: MediumReader + ?Sized> MediumReader for Box<M> {
 
     fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
         (**self).seek_end(volume)
+    }
+
+    fn volume_id(&mut self, volume: u32) -> Result<VolumeId, MediumError> {
+        (**self).volume_id(volume)
     }
 
     fn handle(&self) -> Result<MediumHandle, HandleError> {

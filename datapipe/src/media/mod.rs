@@ -101,7 +101,7 @@ pub use directory::{DirectoryReader, DirectoryWriter, VolumeDirectory};
 pub use error::MediumError;
 pub use item::{Item, Probe};
 pub use lock::{Writer, find_writer};
-pub use medium::{Abilities, MediumReader, MediumWriter};
+pub use medium::{Abilities, MediumReader, MediumWriter, VolumeId};
 use medium_handle::GivenAway;
 pub(crate) use medium_handle::{Form, Origin, Replacing};
 pub use medium_handle::{HandleError, MediumHandle};

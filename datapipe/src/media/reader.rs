@@ -11,7 +11,7 @@ use super::chain::ReadVolume;
 use super::layout::{END_OF_MEDIUM, GAP, Length, MARK, SHORTEST_FRAME, WORD, word};
 use super::volume_start::VolumeStart;
 use super::writer::WholePart;
-use super::{Item, MediumError, Position, Probe, StorageFile};
+use super::{Item, MediumError, Position, Probe, StorageFile, VolumeId};
 
 /// Most bytes that a probe is given.
 const PROBED: usize = 64;
@@ -564,6 +564,13 @@ impl<F: StorageFile> ReadVolume for VolumeReader<F> {
         self.start()?;
         (self.at, self.items, self.damaged_to) = (self.len, Position::UNCOUNTED, 0);
         Ok(())
+    }
+
+    fn id(&mut self) -> Result<VolumeId, MediumError> {
+        let record = self.start()?.record();
+        Ok(record.map_or_else(VolumeId::default, |record| {
+            VolumeId::new(record.id, record.ordinal)
+        }))
     }
 }
 

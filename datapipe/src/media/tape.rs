@@ -23,7 +23,7 @@ use super::writer::{
 };
 use super::{
     Abilities, FileSystem, Form, GivenAway, HandleError, Item, MediumError, MediumHandle,
-    MediumReader, MediumWriter, Origin, Position, Probe, Replacing, Storage, StorageFile,
+    MediumReader, MediumWriter, Origin, Position, Probe, Replacing, Storage, StorageFile, VolumeId,
     VolumeOptions,
 };
 

@@ -14,7 +14,7 @@ use crate::words::describe_full;
 use super::chain::WriteVolume;
 use super::layout::{Length, MARK, SHORTEST_FRAME, WORD};
 use super::volume_start::RECORD_FRAME;
-use super::{Abilities, MediumError, Position, Storage, StorageFile, VolumeOptions};
+use super::{Abilities, MediumError, Position, Storage, StorageFile, VolumeId, VolumeOptions};
 
 /// The writer of one volume, which appends to its file.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ pub(super) struct VolumeWriter<F> {
     file: F,
     path: PathBuf,
     volume: u32,
+    id: VolumeId,
     limit: Option<u64>,
     /// Offset at which the next frame begins: everything before it is whole.
     used: u64,
@@ -104,6 +105,7 @@ impl<F: StorageFile> VolumeWriter<F> {
             file,
             path,
             volume,
+            id: VolumeId::new(record.id, record.ordinal),
             limit: options.volume_size,
             used: 0,
             items: 0,
@@ -137,6 +139,11 @@ impl<F: StorageFile> VolumeWriter<F> {
             prefix,
             ..self
         }
+    }
+
+    /// Sets the identity of a volume that has content.
+    pub(super) fn known_as(self, id: VolumeId) -> Self {
+        Self { id, ..self }
     }
 
     /// Path of the file.
@@ -418,6 +425,10 @@ impl<F: StorageFile> WriteVolume for VolumeWriter<F> {
         Abilities::default()
             .longest_record(self.longest_record())
             .cuts_back(self.cuts_back)
+    }
+
+    fn id(&self) -> VolumeId {
+        self.id
     }
 }
 

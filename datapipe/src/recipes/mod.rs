@@ -6,6 +6,7 @@
 //! | [Your own transform](own_transform) | a stage that changes blocks, one to one or one to many |
 //! | [Scan what you back up](scan) | inspection of streams and of the files of a tree |
 //! | [A medium of your own](own_medium) | storage for an archive that the library does not have |
+//! | [Append to a medium](append) | several archives in a session, several sessions on a medium |
 //! | [In processes](processes) | stages that run in processes of their own |
 //! | [Attach from another program](attach) | heads and tails in another program than the pipe |
 //! | [From async code](async_code) | pipes in programs with an async runtime |
@@ -19,6 +20,8 @@ pub mod own_transform {}
 pub mod scan {}
 #[doc = include_str!("own_medium.md")]
 pub mod own_medium {}
+#[doc = include_str!("append.md")]
+pub mod append {}
 #[doc = include_str!("processes.md")]
 pub mod processes {}
 #[doc = include_str!("attach.md")]

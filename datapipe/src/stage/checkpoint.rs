@@ -46,7 +46,11 @@ pub(crate) fn put_checkpoint(
     block.put(bytes)?;
     block.set_info(BlockInfo {
         kind: BlockKind::Checkpoint.code(),
-        marks: if is_last { Marks::CHUNK } else { Marks::default() },
+        marks: if is_last {
+            Marks::CHUNK
+        } else {
+            Marks::default()
+        },
         ..info
     });
     Ok(())

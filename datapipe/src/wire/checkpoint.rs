@@ -389,7 +389,10 @@ fn whole_entries<'a>(
     }
     match begun {
         None => Ok(entries),
-        Some(_) => Err(DecodeError::new("checkpoint", "the rest of an entry is missing")),
+        Some(_) => Err(DecodeError::new(
+            "checkpoint",
+            "the rest of an entry is missing",
+        )),
     }
 }
 

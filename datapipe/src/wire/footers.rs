@@ -1,9 +1,9 @@
-//! Chunk, archive and session footer, and the locator. `docs/wire-format.md` has the drawings.
+//! Chunk and archive footer, and the locator. `docs/wire-format.md` has the drawings.
 
 use super::codec::{Bytes, DecodeError, Put, len_u32};
 use super::extension::parse_run;
 use super::unit_kind::BlockKind;
-use crate::limits::{MAX_ARCHIVES, MAX_CHUNK_BLOCKS, MAX_LOCATOR_CHUNKS};
+use crate::limits::{MAX_CHUNK_BLOCKS, MAX_LOCATOR_CHUNKS};
 use crate::position::Position;
 
 /// The footer of a chunk, or of an archive's last chunk if there is one footer for all.
@@ -322,87 +322,6 @@ impl ArchiveFooter {
             rejected,
             catalogue,
         })
-    }
-}
-
-/// The footer of a session.
-///
-/// Exhaustive: these are all fields of a footer of version 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionFooter {
-    /// Locations of its archives.
-    pub archives: Vec<ArchiveEntry>,
-}
-
-/// The location of an archive's end.
-///
-/// Exhaustive: these are all fields of a footer's entry of version 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ArchiveEntry {
-    /// The archive's id.
-    pub id: [u8; 16],
-    /// Blocks in it.
-    pub blocks: u64,
-    /// Position on the medium of the record in which its footer begins.
-    pub place: Position,
-    /// Offset of its footer in the stream.
-    pub position: u64,
-    /// Offset of its locator in the stream.
-    pub locator: u64,
-}
-
-impl SessionFooter {
-    /// The body of the unit.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        bytes.put_u32(len_u32(self.archives.len()));
-        bytes.put_u32(0);
-        for archive in &self.archives {
-            bytes.put(&archive.id);
-            bytes.put_u64(archive.blocks);
-            bytes.put_u32(archive.place.volume);
-            bytes.put_u32(0);
-            bytes.put_u64(archive.place.record);
-            bytes.put_u64(archive.place.byte);
-            bytes.put_u64(archive.position);
-            bytes.put_u64(archive.locator);
-        }
-        bytes
-    }
-
-    /// Parses the body of a unit.
-    ///
-    /// # Errors
-    ///
-    /// [`DecodeError`], if the body is damaged or too long.
-    pub fn parse(body: &[u8]) -> Result<Self, DecodeError> {
-        let mut bytes = Bytes::new("session footer", body);
-        let count = bytes.u32()?;
-        bytes.zeros(4)?;
-        if usize::try_from(count).unwrap_or(usize::MAX) > MAX_ARCHIVES {
-            return Err(bytes.error(format!(
-                "{count} archives, but at most {MAX_ARCHIVES} are allowed"
-            )));
-        }
-        let mut archives = Vec::new();
-        for _ in 0..count {
-            let (id, blocks, volume) = (bytes.array()?, bytes.u64()?, bytes.u32()?);
-            bytes.zeros(4)?;
-            let place = Position {
-                volume,
-                record: bytes.u64()?,
-                byte: bytes.u64()?,
-            };
-            archives.push(ArchiveEntry {
-                id,
-                blocks,
-                place,
-                position: bytes.u64()?,
-                locator: bytes.u64()?,
-            });
-        }
-        bytes.end()?;
-        Ok(Self { archives })
     }
 }
 

@@ -27,7 +27,7 @@ mod checkpoint; // what a head records for the writer that continues its archive
 pub(crate) mod codec; // one cursor over bytes, and one way to write them
 mod entry; // entries of a file tree, of all kinds
 mod extension; // fields that later versions add to headers
-mod footers; // chunk, archive and session footer, locator
+mod footers; // chunk and archive footer, locator
 mod header_checks; // version and checksum of a header
 mod headers; // values of session and archive headers
 mod inode_facts; // flags and time of birth of an object
@@ -37,6 +37,7 @@ mod object_kind; // file, directory, link and the like
 mod owner_name; // names of users and groups
 mod piece; // entries longer than a block; which kinds are where
 mod record; // records, as a medium takes them
+mod session_footer; // footer of a session, and the list of its volumes
 mod session_header; // header of a session
 mod unit; // units, as the stream consists of them
 mod unit_kind; // kinds of units, encryption and blocks
@@ -52,9 +53,7 @@ pub use entry::{
     CatalogueStart, ENTRY_HEADER_LEN, EXTENT_HEADER_LEN, Entry, EntryBody, extent_header,
 };
 pub use extension::Extension;
-pub use footers::{
-    ArchiveEntry, ArchiveFooter, BlockEntry, ChunkEntry, ChunkFooter, Locator, SessionFooter,
-};
+pub use footers::{ArchiveFooter, BlockEntry, ChunkEntry, ChunkFooter, Locator};
 pub use header_checks::VERSION;
 pub use headers::{Content, Framing, Time, UnknownFraming};
 pub use inode_facts::InodeFacts;
@@ -68,6 +67,7 @@ pub use piece::EntryPiece;
 #[cfg(feature = "tree")]
 pub(crate) use piece::{goes_on, next_piece};
 pub use record::{RECORD_HEADER_LEN, RecordHeader, RecordKind, looks_like_record};
+pub use session_footer::{ArchiveEntry, LabelPlace, SessionFooter, VolumeList};
 pub use session_header::{SessionHeader, SessionsBefore};
 pub use unit::{MAX_STORED, UNIT_HEADER_LEN, UnitHeader, padding_of};
 pub use unit_kind::{BlockKind, CipherKind, UnitKind};

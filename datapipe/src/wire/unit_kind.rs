@@ -15,12 +15,13 @@ pub enum UnitKind {
     ArchiveFooter,
     SessionFooter,
     Locator,
+    Volumes,
     /// A kind that a later version added, and that this one skips: 128 to 255.
     Later(u8),
 }
 
 impl UnitKind {
-    const CODES: [(Self, u8); 8] = [
+    const CODES: [(Self, u8); 9] = [
         (Self::SessionHeader, 1),
         (Self::ArchiveHeader, 2),
         (Self::ChunkHeader, 3),
@@ -29,6 +30,7 @@ impl UnitKind {
         (Self::ArchiveFooter, 7),
         (Self::SessionFooter, 8),
         (Self::Locator, 9),
+        (Self::Volumes, 10),
     ];
 
     pub(super) fn code(self) -> u8 {
@@ -60,6 +62,7 @@ impl UnitKind {
             Self::ArchiveFooter => "archive footer",
             Self::SessionFooter => "session footer",
             Self::Locator => "locator",
+            Self::Volumes => "list of volumes",
             Self::Later(_) => "unit of a later version",
         }
     }

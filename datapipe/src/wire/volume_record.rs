@@ -267,7 +267,7 @@ mod tests {
         let optional = [1, 0, 4, 0, 1, 2, 3, 4, 2, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(with(&optional), Ok(full()));
         for (run, says) in [
-            (&[0, 0x80, 0, 0, 0, 0, 0, 0][..], "identifier 32768"),
+            (&[0, 0x80, 0, 0, 0, 0, 0, 0][..], "extension 32768"),
             (&[1, 0, 5, 0, 1, 2, 3, 4], "too early"),
             (&[1, 0, 0, 0, 0, 0, 0, 1], "reserved"),
         ] {

@@ -181,7 +181,10 @@ fn stages_pass_checkpoints_on() {
     for case in 0..5 {
         let secret = (case > 0).then(key);
         let options = ArchiveOptions::stream("s").block_len(BLOCK);
-        let options = secret.clone().into_iter().fold(options, ArchiveOptions::encrypt);
+        let options = secret
+            .clone()
+            .into_iter()
+            .fold(options, ArchiveOptions::encrypt);
         let head = HeadStage::from(StreamHead::new(&data[..]));
         let head = head.checkpoint_every(3 * u64::from(BLOCK));
         let pipe = Pipe::builder().buffer_size(BLOCK).head(head);
@@ -311,7 +314,11 @@ fn describe(root: &Path) -> Vec<(PathBuf, String)> {
     while let Some(path) = left.pop() {
         let meta = fs::symlink_metadata(&path).unwrap();
         let what = if meta.is_dir() {
-            left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            left.extend(
+                fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
             String::new()
         } else if meta.is_symlink() {
             fs::read_link(&path).unwrap().display().to_string()
@@ -373,7 +380,10 @@ fn checkpoints_of_a_tree_follow_the_catalogue_and_are_passed_over() {
         (65_536, 2, Some(key())),
     ] {
         let options = ArchiveOptions::tree("t").block_len(block);
-        let options = secret.clone().into_iter().fold(options, ArchiveOptions::encrypt);
+        let options = secret
+            .clone()
+            .into_iter()
+            .fold(options, ArchiveOptions::encrypt);
         let head = TreeHead::new(&[&source], TreeOptions::default()).unwrap();
         let head = head.instances(instances).checkpoint_every(15_000);
         let pipe = Pipe::builder().buffer_size(block).head(head);
@@ -398,11 +408,22 @@ fn checkpoints_of_a_tree_follow_the_catalogue_and_are_passed_over() {
         let restore = TreeRestore::new(&dest, RestoreOptions::default()).unwrap();
         let report = reader().read().pipe.tail(restore).run().unwrap();
         assert!(report.is_complete());
-        assert!(describe(&dest.join("data")) == expected, "{block} {instances}");
+        assert!(
+            describe(&dest.join("data")) == expected,
+            "{block} {instances}"
+        );
 
         let verify = TreeVerify::new();
         let verified = verify.report();
-        assert!(reader().read().pipe.tail(verify).run().unwrap().is_complete());
+        assert!(
+            reader()
+                .read()
+                .pipe
+                .tail(verify)
+                .run()
+                .unwrap()
+                .is_complete()
+        );
         assert!(verified.snapshot().is_whole());
         read_parts(&reader(), expected.len(), &dest);
     }
@@ -420,14 +441,22 @@ fn read_parts(reader: &ArchiveReader<impl MediumReader + 'static>, count: usize,
     let index = reader.index().unwrap();
     let catalogue = || reader.read_blocks(&index, &index.catalogue()).unwrap();
     catalogue().pipe.tail(CatalogueCheck::new()).run().unwrap();
-    let large = reader.tree().unwrap().read_file("data/large", std::io::sink());
+    let large = reader
+        .tree()
+        .unwrap()
+        .read_file("data/large", std::io::sink());
     assert_eq!(large.unwrap().size, 300_000);
 
     let paths = [b"data/name 50".to_vec(), b"data/large".to_vec()];
     for of_objects in [false, true] {
         let query = CatalogueQuery::new(&paths);
         let reading = if of_objects {
-            reader.read().pipe.tail(query.search_objects()).run().unwrap();
+            reader
+                .read()
+                .pipe
+                .tail(query.search_objects())
+                .run()
+                .unwrap();
             reader.read()
         } else {
             while let Some(search) = query.search() {

@@ -9,6 +9,7 @@ mod records; // zeros after records, kinds of later versions, volume records
 mod regressions; // earlier defects
 mod resync; // pages of zeros, inserted and missing bytes
 mod round_trip; // whole archives, volumes, failures and crashes
+mod sessions; // several archives in a session, several sessions on a medium
 
 #[path = "../harness/data.rs"]
 mod data; // keys and test data

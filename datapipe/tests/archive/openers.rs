@@ -151,7 +151,8 @@ fn archive_with_all_slots_spans_the_smallest_volumes() {
     let label = u32::from_le_bytes(second[..4].try_into().unwrap()) as usize;
     let units = units_of(&second[4..][..label]);
     let kinds: Vec<_> = units.iter().map(|(unit, _)| unit.kind).collect();
-    assert_eq!(kinds, [UnitKind::SessionHeader, UnitKind::ArchiveHeader]);
+    let (session, archive) = (UnitKind::SessionHeader, UnitKind::ArchiveHeader);
+    assert_eq!(kinds, [session, archive, UnitKind::Volumes]);
     assert_eq!(ArchiveHeader::parse(&units[1].1), Ok(header));
 }
 

@@ -443,7 +443,7 @@ fn forged_block_number_costs_one_block() {
         let good = frames(&volume(options.record_len(4096), &data, BLOCK));
         for number in [6, 1000, 1 << 50, u64::MAX] {
             let mut frames = good.clone();
-            let stored = &mut frames[2];
+            let stored = &mut frames[3];
             let (record, _) = content(stored).unwrap();
             let at = 4 + 64 + record.first.unwrap() as usize;
             let block = UnitHeader::parse(&stored[at..]).unwrap();

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use datapipe::media::{
     Abilities, DirectoryWriter, Item, MediumError, MediumReader, MediumWriter, Position,
-    TapeWriter, VirtualTape, VolumeDirectory, VolumeOptions,
+    TapeWriter, VirtualTape, VolumeDirectory, VolumeId, VolumeOptions,
 };
 
 /// Creates a tape at `path`, which must not exist or be empty.
@@ -84,6 +84,10 @@ impl<M: MediumWriter + ?Sized> MediumWriter for OwnMedium<M> {
     fn abilities(&self) -> Abilities {
         self.inner.abilities()
     }
+
+    fn volume(&self) -> VolumeId {
+        self.inner.volume()
+    }
 }
 
 impl<M: MediumReader + ?Sized> MediumReader for OwnMedium<M> {
@@ -105,5 +109,9 @@ impl<M: MediumReader + ?Sized> MediumReader for OwnMedium<M> {
 
     fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
         self.inner.seek_end(volume)
+    }
+
+    fn volume_id(&mut self, volume: u32) -> Result<VolumeId, MediumError> {
+        self.inner.volume_id(volume)
     }
 }

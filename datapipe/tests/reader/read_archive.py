@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Reads what DataPipe wrote, written from docs/wire-format.md alone.
 
-    read_archive.py TAPE OUT [--key FILE | --passphrase FILE | --identity FILE] [--restored DIR]
+    read_archive.py TAPE OUT [--key FILE | --passphrase FILE | --identity FILE] [--session N] [--archive N]
+                    [--restored DIR]
 
-TAPE is a volume file, or a directory of them. The stream of its archives goes to OUT. With --restored, the files of a
-tree that was restored to DIR must have the digests of the archive. Everything that the page says of a whole session is
-checked; the first thing that is not so ends it with 1. What it cannot do here, because a package
+TAPE is a volume file, or a directory of them. The stream of its archives goes to OUT: of all, or of session N of the
+medium, or of archive N of that session, or of the first one. With --restored, the files of a tree that was restored to
+DIR must have the digests of the archive. Everything that the page says of a whole session is checked; the first thing
+that is not so ends it with 1. An archive of an unfinished session is read if N selects it. What it cannot do here,
+because a package
 is missing, ends it with 3.
 """
 
@@ -18,10 +21,10 @@ import sys
 import zlib
 
 MAX_RECORD, MAX_BLOCK, MAX_BODY = 16 << 20, 64 << 20, 16 << 20
-MAX_ENTRIES, MAX_CHUNKS, MAX_ARCHIVES, RECENT_CHUNKS = 65_536, 262_144, 1_024, 1_024
+MAX_ENTRIES, MAX_CHUNKS, MAX_ARCHIVES, RECENT_CHUNKS, MAX_VOLUMES = 65_536, 262_144, 1_024, 1_024, 65_536
 LABEL, DATA, VOLUME = 1, 2, 3
 SESSION_HEADER, ARCHIVE_HEADER, CHUNK_HEADER, BLOCK = range(1, 5)
-CHUNK_FOOTER, ARCHIVE_FOOTER, SESSION_FOOTER, LOCATOR = range(6, 10)
+CHUNK_FOOTER, ARCHIVE_FOOTER, SESSION_FOOTER, LOCATOR, VOLUMES = range(6, 11)
 HEADER, ONCE, HEADER_FOOTER = 1, 2, 3
 MARKED, REJECTED, LAST = 1, 2, 8
 DATA_BLOCK, CATALOGUE, CLOSING, SPECIAL, CHECKPOINT = range(5)
@@ -37,6 +40,14 @@ NONE = 2**64 - 1
 
 class Wrong(Exception):
     """The page says otherwise."""
+
+
+class Incomplete(Wrong):
+    """An archive that has no end, and the unit at which another one begins."""
+
+    def __init__(self, what, at):
+        super().__init__(what)
+        self.at = at
 
 
 class Missing(Exception):
@@ -134,48 +145,31 @@ class VolumeRecord:
 class Session:
     """The records of a session: their contents put together, and where each begins."""
 
-    def __init__(self, path):
+    def __init__(self, record, before, place):
+        self.id, self.before, self.label = record.session, before, place
         self.stream, self.starts, self.marks, self.labels = bytearray(), [], [], []
-        self.id, self.lengths, self.volumes = None, [], []
-        sequence = 0
-        for volume, name in enumerate(volume_files(path), 1):
-            with open(name, "rb") as file:
-                data = file.read()
-            for number, (byte, record) in enumerate(objects(data)):
-                if record is None:
-                    need(number > 0, f"volume {volume} begins with a mark")
-                    self.marks.append(len(self.stream))
-                    continue
-                record = Record(record)
-                need((record.kind == VOLUME) == (number == 0), f"volume {volume}, record {number}: volume record or not")
-                if number == 0:
-                    self.add_volume(VolumeRecord(record), volume)
-                    continue
-                self.id = self.id or record.session
-                need(record.session == self.id, f"volume {volume}, record {number} is foreign")
-                need(record.sequence == sequence, f"record {sequence} of the session is missing")
-                need(record.volume == volume, f"volume {record.volume} where {volume} should be")
-                need((record.kind == LABEL) == (number == 1), f"volume {volume}, record {number}: label or not")
-                need(record.position == len(self.stream), f"volume {volume}, record {number}: its position")
-                sequence += 1
-                if record.kind >= 128:
-                    continue
-                if record.kind == LABEL:
-                    need(record.first == 0, "a label's first unit")
-                    self.labels.append((record.content, len(self.stream)))
-                else:
-                    self.starts.append((len(self.stream), (volume, number, byte), record.first))
-                    self.lengths.append(len(record.content))
-                    self.stream += record.content
-        need(self.id is not None, "no record")
-        self.stream = bytes(self.stream)
+        self.lengths, self.volumes, self.sequence = [], [], 0
+        # Known when the units were read: an unfinished session gets its marks from the next one.
+        self.is_finished = None
 
-    def add_volume(self, record, number):
-        first = self.volumes[0] if self.volumes else record
-        need(record.medium == first.medium, f"the wrong volume: volume {number} is of another medium")
-        need(record.ordinal == number, f"volume {record.ordinal} of the medium where {number} should be")
-        need(record.id not in [other.id for other in self.volumes], f"the id of volume {number}")
-        self.volumes.append(record)
+    def add(self, record, volume, place):
+        number = volume - self.before
+        where = f"volume {volume}, record {place[1]}"
+        need(record.sequence == self.sequence, f"record {self.sequence} of the session is missing before {where}")
+        need(record.volume == number, f"volume {record.volume} of the session where {number} should be")
+        is_first = len(self.labels) < number
+        need((record.kind == LABEL) == is_first, f"{where}: label or not")
+        need(record.position == len(self.stream), f"{where}: its position")
+        self.sequence += 1
+        if record.kind >= 128:
+            return
+        if record.kind == LABEL:
+            need(record.first == 0, "a label's first unit")
+            self.labels.append((record.content, len(self.stream)))
+        else:
+            self.starts.append((len(self.stream), (number, *place[1:]), record.first))
+            self.lengths.append(len(record.content))
+            self.stream += record.content
 
     def place(self, position):
         """Volume, record and byte of the record with the byte at `position` of the stream."""
@@ -184,6 +178,51 @@ class Session:
             middle = (low + high) // 2
             low, high = (middle, high) if self.starts[middle][0] <= position else (low, middle)
         return self.starts[low][1]
+
+
+class Medium:
+    """The sessions of a medium."""
+
+    def __init__(self, path):
+        self.sessions, self.volumes = [], []
+        for volume, name in enumerate(volume_files(path), 1):
+            with open(name, "rb") as file:
+                data = file.read()
+            for number, (byte, record) in enumerate(objects(data)):
+                if record is None:
+                    need(number > 0, f"volume {volume} begins with a mark")
+                    if self.sessions:
+                        self.sessions[-1].marks.append(len(self.sessions[-1].stream))
+                    continue
+                record = Record(record)
+                need((record.kind == VOLUME) == (number == 0), f"volume {volume}, record {number}: volume record or not")
+                if number == 0:
+                    self.add_volume(VolumeRecord(record), volume)
+                    continue
+                self.add(record, volume, (volume, number, byte))
+        need(self.sessions, "no record")
+
+    def add(self, record, volume, place):
+        if not self.sessions or self.sessions[-1].id != record.session:
+            where = f"volume {volume}, record {place[1]}"
+            need((record.kind, record.sequence) == (LABEL, 0), f"{where} is foreign")
+            need(record.session not in [session.id for session in self.sessions], f"{where} is of an earlier session")
+            before = self.sessions[-1] if self.sessions else None
+            need(before is None or len(before.marks) > 1 and before.marks[-2] == before.marks[-1],
+                 f"{where} is foreign: no two marks end the session before")
+            self.sessions.append(Session(record, volume - 1, place))
+        session = self.sessions[-1]
+        session.add(record, volume, place)
+        own = self.volumes[volume - 1]
+        if own not in session.volumes:
+            session.volumes.append(own)
+
+    def add_volume(self, record, number):
+        first = self.volumes[0] if self.volumes else record
+        need(record.medium == first.medium, f"the wrong volume: volume {number} is of another medium")
+        need(record.ordinal == number, f"volume {record.ordinal} of the medium where {number} should be")
+        need(record.id not in [other.id for other in self.volumes], f"the id of volume {number}")
+        self.volumes.append(record)
 
 
 # --- units
@@ -199,7 +238,7 @@ class Unit:
         need(magic == b"DPun", f"no unit at byte {at}")
         need(check == crc(self.header[:60]), f"the CRC of the unit header at byte {at}")
         need(version == 1, f"a unit of version {version}")
-        need(1 <= self.kind <= 9 and self.kind != 5 or self.kind >= 128, f"a unit of kind {self.kind}")
+        need(1 <= self.kind <= 10 and self.kind != 5 or self.kind >= 128, f"a unit of kind {self.kind}")
         need(self.session == session[:4], "a unit of another session")
         need(self.flags & ~(MARKED | REJECTED | LAST) == 0, "an unknown flag")
         need(self.compression <= 2, f"compression {self.compression}")
@@ -639,12 +678,21 @@ def decompressed(unit, data):
 
 
 class Reader:
-    def __init__(self, path, secret):
-        self.session = Session(path)
+    """A session of a medium, and its archives: all, or the one that is selected."""
+
+    def __init__(self, session, secret, wanted=None):
+        self.session, self.wanted = session, wanted
+        session.stream = bytes(session.stream)
         self.units, at = [], 0
         while at < len(self.session.stream):
-            unit = Unit(self.session.stream, at, self.session.id)
-            need(unit.position == at, f"the position of the unit at {at}")
+            try:
+                unit = Unit(self.session.stream, at, self.session.id)
+                need(unit.position == at, f"the position of the unit at {at}")
+            except Wrong:
+                # The rest of an unfinished session may be cut off.
+                if wanted is None:
+                    raise
+                break
             self.units.append(unit)
             at = unit.end
         need(self.units and self.units[0].kind == SESSION_HEADER, "the stream does not begin with a session header")
@@ -652,8 +700,11 @@ class Reader:
         self.session_body, self.header = first.body, SessionHeader(first.body)
         need(self.header.id == self.session.id, "the session header's id")
         self.secret = secret
-        self.out, self.footers, self.trees = bytearray(), [], []
-        self.check_records()
+        self.out, self.footers, self.chunk_ends, self.trees = bytearray(), [], [], []
+        marks, end = session.marks, len(session.stream)
+        session.is_finished = self.units[-1].kind == SESSION_FOOTER and marks[-2:] == [end, end]
+        if session.is_finished:
+            self.check_records()
         self.check_labels()
 
     def check_records(self):
@@ -670,30 +721,70 @@ class Reader:
 
     def check_labels(self):
         opened = [unit for unit in self.units if unit.kind == ARCHIVE_HEADER]
-        for content, position in self.session.labels:
+        for number, (content, position) in enumerate(self.session.labels):
             copy = Unit(content, 0, self.session.id)
             need(copy.kind == SESSION_HEADER and copy.position == 0, "a label without session header")
             need(copy.body == self.session_body, "a label's copy of the session header")
-            if copy.end < len(content):
-                archive = Unit(content, copy.end, self.session.id)
-                need(archive.end == len(content), "a label that goes on")
+            at = copy.end
+            if at < len(content) and Unit(content, at, self.session.id).kind == ARCHIVE_HEADER:
+                archive = Unit(content, at, self.session.id)
                 original = [unit for unit in opened if unit.position == archive.position]
                 need(original and original[0].header == archive.header, "a label's copy of the archive header")
                 need(archive.position <= position, "a label's archive begins later")
+                at = archive.end
+            if number > 0:
+                volumes = Unit(content, at, self.session.id)
+                need(volumes.kind == VOLUMES and volumes.position == position, "a label without volumes")
+                self.check_volumes(volumes, self.session.volumes[max(0, number - 16):number])
+                at = volumes.end
+            need(at == len(content), "a label that goes on")
+
+    @staticmethod
+    def check_volumes(unit, volumes):
+        f = Fields(unit.body)
+        count, zero = f.take("II")
+        need(count <= MAX_VOLUMES and zero == 0, "a list of volumes")
+        listed = [f.take("16sII") for _ in range(count)]
+        f.end()
+        should = [(volume.id, volume.ordinal, 0) for volume in volumes]
+        need(listed == should, f"the volumes are {listed}, but should be {should}")
 
     def read(self):
-        need(self.units[-1].kind == SESSION_FOOTER, "incomplete: no session footer")
-        units, at, number = self.units[1:-1], 0, 0
+        if self.wanted is None or self.session.is_finished:
+            need(self.units[-1].kind == SESSION_FOOTER, "incomplete: no session footer")
+            need(self.session.is_finished, "incomplete: no two marks at the end")
+            units = self.units[1:-1]
+        else:
+            units = self.units[1:]
+        at, number, volumes = 0, 0, None
         while at < len(units):
             if units[at].kind >= 128:
                 at += 1
                 continue
+            if units[at].kind == VOLUMES:
+                volumes, at = units[at], at + 1
+                continue
+            need(volumes is None, "an archive after the list of volumes")
             number += 1
-            archive = Archive(self, number)
-            at = archive.read(units, at)
+            archive, before = Archive(self, number), len(self.out)
+            try:
+                at = archive.read(units, at)
+            except Incomplete as error:
+                # An archive whose pipe has failed. Others follow it.
+                need(self.wanted is not None and self.wanted != number, str(error))
+                at = error.at
+            if self.wanted is not None and number != self.wanted:
+                del self.out[before:]
             self.footers.append(archive.footer_entry)
-        self.check_session_footer()
-        self.check_marks()
+        need(self.wanted is None or 1 <= self.wanted <= number, f"no archive {self.wanted}")
+        if self.session.is_finished:
+            need(volumes is not None, "no list of volumes")
+            # Its own records may be on a later volume.
+            known = self.session.place(volumes.position - 1)[0]
+            self.check_volumes(volumes, self.session.volumes[:known][-MAX_VOLUMES:])
+            self.check_session_footer()
+            if all(entry[2] for entry in self.footers):
+                self.check_marks()
         return bytes(self.out)
 
     def check_session_footer(self):
@@ -701,23 +792,45 @@ class Reader:
         need(unit.archive == 0 and unit.chunk == 0 and unit.number == 0, "the session footer's header")
         need(unit.position in (start[0] for start in self.session.starts), "the session footer's own record")
         f = Fields(unit.body)
-        count, zero = f.take("II")
-        need(count <= MAX_ARCHIVES and zero == 0, "the session footer")
+        count, extension_length = f.take("II")
+        need(count <= MAX_ARCHIVES, "the session footer")
+        label = f.take("16sQQ")
+        should = (self.session.volumes[0].id, *self.session.label[1:])
+        need(label == should, f"the session footer says that its label is at {label}, but it is at {should}")
         entries = []
         for _ in range(count):
-            name, blocks, volume, zero, record, byte, position, locator = f.take("16sQIIQQQQ")
-            need(zero == 0, "the session footer")
-            entries.append((name, blocks, (volume, record, byte), position, locator))
+            name, blocks, volume, header_volume, record, byte, position, locator, header_record, header_byte = f.take(
+                "16sQIIQQQQQQ")
+            footer = (volume, record, byte) if volume else None
+            entries.append((name, blocks, footer, position, locator, (header_volume, header_record, header_byte)))
+        extensions(f, extension_length)
         f.end()
         need(entries == self.footers, f"the session footer says {entries}, but it is {self.footers}")
 
     def check_marks(self):
-        """One after each chunk, or after the headers of an archive without blocks; two at the end."""
+        """One after each chunk, or after the headers of an archive without blocks, and after each archive's footer;
+        two at the end."""
         end = len(self.session.stream)
         expected = self.chunk_ends + [end, end]
-        need(self.session.marks == expected, f"marks are at {self.session.marks}, but should be at {expected}")
+        marks = self.session.marks
+        need(marks[:len(expected)] == expected and set(marks[len(expected):]) <= {end},
+             f"marks are at {marks}, but should be at {expected}")
 
-    chunk_ends = []
+    def check_before(self, previous, count):
+        """The sessions before, which the header has as hints: all zeros, or right."""
+        if self.header.before == (0, bytes(16), bytes(16), 0, 0):
+            return
+        need(previous is not None, "a session before the first one")
+        volume, record, byte = previous.label
+        own = previous.volumes[0].id
+        if previous.is_finished is None:
+            Reader(previous, None, 0)
+        if previous.is_finished:
+            units = [start for start in previous.starts if start[2] == 0]
+            (number, record, byte) = units[-1][1]
+            own = previous.volumes[number - 1].id
+        should = (count, previous.id, own, record, byte)
+        need(self.header.before == should, f"the session before is {self.header.before}, but should be {should}")
 
 
 class Archive:
@@ -726,7 +839,7 @@ class Archive:
     def __init__(self, reader, index):
         self.reader, self.index = reader, index
         self.blocks, self.offset, self.rejected, self.last = 0, 0, 0, None
-        self.chunks, self.key = [], None
+        self.chunks, self.key, self.tree = [], None, None
         # Places of the locators; blocks of the checkpoint that is read, and number of the last whole one.
         self.locators, self.row, self.checkpoint = [], [], None
         # First block of the catalogue's closing run.
@@ -738,14 +851,18 @@ class Archive:
         head = units[at]
         need(head.kind == ARCHIVE_HEADER, f"kind {head.kind} outside of an archive")
         self.body, self.header = head.body, ArchiveHeader(head.body)
-        self.derive()
-        self.tree = Tree() if self.header.content == TREE else None
+        self.footer_entry = (self.header.id, 0, None, 0, 0, self.reader.session.place(head.position))
+        if self.reader.wanted in (None, self.index):
+            self.derive()
+            self.tree = Tree() if self.header.content == TREE else None
         empty_end, locator = head.end, None
         starts = {start[0] for start in self.reader.session.starts}
         for at in range(at, len(units)):
             unit = units[at]
             if unit.kind >= 128:
                 continue
+            if unit.kind == VOLUMES or unit.archive > self.index:
+                raise Incomplete("incomplete: no archive footer", at)
             need(unit.archive == self.index, f"a {unit.kind} of archive {unit.archive}")
             if unit.kind in (ARCHIVE_HEADER, LOCATOR, ARCHIVE_FOOTER):
                 count = 0 if unit.kind == ARCHIVE_HEADER else len(self.chunks)
@@ -772,11 +889,11 @@ class Archive:
                     self.tree.finish()
                     self.reader.trees.append(self.tree)
                 ends = [chunk["end"] for chunk in self.chunks] or [empty_end]
-                self.reader.chunk_ends = self.reader.chunk_ends + ends
+                self.reader.chunk_ends += ends + [unit.end]
                 return at + 1
             else:
                 need(unit.kind == ARCHIVE_HEADER and unit is head, f"kind {unit.kind} in an archive")
-        raise Wrong("incomplete: no archive footer")
+        raise Incomplete("incomplete: no archive footer", len(units))
 
     def derive(self):
         secret = self.reader.secret
@@ -806,14 +923,16 @@ class Archive:
             chunk.update(place=place, position=unit.position)
         chunk["blocks"] += 1
         chunk["end"] = unit.end
-        data = unit.opened(self.key)
+        is_read = self.reader.wanted in (None, self.index)
+        data = unit.opened(self.key) if is_read else b""
         # What a rejected block had was taken away, and zeros keep its place.
-        data = bytes(unit.plain) if unit.flags & REJECTED else decompressed(unit, data)
+        if is_read:
+            data = bytes(unit.plain) if unit.flags & REJECTED else decompressed(unit, data)
         if unit.what in COUNTED:
             self.reader.out += data
             if self.tree is not None:
                 self.tree.block(unit.number, unit.what, data, self.header.block_len)
-        elif unit.what == SPECIAL:
+        elif unit.what == SPECIAL and is_read:
             self.special(unit, data)
         if unit.what == CHECKPOINT:
             need(unit.compression == 0, "a compressed checkpoint")
@@ -845,6 +964,9 @@ class Archive:
         if not self.row:
             return
         entries, begun = [], None
+        if self.reader.wanted not in (None, self.index):
+            self.row, self.checkpoint = [], self.row[0][0]
+            return
         for number, data in self.row:
             f, is_first = Fields(data), True
             while is_first or f.at < len(data):
@@ -956,7 +1078,9 @@ class Archive:
         should = (self.blocks, self.offset, self.rejected, catalogue)
         need(claimed == should, f"the archive footer has {claimed}, but it should be {should}")
         place = self.reader.session.place(unit.position)
-        self.footer_entry = (self.header.id, self.blocks, place, unit.position, locator.position)
+        need(unit.position in (start[0] for start in self.reader.session.starts), "the archive footer's own record")
+        header = self.footer_entry[-1]
+        self.footer_entry = (self.header.id, self.blocks, place, unit.position, locator.position, header)
 
 
 def main():
@@ -966,6 +1090,8 @@ def main():
     parser.add_argument("--key")
     parser.add_argument("--passphrase")
     parser.add_argument("--identity")
+    parser.add_argument("--session", type=int)
+    parser.add_argument("--archive", type=int)
     parser.add_argument("--restored")
     args = parser.parse_args()
     secret = None
@@ -982,13 +1108,21 @@ def main():
     if args.identity:
         with open(args.identity, "rb") as file:
             secret = (3, identity_of(file.read(85)))
-    reader = Reader(args.tape, secret)
-    stream = reader.read()
+    medium, stream, archives, trees = Medium(args.tape), b"", 0, []
+    session = args.session or (1 if args.archive else None)
+    need(session is None or 1 <= session <= len(medium.sessions), f"no session {session}")
+    for number, found in enumerate(medium.sessions, 1):
+        if session in (None, number):
+            reader = Reader(found, secret, args.archive)
+            reader.check_before(medium.sessions[number - 2] if number > 1 else None, number - 1)
+            stream += reader.read()
+            archives += len(reader.footers)
+            trees += reader.trees
     with open(args.out, "wb") as file:
         file.write(stream)
-    for tree in reader.trees if args.restored else []:
+    for tree in trees if args.restored else []:
         tree.check_restored(args.restored)
-    print(f"{len(reader.footers)} archives, {len(stream)} bytes, {len(reader.session.labels)} volumes")
+    print(f"{archives} archives, {len(stream)} bytes, {len(medium.volumes)} volumes")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ use datapipe::pool::{Codec, ContentClass, Marks};
 use datapipe::wire::{
     ArchiveEntry, ArchiveFooter, ArchiveHeader, Base, BlockEntry, BlockKind, CatalogueEntry,
     CatalogueStart, ChunkEntry, ChunkFooter, CipherKind, Content, Entry, EntryBody, EntryPiece,
-    Extension, Framing, InodeFacts, Locator, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
-    OwnerKind, OwnerName, RecordHeader, RecordKind, SLOT_LEN, SessionFooter, SessionHeader,
-    SessionsBefore, Time, UnitHeader, UnitKind, VERSION, VolumeRecord,
+    Extension, Framing, InodeFacts, LabelPlace, Locator, ObjectEnd, ObjectKind, ObjectMeta,
+    ObjectState, OwnerKind, OwnerName, RecordHeader, RecordKind, SLOT_LEN, SessionFooter,
+    SessionHeader, SessionsBefore, Time, UnitHeader, UnitKind, VERSION, VolumeRecord,
 };
 
 /// Returns bytes in the notation of the table.
@@ -187,9 +187,16 @@ fn footers() -> [Vec<u8>; 4] {
         place: PLACE,
         position: 90_000,
         locator: 89_000,
+        header: PLACE,
     };
     let session = SessionFooter {
+        label: LabelPlace {
+            volume: *b"volume 012345678",
+            record: 3,
+            byte: 4_000,
+        },
         archives: vec![archive],
+        extensions: Vec::new(),
     };
     [
         chunk.to_bytes(),
@@ -314,6 +321,7 @@ fn units() -> Vec<(String, Vec<u8>)> {
         UnitKind::ArchiveFooter,
         UnitKind::SessionFooter,
         UnitKind::Locator,
+        UnitKind::Volumes,
     ];
     let encoded = |kind: UnitKind| {
         (

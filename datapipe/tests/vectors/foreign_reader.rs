@@ -184,7 +184,11 @@ fn foreign_reader_reads_the_golden_vectors() {
             name if name.contains("recipient") => Lock::Recipient,
             _ => Lock::None,
         };
-        match ask(&tape, lock, folder.path()) {
+        let selection: &[&OsStr] = match name.contains("unfinished") {
+            true => &["--session".as_ref(), "2".as_ref()],
+            false => &[],
+        };
+        match ask_also(&tape, lock, folder.path(), selection) {
             Answer::Stream(stream) => assert!(stream == fs::read(plain).unwrap(), "{name}"),
             Answer::Error(why) => panic!("{name}: {why}"),
             Answer::Missing(what) => println!("skipped {name}: {what}"),
@@ -258,5 +262,30 @@ fn foreign_reader_rejects_changed_bytes() {
             Answer::Error(why) => assert!(why.starts_with("read_archive.py: "), "byte {at}: {why}"),
             Answer::Missing(what) => println!("skipped: {what}"),
         }
+    }
+}
+
+#[test]
+fn foreign_reader_reads_each_archive_of_each_session() {
+    let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/good");
+    let folder = tempfile::tempdir().unwrap();
+    for (name, lock) in [
+        ("sessions", Lock::None),
+        ("sessions-key-file", Lock::KeyFile),
+        ("sessions-unfinished", Lock::None),
+    ] {
+        let tape = good.join(format!("{name}.tap"));
+        let mut stream = Vec::new();
+        for (session, archive) in [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")] {
+            let selection = ["--session", session, "--archive", archive].map(OsStr::new);
+            match ask_also(&tape, lock, folder.path(), &selection) {
+                Answer::Stream(one) => stream.extend(one),
+                Answer::Error(why) => panic!("{name}, {selection:?}: {why}"),
+                Answer::Missing(what) => return println!("skipped {name}: {what}"),
+            }
+        }
+        let plain = fs::read(tape.with_extension("plain")).unwrap();
+        assert!(stream.ends_with(&plain), "{name}");
+        assert_eq!(stream.len() > plain.len(), name.contains("unfinished"));
     }
 }

@@ -12,6 +12,7 @@ mod edit; // changes to a tape with correct checksums
 mod foreign_reader; // archives read by a program written from the specification
 mod header_defects; // defects of headers and of what is encrypted
 mod make; // archives by recipes
+mod sessions; // media with several archives and sessions
 
 #[path = "../harness/data.rs"]
 mod data; // keys and test data
@@ -308,7 +309,7 @@ fn stream_ending_with_a_chunk_is_closed_once() {
         let expected = [Framing::Header, Framing::Once]
             .iter()
             .position(|&one| one == framing)
-            .unwrap_or(4); // one for the last block
+            .unwrap_or(4);
         assert_eq!(footers, expected, "{framing:?}");
     }
 }
@@ -491,6 +492,7 @@ fn make_missing_vectors() {
             fs::write(good_folder.join(format!("{name}.plain")), data).unwrap();
         }
     }
+    sessions::make_missing(&good_folder);
     let plain = bad_folder.join("all.plain");
     if !plain.exists() {
         fs::write(&plain, make::material(BAD_LEN)).unwrap();

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use datapipe::archive::WriteOutcome;
+use datapipe::archive::{SharedKey, WriteOutcome};
 use datapipe::controller::ByteCount;
 use datapipe::crypto::Recipient;
 use datapipe::host;
@@ -31,10 +31,11 @@ use datapipe_examples::descriptors;
 use datapipe_examples::errors_file::ErrorsArgs;
 use datapipe_examples::estimate::{Estimate, Exclusions};
 use datapipe_examples::format::count_of;
-use datapipe_examples::medium::Location;
+use datapipe_examples::medium::{KeyRule, Location};
 use datapipe_examples::new_file::validate_file_name;
 use datapipe_examples::progress::JobProgress;
 use datapipe_examples::secret::EncryptArgs;
+use datapipe_examples::sessions::hex;
 use datapipe_examples::summary::Summary;
 
 /// Back up file trees or a stream to an archive.
@@ -42,8 +43,8 @@ use datapipe_examples::summary::Summary;
 /// The last name of a source is its name in the archive: /srv/data becomes data, . and .. get the
 /// name of their directory, and / becomes root. Files that change, vanish or cannot be read are
 /// reported, and the rest is backed up. An archive is on one virtual tape or in one directory of
-/// volumes. If the medium is inside a source, it is left out, and so is all else that a directory
-/// of volumes has, which is reported.
+/// volumes, which may have others: see --append. If the medium is inside a source, it is left out,
+/// and so is all else that a directory of volumes has, which is reported.
 #[derive(Debug, Parser)]
 #[command(name = "disk_to_tape", version, after_help = EXIT_CODES)]
 struct Args {
@@ -105,6 +106,15 @@ struct Args {
     /// sets of volumes
     #[arg(long)]
     overwrite: bool,
+    /// Add a session with the archive after everything that MEDIUM has, none of which is changed. A
+    /// medium that does not exist is created. The last archive must open with the same key or
+    /// passphrase, whose data key the new one then has, too; and only an archive without a key
+    /// follows one without a key
+    #[arg(long, conflicts_with = "overwrite")]
+    append: bool,
+    /// With --append: the key or passphrase need not open the last archive on MEDIUM
+    #[arg(long, requires = "append")]
+    other_key: bool,
     /// With --overwrite: remove the old content as soon as the first block of the new archive has
     /// arrived, if there is no room for both
     #[arg(long, requires = "overwrite")]
@@ -214,13 +224,19 @@ fn back_up(
     let recipients = args.secret.read_recipients(console)?;
     args.check_medium_is_not_a_source(location)?;
     summary.errors_to = args.errors.create(location, &args.sources)?;
-    if !args.overwrite {
-        location.check_empty(secret.as_ref())?;
-    }
+    let shared_key = match (args.append, args.overwrite) {
+        (true, _) => location.check_append(secret.as_ref(), args.key_rule(&recipients))?,
+        (_, false) => {
+            location.check_empty(secret.as_ref())?;
+            None
+        }
+        _ => None,
+    };
     // Invalid sources and options are refused before the medium is created.
     let (head, _) = args.head(Vec::new(), false)?;
-    let archive = args.plan(secret, recipients)?;
+    let archive = args.plan(secret, recipients, shared_key)?;
     summary.archive = Some(archive.origin().name.clone());
+    summary.header_hash = Some(hex(&archive.header_hash()));
     // The medium does not exist yet.
     let instances = args.instances.count();
     args.pipe(head)
@@ -229,13 +245,24 @@ fn back_up(
         .plan()?;
 
     let options = args.volume_options();
-    let (medium, files) = location.create(options.clone())?;
+    let (medium, files) = match args.append {
+        true => location.append(options.clone())?,
+        false => location.create(options.clone())?,
+    };
+    let archive = match args.append {
+        true => archive.after(location.sessions_before()?),
+        false => archive,
+    };
     let (head, tree) = args.head(files, !medium.accepts_empty())?;
     let found = MediumPaths::watch(tree.as_ref(), summary);
-    let (written, placement) = (archive.report(), args.placement);
+    let (written, placement, appends) = (archive.report(), args.placement, args.append);
     let archive = archive
         .map_seal(move |seal| placement.stage(seal.instances(instances)))
-        .map_tail(move |tail| placement.stage(tail));
+        .map_tail(move |tail| match appends {
+            // Only a thread of this program can go on after the content of a medium.
+            true => tail,
+            false => placement.stage(tail),
+        });
     let estimate = console.is_live().then(|| args.estimate()).flatten();
     let done = || {
         let read = tree.as_ref().map(TreeReport::counts);
@@ -261,10 +288,16 @@ fn back_up(
         }
         match args.overwrite && written.blocks == 0 {
             true => failure,
-            false => failure.with_detail(&describe_unfinished(location, &written, args.overwrite)),
+            false => {
+                let is_new = args.overwrite || args.append;
+                failure.with_detail(&describe_unfinished(location, &written, is_new))
+            }
         }
     })?;
     console.info(&report.to_string());
+    if let Some(hash) = &summary.header_hash {
+        console.info(&format!("hash of the archive's header: {hash}"));
+    }
     match &tree {
         Some(tree) => console.info(&describe_counts(tree)),
         None => summary.add_stream(),
@@ -490,8 +523,22 @@ impl Args {
         Some(Estimate::start(sources, exclusions))
     }
 
+    /// The rule for the key of an archive that is appended.
+    fn key_rule(&self, recipients: &[Recipient]) -> KeyRule {
+        match (self.other_key, recipients.is_empty()) {
+            (true, _) => KeyRule::Any,
+            (false, true) => KeyRule::Same,
+            (false, false) => KeyRule::SameOrRecipients,
+        }
+    }
+
     /// Plans the archive: everything that does not depend on its data.
-    fn plan(&self, secret: Option<Secret>, recipients: Vec<Recipient>) -> Result<Archive, Failure> {
+    fn plan(
+        &self,
+        secret: Option<Secret>,
+        recipients: Vec<Recipient>,
+        shared_key: Option<SharedKey>,
+    ) -> Result<Archive, Failure> {
         let is_stream = self.is_stream();
         let options_of = if is_stream {
             ArchiveOptions::stream
@@ -516,8 +563,10 @@ impl Args {
             let record = usize::try_from(size / 8).unwrap_or(usize::MAX);
             options = options.record_len(record.min(DEFAULT_RECORD));
         }
-        if let Some(secret) = secret {
-            options = options.encrypt(secret);
+        match (shared_key, secret) {
+            (Some(key), _) => options = options.share_key(key),
+            (None, Some(secret)) => options = options.encrypt(secret),
+            (None, None) => {}
         }
         for recipient in recipients {
             options = options.recipient(recipient);

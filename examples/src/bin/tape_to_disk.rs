@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use datapipe::archive::{AfterEnd, OpenError, ReadReport, Reading};
+use datapipe::archive::{AfterEnd, ReadReport, Reading};
 use datapipe::crypto::SecretKind;
 use datapipe::host;
 use datapipe::interrupt::retry;
@@ -32,6 +32,7 @@ use datapipe_examples::new_file::NewFile;
 use datapipe_examples::progress::JobProgress;
 use datapipe_examples::read_scope::ReadScope;
 use datapipe_examples::secret::DecryptArgs;
+use datapipe_examples::sessions::{SelectArgs, list_sessions};
 use datapipe_examples::summary::Summary;
 
 /// Restore, verify or list an archive that disk_to_tape has written.
@@ -41,14 +42,16 @@ use datapipe_examples::summary::Summary;
 /// characters and backslashes are escaped as in Rust and C (\n, \\, \u{1b}), and bytes that are not
 /// UTF-8 as \xff.
 ///
-/// Only the first archive on a medium is read. If the medium has another one, the exit code is 3,
-/// because a part of what the medium holds did not come back. Other bytes after the archive, such
-/// as the padding of a copy, are a note: all of the archive is there.
+/// One archive of a medium is read: of several the last whole one, unless --session or --archive
+/// selects another. Other bytes after the only archive, such as the padding of a copy, are a note:
+/// all of the archive is there.
 #[derive(Debug, Parser)]
 #[command(name = "tape_to_disk", version, after_help = EXIT_CODES)]
 struct Args {
     #[command(flatten)]
     secret: DecryptArgs,
+    #[command(flatten)]
+    select: SelectArgs,
     /// List the archive, a line for each object, with a remark if the object is not whole
     #[arg(long, conflicts_with_all = ["verify", "overwrite", "dest"])]
     list: bool,
@@ -121,12 +124,13 @@ fn main() -> ExitCode {
         console = console.with_data_on_stdout();
     }
     let listing = args.list.then(|| Listing::new(args.output.json));
-    if listing.is_some() {
+    if listing.is_some() || args.select.sessions {
         console = console.with_list_on_stdout();
     }
-    let job = match (args.list, args.verify) {
-        (true, _) => "list",
-        (_, true) => "verify",
+    let job = match (args.list, args.verify, args.select.sessions) {
+        (true, ..) => "list",
+        (_, true, _) => "verify",
+        (.., true) => "sessions",
         _ => "restore",
     };
     let mut summary = Summary::new(job);
@@ -143,7 +147,7 @@ fn run(
     console.handle_signals(summary.job)?;
     let written = match args.output.json {
         true => Some("the JSON object"),
-        false if args.list => Some("the list"),
+        false if args.list || args.select.sessions => Some("the list"),
         false => args.to_stdout().then_some("the stream"),
     };
     written.map_or(Ok(()), |what| console.check_output(what))?;
@@ -157,13 +161,10 @@ fn run(
     if let Some(label) = location.label() {
         console.info(&format!("{location} has the volume label {label}"));
     }
-    let reader =
-        ArchiveReader::open(location.open()?, secret.as_ref()).map_err(|error| match error {
-            OpenError::KeyNeeded => location.failure(format_args!(
-                "{error} (--key-file, --passphrase-file or --identity)"
-            )),
-            error => location.failure(error),
-        })?;
+    if args.select.sessions {
+        return list_sessions(&location, args.output.json, summary);
+    }
+    let reader = args.select.open(&location, secret.as_ref(), summary)?;
     // It is not needed any more, and a dump of this process must not have it.
     drop(secret);
     let name = &reader.origin().name;

@@ -80,7 +80,7 @@ fn copies_and_volumes_of_another_archive_are_not_to_be_renamed() {
     }
     for way in ways {
         let text = failed(&fixture.restore(way), 3);
-        let error = "tape/000051.tap: belongs to another archive, which was not read";
+        let error = "tape/000051.tap: belongs to another archive than the first volume";
         assert!(text.contains(error) && !text.contains("rename"), "{text}");
     }
     fixture.assert_same();

@@ -14,6 +14,7 @@ mod partial_reads; // lists and paths, which need only a part of an archive
 mod progress; // the progress line on a terminal
 mod recipients; // key pairs, and archives for recipients
 mod round_trip; // backup and restore of trees
+mod sessions; // media with several sessions
 mod signals; // interrupted jobs
 mod stream; // standard input and output
 mod terminal; // terminals for the programs

@@ -135,7 +135,7 @@ fn existing_data_is_replaced_only_on_request() {
         let text = failed(&fixture.back_up(&[how, &["src/data", "tape"]].concat()), 1);
         let expected = format!(
             "disk_to_tape: tape: already holds an archive written {date}{host}; \
-             use --overwrite to replace it\n"
+             use --overwrite to replace it, or --append to add to it\n"
         );
         assert_eq!(text, expected);
     }

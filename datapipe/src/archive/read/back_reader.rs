@@ -46,6 +46,14 @@ impl<M: MediumReader> BackReader<M> {
         &mut self,
         is_it: impl Fn(&RecordHeader) -> bool,
     ) -> Result<Position, OpenError> {
+        self.record_before(is_it).map(|(at, _)| at)
+    }
+
+    /// As [`back_to`](Self::back_to), and returns the record's header, too.
+    pub(super) fn record_before(
+        &mut self,
+        is_it: impl Fn(&RecordHeader) -> bool,
+    ) -> Result<(Position, RecordHeader), OpenError> {
         let (mut record, mut left) = (Vec::new(), MAX_BACK);
         while left > 0 {
             let at = match self.medium.read_back(&mut record)? {
@@ -70,7 +78,7 @@ impl<M: MediumReader> BackReader<M> {
                 ));
             }
             if header.kind == RecordKind::Data && is_it(&header) {
-                return Ok(at);
+                return Ok((at, header));
             }
             left = left.saturating_sub(record.len());
         }
@@ -121,6 +129,14 @@ impl<M: MediumReader> BackReader<M> {
         kind: UnitKind,
     ) -> Result<Option<Position>, OpenError> {
         self.next_unit(kind).map(|(_, at)| at)
+    }
+
+    /// As [`position_of_next`](Self::position_of_next), after a mark.
+    pub(super) fn pass_mark_and(&mut self, kind: UnitKind) -> Result<(), OpenError> {
+        match self.units.next()? {
+            UnitEvent::Mark => self.next_unit(kind).map(drop),
+            _ => Err(OpenError::no_index("there is no mark after its footer")),
+        }
     }
 
     /// The next unit, which must be of this kind.

@@ -7,6 +7,7 @@ use crate::pool::Codec;
 use crate::wire::{BlockKind, CipherKind, UnitHeader, UnitKind};
 
 use super::super::key::ArchiveKey;
+use super::super::place::Place;
 use super::super::special::Special;
 use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
@@ -22,8 +23,8 @@ pub(super) struct Front {
 }
 
 impl Front {
-    /// Reads the first blocks of the archive of a session, from the start of the medium, up to the
-    /// first one of another kind. A block that does not come is lost.
+    /// Reads the first blocks of an archive, from its start, up to the first one of another kind. A
+    /// block that does not come is lost.
     ///
     /// # Errors
     ///
@@ -31,10 +32,11 @@ impl Front {
     pub(super) fn read<M: MediumReader>(
         medium: &SharedMedium<M>,
         session: [u8; 16],
+        place: &Place,
         key: Option<&ArchiveKey>,
     ) -> Result<Self, MediumError> {
         let mut front = Self::default();
-        match front.read_from(medium, session, key) {
+        match front.read_from(medium, session, place, key) {
             Ok(true) => Ok(front),
             Err(error @ (MediumError::Io { .. } | MediumError::NoMemory { .. })) => Err(error),
             Ok(false) | Err(_) => {
@@ -49,13 +51,16 @@ impl Front {
         &mut self,
         medium: &SharedMedium<M>,
         session: [u8; 16],
+        place: &Place,
         key: Option<&ArchiveKey>,
     ) -> Result<bool, MediumError> {
-        medium.clone().rewind()?;
-        let mut units = UnitReader::new(medium.clone(), Some(session));
+        let mut units = UnitReader::of_archive(medium, session, *place)?;
         loop {
             match units.next()? {
-                UnitEvent::Unit(header, _) if header.archive > ARCHIVE => return Ok(false),
+                UnitEvent::Unit(header, _) if header.archive > place.archive => return Ok(false),
+                // Earlier archives of the session.
+                UnitEvent::Unit(header, _)
+                    if header.archive > 0 && header.archive < place.archive => {}
                 UnitEvent::Unit(header, _) => match header.kind {
                     UnitKind::Block if self.take(&header, units.body(), key) => {}
                     UnitKind::Block => return Ok(true),
@@ -118,9 +123,6 @@ impl Front {
         self.lost
     }
 }
-
-/// Number in its session of the archive that is read.
-const ARCHIVE: u32 = 1;
 
 /// Returns the data of a block if they are valid; nothing of what is not a special header.
 fn content_of(header: &UnitHeader, body: &[u8], key: Option<&ArchiveKey>) -> Option<Vec<u8>> {

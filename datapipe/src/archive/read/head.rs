@@ -11,6 +11,7 @@ use crate::words::count_of;
 
 use super::super::arguments::{self, HeadSettings};
 use super::super::block_header::block_info;
+use super::super::place::Place;
 use super::super::report::{AfterEnd, DamageReporter, ReadReport, RejectedBlock, StreamDamage};
 use super::super::run::Run;
 use super::footer::parse_footer;
@@ -29,6 +30,7 @@ pub struct ArchiveHead<M> {
     /// The claim to the medium, from the first block to the end.
     claim: Option<Claim>,
     units: UnitReader<SharedMedium<M>>,
+    place: Place,
     /// Largest size of the archive's blocks before compression, in bytes.
     block_len: u32,
     /// The archive is of a tree: its blocks hold entries.
@@ -71,6 +73,7 @@ impl<M: MediumReader> ArchiveHead<M> {
             medium,
             claim: None,
             units,
+            place: Place::ONLY,
             block_len,
             is_tree: false,
             is_encrypted: false,
@@ -82,6 +85,15 @@ impl<M: MediumReader> ArchiveHead<M> {
             numbering: Numbering::new(block_len),
             trailer: Trailer::default(),
             has_ended: false,
+        }
+    }
+
+    /// Declares where the archive is.
+    pub(in crate::archive) fn at(self, place: Place) -> Self {
+        Self {
+            units: self.units.within(place),
+            place,
+            ..self
         }
     }
 
@@ -156,7 +168,13 @@ impl<M: MediumReader> ArchiveHead<M> {
     fn seek(&mut self) -> Result<bool, StageError> {
         if !self.runs.is_partial() {
             if self.runs.set_positioned() {
-                self.medium.rewind()?;
+                match self.place.start {
+                    None => self.medium.rewind()?,
+                    Some(start) => {
+                        self.medium.seek(start)?;
+                        self.units.moved(start.volume);
+                    }
+                }
             }
             return Ok(true);
         }
@@ -214,16 +232,27 @@ impl<M: MediumReader> ArchiveHead<M> {
                 (outcome.read, outcome.volumes, outcome.later_records) = (read, volumes, later);
             });
             match event {
-                // Later archives of the session are not read.
-                UnitEvent::Unit(header, _) if header.archive > ARCHIVE => {
-                    self.trailer.later_archive = true;
+                UnitEvent::Unit(header, at) if self.is_after(&header) => {
+                    match self.runs.is_partial() {
+                        true => self.cut_run(at)?,
+                        false if self.place.is_selected => break,
+                        false => self.trailer.later_archive = true,
+                    }
                 }
+                // Earlier archives of the session are not read either.
+                UnitEvent::Unit(header, _)
+                    if header.archive > 0 && header.archive < self.place.archive => {}
                 UnitEvent::Unit(header, at) => match header.kind {
                     UnitKind::Block if self.take_block(&header, at, block)? => {
                         return Ok(Fill::Block);
                     }
                     UnitKind::ArchiveFooter if self.runs.is_partial() => self.cut_run(at)?,
-                    UnitKind::ArchiveFooter => self.check_footer(&header, at)?,
+                    UnitKind::ArchiveFooter => {
+                        self.check_footer(&header, at)?;
+                        if self.place.is_selected && self.trailer.archive_footer {
+                            break;
+                        }
+                    }
                     UnitKind::SessionFooter => self.take_session_footer(),
                     _ => {}
                 },
@@ -247,17 +276,24 @@ impl<M: MediumReader> ArchiveHead<M> {
         Ok(Fill::End)
     }
 
+    /// True if a unit belongs to what follows the archive.
+    fn is_after(&self, header: &UnitHeader) -> bool {
+        let is_end = self.place.is_selected && header.kind == UnitKind::SessionFooter;
+        header.archive > self.place.archive || is_end
+    }
+
     fn take_session_footer(&mut self) {
         self.trailer.session_footer = true;
         // A footer that does not parse is not needed here.
         let footer = wire::SessionFooter::parse(self.units.body());
-        self.trailer.later_archive |= footer.is_ok_and(|footer| footer.archives.len() > 1);
+        let archives = footer.map_or(0, |footer| footer.archives.len());
+        self.trailer.later_archive |= archives > 1;
     }
 
     /// Looks for another archive, in the session or after it: an outcome must not be complete if
     /// only one of two was read.
     fn check_after_end(&mut self) {
-        if self.runs.is_partial() {
+        if self.runs.is_partial() || self.place.is_selected {
             return;
         }
         let has_ended = self.trailer.marks >= 2;
@@ -540,7 +576,7 @@ impl<M: MediumReader> ArchiveHead<M> {
                  be read; {blocks} read before that{unknown}"
             );
             self.report_damage(None, None, what)
-        } else if !self.trailer.session_footer {
+        } else if !self.trailer.session_footer && !self.place.is_selected {
             let what = "the session's footer is missing: data that followed the archive may be \
                         missing too";
             self.report_damage(None, None, what.to_owned())
@@ -558,9 +594,6 @@ impl<M: MediumReader> ArchiveHead<M> {
         self.reporter.report(StreamDamage { block, at, what })
     }
 }
-
-/// Number in its session of the archive that is read.
-const ARCHIVE: u32 = 1;
 
 impl<M: MediumReader> Head for ArchiveHead<M> {
     fn name(&self) -> &str {
@@ -593,6 +626,7 @@ impl<M: MediumReader> Head for ArchiveHead<M> {
         };
         let settings = HeadSettings {
             session,
+            place: self.place,
             block_len: self.block_len,
             is_tree: self.is_tree,
             is_encrypted: self.is_encrypted,

@@ -14,12 +14,13 @@ use std::ops::RangeInclusive;
 
 use crate::media::{Item, MediumError, MediumReader, Position};
 use crate::wire::{
-    ArchiveFooter, ChunkEntry, ChunkFooter, Framing, Locator, RecordHeader, SessionFooter,
-    SessionHeader, UnitKind,
+    ArchiveEntry, ArchiveFooter, ChunkEntry, ChunkFooter, Framing, Locator, RecordHeader,
+    SessionFooter, SessionHeader, UnitKind,
 };
 use crate::words::len_of;
 
 use super::super::open_error::OpenError;
+use super::super::place::{Place, on_medium};
 use super::super::run::{ReadStart, Run};
 use super::back_reader::BackReader;
 use super::block_set::BlockSet;
@@ -34,6 +35,11 @@ pub struct Index {
     framing: Framing,
     /// The record in which the locator begins.
     locator: Position,
+    /// The record in which the archive's header begins.
+    header: Position,
+    /// Number of the medium's volumes before the first one of the session, in which the positions
+    /// in the chunks' footers are counted.
+    volumes_before: u32,
 }
 
 impl Index {
@@ -64,37 +70,43 @@ impl Index {
         blocks
     }
 
-    /// Reads the index from the end of a medium: back from the end to the session footer, which has
-    /// the position of the archive footer, and back from that to the locator.
+    /// Reads the index from the end of a session: back from the end of the medium to the session
+    /// footer, unless its position is known. It has the position of the archive footer, and back
+    /// from that is the locator.
     pub(super) fn read<M: MediumReader>(
         medium: &SharedMedium<M>,
         session: &SessionHeader,
+        place: &Place,
     ) -> Result<Self, OpenError> {
         let mut reader = BackReader::new(medium, session.id);
-        reader.seek_end()?;
-        for _ in 0..2 {
-            if !matches!(reader.back()?, Item::Mark(_)) {
+        let (end, volumes_before) = match (place.footer, place.is_selected) {
+            (Some(footer), _) => {
+                reader.seek(footer)?;
+                (footer, place.volumes_before)
+            }
+            (None, true) => {
                 return Err(OpenError::no_index(
-                    "its last volume does not end with two marks",
+                    "its session has no footer that can be read",
                 ));
             }
-        }
-        let end = reader.back_to(|header| header.first == Some(0))?;
+            (None, false) => seek_footer(&mut reader)?,
+        };
         let (_, body) = reader.read_unit(UnitKind::SessionFooter)?;
         let archives = SessionFooter::parse(&body)?.archives;
-        let [archive] = archives[..] else {
-            return Err(OpenError::no_index(format!(
-                "its session has {}, but 1 is expected",
-                len_of(archives.len(), "archive")
-            )));
-        };
+        let count = archives.len();
+        let archive = find_entry(&archives, place, volumes_before)?;
         reader.seek(archive.place)?;
         let (header, body) = reader.read_unit(UnitKind::ArchiveFooter)?;
         let footer = parse_footer(&header, &body)
             .map_err(|why| OpenError::no_index(format!("the archive footer {why}")))?;
         // The positions may lead from the end of a second copy of the archive to the first.
-        let first_end = reader.position_of_next(UnitKind::SessionFooter)?;
-        if first_end.map(|at| (at.volume, at.byte)) != Some((end.volume, end.byte)) {
+        // Only the last archive of a session is followed by its end.
+        let is_elsewhere = place.archive as usize == count && {
+            reader.pass_mark_and(UnitKind::Volumes)?;
+            let first_end = reader.position_of_next(UnitKind::SessionFooter)?;
+            first_end.map(|at| (at.volume, at.byte)) != Some((end.volume, end.byte))
+        };
+        if is_elsewhere {
             return Err(OpenError::no_index(
                 "its end is not where it says: the medium has more than this archive",
             ));
@@ -102,7 +114,10 @@ impl Index {
         reader.seek(archive.place)?;
         let locator = reader.back_to(|header| header.position <= archive.locator)?;
         let (_, body) = reader.read_unit(UnitKind::Locator)?;
-        let chunks = Locator::parse(&body)?.chunks;
+        let mut chunks = Locator::parse(&body)?.chunks;
+        for chunk in &mut chunks {
+            chunk.place = on_medium(chunk.place, volumes_before);
+        }
         if !chunks.is_sorted_by_key(|chunk| chunk.first) {
             return Err(OpenError::no_index("its locator is out of order"));
         }
@@ -111,13 +126,15 @@ impl Index {
             chunks,
             framing: session.framing,
             locator,
+            header: archive.header,
+            volumes_before,
         })
     }
 
     /// Returns the runs of a set of blocks, each with the position at which to begin to read.
     ///
     /// The closest known position is that of a block in its chunk's footer; without a footer, the
-    /// start of the chunk; before the first chunk in the locator, the start of volume 1. Runs
+    /// start of the chunk; before the first chunk in the locator, the archive's header. Runs
     /// ascend, so the footer of one chunk at a time is kept.
     pub(super) fn runs<M: MediumReader>(
         &self,
@@ -133,7 +150,7 @@ impl Index {
             let start = match next_chunk.checked_sub(1) {
                 None => ReadStart {
                     block: 0,
-                    record: Position::start_of(1),
+                    record: self.header,
                     position: 0,
                 },
                 Some(chunk) => {
@@ -206,11 +223,56 @@ impl Index {
         Ok(numbered
             .map(|(entry, block)| ReadStart {
                 block,
-                record: entry.place,
+                record: on_medium(entry.place, self.volumes_before),
                 position: entry.position,
             })
             .collect())
     }
+}
+
+/// Returns the entry of the archive at `place`, with positions on the medium.
+fn find_entry(
+    archives: &[ArchiveEntry],
+    place: &Place,
+    volumes_before: u32,
+) -> Result<ArchiveEntry, OpenError> {
+    let count = archives.len();
+    if count != 1 && !place.is_selected {
+        return Err(OpenError::no_index(format!(
+            "its session has {}, but 1 is expected",
+            len_of(count, "archive")
+        )));
+    }
+    let index = (place.archive as usize).checked_sub(1);
+    let entry = index.and_then(|index| archives.get(index));
+    let Some(archive) = entry.filter(|entry| entry.has_footer()) else {
+        return Err(OpenError::no_index(
+            "its session's footer does not list its end",
+        ));
+    };
+    Ok(ArchiveEntry {
+        place: on_medium(archive.place, volumes_before),
+        header: on_medium(archive.header, volumes_before),
+        ..*archive
+    })
+}
+
+/// Moves to the session footer at the end of a medium. Returns its position, and the number of
+/// volumes before the first one of the session.
+fn seek_footer<M: MediumReader>(reader: &mut BackReader<M>) -> Result<(Position, u32), OpenError> {
+    reader.seek_end()?;
+    for _ in 0..2 {
+        if !matches!(reader.back()?, Item::Mark(_)) {
+            return Err(OpenError::no_index(
+                "its last volume does not end with two marks",
+            ));
+        }
+    }
+    let (end, header) = reader.record_before(|header| header.first == Some(0))?;
+    let Some(before) = end.volume.checked_sub(header.volume) else {
+        return Err(OpenError::no_index("its footer names a later volume"));
+    };
+    Ok((end, before))
 }
 
 fn start_of_chunk(chunk: &ChunkEntry) -> ReadStart {

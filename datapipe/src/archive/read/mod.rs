@@ -25,6 +25,9 @@ mod reader; // headers and keys of an archive
 mod record_reader; // the records of a session
 mod resync; // records in damaged bytes
 mod run_cursor; // the run of blocks that is being read
+mod select; // opening an archive of a list
+mod session_list; // the sessions and archives of a medium
+mod session_scan; // sessions whose footers are missing
 mod shared_medium; // a medium that several readers use in turn
 mod stream_restore; // the tail that writes a stream back
 mod unit_event; // results of reading units
@@ -35,6 +38,7 @@ pub use block_set::BlockSet;
 pub use head::ArchiveHead;
 pub use index::Index;
 pub use reader::{ArchiveReader, Reading};
+pub use session_list::{ListedArchive, ListedSession, Sessions};
 pub(super) use shared_medium::SharedMedium;
 pub use stream_restore::StreamRestore;
 pub(super) use unit_reader::UnitReader;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::controller::{Pipe, PipeBuilder};
-use crate::crypto::{KeySlot, Secret, SecretKind, unlock};
+use crate::crypto::{KeySlot, Secret, SecretKind, unlock_slot};
 use crate::limits::MIN_BUFFER_SIZE;
 use crate::media::{MediumError, MediumReader};
 use crate::memory::Direction;
@@ -14,8 +14,10 @@ use crate::wire::{self, ArchiveHeader, ChunkFooter, Content, Locator, SessionHea
 use super::super::key::ArchiveKey;
 use super::super::open_error::OpenError;
 use super::super::origin::ArchiveOrigin;
+use super::super::place::Place;
 use super::super::report::{DamageReporter, ReadReport};
 use super::super::seal;
+use super::super::shared_key::SharedKey;
 use super::super::special::Special;
 use super::block_set::BlockSet;
 use super::front::Front;
@@ -53,10 +55,12 @@ pub struct ArchiveReader<M> {
     medium: SharedMedium<M>,
     session: SessionHeader,
     header: ArchiveHeader,
+    place: Place,
     origin: ArchiveOrigin,
     /// Read when it is needed first.
     front: Arc<OnceLock<Front>>,
     key: Option<ArchiveKey>,
+    shared_key: Option<SharedKey>,
     /// Kind of the secret that has opened the key.
     opened_by: Option<SecretKind>,
     reporter: DamageReporter,
@@ -93,30 +97,57 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     /// [`OpenError`].
     pub fn open(medium: M, secret: Option<&Secret>) -> Result<Self, OpenError> {
         let medium = SharedMedium::new(medium);
-        let (session, header) = find_headers(&medium)?;
-        let is_encrypted = header.cipher != wire::CipherKind::None;
-        let key = match (is_encrypted, secret) {
-            (true, None) => return Err(OpenError::KeyNeeded),
-            (false, Some(_)) => return Err(OpenError::NotEncrypted),
-            (false, None) => None,
-            (true, Some(secret)) => {
-                let slots: Vec<_> = header.slots.iter().map(KeySlot::from_bytes).collect();
-                let key = unlock(&slots, secret, &header.key_id).map_err(OpenError::Locked)?;
-                Some(ArchiveKey::derive(&key, &header))
-            }
+        let headers = find_headers(&medium)?;
+        let key = unlock(&headers.archive, secret)?;
+        Ok(Self::new(medium, headers, Place::ONLY, key, secret))
+    }
+
+    /// Makes the reader of an archive whose key, if it is encrypted, was unlocked with `secret`.
+    pub(super) fn new(
+        medium: SharedMedium<M>,
+        headers: Headers,
+        place: Place,
+        key: Option<SharedKey>,
+        secret: Option<&Secret>,
+    ) -> Self {
+        let place = Place {
+            archive: headers.number,
+            ..place
         };
-        let origin = ArchiveOrigin::of_header(&header);
-        Ok(Self {
+        let header = headers.archive;
+        let opened_by = key.as_ref().and(secret).map(Secret::kind);
+        Self {
             medium,
-            session,
+            session: headers.session,
+            place,
+            key: key
+                .as_ref()
+                .map(|key| ArchiveKey::derive(&key.data_key, &header)),
+            shared_key: key.filter(|_| opened_by != Some(SecretKind::Identity)),
+            origin: ArchiveOrigin::of_header(&header),
             header,
-            origin,
             front: Arc::default(),
-            key,
-            opened_by: secret.map(Secret::kind),
+            opened_by,
             reporter: DamageReporter::default(),
             on_special: None,
-        })
+        }
+    }
+
+    pub(super) fn shared_medium(&self) -> &SharedMedium<M> {
+        &self.medium
+    }
+
+    /// The key of the archive's blocks.
+    pub(super) fn key(&self) -> Option<&ArchiveKey> {
+        self.key.as_ref()
+    }
+
+    /// Returns the data key, with the slot that the secret has opened, for other archives.
+    ///
+    /// `None` if the archive is not encrypted, or an identity has opened it: another party may have
+    /// chosen the data key.
+    pub fn shared_key(&self) -> Option<SharedKey> {
+        self.shared_key.clone()
     }
 
     /// Records damage in `log` and reads on after it, instead of failing at the first. Give the
@@ -187,7 +218,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         if let Some((number, special)) = specials.find(|(_, special)| !can_know(special)) {
             return Err(OpenError::no_index(unknown_special(number, special)));
         }
-        Index::read(&self.medium, &self.session)
+        Index::read(&self.medium, &self.session, &self.place)
     }
 
     /// Returns a pipe that reads all blocks from the start, in order, on threads.
@@ -209,7 +240,12 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         if let Some(front) = self.front.get() {
             return Ok(front);
         }
-        let front = Front::read(&self.medium, self.session.id, self.key.as_ref())?;
+        let front = Front::read(
+            &self.medium,
+            self.session.id,
+            &self.place,
+            self.key.as_ref(),
+        )?;
         Ok(self.front.get_or_init(|| front))
     }
 
@@ -267,6 +303,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
             self.header.block_len,
             self.reporter.clone(),
         )
+        .at(self.place)
         .of_tree(self.header.content == Content::Tree)
         .encrypted(self.key.is_some())
         .on_special(self.on_special.clone())
@@ -284,13 +321,38 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     }
 }
 
+/// The headers of an archive.
+pub(super) struct Headers {
+    pub(super) session: SessionHeader,
+    pub(super) archive: ArchiveHeader,
+    /// Number of the archive in the session.
+    pub(super) number: u32,
+}
+
+/// Unlocks the key of an archive.
+pub(super) fn unlock(
+    header: &ArchiveHeader,
+    secret: Option<&Secret>,
+) -> Result<Option<SharedKey>, OpenError> {
+    let is_encrypted = header.cipher != wire::CipherKind::None;
+    match (is_encrypted, secret) {
+        (true, None) => Err(OpenError::KeyNeeded),
+        (false, Some(_)) => Err(OpenError::NotEncrypted),
+        (false, None) => Ok(None),
+        (true, Some(secret)) => {
+            let slots: Vec<_> = header.slots.iter().map(KeySlot::from_bytes).collect();
+            let opened = unlock_slot(&slots, secret, &header.key_id);
+            let (slot, key) = opened.map_err(OpenError::Locked)?;
+            Ok(Some(SharedKey::new(key, vec![header.slots[slot]])))
+        }
+    }
+}
+
 /// Finds both headers. The first record tells which session to search for. If that session has no
 /// archive here, but another session has records, both are searched for in that one.
-fn find_headers<M: MediumReader>(
-    medium: &SharedMedium<M>,
-) -> Result<(SessionHeader, ArchiveHeader), OpenError> {
+fn find_headers<M: MediumReader>(medium: &SharedMedium<M>) -> Result<Headers, OpenError> {
     let mut units = UnitReader::new(medium.clone(), None);
-    let error = match find_headers_in(&mut units) {
+    let error = match find_headers_in(&mut units, None) {
         Ok(headers) => return Ok(headers),
         Err(error) => error,
     };
@@ -298,15 +360,19 @@ fn find_headers<M: MediumReader>(
         return Err(error);
     };
     medium.clone().rewind()?;
-    find_headers_in(&mut UnitReader::new(medium.clone(), Some(other))).map_err(|_| error)
+    find_headers_in(&mut UnitReader::new(medium.clone(), Some(other)), None).map_err(|_| error)
 }
 
 /// Reads until both headers are found: in their own units, or as copies on a label, in a chunk
-/// footer or in a locator. The session header must be that of the session whose records are read.
-fn find_headers_in<M: MediumReader>(
+/// footer or in a locator. The session header must be that of the session whose records are read. With `wanted`,
+/// the archive of this number is searched for, up to the next one.
+pub(super) fn find_headers_in<M: MediumReader>(
     units: &mut UnitReader<M>,
-) -> Result<(SessionHeader, ArchiveHeader), OpenError> {
-    let (mut session, mut archive): (Option<SessionHeader>, Option<ArchiveHeader>) = (None, None);
+    wanted: Option<(u32, Option<SessionHeader>)>,
+) -> Result<Headers, OpenError> {
+    let (wanted, mut session) =
+        wanted.map_or((None, None), |(number, session)| (Some(number), session));
+    let (mut archive, mut number) = (None::<ArchiveHeader>, 1);
     let mut first_damage = None;
     loop {
         let (header, body) = match units.next()? {
@@ -319,25 +385,38 @@ fn find_headers_in<M: MediumReader>(
             UnitEvent::Mark => continue,
             UnitEvent::End => break,
         };
+        if wanted.is_some_and(|wanted| header.archive > wanted) {
+            break;
+        }
+        let is_wanted = wanted.is_none_or(|wanted| header.archive == wanted);
         match header.kind {
             UnitKind::SessionHeader => session = Some(SessionHeader::parse(&body)?),
-            UnitKind::ArchiveHeader => archive = Some(ArchiveHeader::parse(&body)?),
-            UnitKind::ChunkFooter => {
+            UnitKind::ArchiveHeader if is_wanted => {
+                archive = Some(ArchiveHeader::parse(&body)?);
+                number = header.archive;
+            }
+            UnitKind::ChunkFooter if is_wanted => {
                 let footer = ChunkFooter::parse(&body)?;
                 session = Some(SessionHeader::parse(&footer.session)?);
                 archive = Some(ArchiveHeader::parse(&footer.archive)?);
+                number = header.archive;
             }
             UnitKind::Locator => {
                 let locator = Locator::parse(&body)?;
                 session = Some(SessionHeader::parse(&locator.session)?);
                 archive = Some(ArchiveHeader::parse(&locator.archive)?);
+                number = header.archive;
             }
             _ => {}
         }
         if let (Some(session), Some(archive)) = (&session, &archive)
             && Some(session.id) == units.session()
         {
-            return Ok((session.clone(), archive.clone()));
+            return Ok(Headers {
+                session: session.clone(),
+                archive: archive.clone(),
+                number,
+            });
         }
     }
     let mut why = match (session, archive) {
@@ -359,9 +438,11 @@ impl<M> Clone for ArchiveReader<M> {
             medium: self.medium.clone(),
             session: self.session.clone(),
             header: self.header.clone(),
+            place: self.place,
             origin: self.origin.clone(),
             front: Arc::clone(&self.front),
             key: self.key.clone(),
+            shared_key: self.shared_key.clone(),
             opened_by: self.opened_by,
             reporter: self.reporter.clone(),
             on_special: self.on_special.clone(),

@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::media::{Item, MediumError, MediumReader, Position};
 use crate::wire::{RECORD_HEADER_LEN, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader};
 
+use super::super::place::Place;
 use super::super::report::{AfterEnd, StreamDamage};
 use super::resync;
 use super::unit_event::UnitEvent;
@@ -16,6 +17,8 @@ use super::unit_event::UnitEvent;
 /// copies of units on labels.
 pub(super) struct RecordReader<M> {
     medium: M,
+    /// The place of the session on the medium.
+    place: Place,
     /// The session that is read; the session of the first intact record, if the caller gave none.
     session: Option<[u8; 16]>,
     /// The first other session of which a record was found.
@@ -72,6 +75,7 @@ impl<M: MediumReader> RecordReader<M> {
     pub(super) fn new(medium: M, session: Option<[u8; 16]>) -> Self {
         Self {
             medium,
+            place: Place::ONLY,
             session,
             other_session: None,
             sequence: 0,
@@ -90,6 +94,11 @@ impl<M: MediumReader> RecordReader<M> {
             bytes_read: 0,
             last_volume: 0,
         }
+    }
+
+    /// Reads the session at `place` only, up to the next one.
+    pub(super) fn within(self, place: Place) -> Self {
+        Self { place, ..self }
     }
 
     /// Continues at another position, in `volume`, to which the caller has moved the medium. The
@@ -195,6 +204,11 @@ impl<M: MediumReader> RecordReader<M> {
         let item = self.medium.read(&mut self.record);
         let is_first = std::mem::take(&mut self.is_at_start);
         match item {
+            Ok(Item::Record(at) | Item::Mark(at) | Item::Damaged { at, .. })
+                if self.place.is_past(at) =>
+            {
+                Ok(Some(StreamItem::End))
+            }
             Ok(Item::Record(at)) => {
                 self.bytes_read += self.record.len() as u64;
                 self.last_volume = self.last_volume.max(at.volume);
@@ -310,7 +324,9 @@ impl<M: MediumReader> RecordReader<M> {
         {
             return None;
         }
-        if header.kind == RecordKind::Label && header.volume != at.volume {
+        if header.kind == RecordKind::Label
+            && header.volume.checked_add(self.place.volumes_before) != Some(at.volume)
+        {
             let what = format!(
                 "this is volume {} of the session, out of order; if files were renamed by mistake, \
                  give each the number on its label",

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::media::{HandleError, Item, MediumError, MediumHandle, MediumReader, Position};
+use crate::media::{
+    HandleError, Item, MediumError, MediumHandle, MediumReader, Position, VolumeId,
+};
 
 /// A medium with several users. Each of them seeks before it reads, because another one may have
 /// moved the medium.
@@ -91,6 +93,10 @@ impl<M: MediumReader> MediumReader for SharedMedium<M> {
 
     fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
         self.medium.lock().seek_end(volume)
+    }
+
+    fn volume_id(&mut self, volume: u32) -> Result<VolumeId, MediumError> {
+        self.medium.lock().volume_id(volume)
     }
 
     fn handle(&self) -> Result<MediumHandle, HandleError> {

@@ -3,9 +3,11 @@
 use crate::media::{MediumError, MediumReader, Position};
 use crate::wire::{MAX_STORED, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
+use super::super::place::Place;
 use super::super::report::AfterEnd;
 use super::record_reader::{RecordReader, StreamItem};
 use super::resync;
+use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
 use super::window::Window;
 
@@ -45,6 +47,26 @@ enum Extension {
     Interrupted,
 }
 
+impl<M: MediumReader> UnitReader<SharedMedium<M>> {
+    /// Reads the archive of a session that is at `place`, from its start.
+    pub(super) fn of_archive(
+        medium: &SharedMedium<M>,
+        session: [u8; 16],
+        place: Place,
+    ) -> Result<Self, MediumError> {
+        let mut medium = medium.clone();
+        match place.start {
+            None => medium.rewind()?,
+            Some(start) => medium.seek(start)?,
+        }
+        let mut units = Self::new(medium, Some(session)).within(place);
+        if let Some(start) = place.start {
+            units.moved(start.volume);
+        }
+        Ok(units)
+    }
+}
+
 impl<M: MediumReader> UnitReader<M> {
     /// Reads from the current position of the medium, which is the start of the session. Without a
     /// session, that of the first intact record is read.
@@ -59,6 +81,14 @@ impl<M: MediumReader> UnitReader<M> {
             floor: 0,
             rereads: FIRST_REREADS,
             has_ended: false,
+        }
+    }
+
+    /// Reads the session at `place` only, up to the next one.
+    pub(in crate::archive) fn within(self, place: Place) -> Self {
+        Self {
+            records: self.records.within(place),
+            ..self
         }
     }
 

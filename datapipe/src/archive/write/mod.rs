@@ -14,6 +14,8 @@ mod pipe; // the stages of an archive in a pipe
 mod plan_error; // reasons why an archive cannot be planned
 mod positions; // positions of blocks and chunks, for the footers
 mod record_writer; // records and labels of volumes
+mod session; // sessions of several archives
+mod session_writer; // header, archives and footer of a session
 mod squeeze; // the stage that closes the gaps of dropped blocks
 mod tail; // the tail of a pipe that writes an archive
 mod unit_writer; // units, cut into records
@@ -23,4 +25,5 @@ pub use options::{Archive, ArchiveOptions};
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use pipe::separate_stages;
 pub use plan_error::PlanError;
+pub use session::{Session, SessionOptions};
 pub(super) use tail::ArchiveTail;

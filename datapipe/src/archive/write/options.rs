@@ -5,21 +5,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::crypto::{Argon2Cost, DataKey, KeySlot, Recipient, Secret, fill_random};
 use crate::limits::{
-    DEFAULT_BUFFER_SIZE, DEFAULT_RECORD, MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_RECORD, MAX_TEXT,
-    MIN_RECORD,
+    DEFAULT_BUFFER_SIZE, DEFAULT_RECORD, MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_TEXT,
 };
 use crate::stage::{MiddleStage, TailStage};
 use crate::wire::{
     self, ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader, SessionsBefore, Time,
 };
 
-use super::super::key::ArchiveKey;
+use super::super::key::{ArchiveKey, header_hash};
 use super::super::origin::ArchiveOrigin;
 use super::super::plan_data::PlanData;
 use super::super::report::WriteReport;
 use super::super::seal;
+use super::super::shared_key::SharedKey;
 use super::super::special::Special;
 use super::plan_error::PlanError;
+use super::session::{SessionOptions, rounded_record};
 use super::squeeze::squeeze_stage;
 
 /// Options of an archive that is to be written.
@@ -53,6 +54,7 @@ pub struct ArchiveOptions {
     record_len: usize,
     chunk_len: u64,
     block_len: u32,
+    shared_key: Option<SharedKey>,
     openers: Vec<Opener>,
 }
 
@@ -88,6 +90,7 @@ impl ArchiveOptions {
             record_len: DEFAULT_RECORD,
             chunk_len: DEFAULT_CHUNK,
             block_len: DEFAULT_BUFFER_SIZE,
+            shared_key: None,
             openers: Vec::new(),
         }
     }
@@ -132,6 +135,28 @@ impl ArchiveOptions {
         self
     }
 
+    /// Encrypts the archive with the data key of another one, so that the secrets that open that
+    /// one open this one, too. Others can be added with [`encrypt`](Self::encrypt) and
+    /// [`recipient`](Self::recipient), up to eight in all.
+    ///
+    /// ```
+    /// use datapipe::prelude::*;
+    ///
+    /// let secret = Secret::from(Passphrase::from_bytes("what the operators know")?);
+    /// let first = ArchiveOptions::stream("accounts").encrypt(secret).plan()?;
+    /// let key = first.shared_key().expect("it is encrypted");
+    /// let second = ArchiveOptions::stream("letters").share_key(key).plan()?;
+    /// assert_eq!(first.header().key_id, second.header().key_id);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn share_key(self, key: SharedKey) -> Self {
+        Self {
+            shared_key: Some(key),
+            ..self
+        }
+    }
+
     /// Sets which chunks have headers and footers; by default every chunk has both.
     #[must_use]
     pub fn framing(self, framing: Framing) -> Self {
@@ -143,7 +168,7 @@ impl ArchiveOptions {
     #[must_use]
     pub fn record_len(self, bytes: usize) -> Self {
         Self {
-            record_len: bytes.clamp(MIN_RECORD, MAX_RECORD) / 8 * 8,
+            record_len: rounded_record(bytes),
             ..self
         }
     }
@@ -185,35 +210,23 @@ impl ArchiveOptions {
     /// no random numbers.
     pub fn plan(self) -> Result<Archive, PlanError> {
         self.validate()?;
-        let (mut session_id, mut archive_id, mut salt) = ([0; 16], [0; 16], [0; 32]);
-        fill_random(&mut session_id)?;
+        let (mut archive_id, mut salt) = ([0; 16], [0; 32]);
         fill_random(&mut archive_id)?;
         fill_random(&mut salt)?;
-        let (mut data_key, mut slots) = (None, Vec::new());
-        if !self.openers.is_empty() {
-            let key = DataKey::random()?;
-            slots = self.wrap(&key)?;
-            data_key = Some(key);
-        }
-        let created = now();
-        let session = SessionHeader {
-            id: session_id,
-            created,
-            record_len: self.record_len as u32,
-            framing: self.framing,
-            host: String::new(),
-            program: String::new(),
-            label: self.label,
-            before: SessionsBefore::default(),
-            extensions: Vec::new(),
-        };
+        let shared = self.key()?;
+        let data_key = shared.as_ref().map(|shared| &*shared.data_key);
+        let session = SessionOptions::new(self.label)
+            .framing(self.framing)
+            .record_len(self.record_len)
+            .header()?;
+        let created = session.created;
         let header = ArchiveHeader {
             id: archive_id,
             salt,
             created,
             block_len: self.block_len,
             content: self.content,
-            cipher: match data_key {
+            cipher: match &data_key {
                 Some(_) => wire::CipherKind::Aes256Gcm,
                 None => wire::CipherKind::None,
             },
@@ -221,22 +234,36 @@ impl ArchiveOptions {
             set: archive_id,
             first: 0,
             previous: [0; 32],
-            key_id: data_key.as_ref().map(DataKey::id).unwrap_or_default(),
+            key_id: data_key.map(DataKey::id).unwrap_or_default(),
             name: self.name,
             host: host_name(),
             program: self.program,
             bases: Vec::new(),
             extensions: Vec::new(),
-            slots,
+            slots: shared.iter().flat_map(|key| key.slots.clone()).collect(),
         };
-        let key = data_key.map(|key| ArchiveKey::derive(&key, &header));
+        let key = data_key.map(|key| ArchiveKey::derive(key, &header));
         let data = PlanData {
             session,
             header,
             key,
             chunk_len: self.chunk_len,
         };
-        Ok(Archive::new(data))
+        Ok(Archive::new(data, shared))
+    }
+
+    /// Returns the data key with all slots, if the archive is to be encrypted.
+    fn key(&self) -> Result<Option<SharedKey>, PlanError> {
+        let Some(SharedKey { data_key, slots }) = self.shared_key.clone() else {
+            if self.openers.is_empty() {
+                return Ok(None);
+            }
+            let key = DataKey::random()?;
+            let slots = self.wrap(&key)?;
+            return Ok(Some(SharedKey::new(key, slots)));
+        };
+        let slots = [slots, self.wrap(&data_key)?].concat();
+        Ok(Some(SharedKey { data_key, slots }))
     }
 
     fn validate(&self) -> Result<(), PlanError> {
@@ -253,7 +280,8 @@ impl ArchiveOptions {
         if !(1..=MAX_BUFFER_SIZE).contains(&len) {
             return Err(PlanError::BlockLength { len });
         }
-        let count = self.openers.len();
+        let shared = self.shared_key.as_ref();
+        let count = self.openers.len() + shared.map_or(0, |key| key.slots.len());
         if count > MAX_KEY_SLOTS {
             return Err(PlanError::TooManySecrets { count });
         }
@@ -285,6 +313,7 @@ pub struct Archive {
     /// Settings for its seal and its tail, in the order of the calls.
     pub(super) seal_settings: Vec<MapSeal>,
     pub(super) tail_settings: Vec<MapTail>,
+    shared_key: Option<SharedKey>,
 }
 
 /// Changes the settings of a stage.
@@ -292,7 +321,7 @@ pub(super) type MapSeal = Box<dyn for<'a> FnOnce(MiddleStage<'a>) -> MiddleStage
 pub(super) type MapTail = Box<dyn for<'a> FnOnce(TailStage<'a>) -> TailStage<'a> + Send>;
 
 impl Archive {
-    fn new(data: PlanData) -> Self {
+    fn new(data: PlanData, shared_key: Option<SharedKey>) -> Self {
         Self {
             origin: ArchiveOrigin::of_header(&data.header),
             data,
@@ -300,7 +329,29 @@ impl Archive {
             specials: Vec::new(),
             seal_settings: Vec::new(),
             tail_settings: Vec::new(),
+            shared_key,
         }
+    }
+
+    /// Makes it an archive of another session than its own.
+    pub(super) fn of_session(mut self, session: &SessionHeader) -> Self {
+        self.data.session = session.clone();
+        self
+    }
+
+    /// Records the sessions that the medium has already, as
+    /// [`SessionOptions::after`], for an archive in a session of its own on a medium that is opened
+    /// to append.
+    #[must_use]
+    pub fn after(mut self, before: SessionsBefore) -> Self {
+        self.data.session.before = before;
+        self
+    }
+
+    /// Returns the data key and the slots of this archive, for others that the same secrets open.
+    /// `None` if the archive is not to be encrypted.
+    pub fn shared_key(&self) -> Option<SharedKey> {
+        self.shared_key.clone()
     }
 
     /// Name of the archive, and of the host and the program that write it.
@@ -376,9 +427,15 @@ impl Archive {
         self.data.key.clone().map(|key| seal::open_stage(key, None))
     }
 
-    /// The header of the session.
+    /// The header of the session that the archive gets for itself.
     pub fn session(&self) -> &SessionHeader {
         &self.data.session
+    }
+
+    /// SHA-256 of the identity of the archive's header: of all that its key depends on. A program
+    /// that records it finds this archive again, and no other one.
+    pub fn header_hash(&self) -> [u8; 32] {
+        header_hash(&self.data.header)
     }
 
     /// The header of the archive.
@@ -403,7 +460,7 @@ fn host_name() -> String {
 
 /// Returns the time, or 1970 if the clock is set before that: a wrong clock must not prevent a
 /// backup.
-fn now() -> Time {
+pub(super) fn now() -> Time {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -4,6 +4,8 @@ use crate::controller::PipeBuilder;
 use crate::media::MediumWriter;
 use crate::stage::{MiddleStage, TailStage};
 
+use super::super::plan_data::PlanData;
+use super::super::report::WriteReport;
 use super::super::seal;
 use super::super::special::Special;
 use super::options::Archive;
@@ -84,10 +86,26 @@ impl<'a> PipeBuilder<'a> {
         'a: 'c,
         'b: 'c,
     {
+        let accepts_empty = medium.accepts_empty();
+        self.archive_by(archive, accepts_empty, |plan, report| {
+            ArchiveTail::new(plan, medium, report)
+        })
+    }
+
+    /// Ends the pipe with an archive whose tail `tail` makes. `accepts_empty` is that of its medium.
+    pub(super) fn archive_by<'b, 'c, M: MediumWriter + 'b>(
+        self,
+        archive: Archive,
+        accepts_empty: bool,
+        tail: impl FnOnce(PlanData, WriteReport) -> ArchiveTail<M>,
+    ) -> PipeBuilder<'c>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
         let content = archive.data.header.content;
         let specials = archive.specials.clone();
-        let accepts_empty = medium.accepts_empty();
-        let (seal, tail) = separate_stages::<'b>(archive, medium);
+        let (seal, tail) = stages_by::<'b, M>(archive, tail);
         let squeeze = squeeze_stage(content, specials, accepts_empty);
         let before = [squeeze].into_iter().chain(seal.map(MiddleStage::shorten));
         self.shorten().tail_after(before, tail.shorten())
@@ -95,9 +113,19 @@ impl<'a> PipeBuilder<'a> {
 }
 
 /// Returns the seal, if the archive has a key, and the tail.
+#[cfg(any(test, feature = "testkit"))]
 pub(crate) fn separate_stages<'a>(
     archive: Archive,
     medium: impl MediumWriter + 'a,
+) -> (Option<MiddleStage<'a>>, TailStage<'a>) {
+    stages_by(archive, |plan, report| {
+        ArchiveTail::new(plan, medium, report)
+    })
+}
+
+fn stages_by<'a, M: MediumWriter + 'a>(
+    archive: Archive,
+    make_tail: impl FnOnce(PlanData, WriteReport) -> ArchiveTail<M>,
 ) -> (Option<MiddleStage<'a>>, TailStage<'a>) {
     let Archive {
         mut data,
@@ -113,7 +141,7 @@ pub(crate) fn separate_stages<'a>(
             .into_iter()
             .fold(stage, |stage, map| map(stage))
     });
-    let tail = TailStage::from(ArchiveTail::new(data, medium, report)).of_archive(id);
+    let tail = TailStage::from(make_tail(data, report)).of_archive(id);
     let tail = tail_settings
         .into_iter()
         .fold(tail, |stage, map| map(stage));

@@ -29,6 +29,8 @@ pub(super) struct BlockIndexBuilder {
     locator: Option<(u64, Position)>,
     /// Record of the locator after each of `chunks`, and of the one before the first of them.
     locators: VecDeque<Position>,
+    /// Start of the archive's header, in the same way.
+    header: Option<(u64, Position)>,
 }
 
 impl BlockIndexBuilder {
@@ -59,6 +61,16 @@ impl BlockIndexBuilder {
             footer: None,
         });
         chunk.blocks += 1;
+    }
+
+    /// Marks the start of the archive's header.
+    pub(super) fn begin_header(&mut self, position: u64) {
+        self.header = Some((position, UNKNOWN));
+    }
+
+    /// Position of the record in which the archive's header begins, once that is written.
+    pub(super) fn header(&self) -> Position {
+        self.header.map_or(UNKNOWN, |(_, record)| record)
     }
 
     /// Marks the start of the footer of the last chunk. It begins in a record of its own.
@@ -95,6 +107,12 @@ impl BlockIndexBuilder {
             && chunk.position >= position
         {
             chunk.place = record;
+        }
+        if let Some((begins, header)) = &mut self.header
+            && *begins >= position
+            && *header == UNKNOWN
+        {
+            *header = record;
         }
         if let Some((begins, footer)) = &mut self.footer
             && *begins == position
@@ -152,7 +170,10 @@ impl BlockIndexBuilder {
         let after = self.chunks.len() - first;
         let before = self.locators.len().checked_sub(after);
         let before = before.and_then(|index| self.locators.get(index));
-        (self.chunks.range(first..).copied().collect(), before.copied())
+        (
+            self.chunks.range(first..).copied().collect(),
+            before.copied(),
+        )
     }
 
     /// Forgets the chunks of an archive that has ended.

@@ -1,8 +1,11 @@
 //! Writes records onto volumes: a label at the start of each, and a new volume when one is full.
 
+use std::collections::VecDeque;
+
 use crate::error::StageError;
+use crate::limits::MAX_LISTED_VOLUMES;
 use crate::media::{HandleError, MediumError, MediumHandle, MediumWriter, Position};
-use crate::wire::{RECORD_HEADER_LEN, RecordHeader, RecordKind};
+use crate::wire::{LabelPlace, RECORD_HEADER_LEN, RecordHeader, RecordKind, VolumeList};
 
 /// Writes the records of one session.
 pub(super) struct RecordWriter<M> {
@@ -10,8 +13,14 @@ pub(super) struct RecordWriter<M> {
     session: [u8; 16],
     /// Number of records written so far.
     sequence: u64,
-    /// Number of the current volume, from 1; 0 before the first label.
+    /// Number of the current volume in the session, from 1; 0 before the first label.
     volume: u32,
+    /// Position of the first label.
+    label: LabelPlace,
+    /// Id and ordinal of the last volumes, the current one included.
+    volumes: VecDeque<([u8; 16], u32)>,
+    /// The medium has failed, so that the end of the stream on it is not known.
+    has_failed: bool,
 }
 
 impl<M: MediumWriter> RecordWriter<M> {
@@ -21,6 +30,9 @@ impl<M: MediumWriter> RecordWriter<M> {
             session,
             sequence: 0,
             volume: 0,
+            label: LabelPlace::default(),
+            volumes: VecDeque::new(),
+            has_failed: false,
         }
     }
 
@@ -34,9 +46,28 @@ impl<M: MediumWriter> RecordWriter<M> {
         self.volume > 0
     }
 
-    /// Number of the current volume, from 1; 0 before the first label.
+    /// Number of the current volume in the session, from 1; 0 before the first label.
     pub(super) fn volume(&self) -> u32 {
         self.volume
+    }
+
+    /// Position of the first label.
+    pub(super) fn label(&self) -> LabelPlace {
+        self.label
+    }
+
+    /// The last volumes of the session, at most `most` of them, the current one included.
+    pub(super) fn last_volumes(&self, most: usize) -> VolumeList {
+        let from = self.volumes.len().saturating_sub(most);
+        VolumeList {
+            volumes: self.volumes.range(from..).copied().collect(),
+        }
+    }
+
+    /// Notes a failure of the medium.
+    fn check<T>(&mut self, result: Result<T, MediumError>) -> Result<T, StageError> {
+        self.has_failed |= result.is_err();
+        Ok(result?)
     }
 
     /// Writes the label of a volume: of the first one, and of each next one when
@@ -47,17 +78,38 @@ impl<M: MediumWriter> RecordWriter<M> {
         position: u64,
     ) -> Result<(), StageError> {
         self.volume += 1;
-        match self.append(RecordKind::Label, label, &[], position, Some(0))? {
-            Some(_) => Ok(()),
-            None => Err(StageError::new(format!(
+        let mut written = self.append(RecordKind::Label, label, &[], position, Some(0))?;
+        if written.is_none() && self.volume == 1 {
+            // The session begins where another one has ended, at the end of a volume.
+            let next = self.medium.next_volume();
+            self.check(next)?;
+            written = self.append(RecordKind::Label, label, &[], position, Some(0))?;
+        }
+        let Some(at) = written else {
+            self.has_failed = true;
+            return Err(StageError::new(format!(
                 "volume {} is too small for its label of {} bytes: use larger volumes",
                 self.volume,
                 label.len()
-            ))),
+            )));
+        };
+        let volume = self.medium.volume();
+        if self.volume == 1 {
+            self.label = LabelPlace {
+                volume: volume.id,
+                record: at.record,
+                byte: at.byte,
+            };
         }
+        if self.volumes.len() == MAX_LISTED_VOLUMES {
+            self.volumes.pop_front();
+        }
+        self.volumes.push_back((volume.id, volume.ordinal));
+        Ok(())
     }
 
-    /// Writes a record that consists of `begin` and `rest`, and returns its position. The first
+    /// Writes a record that consists of `begin` and `rest`, and returns its position, whose volume
+    /// is counted in the session. The first
     /// bytes of `begin` are room for its header.
     ///
     /// Returns `None` if the volume is full. The next volume has then begun, and needs its label
@@ -72,7 +124,8 @@ impl<M: MediumWriter> RecordWriter<M> {
         if let Some(at) = self.append(RecordKind::Data, begin, rest, position, first)? {
             return Ok(Some(at));
         }
-        self.medium.next_volume()?;
+        let next = self.medium.next_volume();
+        self.check(next)?;
         Ok(None)
     }
 
@@ -82,15 +135,17 @@ impl<M: MediumWriter> RecordWriter<M> {
             match self.medium.write_mark() {
                 // The end of a volume ends the chunk as a mark does.
                 Ok(()) | Err(MediumError::EndOfVolume { .. }) => {}
-                Err(error) => return Err(error.into()),
+                failed => self.check(failed)?,
             }
         }
-        Ok(self.medium.sync()?)
+        let synced = self.medium.sync();
+        self.check(synced)
     }
 
     /// Completes the medium, which then has everything on stable storage under its name.
     pub(super) fn finish(&mut self) -> Result<(), StageError> {
-        Ok(self.medium.finish()?)
+        let finished = self.medium.finish();
+        self.check(finished)
     }
 
     /// True if the medium may get an archive without any data.
@@ -120,11 +175,26 @@ impl<M: MediumWriter> RecordWriter<M> {
         match self.medium.write_parts(&[begin, rest]) {
             Ok(at) => {
                 self.sequence += 1;
-                Ok(Some(at))
+                Ok(Some(Position {
+                    volume: self.volume,
+                    ..at
+                }))
             }
             Err(MediumError::EndOfVolume { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
+            failed => self.check(failed).map(Some),
         }
+    }
+}
+
+impl<M> RecordWriter<M> {
+    /// True if the medium has failed: nothing can be written to the session any more.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    /// Notes that the end of the stream on the medium is not known any more.
+    pub(super) fn set_failed(&mut self) {
+        self.has_failed = true;
     }
 }
 

@@ -1,6 +1,6 @@
 //! The tail of a pipe that writes an archive.
 
-use std::fmt;
+use std::{fmt, thread};
 
 use crate::crypto::TAG_LEN;
 use crate::error::StageError;
@@ -8,27 +8,34 @@ use crate::limits::MAX_CHUNK_BLOCKS;
 use crate::media::{HandleError, MediumWriter, Position};
 use crate::pool::{Block, BlockInfo, Marks};
 use crate::stage::{Tail, TailStage};
-use crate::wire::{
-    ArchiveEntry, ArchiveFooter, BlockKind, CipherKind, Framing, Locator, SessionFooter,
-    UnitHeader, UnitKind,
-};
+use crate::wire::{ArchiveFooter, BlockKind, CipherKind, Framing, Locator, UnitHeader, UnitKind};
 
 use super::super::arguments;
 use super::super::block_header::{check_info, unit_header};
 use super::super::plan_data::PlanData;
 use super::super::report::WriteReport;
 use super::content::check_content;
+use super::session::SessionPlace;
+use super::session_writer::{ArchiveEnd, SessionWriter};
 use super::unit_writer::UnitWriter;
 
 /// The tail of a pipe that writes an archive.
 ///
-/// It writes a session with this one archive. Blocks must reach it in the order of the stream and,
-/// if the archive is encrypted, from its own seal: the tail does not have the key. The stream ends
-/// with a last block, without which the archive is not complete. When the pipe reports success
-/// everything is on stable storage; if the pipe fails, everything up to the last chunk is.
+/// It writes a session with this one archive, or an archive of a session that others follow. Blocks
+/// must reach it in the order of the stream and, if the archive is encrypted, from its own seal: the
+/// tail does not have the key. The stream ends with a last block, without which the archive is not
+/// complete. When the pipe reports success everything is on stable storage; if the pipe fails,
+/// everything up to the last chunk is.
 pub(in crate::archive) struct ArchiveTail<M> {
     plan: PlanData,
-    stream: UnitWriter<M>,
+    /// The session, from the first block on; before it, if the session is this archive's own.
+    session: Option<SessionWriter<M>>,
+    /// The place to which the session is returned, if it is not this archive's own.
+    shared: Option<SessionPlace<M>>,
+    /// Number of the archive in the session, from 1; 0 before it is begun.
+    archive: u32,
+    /// The archive's header is in a record that is not written yet.
+    header_is_open: bool,
     report: WriteReport,
     /// Number of the next block, which is the number of blocks so far.
     next: u64,
@@ -56,10 +63,27 @@ pub(in crate::archive) struct ArchiveTail<M> {
 
 impl<M: MediumWriter> ArchiveTail<M> {
     pub(in crate::archive) fn new(plan: PlanData, medium: M, report: WriteReport) -> Self {
-        let stream = UnitWriter::new(medium, &plan.session);
+        let session = SessionWriter::new(medium, plan.session.clone());
+        Self::with(plan, Some(session), None, report)
+    }
+
+    /// The tail of an archive in a session that has others.
+    pub(super) fn in_session(plan: PlanData, place: SessionPlace<M>, report: WriteReport) -> Self {
+        Self::with(plan, None, Some(place), report)
+    }
+
+    fn with(
+        plan: PlanData,
+        session: Option<SessionWriter<M>>,
+        shared: Option<SessionPlace<M>>,
+        report: WriteReport,
+    ) -> Self {
         Self {
             plan,
-            stream,
+            session,
+            shared,
+            archive: 0,
+            header_is_open: false,
             report,
             next: 0,
             has_last: false,
@@ -75,28 +99,42 @@ impl<M: MediumWriter> ArchiveTail<M> {
         }
     }
 
-    /// Begins the first volume and writes both headers, once.
+    /// The stream, once the archive was begun.
+    fn stream(&mut self) -> &mut UnitWriter<M> {
+        let session = self.session.as_mut();
+        &mut session.expect("the archive was begun").units
+    }
+
+    /// Takes the session, if it is not this archive's own.
+    fn take_session(&mut self) -> Result<(), StageError> {
+        if let (None, Some(shared)) = (&self.session, &self.shared) {
+            self.session = Some(shared.take()?);
+        }
+        Ok(())
+    }
+
+    /// Begins the archive in its session, once.
     fn begin(&mut self) -> Result<(), StageError> {
-        if self.stream.is_begun() {
+        if self.archive > 0 {
             return Ok(());
         }
-        let session = self.plan.session.to_bytes();
-        let header = UnitHeader::new(UnitKind::SessionHeader);
-        self.stream.add_to_label(header, &session)?;
-        self.stream.begin_volume()?;
-        self.stream.write_unit(header, &session)?;
-        let archive = self.plan.header.to_bytes();
-        let header = UnitHeader {
-            archive: ARCHIVE,
-            ..UnitHeader::new(UnitKind::ArchiveHeader)
-        };
-        self.stream.add_to_label(header, &archive)?;
-        self.stream.write_unit(header, &archive)
+        let session = self.session.as_mut().expect("it was taken");
+        self.archive = session.begin_archive(&self.plan.header)?;
+        self.header_is_open = true;
+        Ok(())
+    }
+
+    /// Ends the record with the archive's header, so that a list of archives reads little.
+    fn close_header(&mut self) -> Result<(), StageError> {
+        if std::mem::take(&mut self.header_is_open) {
+            self.stream().flush()?;
+        }
+        Ok(())
     }
 
     /// Opens a chunk, with its header if the framing asks for one.
     fn begin_chunk(&mut self) -> Result<(), StageError> {
-        self.chunk_start = Some(self.stream.end());
+        self.chunk_start = Some(self.stream().end());
         let has_header = match self.plan.session.framing {
             Framing::Header | Framing::HeaderFooter => true,
             Framing::Once => self.chunk == 0,
@@ -106,7 +144,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
                 number: self.next,
                 ..self.header(UnitKind::ChunkHeader)
             };
-            self.stream.write_unit(header, &[])?;
+            self.stream().write_unit(header, &[])?;
         }
         Ok(())
     }
@@ -125,18 +163,19 @@ impl<M: MediumWriter> ArchiveTail<M> {
         };
         if has_footer {
             // The footer lists the records of the blocks, so these must be written first.
-            self.stream.flush()?;
-            self.stream.index.begin_footer(self.stream.end());
+            self.stream().flush()?;
+            let begins = self.stream().end();
+            self.stream().index.begin_footer(begins);
             let header = UnitHeader {
-                number: self.stream.index.first_of_last_chunk(),
+                number: self.stream().index.first_of_last_chunk(),
                 ..self.header(UnitKind::ChunkFooter)
             };
             let (session, archive) = (self.plan.session.to_bytes(), self.plan.header.to_bytes());
-            let footer = self.stream.index.take_chunk_footer(session, archive);
-            self.stream.write_unit(header, &footer.to_bytes())?;
+            let footer = self.stream().index.take_chunk_footer(session, archive);
+            self.stream().write_unit(header, &footer.to_bytes())?;
         }
-        let written = self.stream.flush()?;
-        self.stream.index.close_chunk();
+        let written = self.stream().flush()?;
+        self.stream().index.close_chunk();
         self.chunk = self.chunk.wrapping_add(u32::from(was_open));
         if was_open {
             self.write_locator(is_last)?;
@@ -144,7 +183,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
             // There is a mark here already, and two in a row mean the end of a tape.
             return Ok(());
         }
-        self.stream.checkpoint(1)?;
+        self.stream().checkpoint(1)?;
         let (blocks, plain) = (self.blocks(), self.plain);
         self.report
             .update(|outcome| (outcome.safe_blocks, outcome.safe_plain) = (blocks, plain));
@@ -154,8 +193,8 @@ impl<M: MediumWriter> ArchiveTail<M> {
     /// Writes the locator before the mark after a chunk, in a record of its own. The chunk, its
     /// footer included, is written.
     fn write_locator(&mut self, is_last: bool) -> Result<(), StageError> {
-        self.locator = self.stream.end();
-        let (chunks, before) = self.stream.index.last_chunks(is_last);
+        let begins = self.stream().end();
+        let (chunks, before) = self.stream().index.last_chunks(is_last);
         let locator = Locator {
             before,
             checkpoint: self.checkpoint,
@@ -167,20 +206,21 @@ impl<M: MediumWriter> ArchiveTail<M> {
             archive: self.plan.header.to_bytes(),
         };
         let header = self.header(UnitKind::Locator);
-        self.stream.index.begin_locator(self.locator);
-        self.stream.write_unit(header, &locator.to_bytes())?;
-        self.stream.flush()?;
-        self.stream.index.end_locator();
+        self.locator = begins;
+        let stream = self.stream();
+        stream.index.begin_locator(begins);
+        stream.write_unit(header, &locator.to_bytes())?;
+        stream.flush()?;
+        stream.index.end_locator();
         if is_last {
-            self.stream.index.end_archive();
+            stream.index.end_archive();
         }
         Ok(())
     }
 
-    /// Writes everything that follows the last chunk: archive footer and session footer, each
-    /// beginning in a record of its own, and two marks.
+    /// Writes the archive footer, which follows the last chunk in a record of its own, and a mark.
     fn end(&mut self) -> Result<(), StageError> {
-        let (position, blocks) = (self.stream.end(), self.next);
+        let (position, blocks) = (self.stream().end(), self.next);
         let footer = ArchiveFooter {
             blocks,
             plain: self.offset,
@@ -191,28 +231,27 @@ impl<M: MediumWriter> ArchiveTail<M> {
             number: blocks,
             ..self.header(UnitKind::ArchiveFooter)
         };
-        self.stream.write_unit(header, &footer.to_bytes())?;
-        let place = self.stream.flush()?.unwrap_or(Position::start_of(0));
-
-        let footer = SessionFooter {
-            archives: vec![ArchiveEntry {
-                id: self.plan.header.id,
-                blocks,
-                place,
-                position,
-                locator: self.locator,
-            }],
-        };
-        let header = UnitHeader::new(UnitKind::SessionFooter);
-        self.stream.write_unit(header, &footer.to_bytes())?;
-        self.stream.flush()?;
-        self.stream.checkpoint(2)
+        self.stream().write_unit(header, &footer.to_bytes())?;
+        let place = self.stream().flush()?.unwrap_or(Position::start_of(0));
+        let locator = self.locator;
+        let session = self.session.as_mut().expect("the archive was begun");
+        session.end_archive(ArchiveEnd {
+            blocks,
+            place,
+            position,
+            locator,
+        })?;
+        // The session of others is ended by its owner.
+        match self.shared {
+            None => session.finish(),
+            Some(_) => Ok(()),
+        }
     }
 
     /// Returns a header of this archive and the current chunk.
     fn header(&self, kind: UnitKind) -> UnitHeader {
         UnitHeader {
-            archive: ARCHIVE,
+            archive: self.archive,
             chunk: self.chunk,
             ..UnitHeader::new(kind)
         }
@@ -276,11 +315,15 @@ impl<M: MediumWriter> ArchiveTail<M> {
                 self.end_chunk(false)?;
             }
         }
+        let is_special = info.kind == BlockKind::Special.code();
+        if !is_special {
+            self.close_header()?;
+        }
         if self.chunk_start.is_none() {
             self.begin_chunk()?;
         }
         let header = UnitHeader {
-            archive: ARCHIVE,
+            archive: self.archive,
             chunk: self.chunk,
             offset: self.offset,
             ..unit_header(number, &info, len)?
@@ -293,18 +336,19 @@ impl<M: MediumWriter> ArchiveTail<M> {
                 header.plain, self.plan.header.block_len
             )));
         }
-        self.stream.write_unit(header, block.bytes())?;
+        self.stream().write_unit(header, block.bytes())?;
+        self.close_header()?;
         self.note_checkpoint(&info);
         self.count(&header)?;
         let (blocks, plain, rejected) = (self.blocks(), self.plain, self.rejected);
-        let volumes = self.stream.volume();
+        let volumes = self.stream().volume();
         self.report.update(|outcome| {
             (outcome.blocks, outcome.plain, outcome.rejected) = (blocks, plain, rejected);
             outcome.volumes = volumes;
         });
-        let written = self.stream.end() - self.chunk_start.unwrap_or_default();
+        let written = self.stream().end() - self.chunk_start.unwrap_or_default();
         let is_full = written >= self.chunk_limit(block.checkpoint_every())
-            || self.stream.index.open_blocks() as usize >= MAX_CHUNK_BLOCKS;
+            || self.stream().index.open_blocks() as usize >= MAX_CHUNK_BLOCKS;
         // The end of the stream closes the last chunk, and its footer.
         if !self.has_last && (is_full || info.marks.contains(Marks::CHUNK)) {
             self.end_chunk(false)?;
@@ -361,7 +405,8 @@ impl<M: MediumWriter> ArchiveTail<M> {
 
     /// Refuses an archive without any data, if the medium has content.
     fn check_not_empty(&self) -> Result<(), StageError> {
-        if self.next > 0 || self.stream.accepts_empty() {
+        let session = self.session.as_ref();
+        if self.next > 0 || session.is_none_or(SessionWriter::accepts_empty) {
             return Ok(());
         }
         Err(StageError::new(
@@ -372,15 +417,13 @@ impl<M: MediumWriter> ArchiveTail<M> {
     }
 }
 
-/// Number of the archive in its session.
-const ARCHIVE: u32 = 1;
-
 impl<M: MediumWriter> Tail for ArchiveTail<M> {
     fn name(&self) -> &str {
         "archive-tail"
     }
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
+        self.take_session()?;
         if block.info().marks.contains(Marks::LAST) {
             self.check_not_empty()?;
         }
@@ -402,8 +445,7 @@ impl<M: MediumWriter> Tail for ArchiveTail<M> {
         }
         self.end_chunk(true)?;
         self.end()?;
-        self.stream.finish()?;
-        let volumes = self.stream.volume();
+        let volumes = self.stream().volume();
         self.report
             .update(|outcome| (outcome.complete, outcome.volumes) = (true, volumes));
         Ok(())
@@ -411,10 +453,30 @@ impl<M: MediumWriter> Tail for ArchiveTail<M> {
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
         let stage = stage.writes_archive().notices(self.report.notices());
-        match self.stream.medium_handle() {
+        let Some(session) = &self.session else {
+            return stage.local(IN_SESSION);
+        };
+        match session.units.medium_handle() {
             Ok(medium) => arguments::describe_tail(stage, &self.plan, medium, &self.report),
             Err(why @ HandleError::Io { .. }) => stage.local_at_limit(why.to_string()),
             Err(why) => stage.local(why.to_string()),
+        }
+    }
+}
+
+/// Reason why the tail of an archive in a session has no module.
+const IN_SESSION: &str = "it writes to a session of this program, which goes on after the archive: \
+                          run it on a thread";
+
+impl<M> Drop for ArchiveTail<M> {
+    /// Returns the session. An archive that was not ended stays incomplete, and the next one may
+    /// follow it: a tail is dropped between two units, unless it panics or its medium has failed.
+    fn drop(&mut self) {
+        if let (Some(mut session), Some(shared)) = (self.session.take(), &self.shared) {
+            if thread::panicking() {
+                session.units.set_failed();
+            }
+            shared.put_back(session);
         }
     }
 }

@@ -7,11 +7,12 @@
 //! ```
 
 use crate::error::StageError;
-use crate::limits::MIN_RECORD;
+use crate::limits::{MAX_LABEL_VOLUMES, MAX_LISTED_VOLUMES, MIN_RECORD};
 use crate::media::{Abilities, HandleError, MediumHandle, MediumWriter, Position};
 use crate::shared_bytes::reserve;
 use crate::wire::{
-    RECORD_HEADER_LEN, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind, padding_of,
+    LabelPlace, RECORD_HEADER_LEN, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind,
+    VolumeList, padding_of,
 };
 
 use super::positions::BlockIndexBuilder;
@@ -31,8 +32,10 @@ pub(super) struct UnitWriter<M> {
     /// Position in the stream at which the record's content begins.
     position: u64,
     /// The label of each volume: room for a header, a copy of the session header, and one of the
-    /// archive header once that is in the stream.
+    /// archive header while that archive is open.
     label: Vec<u8>,
+    /// Bytes of the label without the copy of the archive header.
+    session_label: usize,
     /// First bytes of the session's id, which each unit repeats.
     session: [u8; 4],
 }
@@ -51,6 +54,7 @@ impl<M: MediumWriter> UnitWriter<M> {
             first: None,
             position: 0,
             label: Vec::new(),
+            session_label: 0,
             session: [a, b, c, d],
         }
     }
@@ -68,6 +72,16 @@ impl<M: MediumWriter> UnitWriter<M> {
     /// True if the first volume was begun.
     pub(super) fn is_begun(&self) -> bool {
         self.records.is_begun()
+    }
+
+    /// Position of the session's first label.
+    pub(super) fn first_label(&self) -> LabelPlace {
+        self.records.label()
+    }
+
+    /// The last volumes of the session.
+    pub(super) fn volumes(&self) -> VolumeList {
+        self.records.last_volumes(MAX_LISTED_VOLUMES)
     }
 
     /// Position in the stream of the next byte to be written.
@@ -150,12 +164,14 @@ impl<M: MediumWriter> UnitWriter<M> {
             Some(at) => at,
             None => {
                 self.begin_volume()?;
-                self.put_record(rest)?.ok_or_else(|| {
-                    StageError::new(
+                let Some(at) = self.put_record(rest)? else {
+                    self.records.set_failed();
+                    return Err(StageError::new(
                         "a record does not fit an empty volume: the storage is full, or the \
                          volumes are too small; make room, or use larger volumes",
-                    )
-                })?
+                    ));
+                };
+                at
             }
         };
         self.index.record_written(self.position, at);
@@ -170,9 +186,16 @@ impl<M: MediumWriter> UnitWriter<M> {
             .write(&mut self.record, rest, self.position, self.first)
     }
 
-    /// Writes the label of the volume that begins now.
+    /// Writes the label of the volume that begins now. From the second volume on it lists the
+    /// volumes before.
     pub(super) fn begin_volume(&mut self) -> Result<(), StageError> {
         let mut label = self.label.clone();
+        let before = self.records.last_volumes(MAX_LABEL_VOLUMES);
+        if !before.volumes.is_empty() {
+            let (header, body) = (UnitHeader::new(UnitKind::Volumes), before.to_bytes());
+            let header = self.complete(header, &body, self.position)?;
+            append_unit(&mut label, &header, &body);
+        }
         self.records.write_label(&mut label, self.position)
     }
 
@@ -186,11 +209,16 @@ impl<M: MediumWriter> UnitWriter<M> {
             clear_record(&mut self.label);
         }
         let header = self.complete(header, body, self.end())?;
-        self.label.extend_from_slice(&header.to_bytes());
-        self.label.extend_from_slice(body);
-        self.label
-            .resize(self.label.len() + padding_of(body.len()), 0);
+        append_unit(&mut self.label, &header, body);
+        if header.kind == UnitKind::SessionHeader {
+            self.session_label = self.label.len();
+        }
         Ok(())
+    }
+
+    /// Removes the copy of the archive header from the label: the archive has ended.
+    pub(super) fn end_archive(&mut self) {
+        self.label.truncate(self.session_label);
     }
 
     /// Ends a chunk with `marks` marks, and returns when everything is on stable storage.
@@ -207,6 +235,25 @@ impl<M: MediumWriter> UnitWriter<M> {
     pub(super) fn accepts_empty(&self) -> bool {
         self.records.accepts_empty()
     }
+}
+
+impl<M> UnitWriter<M> {
+    /// True if the medium has failed: nothing can be written to the session any more.
+    pub(super) fn has_failed(&self) -> bool {
+        self.records.has_failed()
+    }
+
+    /// Notes that the end of the stream on the medium is not known any more.
+    pub(super) fn set_failed(&mut self) {
+        self.records.set_failed();
+    }
+}
+
+/// Appends a whole unit, with its padding.
+fn append_unit(to: &mut Vec<u8>, header: &UnitHeader, body: &[u8]) {
+    to.extend_from_slice(&header.to_bytes());
+    to.extend_from_slice(body);
+    to.resize(to.len() + padding_of(body.len()), 0);
 }
 
 /// Most bytes that a label and its lengths are assumed to take.

@@ -5,10 +5,10 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{SeekFrom, fstatfs};
 use rustix::io::{Errno, Result, retry_on_intr};
 
+use crate::cells::Digest;
 use crate::error::StageError;
 use crate::limits::MIN_EXTENT;
 use crate::pool::Block;
-use crate::cells::Digest;
 use crate::wire::{DIGEST_LEN, EXTENT_HEADER_LEN, ObjectState, extent_header};
 
 use super::inspect::{ObjectInspector, ObjectVerdict};

@@ -403,9 +403,7 @@ impl Head for TreeHead {
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         if self.phase == Phase::New {
             self.readers = self.shared.walk.lock().readers();
-            self.phase = if self.number < self.readers
-                && self.shared.register_thread(block)
-            {
+            self.phase = if self.number < self.readers && self.shared.register_thread(block) {
                 let inspectors = self.inspectors.as_ref();
                 self.reader.inspector = inspectors.map(|factory| factory.make(self.number));
                 Phase::Reading

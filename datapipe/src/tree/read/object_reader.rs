@@ -19,8 +19,8 @@ use crate::wire::{
     ObjectState, OpenFile, OwnerKind, next_piece,
 };
 
-use super::checkpoints::OpenObjectState;
 use super::batch::{Batch, Candidate, Item, PathIndex};
+use super::checkpoints::OpenObjectState;
 use super::extents::{Extents, ReadProgress};
 use super::inspect::{ObjectInspector, ObjectVerdict};
 use super::open::{self, Attributes, FileSystem, OpenObject};

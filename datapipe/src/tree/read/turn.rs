@@ -427,12 +427,11 @@ impl CommitOrder {
             return Ok(Some(self.send(block, BlockKind::Catalogue)));
         }
         let (place, links) = ((self.blocks, block.capacity()), &mut self.links);
-        let (bytes, is_last) = self.checkpoints.next(
-            place,
-            self.unplaced.last(),
-            &reader.open_object(),
-            || links.take_recent(),
-        )?;
+        let (bytes, is_last) =
+            self.checkpoints
+                .next(place, self.unplaced.last(), &reader.open_object(), || {
+                    links.take_recent()
+                })?;
         let info = BlockInfo {
             offset: self.bytes,
             entries: true,

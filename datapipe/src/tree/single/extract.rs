@@ -2,10 +2,10 @@
 
 use std::mem;
 
+use crate::cells::Digest;
 use crate::error::StageError;
 use crate::pool::{Block, Marks};
 use crate::stage::{Tail, TailStage};
-use crate::cells::Digest;
 use crate::wire::{
     BlockKind, DIGEST_LEN, DamagedEntry, Entry, EntryBody, EntryCopy, ObjectEnd, ObjectKind,
     ObjectState,

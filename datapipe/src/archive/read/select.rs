@@ -1,0 +1,170 @@
+//! Opens an archive of a list.
+
+use std::cmp::Reverse;
+
+use crate::crypto::{Secret, SecretKind, TAG_LEN, nonce};
+use crate::media::MediumReader;
+use crate::wire::{CipherKind, UnitKind};
+
+use super::super::key::header_hash;
+use super::super::open_error::OpenError;
+use super::super::shared_key::SharedKey;
+use super::reader::{ArchiveReader, Headers, find_headers_in, unlock};
+use super::session_list::{ListedArchive, is_failure};
+use super::shared_medium::SharedMedium;
+use super::unit_event::UnitEvent;
+use super::unit_reader::UnitReader;
+
+/// Most data keys that are unlocked to find an archive: a passphrase is stretched for each.
+const MAX_KEYS: usize = 8;
+
+impl<M: MediumReader + 'static> ArchiveReader<M> {
+    /// Opens an archive of a list that was read from this medium. Other archives of the medium are
+    /// not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], as [`open`](Self::open).
+    pub fn open_listed(
+        medium: M,
+        archive: &ListedArchive,
+        secret: Option<&Secret>,
+    ) -> Result<Self, OpenError> {
+        let medium = SharedMedium::new(medium);
+        let headers = find_listed(&medium, archive)?;
+        let key = unlock(&headers.archive, secret)?;
+        Ok(Self::new(medium, headers, archive.place(), key, secret))
+    }
+
+    /// Opens the last whole archive of those that are given, in the order of a list of this medium:
+    /// among those with a footer the one that was begun
+    /// last. With a secret, only archives that it opens count, and of each the first block proves
+    /// that the time is what the writer wrote; an archive that is not encrypted does not count.
+    /// Without a secret, the last archive must not be encrypted. If no archive has a footer, it is
+    /// the last one of the others.
+    ///
+    /// At most eight data keys are tried, from the last archive on.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], as [`open`](Self::open).
+    pub fn open_last<'l>(
+        medium: M,
+        archives: impl IntoIterator<Item = &'l ListedArchive>,
+        secret: Option<&Secret>,
+    ) -> Result<Self, OpenError> {
+        let medium = SharedMedium::new(medium);
+        let mut archives: Vec<_> = archives.into_iter().collect();
+        // The later on the medium of two that were begun at the same time.
+        archives.reverse();
+        archives.sort_by_key(|archive| Reverse((archive.is_finished(), archive.created())));
+        let mut keys: Vec<([u8; 16], Option<SharedKey>)> = Vec::new();
+        let mut first_error = None;
+        for archive in archives {
+            match Self::open_candidate(&medium, archive, secret, &mut keys) {
+                Ok(reader) => return Ok(reader),
+                Err(error) if is_failure(&error) => return Err(error),
+                Err(error) => drop(first_error.get_or_insert(error)),
+            }
+            if secret.is_none() {
+                break;
+            }
+        }
+        let none = || OpenError::NoArchive("the medium has no archive".to_owned());
+        Err(first_error.unwrap_or_else(none))
+    }
+
+    /// Opens an archive if it is encrypted as the secret demands, and its first block proves its
+    /// header.
+    fn open_candidate(
+        medium: &SharedMedium<M>,
+        archive: &ListedArchive,
+        secret: Option<&Secret>,
+        keys: &mut Vec<([u8; 16], Option<SharedKey>)>,
+    ) -> Result<Self, OpenError> {
+        let headers = find_listed(medium, archive)?;
+        let id = headers.archive.key_id;
+        let known = keys.iter().find(|(known, _)| *known == id);
+        let is_encrypted = headers.archive.cipher != CipherKind::None;
+        let key = match (known, is_encrypted && secret.is_some()) {
+            (Some((_, Some(key))), true) => Some(key.clone()),
+            (Some((_, None)), true) => return Err(OpenError::KeyNeeded),
+            (None, true) if keys.len() >= MAX_KEYS => return Err(OpenError::KeyNeeded),
+            (None, true) => {
+                let unlocked = unlock(&headers.archive, secret);
+                keys.push((id, unlocked.as_ref().ok().cloned().flatten()));
+                unlocked?
+            }
+            (_, false) => unlock(&headers.archive, secret)?,
+        };
+        let reader = Self::new(medium.clone(), headers, archive.place(), key, secret);
+        match reader.proves_header(archive)? {
+            true => Ok(reader),
+            false => Err(OpenError::NoArchive(format!(
+                "archive {} of session {} has no first block that opens: its header may be changed",
+                archive.number(),
+                archive.session_number()
+            ))),
+        }
+    }
+
+    /// True if the archive is not encrypted, or its first block opens: the key depends on all of
+    /// the header.
+    fn proves_header(&self, archive: &ListedArchive) -> Result<bool, OpenError> {
+        let Some(key) = self.key() else {
+            return Ok(true);
+        };
+        let mut units = units_of(self.shared_medium(), archive)?;
+        loop {
+            match units.next()? {
+                UnitEvent::Unit(header, _) if header.archive > archive.number => return Ok(false),
+                UnitEvent::Unit(header, _)
+                    if header.kind == UnitKind::Block && header.archive == archive.number =>
+                {
+                    let mut data = units.body().to_vec();
+                    let Some((_, tag)) = data.split_last_chunk::<TAG_LEN>() else {
+                        return Ok(false);
+                    };
+                    let tag = *tag;
+                    data.truncate(data.len() - TAG_LEN);
+                    let (nonce, covered) = (nonce(header.number), header.associated_data());
+                    let cipher = key.cipher();
+                    return Ok(cipher.open(&nonce, &covered, &mut data, &tag).is_ok());
+                }
+                UnitEvent::End => return Ok(false),
+                _ => {}
+            }
+        }
+    }
+
+    /// SHA-256 of the identity of the archive's header. A backup can record it, and a restore
+    /// compare it: no other archive has it, and no other content of an encrypted one.
+    pub fn header_hash(&self) -> [u8; 32] {
+        header_hash(self.header())
+    }
+
+    /// True if the secret that has opened the archive proves who has written it.
+    pub fn has_proven_writer(&self) -> bool {
+        let kind = self.opened_by();
+        kind.is_some_and(|kind| kind != SecretKind::Identity)
+    }
+}
+
+/// Finds the headers of a listed archive: in their own units, or as copies.
+fn find_listed<M: MediumReader>(
+    medium: &SharedMedium<M>,
+    archive: &ListedArchive,
+) -> Result<Headers, OpenError> {
+    let mut units = units_of(medium, archive)?;
+    let known = archive.session.header.clone();
+    find_headers_in(&mut units, Some((archive.number, known)))
+}
+
+/// Returns a reader of the units of a listed archive.
+fn units_of<M: MediumReader>(
+    medium: &SharedMedium<M>,
+    archive: &ListedArchive,
+) -> Result<UnitReader<SharedMedium<M>>, OpenError> {
+    let units = UnitReader::of_archive(medium, archive.session.id, archive.place());
+    Ok(units?)
+}

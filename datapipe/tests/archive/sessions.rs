@@ -1,0 +1,585 @@
+//! Several archives in a session, several sessions on a medium.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use datapipe::archive::{ListedArchive, OpenError, Session, SessionOptions, Sessions, SharedKey};
+use datapipe::crypto::{Argon2Cost, SecretKind};
+use datapipe::media::{Item, MediumError, Position, VolumeId};
+use datapipe::prelude::*;
+use datapipe::testkit::Sink;
+
+use crate::data::{blocks, key, setting};
+use crate::medium::open;
+
+const BLOCK: u32 = 4096;
+
+/// A medium that grows by sessions, with the data of all archives.
+struct Site {
+    path: PathBuf,
+    volume_size: Option<u64>,
+    secret: Option<Secret>,
+    key: Option<SharedKey>,
+    /// Data of each archive, by its name.
+    data: Vec<(String, Vec<u8>)>,
+    _dir: tempfile::TempDir,
+}
+
+impl Site {
+    fn new(name: &str, volume_size: Option<u64>, secret: Option<Secret>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self {
+            path: dir.path().join(name),
+            volume_size,
+            secret,
+            key: None,
+            data: Vec::new(),
+            _dir: dir,
+        }
+    }
+
+    fn is_directory(&self) -> bool {
+        self.volume_size.is_some()
+    }
+
+    fn append(&self) -> Box<dyn MediumWriter> {
+        let options = VolumeOptions::default().volume_size(self.volume_size);
+        match self.is_directory() {
+            true => Box::new(VolumeDirectory::append(&self.path, options).unwrap()),
+            false => Box::new(VirtualTape::append(&self.path, options).unwrap()),
+        }
+    }
+
+    fn session(&self, label: &str) -> Session<Box<dyn MediumWriter>> {
+        let medium = self.append();
+        let is_new = !self.path.join("000001.tap").exists() && self.is_directory();
+        let is_new = is_new || self.files().iter().all(|(_, bytes)| bytes.is_empty());
+        let options = SessionOptions::new(label).record_len(4096);
+        let options = match is_new {
+            true => options,
+            false => options.after(Sessions::before_next(open(&self.path)).unwrap()),
+        };
+        Session::new(medium, options).unwrap()
+    }
+
+    /// Plans an archive with the key of the site.
+    fn plan(&mut self, name: &str) -> Archive {
+        let options = ArchiveOptions::stream(name)
+            .block_len(BLOCK)
+            .chunk_len(20_000);
+        let options = match (&self.secret, &self.key) {
+            (None, _) => options,
+            (Some(_), Some(key)) => options.share_key(key.clone()),
+            (Some(secret), None) => options.encrypt_at(secret.clone(), cheap()),
+        };
+        let archive = options.plan().unwrap();
+        self.key = archive.shared_key();
+        archive
+    }
+
+    fn write(&mut self, session: &Session<Box<dyn MediumWriter>>, name: &str, len: usize) {
+        let archive = self.plan(name);
+        let data = blocks(len, BLOCK as usize, self.data.len() as u64);
+        pipe(&data).archive_in(archive, session).run().unwrap();
+        self.data.push((name.to_owned(), data));
+    }
+
+    /// Adds a finished session with three archives.
+    fn add_session(&mut self, number: usize) {
+        let session = self.session(&format!("session {number}"));
+        for (index, len) in [30_000, 0, 9_000 + number].into_iter().enumerate() {
+            self.write(&session, &format!("{number}.{index}"), len);
+        }
+        session.finish().unwrap();
+    }
+
+    /// The files of the medium, with their bytes.
+    fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        if !self.is_directory() {
+            return vec![(self.path.clone(), fs::read(&self.path).unwrap_or_default())];
+        }
+        let found = fs::read_dir(&self.path).map(|dir| {
+            let mut files: Vec<_> = dir.map(|file| file.unwrap().path()).collect();
+            files.retain(|file| file.extension().is_some_and(|end| end == "tap"));
+            files.sort();
+            files
+        });
+        let files = found.unwrap_or_default().into_iter();
+        files
+            .map(|file| (file.clone(), fs::read(file).unwrap()))
+            .collect()
+    }
+
+    fn list(&self) -> Sessions {
+        Sessions::read(open(&self.path)).unwrap()
+    }
+
+    fn restore(&self, archive: &ListedArchive) -> (Vec<u8>, bool, Vec<String>) {
+        restore(&self.path, archive, self.secret.as_ref())
+    }
+
+    /// Checks that every archive comes back as it was.
+    fn check_all(&self) {
+        let sessions = self.list();
+        let names: Vec<_> = sessions.archives().map(|found| found.name()).collect();
+        let wanted: Vec<_> = self.data.iter().map(|(name, _)| Some(&name[..])).collect();
+        assert_eq!(names, wanted);
+        for (archive, (name, data)) in sessions.archives().zip(&self.data) {
+            let (bytes, is_complete, damage) = self.restore(archive);
+            assert!(is_complete && damage.is_empty(), "{name}: {damage:?}");
+            assert!(&bytes == data, "{name} has other data");
+        }
+    }
+}
+
+fn cheap() -> Argon2Cost {
+    let mut cost = Argon2Cost::default();
+    (cost.memory_kib, cost.passes, cost.lanes) = (64, 1, 1);
+    cost
+}
+
+fn pipe(data: &[u8]) -> PipeBuilder<'_> {
+    Pipe::builder()
+        .buffer_size(BLOCK)
+        .head(StreamHead::new(data))
+        .stage(zstd(1))
+}
+
+/// Restores a listed archive. Returns its data, true if it is complete, and the damage.
+fn restore(
+    path: &Path,
+    archive: &ListedArchive,
+    secret: Option<&Secret>,
+) -> (Vec<u8>, bool, Vec<String>) {
+    let log = DamageLog::new();
+    let reader = ArchiveReader::open_listed(open(path), archive, secret).unwrap();
+    let (reading, sink) = (reader.salvage(&log).read(), Sink::default());
+    let tail = StreamRestore::new(sink.clone());
+    reading.pipe.tail(tail).run().unwrap();
+    let damage = log
+        .snapshot()
+        .entries
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    (sink.bytes(), reading.report.snapshot().complete, damage)
+}
+
+fn sites() -> Vec<Site> {
+    let mut sites = Vec::new();
+    for is_encrypted in [false, true] {
+        for volume_size in [None, Some(64 << 10), Some(1 << 20)] {
+            let secret = is_encrypted.then(|| key(7));
+            sites.push(Site::new("medium", volume_size, secret));
+        }
+    }
+    sites
+}
+
+#[test]
+fn sessions_of_several_archives_restore_and_appending_changes_no_earlier_byte() {
+    let count = setting("DATAPIPE_SESSIONS", 4);
+    for mut site in sites() {
+        let mut before: Vec<(PathBuf, Vec<u8>)> = Vec::new();
+        for number in 1..=count as usize {
+            site.add_session(number);
+            let after = site.files();
+            for ((path, old), (_, new)) in before.iter().zip(&after) {
+                assert!(new.starts_with(old), "{} has changed", path.display());
+            }
+            before = after;
+        }
+        site.check_all();
+        let sessions = site.list();
+        assert_eq!(sessions.sessions().len() as u64, count);
+        let mut id = [0; 16];
+        for (session, number) in sessions.sessions().iter().zip(1..) {
+            let header = session.header().unwrap();
+            assert_eq!(
+                (session.number(), header.before.count),
+                (number, number - 1)
+            );
+            assert_eq!(header.before.id, id);
+            assert!(session.is_finished() && session.archives().len() == 3);
+            id = *session.id();
+        }
+    }
+}
+
+#[test]
+fn archives_that_share_a_key_have_one_key_id_and_other_slots_are_added() {
+    let passphrase = Secret::from(Passphrase::from_bytes("what the operators know").unwrap());
+    let first = ArchiveOptions::stream("a").encrypt_at(passphrase, cheap());
+    let first = first.plan().unwrap();
+    let key = first.shared_key().unwrap();
+    let identity = Identity::random().unwrap();
+    let second = ArchiveOptions::stream("b")
+        .share_key(key.clone())
+        .recipient(identity.recipient())
+        .plan()
+        .unwrap();
+    assert_eq!(first.header().key_id, second.header().key_id);
+    assert_eq!(first.header().slots[0], second.header().slots[0]);
+    assert_eq!(second.header().slots.len(), 2);
+    let mut many = ArchiveOptions::stream("c").share_key(key);
+    for _ in 0..8 {
+        many = many.recipient(identity.recipient());
+    }
+    let error = many.plan().unwrap_err().to_string();
+    assert!(error.contains('9'), "{error}");
+    assert!(
+        ArchiveOptions::stream("d")
+            .plan()
+            .unwrap()
+            .shared_key()
+            .is_none()
+    );
+}
+
+#[test]
+fn shared_key_comes_from_an_archive_that_a_secret_has_opened_and_not_from_a_recipient() {
+    let secret = key(7);
+    let identity = Identity::random().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t");
+    let archive = ArchiveOptions::stream("a")
+        .block_len(BLOCK)
+        .recipient(identity.recipient())
+        .encrypt(secret.clone())
+        .plan()
+        .unwrap();
+    let slots = archive.header().slots.clone();
+    let tape = VirtualTape::create(&path, VolumeOptions::default()).unwrap();
+    pipe(b"data").archive(archive, tape).run().unwrap();
+    let open_with = |secret: &Secret| ArchiveReader::open(open(&path), Some(secret)).unwrap();
+    let reader = open_with(&secret);
+    assert_eq!(reader.opened_by(), Some(SecretKind::KeyFile));
+    let next = ArchiveOptions::stream("b").share_key(reader.shared_key().unwrap());
+    assert_eq!(next.plan().unwrap().header().slots, [slots[1]]);
+    assert!(open_with(&identity.into()).shared_key().is_none());
+}
+
+#[test]
+fn pipe_that_fails_leaves_its_archive_incomplete_and_the_session_goes_on() {
+    for mut site in sites() {
+        let session = site.session("nightly");
+        site.write(&session, "first", 10_000);
+        let data = blocks(50_000, BLOCK as usize, 7);
+        let failing = site.plan("second");
+        let fail = Stage::in_place("fails", |_| FailAfter(5));
+        let error = pipe(&data).stage(fail).archive_in(failing, &session).run();
+        assert!(error.unwrap_err().to_string().contains("as planned"));
+        site.data.push(("second".to_owned(), data));
+        site.write(&session, "third", 10_000);
+        session.finish().unwrap();
+        let sessions = site.list();
+        let archives: Vec<_> = sessions.archives().collect();
+        let finished: Vec<_> = archives.iter().map(|found| found.is_finished()).collect();
+        assert_eq!(finished, [true, false, true]);
+        for index in [0, 2] {
+            let (bytes, is_complete, damage) = site.restore(archives[index]);
+            assert!(is_complete && damage.is_empty(), "{damage:?}");
+            assert!(bytes == site.data[index].1);
+        }
+        let (bytes, is_complete, damage) = site.restore(archives[1]);
+        assert!(!is_complete && site.data[1].1.starts_with(&bytes));
+        assert!(damage[0].contains("incomplete"), "{damage:?}");
+    }
+}
+
+/// Fails at the block after this many.
+struct FailAfter(u32);
+
+impl InPlace for FailAfter {
+    fn transform(&mut self, _: &mut Block) -> Result<Verdict, StageError> {
+        if self.0 == 0 {
+            return Err(StageError::new("as planned"));
+        }
+        self.0 -= 1;
+        Ok(Verdict::Send)
+    }
+}
+
+#[test]
+fn unfinished_session_is_listed_and_another_one_follows_it() {
+    for mut site in sites() {
+        site.add_session(1);
+        let session = site.session("unfinished");
+        site.write(&session, "2.0", 20_000);
+        site.write(&session, "2.1", 1000);
+        drop(session);
+        site.check_all();
+        assert!(!site.list().sessions()[1].is_finished());
+        site.add_session(3);
+        site.check_all();
+        let sessions = site.list();
+        let finished: Vec<_> = sessions
+            .sessions()
+            .iter()
+            .map(|session| (session.number(), session.is_finished()))
+            .collect();
+        assert_eq!(finished, [(1, true), (2, false), (3, true)]);
+    }
+}
+
+#[test]
+fn append_that_is_cut_at_any_byte_costs_no_earlier_session() {
+    let seed = setting("SEED", 1);
+    for (number, mut site) in sites().into_iter().enumerate() {
+        site.add_session(1);
+        site.add_session(2);
+        let before = site.files();
+        site.add_session(3);
+        let after = site.files();
+        let data = site.data.clone();
+        for round in 0..setting("DATAPIPE_CUTS", 8) {
+            let at = seed
+                .wrapping_add(number as u64 * 1000 + round)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                >> 8;
+            cut(&before, &after, at);
+            let context = format!("seed {seed}, site {number}, round {round}");
+            let sessions = site.list();
+            for (archive, (_, data)) in sessions.archives().zip(&data[..6]) {
+                let (bytes, is_complete, damage) = site.restore(archive);
+                assert!(is_complete && damage.is_empty(), "{context}: {damage:?}");
+                assert!(&bytes == data, "{context}");
+            }
+            site.data = data[..6].to_vec();
+            site.add_session(4);
+            let sessions = site.list();
+            let last = sessions.sessions().last().unwrap();
+            for (archive, (_, data)) in last.archives().iter().zip(&site.data[6..]) {
+                let (bytes, is_complete, damage) = site.restore(archive);
+                assert!(is_complete && damage.is_empty(), "{context}: {damage:?}");
+                assert!(&bytes == data, "{context}");
+            }
+            let whole = sessions.archives().filter(|found| found.is_finished());
+            assert!(whole.count() >= 9, "{context}: {sessions:?}");
+        }
+    }
+}
+
+/// Leaves of what was appended a part that `random` chooses, as a crash does.
+fn cut(before: &[(PathBuf, Vec<u8>)], after: &[(PathBuf, Vec<u8>)], random: u64) {
+    let old = |path: &PathBuf| {
+        let found = before.iter().find(|(found, _)| found == path);
+        found.map_or(0, |(_, bytes)| bytes.len())
+    };
+    let added = |(path, bytes): &(PathBuf, Vec<u8>)| bytes.len() - old(path);
+    let total: usize = after.iter().map(added).sum();
+    let mut left = (random % total as u64) as usize;
+    let (first, _) = &after[0];
+    for file in fs::read_dir(first.parent().unwrap()).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_file() {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    for file in after {
+        let kept = added(file).min(left);
+        left -= kept;
+        let len = old(&file.0) + kept;
+        if len > 0 {
+            fs::write(&file.0, &file.1[..len]).unwrap();
+        }
+    }
+}
+
+#[test]
+fn list_reads_the_footers_and_a_record_for_each_archive() {
+    let mut site = Site::new("t", None, None);
+    for number in 1..=5 {
+        site.add_session(number);
+    }
+    let bytes = fs::metadata(&site.path).unwrap().len();
+    let read = Arc::new(AtomicU64::new(0));
+    let medium = Counting(VirtualTape::open(&site.path).unwrap(), Arc::clone(&read));
+    let sessions = Sessions::read(medium).unwrap();
+    assert_eq!(sessions.archives().count(), 15);
+    let read = read.load(Ordering::Relaxed);
+    assert!(
+        read < 5 * 4096 && read < bytes / 4,
+        "{read} of {bytes} bytes"
+    );
+}
+
+#[test]
+fn list_of_a_session_of_500_archives_reads_64_kib_and_a_record_for_each() {
+    let mut site = Site::new("t", None, None);
+    let session = Session::new(site.append(), SessionOptions::new("many")).unwrap();
+    for number in 0..500 {
+        site.write(&session, &number.to_string(), 0);
+    }
+    session.finish().unwrap();
+    let read = Arc::new(AtomicU64::new(0));
+    let medium = Counting(VirtualTape::open(&site.path).unwrap(), Arc::clone(&read));
+    let sessions = Sessions::read(medium).unwrap();
+    assert_eq!(sessions.archives().count(), 500);
+    let read = read.load(Ordering::Relaxed);
+    // A record with the header of an archive without a key has less than 512 bytes.
+    assert!(read <= (64 << 10) + 500 * 512, "{read}");
+}
+
+/// Counts the bytes of the records that are read.
+struct Counting(datapipe::media::TapeReader, Arc<AtomicU64>);
+
+impl Counting {
+    fn count(&self, record: &[u8]) {
+        self.1.fetch_add(record.len() as u64, Ordering::Relaxed);
+    }
+}
+
+impl MediumReader for Counting {
+    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        let item = self.0.read(record);
+        self.count(record);
+        item
+    }
+
+    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        let item = self.0.read_back(record);
+        self.count(record);
+        item
+    }
+
+    fn next_volume(&mut self) -> Result<bool, MediumError> {
+        self.0.next_volume()
+    }
+
+    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
+        self.0.seek(to)
+    }
+
+    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
+        self.0.seek_end(volume)
+    }
+
+    fn volume_id(&mut self, volume: u32) -> Result<VolumeId, MediumError> {
+        self.0.volume_id(volume)
+    }
+}
+
+#[test]
+fn session_refuses_the_1025th_archive_and_ends_well() {
+    let mut site = Site::new("t", None, None);
+    let session = Session::new(site.append(), SessionOptions::new("many")).unwrap();
+    for _ in 0..1024 {
+        let archive = site.plan("a");
+        let head = HeadStage::from(StreamHead::new(&b""[..])).inline();
+        let pipe = Pipe::builder().buffer_size(BLOCK).head(head);
+        let archive = archive.map_tail(|tail| tail.inline());
+        pipe.archive_in(archive, &session).run().unwrap();
+    }
+    let one_more = pipe(b"x").archive_in(site.plan("b"), &session).run();
+    let error = one_more.unwrap_err().to_string();
+    assert!(
+        error.contains("has 1024 archives, which is the most"),
+        "{error}"
+    );
+    session.finish().unwrap();
+    assert_eq!(site.list().archives().count(), 1024);
+}
+
+#[test]
+fn damage_to_one_session_costs_no_other_one() {
+    let mut site = Site::new("t", None, Some(key(7)));
+    for number in 1..=3 {
+        site.add_session(number);
+    }
+    let whole = fs::read(&site.path).unwrap();
+    let sessions = site.list();
+    let labels: Vec<_> = sessions
+        .sessions()
+        .iter()
+        .map(|found| found.position())
+        .collect();
+    let at = |position: &Position| position.byte as usize;
+    // The label, the record after it with the headers, and the footer before the next session.
+    let label = at(&labels[1]);
+    let label_len = u32::from_le_bytes(whole[label..label + 4].try_into().unwrap()) as usize;
+    let places = [
+        label + 30,
+        label + 8 + label_len + 80,
+        at(&labels[2]) - 8 - 60,
+    ];
+    for (number, place) in places.into_iter().enumerate() {
+        let mut damaged = whole.clone();
+        damaged[place] ^= 0x55;
+        fs::write(&site.path, &damaged).unwrap();
+        let sessions = site.list();
+        let of_others = |archive: &&ListedArchive| archive.session_number() != 2;
+        assert_eq!(sessions.sessions().len(), 3, "place {number}");
+        assert_eq!(
+            sessions.archives().filter(of_others).count(),
+            6,
+            "place {number}"
+        );
+        for archive in sessions.archives() {
+            let (bytes, is_complete, damage) = site.restore(archive);
+            let index = 3 * (archive.session_number() as usize - 1) + archive.number() as usize - 1;
+            assert!(is_complete, "place {number}, archive {index}: {damage:?}");
+            assert!(
+                bytes == site.data[index].1,
+                "place {number}, archive {index}"
+            );
+        }
+    }
+}
+
+#[test]
+fn last_archive_is_the_one_that_was_begun_last_among_those_that_open() {
+    let (one, other) = (key(1), key(2));
+    let mut site = Site::new("t", None, Some(one.clone()));
+    site.add_session(1);
+    site.secret = Some(other.clone());
+    site.key = None;
+    site.add_session(2);
+    let last = |secret: Option<&Secret>| {
+        ArchiveReader::open_last(open(&site.path), site.list().archives(), secret)
+            .map(|reader| reader.header().name.clone())
+    };
+    assert_eq!(last(Some(&one)).unwrap(), "1.2");
+    assert_eq!(last(Some(&other)).unwrap(), "2.2");
+    assert!(matches!(last(None), Err(OpenError::KeyNeeded)));
+    let none = key(3);
+    assert!(matches!(last(Some(&none)), Err(OpenError::Locked(_))));
+    // A clear archive after them does not count for a secret.
+    site.secret = None;
+    site.key = None;
+    site.add_session(3);
+    let last = |secret: Option<&Secret>| {
+        ArchiveReader::open_last(open(&site.path), site.list().archives(), secret)
+            .map(|reader| reader.header().name.clone())
+    };
+    assert_eq!(last(Some(&one)).unwrap(), "1.2");
+    assert_eq!(last(None).unwrap(), "3.2");
+}
+
+#[test]
+fn blocks_of_an_archive_among_others_are_found_by_the_index() {
+    for mut site in sites() {
+        site.add_session(1);
+        site.add_session(2);
+        let sessions = site.list();
+        for (archive, (name, data)) in sessions.archives().zip(&site.data) {
+            let secret = site.secret.as_ref();
+            let reader = ArchiveReader::open_listed(open(&site.path), archive, secret).unwrap();
+            let index = reader.index().unwrap();
+            assert_eq!(index.plain(), data.len() as u64, "{name}");
+            if data.len() < 2 * BLOCK as usize {
+                continue;
+            }
+            let mut blocks = datapipe::archive::BlockSet::new();
+            blocks.insert(1..=1);
+            let reading = reader.read_blocks(&index, &blocks).unwrap();
+            let sink = Sink::default();
+            let tail = StreamRestore::new(sink.clone());
+            reading.pipe.tail(tail).run().unwrap();
+            let block = &data[BLOCK as usize..2 * BLOCK as usize];
+            assert!(sink.bytes().ends_with(block), "{name}");
+        }
+    }
+}

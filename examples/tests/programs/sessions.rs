@@ -1,0 +1,174 @@
+//! Media with several sessions: appended, listed, selected, and cut off in the middle.
+
+use std::fs;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::fixture::{DISK_TO_TAPE, Fixture, failed, noise, ok};
+
+/// Appends a session with the content of `src/data`, to which it first adds a file.
+fn append(fixture: &Fixture, more: &[&str], number: usize) {
+    let file = fixture.path(&format!("src/data/{number}"));
+    fs::write(file, noise(20_000 + number)).unwrap();
+    let args = [&["--append", "--quiet"], more, &["src/data", "tape"]].concat();
+    ok(&fixture.back_up(&args));
+}
+
+fn list(fixture: &Fixture) -> Vec<Value> {
+    let text = ok(&fixture.restore(&["--sessions", "--json", "tape"]));
+    let list: Value = serde_json::from_str(&text).unwrap();
+    list["sessions"].as_array().unwrap().clone()
+}
+
+/// Restores session `number`, and returns the number of its files.
+fn restored(fixture: &Fixture, more: &[&str], number: usize) -> usize {
+    fixture.clear("out");
+    let number = number.to_string();
+    let select = ["--quiet", "--session", &number, "tape", "out"];
+    ok(&fixture.restore(&[more, &select].concat()));
+    fixture.names("out/data").len()
+}
+
+#[test]
+fn appended_sessions_are_listed_selected_and_restored() {
+    for key in [&[][..], &["--key-file", "key"]] {
+        let fixture = Fixture::new();
+        let mut before = Vec::new();
+        for number in 1..=3 {
+            append(&fixture, key, number);
+            let tape = fs::read(fixture.path("tape")).unwrap();
+            assert!(tape.starts_with(&before), "an earlier byte has changed");
+            before = tape;
+        }
+        let sessions = list(&fixture);
+        assert_eq!(sessions.len(), 3);
+        assert!(
+            sessions
+                .iter()
+                .all(|session| session["state"] == "finished")
+        );
+        for number in 1..=3 {
+            assert_eq!(restored(&fixture, key, number), number);
+        }
+        // Without a selection, the last one.
+        fixture.clear("out");
+        let output = fixture.restore(&[key, &["--quiet", "tape", "out"]].concat());
+        ok(&output);
+        assert_eq!(fixture.names("out/data").len(), 3);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains("has 3 archives"), "{text}");
+        let id = sessions[1]["id"].as_str().unwrap();
+        ok(&fixture.restore(&[key, &["--session", &id[..9], "--verify", "tape"]].concat()));
+        let missing = [key, &["--session", "4", "--verify", "tape"]].concat();
+        assert!(failed(&fixture.restore(&missing), 1).contains("no session 4"));
+    }
+}
+
+#[test]
+fn hash_of_a_header_that_was_printed_is_that_of_its_archive_only() {
+    let fixture = Fixture::new();
+    let mut hashes = Vec::new();
+    for number in 1..=2 {
+        fs::write(fixture.path("src/data/file"), number.to_string()).unwrap();
+        let text = ok(&fixture.back_up(&["--append", "--json", "src/data", "tape"]));
+        let summary: Value = serde_json::from_str(&text).unwrap();
+        hashes.push(summary["header_hash"].as_str().unwrap().to_owned());
+    }
+    for (index, hash) in hashes.iter().enumerate() {
+        let number = (index + 1).to_string();
+        ok(&fixture.restore(&["--archive", &number, "--expect", hash, "--verify", "tape"]));
+        let other = (2 - index).to_string();
+        let args = ["--archive", &other, "--expect", hash, "--verify", "tape"];
+        let text = failed(&fixture.restore(&args), 1);
+        assert!(text.contains("it is another archive"), "{text}");
+    }
+    failed(
+        &fixture.restore(&["--expect", "abc", "--verify", "tape"]),
+        2,
+    );
+}
+
+#[test]
+fn append_keeps_the_key_of_the_last_archive_unless_it_is_told() {
+    let fixture = Fixture::new();
+    append(&fixture, &["--key-file", "key"], 1);
+    let tape = fs::read(fixture.path("tape")).unwrap();
+    for other in [
+        &[][..],
+        &["--key-file", "other-key"],
+        &["--passphrase-file", "passphrase"],
+    ] {
+        let args = [&["--append"], other, &["src/data", "tape"]].concat();
+        let text = failed(&fixture.back_up(&args), 1);
+        assert!(text.contains("--other-key"), "{text}");
+        assert!(fs::read(fixture.path("tape")).unwrap() == tape);
+    }
+    append(&fixture, &["--key-file", "other-key", "--other-key"], 2);
+    assert_eq!(restored(&fixture, &["--key-file", "key"], 1), 1);
+    assert_eq!(restored(&fixture, &["--key-file", "other-key"], 2), 2);
+    failed(
+        &fixture.back_up(&["--append", "--overwrite", "src/data", "tape"]),
+        2,
+    );
+}
+
+#[test]
+fn file_that_is_not_a_medium_is_not_appended_to() {
+    let fixture = Fixture::new();
+    fs::write(fixture.path("note"), "precious").unwrap();
+    let text = failed(&fixture.back_up(&["--append", "src/data", "note"]), 1);
+    assert!(text.contains("not an archive"), "{text}");
+    assert_eq!(fs::read(fixture.path("note")).unwrap(), b"precious");
+}
+
+/// An append that is killed at any moment costs nothing but itself: 20 times, or as many as
+/// `DATAPIPE_KILLS` says.
+#[test]
+fn killed_append_costs_no_earlier_session() {
+    let kills = std::env::var("DATAPIPE_KILLS").ok();
+    let kills: usize = kills.and_then(|kills| kills.parse().ok()).unwrap_or(20);
+    let fixture = Fixture::new();
+    let mut finished = Vec::new();
+    let mut random = 1u64;
+    println!("seed {random}");
+    fs::write(fixture.path("src/data/large"), noise(3 << 20)).unwrap();
+    for number in 0..kills {
+        let args = [
+            "--append",
+            "--quiet",
+            "--compress",
+            "none",
+            "src/data",
+            "tape",
+        ];
+        let mut command = fixture.command(DISK_TO_TAPE, &args);
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        sleep(Duration::from_micros((random >> 33) % 150_000));
+        let _ = child.kill();
+        child.wait().unwrap();
+        if number % 5 == 4 || finished.is_empty() {
+            append(&fixture, &[], number + 1);
+            finished.push(fixture.names("src/data").len());
+        }
+    }
+    let sessions = list(&fixture);
+    let whole: Vec<_> = sessions
+        .iter()
+        .filter(|session| session["state"] == "finished")
+        .map(|session| session["session"].as_u64().unwrap() as usize)
+        .collect();
+    assert!(whole.len() >= finished.len(), "{whole:?}, {finished:?}");
+    for number in whole {
+        let found = restored(&fixture, &[], number);
+        assert!(
+            finished.iter().any(|files| found <= *files),
+            "session {number}"
+        );
+    }
+}
