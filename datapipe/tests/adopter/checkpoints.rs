@@ -10,7 +10,8 @@ use datapipe::prelude::*;
 use datapipe::testkit::{Random, frames};
 use datapipe::tree::{CatalogueCheck, CatalogueQuery, TreeList, digest_of};
 use datapipe::wire::{
-    BlockKind, Checkpoint, RecordHeader, RecordKind, UnitHeader, UnitKind, WalkCheckpoint,
+    BlockKind, Checkpoint, Framing, Locator, RecordHeader, RecordKind, UnitHeader, UnitKind,
+    WalkCheckpoint,
 };
 
 use crate::archive_stages::{BLOCK, key};
@@ -472,4 +473,98 @@ fn read_parts(reader: &ArchiveReader<impl MediumReader + 'static>, count: usize,
         assert_eq!(fs::read(dest.join("data/large")).unwrap().len(), 300_000);
         assert_eq!(fs::read(dest.join("data/name 50")).unwrap().len(), 50 * 37);
     }
+}
+
+/// With framing 1 the headers were in the first records only, and on labels.
+#[test]
+fn locators_have_the_headers_that_are_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.tap");
+    let data = noise(30 * BLOCK as usize, 4);
+    for framing in [Framing::Header, Framing::Once, Framing::HeaderFooter] {
+        let options = ArchiveOptions::stream("s")
+            .block_len(BLOCK)
+            .record_len(1024);
+        let archive = options.framing(framing).encrypt(key()).plan().unwrap();
+        let head = HeadStage::from(StreamHead::new(&data[..]));
+        let head = head.checkpoint_every(5 * u64::from(BLOCK));
+        let pipe = Pipe::builder().buffer_size(BLOCK).head(head);
+        pipe.archive(archive, tape(&path)).run().unwrap();
+        let units = units(&path);
+        let is_locator = |unit: &&Unit| unit.0.kind == UnitKind::Locator;
+        let locators: Vec<_> = units
+            .iter()
+            .filter(is_locator)
+            .map(|(_, body)| Locator::parse(body).unwrap())
+            .collect();
+        let checkpoints: Vec<_> = locators.iter().map(|locator| locator.checkpoint).collect();
+        let expected = [5, 11, 17, 23, 29, 35].map(Some);
+        assert_eq!(checkpoints[..5], expected[..5], "{framing:?}");
+        let counts = locators.iter().map(|locator| locator.chunks.len());
+        assert!(counts.eq(1..=locators.len()), "{framing:?}");
+
+        // The label and both headers are damaged, with the first block.
+        let mut bytes = fs::read(&path).unwrap();
+        let first = frames(&bytes).iter().take(4).map(Vec::len).sum::<usize>();
+        bytes[600..first].fill(0x55);
+        fs::write(&path, &bytes).unwrap();
+        let log = DamageLog::new();
+        let mut restored = Vec::new();
+        let reading = open(&path, Some(&key())).salvage(&log).read();
+        let tail = StreamRestore::new(&mut restored);
+        reading.pipe.tail(tail).run().unwrap();
+        let lost = restored
+            .iter()
+            .zip(&data)
+            .take_while(|(a, b)| a != b)
+            .count();
+        assert!(
+            restored.ends_with(&data[BLOCK as usize..]),
+            "{framing:?} {lost}"
+        );
+    }
+}
+
+/// An archive that was cut off after a chunk has everything before its last checkpoint.
+#[test]
+fn tree_that_is_cut_after_a_chunk_has_all_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, path) = (dir.path().join("data"), dir.path().join("a.tap"));
+    make_tree(&source);
+    let head = TreeHead::new(&[&source], TreeOptions::default()).unwrap();
+    let head = head.instances(2).checkpoint_every(50_000);
+    let archive = ArchiveOptions::tree("t").block_len(BLOCK).plan().unwrap();
+    let pipe = Pipe::builder().buffer_size(BLOCK).head(head);
+    pipe.archive(archive, tape(&path)).run().unwrap();
+    let all = checkpoints(&units(&path));
+    let Checkpoint::Walk(walk) = &all[3].1 else {
+        panic!("it is a walk")
+    };
+    let frames = frames(&fs::read(&path).unwrap());
+    let marks = frames
+        .iter()
+        .enumerate()
+        .filter(|(_, frame)| frame.len() == 4);
+    let (mark, _) = marks.clone().nth(3).unwrap();
+    fs::write(&path, frames[..=mark].concat()).unwrap();
+
+    let log = DamageLog::new();
+    let reader = open(&path, None).salvage(&log);
+    let mut listed = 0;
+    let list = TreeList::new(|_| {
+        listed += 1;
+        Ok(())
+    });
+    reader.read().pipe.tail(list.salvage(&log)).run().unwrap();
+    assert_eq!(listed, walk.objects);
+    let dest = dir.path().join("dest");
+    fs::create_dir(&dest).unwrap();
+    let restore = TreeRestore::new(&dest, RestoreOptions::default()).unwrap();
+    let report = reader.read().pipe.tail(restore).run().unwrap();
+    assert!(!report.is_complete());
+    let expected = describe(&source);
+    let found = describe(&dest.join("data"));
+    assert!(found.len() as u64 >= walk.objects - 1, "{}", found.len());
+    let whole = found.iter().filter(|object| expected.contains(object));
+    assert!(whole.count() > 10);
 }

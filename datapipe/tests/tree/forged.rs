@@ -258,8 +258,9 @@ fn pieces(entry: &Entry<'_>) -> [Vec<u8>; 2] {
     })
 }
 
-/// Checkpoints, and control blocks of later versions, were taken for a gap in the entry.
-fn control_blocks_between_the_pieces_of_an_entry_are_passed_over(placement: Placement) {
+/// Returns an archive with a file whose first entry is in pieces, in the data and in the catalogue,
+/// with control blocks between them.
+fn in_pieces() -> Forged {
     let object = ObjectMeta {
         kind: ObjectKind::File,
         mode: 0o600,
@@ -279,49 +280,44 @@ fn control_blocks_between_the_pieces_of_an_entry_are_passed_over(placement: Plac
         digest: None,
     };
     let body = EntryBody::Object(object);
-    let data = pieces(&Entry { object: 1, body });
-    let mut list = named_in(0, 0, ObjectKind::File, 0, b"a file");
-    if let EntryBody::Catalogue(entry) = &mut list.body {
+    let [first, mut second] = pieces(&Entry { object: 1, body });
+    let body = EntryBody::End(end);
+    Entry { object: 1, body }.append_to(&mut second).unwrap();
+    let mut listed = named_in(0, 0, ObjectKind::File, 0, b"a file");
+    if let EntryBody::Catalogue(entry) = &mut listed.body {
         entry.blocks = (0, 4);
     }
-    let list = pieces(&list);
-    let mut forged = Forged::default();
-    let mut add = |kind, bytes: &[u8]| {
-        let block = (kind, Marks::default(), bytes.to_vec());
-        forged.blocks.push_back(block);
-    };
-    let control = [
-        (BlockKind::Checkpoint, Marks::CHUNK),
-        (BlockKind::Later(200), Marks::default()),
-        (BlockKind::Special, Marks::default()),
-    ];
-    add(BlockKind::Data, &data[0]);
-    control.iter().for_each(|(kind, _)| add(*kind, b"anything"));
-    add(BlockKind::Data, &data[1]);
-    add(BlockKind::Catalogue, &list[0]);
-    control.iter().for_each(|(kind, _)| add(*kind, b"anything"));
-    add(BlockKind::Catalogue, &list[1]);
-    let mut start = Vec::new();
+    let list = pieces(&listed);
     let body = EntryBody::CatalogueStart(CatalogueStart {
         objects: 1,
         bytes: 0,
     });
+    let mut start = Vec::new();
     Entry { object: 0, body }.append_to(&mut start).unwrap();
     start.extend_from_slice(&list[0]);
-    let closing = forged.blocks.len() as u64;
-    let mut add = |kind, bytes: &[u8]| {
-        let block = (kind, Marks::default(), bytes.to_vec());
-        forged.blocks.push_back(block);
-    };
-    add(BlockKind::ClosingCatalogue, &start);
-    control.iter().for_each(|(kind, _)| add(*kind, b"anything"));
-    add(BlockKind::ClosingCatalogue, &list[1]);
-    // The end of the object is in the block of its second piece.
-    let mut ended = Vec::new();
-    let body = EntryBody::End(end);
-    Entry { object: 1, body }.append_to(&mut ended).unwrap();
-    forged.blocks[4].2.extend(ended);
+    let mut forged = Forged::default();
+    for (kind, first, second) in [
+        (BlockKind::Data, first, second),
+        (BlockKind::Catalogue, list[0].clone(), list[1].clone()),
+        (BlockKind::ClosingCatalogue, start, list[1].clone()),
+    ] {
+        let control = [
+            BlockKind::Checkpoint,
+            BlockKind::Later(200),
+            BlockKind::Special,
+        ];
+        let mut add = |kind, bytes| forged.blocks.push_back((kind, Marks::default(), bytes));
+        add(kind, first);
+        control.map(|kind| add(kind, b"anything".to_vec()));
+        add(kind, second);
+    }
+    forged
+}
 
+/// Checkpoints, and control blocks of later versions, were taken for a gap in the entry.
+fn control_blocks_between_the_pieces_of_an_entry_are_passed_over(placement: Placement) {
+    const CLOSING: u64 = 10;
+    let forged = in_pieces();
     let run = |from: u64, tail: TailStage<'static>| {
         let mut part = forged.clone();
         part.blocks.drain(..from as usize);
@@ -336,7 +332,7 @@ fn control_blocks_between_the_pieces_of_an_entry_are_passed_over(placement: Plac
     assert!(report.snapshot().is_whole(), "{:?}", report.snapshot());
     assert!(dest.path().join("a file").exists());
     // From the objects, and from the closing run only.
-    for from in [0, closing] {
+    for from in [0, CLOSING] {
         let listed = Arc::new(Mutex::new(Vec::new()));
         let into = Arc::clone(&listed);
         let list = TreeList::new(move |object| {
@@ -346,10 +342,10 @@ fn control_blocks_between_the_pieces_of_an_entry_are_passed_over(placement: Plac
         run(from, list.into());
         assert_eq!(*listed.lock().unwrap(), [b"a file".to_vec()]);
     }
-    run(closing, CatalogueCheck::new().into());
+    run(CLOSING, CatalogueCheck::new().into());
     let query = CatalogueQuery::new(&[b"a file".to_vec()]);
     while let Some(search) = query.search() {
-        run(closing, search.into());
+        run(CLOSING, search.into());
     }
     assert!(query.not_found().is_empty());
 }
