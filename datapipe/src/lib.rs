@@ -149,6 +149,8 @@ compile_error!("datapipe supports only 64-bit Linux, kernel 5.14 or later");
 pub mod archive;
 #[cfg(not(loom))]
 mod block_info;
+#[cfg(all(not(loom), feature = "archive"))]
+mod cells; // digest of a file's or a stream's content
 #[cfg(not(loom))]
 pub mod controller;
 #[cfg(all(not(loom), feature = "crypto"))]

@@ -173,7 +173,10 @@ pub const MAX_PROBLEM_BYTES: usize = 16 << 20;
 /// Blocks that a chunk footer lists.
 pub const MAX_CHUNK_BLOCKS: usize = 65_536;
 
-/// Chunks that a locator lists.
+/// Chunks that a locator lists before the end of its archive.
+pub const MAX_RECENT_CHUNKS: usize = 1024;
+
+/// Chunks that the last locator of an archive lists.
 pub const MAX_LOCATOR_CHUNKS: usize = 262_144;
 
 /// Runs in a set of blocks that are to be read.
@@ -342,6 +345,10 @@ const _: () = {
         "a chunk footer has room for copies of both headers"
     );
     assert!(
+        headers + 64 + 56 * MAX_LOCATOR_CHUNKS <= MAX_HEADER_BODY as usize,
+        "a locator has room for copies of both headers"
+    );
+    assert!(
         DEFAULT_HEADROOM <= MAX_ROOM && DEFAULT_TAILROOM <= MAX_ROOM,
         "defaults are legal"
     );
@@ -352,3 +359,17 @@ pub const MAX_SPECIAL: usize = 65_536;
 
 /// Most special headers that an archive begins with.
 pub const MAX_SPECIALS: usize = 16;
+
+/// Most bytes that a head of an application's own records in a checkpoint.
+pub const MAX_CHECKPOINT_STATE: usize = 4096;
+
+/// Bytes of data after which the heads of the library make a checkpoint of their archive, by
+/// default.
+pub const DEFAULT_CHECKPOINT: u64 = 1 << 30;
+
+/// Time after which they make one in any case, if there are new data.
+pub const CHECKPOINT_TIME: Duration = Duration::from_secs(30);
+
+/// Number of files with further names after which the head of a tree makes a checkpoint: each takes
+/// memory until then.
+pub const MAX_CHECKPOINT_LINKS: usize = 1 << 16;

@@ -27,6 +27,9 @@ pub struct Plan {
     pub(super) sends_last_block: bool,
     /// Number of the head's first block in the archive that it is for.
     pub(super) first_block: u64,
+    /// Bytes of data after which the head makes a checkpoint; `u64::MAX`: only when it decides to;
+    /// 0: never.
+    pub(super) checkpoint: u64,
 }
 
 impl Plan {
@@ -63,6 +66,7 @@ impl Plan {
                 .last()
                 .is_some_and(|tail| tail.settings.wants_last_block()),
             first_block: stages.iter().map(|stage| stage.settings.sends_first).sum(),
+            checkpoint: checkpoint_interval(&stages),
         })
     }
 
@@ -322,6 +326,25 @@ fn check_process(settings: &Settings) -> Result<(), Refusal> {
         );
     }
     Ok(())
+}
+
+/// Returns the bytes of data after which the head makes a checkpoint, or `u64::MAX` if it makes them
+/// only when it decides to. It makes none unless the pipe ends with an archive and all stages
+/// between keep nothing from block to block: what a stage has kept would be missing before the
+/// checkpoint.
+fn checkpoint_interval(stages: &[PlannedStage<'_>]) -> u64 {
+    let [head, middles @ .., tail] = stages else {
+        return 0;
+    };
+    let keeps_nothing = |stage: &PlannedStage<'_>| {
+        let settings = stage.settings;
+        let is_own = settings.keeps_blocks || settings.is_fixed;
+        is_own || stage.is_numbered() && !settings.stateful
+    };
+    match tail.settings.wants_last_block() && middles.iter().all(keeps_nothing) {
+        true => head.settings.checkpoint_every(),
+        false => 0,
+    }
 }
 
 /// Checks that no stage takes blocks of a tree away: with a block, innocent files would be lost.

@@ -70,6 +70,7 @@ impl<'a> PreparedPipe<'a> {
             segment.want_last_block();
         }
         segment.begin_at(plan.first_block);
+        segment.checkpoint_every(plan.checkpoint);
         let middles = description.take_middles();
         let (Some(head), Some(tail)) = (description.head, description.tail) else {
             unreachable!("the plan has refused a pipe without head or tail");

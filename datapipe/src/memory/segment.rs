@@ -159,6 +159,12 @@ impl Segment {
         head.first_block.store(first, Ordering::Relaxed);
     }
 
+    /// Lets the head make a checkpoint after each `bytes` of data. Called before any instance runs.
+    pub(crate) fn checkpoint_every(&self, bytes: u64) {
+        let head = &self.tables.stages[StageId::HEAD];
+        head.checkpoint.store(bytes, Ordering::Relaxed);
+    }
+
     /// Ends every wait of every participant, now and from now on. There is no way back.
     pub fn stop(&self) {
         self.stop_because(STOPPED);

@@ -79,7 +79,10 @@ pub(crate) struct StageEntry {
     pub(crate) unended: AtomicU64,
     /// Number of the head's first block in the archive that it is for. Written by the creator.
     pub(crate) first_block: AtomicU64,
-    _rest: [AtomicU64; 3],
+    /// Bytes of data after which the head makes a checkpoint; `u64::MAX`: only when it decides to;
+    /// 0: never. Written by the creator.
+    pub(crate) checkpoint: AtomicU64,
+    _rest: [AtomicU64; 2],
     /// The stage's name, UTF-8, padded with zeros. Written by the creator.
     pub(crate) name: Text<8>,
 }
@@ -237,6 +240,7 @@ const _: () = {
     assert!(offset_of!(Header, stop) == 192);
     assert!(offset_of!(StageEntry, done) == 8 && offset_of!(StageEntry, numbered) == 16);
     assert!(offset_of!(StageEntry, unended) == 24 && offset_of!(StageEntry, first_block) == 32);
+    assert!(offset_of!(StageEntry, checkpoint) == 40);
     assert!(offset_of!(StageEntry, name) == 64);
     assert!(offset_of!(QueueEntry, tail) == 64 && offset_of!(QueueEntry, event) == 128);
     assert!(

@@ -197,6 +197,13 @@ impl Block {
         head.first_block.load(Ordering::Relaxed)
     }
 
+    /// Bytes of data after which the pipe's head makes a checkpoint; `u64::MAX`: only when it
+    /// decides to; 0: never.
+    #[cfg(all(not(loom), feature = "archive"))]
+    pub(crate) fn checkpoint_every(&self) -> u64 {
+        self.core.checkpoint_every()
+    }
+
     /// Removes the data and puts the start back to the end of the headroom.
     pub fn clear(&mut self) {
         self.start = self.core.tables.shape.headroom();

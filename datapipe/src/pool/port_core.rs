@@ -227,6 +227,14 @@ impl PortCore {
         Ok(())
     }
 
+    /// Bytes of data after which the pipe's head makes a checkpoint; `u64::MAX`: only when it
+    /// decides to; 0: never.
+    #[cfg(all(not(loom), feature = "archive"))]
+    pub(crate) fn checkpoint_every(&self) -> u64 {
+        let head = &self.tables.stages[StageId::HEAD];
+        head.checkpoint.load(Ordering::Relaxed)
+    }
+
     /// Ends the stream of this instance: if it is the last instance of the head to end, and the
     /// pipe's tail wants it, an empty block with the mark [`Marks::LAST`] is sent; if the last
     /// block was kept back, it goes on.

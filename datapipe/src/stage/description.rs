@@ -10,6 +10,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::error::StageError;
+use crate::limits::DEFAULT_CHECKPOINT;
 use crate::memory::InstanceId;
 use crate::pool::{Codec, HeadPort, MiddlePort, TailPort};
 
@@ -100,6 +101,27 @@ impl<'a> Stage<HeadWork<'a>> {
         run: impl FnOnce(&HeadPort) -> Result<(), StageError> + Send + 'a,
     ) -> Self {
         Self::with(name, 0, 1, HeadWork(HeadKind::Port(Some(Box::new(run))))).single(LOOP)
+    }
+
+    /// Sets the bytes of data after which the head makes a checkpoint in its archive, 1 GiB by
+    /// default; with 0 it makes none. A chunk of the archive ends with each checkpoint, and is on
+    /// stable storage before the next one is written. A head with new data also makes one every
+    /// 30 s.
+    ///
+    /// This is a setting of [`TreeHead`](crate::tree::TreeHead) and [`StreamHead`]. A head that
+    /// drives its port calls [`HeadPort::checkpoint`], and others make no checkpoints.
+    ///
+    /// [`StreamHead`]: crate::stage::StreamHead
+    #[must_use]
+    pub fn checkpoint_every(mut self, bytes: u64) -> Self {
+        self.settings.checkpoint = self.settings.checkpoint.map(|_| bytes);
+        self
+    }
+
+    /// Declares that the head makes checkpoints by itself.
+    pub(crate) fn makes_checkpoints(mut self) -> Self {
+        self.settings.checkpoint = Some(DEFAULT_CHECKPOINT);
+        self
     }
 }
 

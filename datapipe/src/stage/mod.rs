@@ -45,6 +45,8 @@
 mod arguments; // named fields of a module's arguments
 mod builtin; // the library's stages
 mod cause; // causes of errors, also those that a process has sent
+#[cfg(feature = "archive")]
+mod checkpoint; // blocks that say how far a head has come
 mod damage_log; // record of what a salvaging reader could not read
 mod description; // `Stage`: everything known before a stage runs
 mod error; // errors of a stage, and the ends of its process
@@ -78,6 +80,8 @@ pub use builtin::{
 };
 pub use cause::ProcessCause;
 pub(crate) use cause::{SystemCode, causes};
+#[cfg(feature = "archive")]
+pub(crate) use checkpoint::{CheckpointClock, put_checkpoint};
 pub(crate) use damage_log::SALVAGE;
 pub use damage_log::{DamageEntry, DamageLog, DamageOutcome};
 pub use description::{HeadStage, HeadWork, MiddleStage, MiddleWork, Stage, TailStage, TailWork};
@@ -94,6 +98,7 @@ pub use process_rights::{ProcessUser, ProgramFile};
 pub use role::Role;
 pub(crate) use settings::{
     ARCHIVE_HEAD_MODULE, ARCHIVE_TAIL_MODULE, MessageHandler, Module, Placement, Settings,
+    TREE_HEAD_MODULE,
 };
 pub use settings::{Confinement, StageKind};
 pub use traits::{Analyze, Fill, FlatMap, Head, InPlace, Tail, Transform, Verdict};

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::limits::DEFAULT_CHECKPOINT;
+
+use super::builtin::STREAM_HEAD_MODULE;
 use super::mirror::Mirrors;
 use super::notice::NoticeSource;
 use super::process_rights::ProcessRights;
@@ -18,6 +21,9 @@ use super::process_rights::ProcessRights;
 pub(crate) const ARCHIVE_TAIL_MODULE: &str = "datapipe.archive-tail";
 /// Name of the module that makes the head of an archive, with names of media as for the tail.
 pub(crate) const ARCHIVE_HEAD_MODULE: &str = "datapipe.archive-head";
+
+/// Name of the module that makes the head of a tree.
+pub(crate) const TREE_HEAD_MODULE: &str = "datapipe.tree-head";
 
 /// Everything known of a stage without its code.
 #[derive(Clone, Debug)]
@@ -56,6 +62,8 @@ pub(crate) struct Settings {
     pub(crate) keeps_blocks: bool,
     /// Number of blocks that the stage sends before those that it receives.
     pub(crate) sends_first: u64,
+    /// Bytes of data after which this head makes a checkpoint, if it does so by itself; 0: never.
+    pub(crate) checkpoint: Option<u64>,
     /// The archive whose blocks the stage seals or writes.
     pub(crate) archive: Option<[u8; 16]>,
     /// This tail writes an archive, which ends with a last block.
@@ -97,6 +105,7 @@ impl Settings {
             message_handler: MessageHandler::default(),
             keeps_blocks: false,
             sends_first: 0,
+            checkpoint: None,
             archive: None,
             writes_archive: false,
             reads_archive: false,
@@ -113,6 +122,15 @@ impl Settings {
     /// makes it in a process.
     pub(crate) fn wants_last_block(&self) -> bool {
         self.writes_archive || self.has_module_on_medium(ARCHIVE_TAIL_MODULE)
+    }
+
+    /// Bytes of data after which this head makes a checkpoint, also if a module of the library makes
+    /// the head in a process; `u64::MAX` if it makes them only when it decides to.
+    pub(crate) fn checkpoint_every(&self) -> u64 {
+        let module = self.module.as_ref().map(|module| module.name.as_str());
+        let is_ours = matches!(module, Some(TREE_HEAD_MODULE | STREAM_HEAD_MODULE));
+        let default = is_ours.then_some(DEFAULT_CHECKPOINT);
+        self.checkpoint.or(default).unwrap_or(u64::MAX)
     }
 
     /// True if this head reads an archive, or a module of that name makes it in a process.

@@ -16,7 +16,6 @@
 //! `docs/wire-format.md`, "Content of an archive", is the normative page. This module does not
 //! compress, and does not write media.
 
-mod digest; // digest of a file's content
 #[allow(
     unsafe_code,
     reason = "system calls on O_PATH descriptors, of which no crate has a safe form"
@@ -33,7 +32,7 @@ mod select; // selection, listing and search of archived objects
 mod single; // list and single files, without a destination
 mod temp_file; // unnamed temporary files, and the spill file
 
-pub use digest::digest_of;
+pub use crate::cells::digest_of;
 #[cfg(feature = "processes")]
 pub use modules::modules;
 pub use read::{

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use crate::error::StageError;
 use crate::host::{Modules, StageArgs};
-use crate::stage::{HeadStage, TailStage};
+use crate::stage::{HeadStage, TREE_HEAD_MODULE, TailStage};
 
-use super::read::{TREE_HEAD_MODULE, TreeHead, TreeOptions, source_name};
+use super::read::{TreeHead, TreeOptions, source_name};
 use super::restore::{
     RestoreOptions, RestoreScope, TREE_RESTORE_MODULE, TREE_VERIFY_MODULE, TreeRestore, TreeVerify,
     open_directory,

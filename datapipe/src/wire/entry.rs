@@ -93,6 +93,10 @@ pub(super) const INODE: u8 = 7;
 pub(super) const OWNER_NAME: u8 = 8;
 pub(super) const CATALOGUE: u8 = 16;
 pub(super) const START: u8 = 17;
+pub(super) const WALK: u8 = 33;
+pub(super) const LINKS: u8 = 34;
+pub(super) const STREAM: u8 = 35;
+pub(super) const APPLICATION: u8 = 36;
 
 impl<'a> Entry<'a> {
     /// Appends the entry's bytes.

@@ -114,14 +114,32 @@ impl ChunkFooter {
     }
 }
 
-/// The locator of an archive, which lists its chunks.
+/// A locator, which lists the chunks of an archive so far.
 ///
 /// Exhaustive: these are all fields of a locator of version 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Locator {
+    /// Position on the medium of the record in which the locator begins whose last chunk is the one
+    /// before the first of `chunks`.
+    pub before: Option<Position>,
+    /// Number of the first block of the last checkpoint.
+    pub checkpoint: Option<u64>,
+    /// Number of blocks so far.
+    pub blocks: u64,
+    /// Plain bytes of those blocks, as offsets count them.
+    pub offset: u64,
+    /// Blocks among them that inspection rejected.
+    pub rejected: u64,
     /// The chunks, or the last of them.
     pub chunks: Vec<ChunkEntry>,
+    /// A copy of the session header's body.
+    pub session: Vec<u8>,
+    /// A copy of the archive header's body.
+    pub archive: Vec<u8>,
 }
+
+/// Number of a checkpoint if there is none.
+const NO_CHECKPOINT: u64 = u64::MAX;
 
 /// A chunk's location on the medium and in the stream.
 ///
@@ -144,8 +162,18 @@ impl Locator {
     /// The body of the unit.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
+        let before = self.before.unwrap_or(Position {
+            volume: 0,
+            record: 0,
+            byte: 0,
+        });
         bytes.put_u32(len_u32(self.chunks.len()));
-        bytes.put_u32(0);
+        bytes.put_u32(before.volume);
+        bytes.put_u64s(&[before.record, before.byte]);
+        bytes.put_u64(self.checkpoint.unwrap_or(NO_CHECKPOINT));
+        bytes.put_u64s(&[self.blocks, self.offset, self.rejected]);
+        bytes.put_u32(len_u32(self.session.len()));
+        bytes.put_u32(len_u32(self.archive.len()));
         for chunk in &self.chunks {
             bytes.put_u64(chunk.first);
             bytes.put_u32(chunk.place.volume);
@@ -158,6 +186,10 @@ impl Locator {
             bytes.put_u32(0);
             bytes.put_u64(record);
         }
+        for copy in [&self.session, &self.archive] {
+            bytes.put(copy);
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+        }
         bytes
     }
 
@@ -168,8 +200,25 @@ impl Locator {
     /// [`DecodeError`], if the body is damaged or too long.
     pub fn parse(body: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("locator", body);
-        let count = bytes.u32()?;
-        bytes.zeros(4)?;
+        let (count, volume) = (bytes.u32()?, bytes.u32()?);
+        let before = match (volume, bytes.u64()?, bytes.u64()?) {
+            (0, 0, 0) => None,
+            (0, ..) => return Err(bytes.error("a locator before it on volume 0")),
+            (volume, record, byte) => Some(Position {
+                volume,
+                record,
+                byte,
+            }),
+        };
+        let checkpoint = Some(bytes.u64()?).filter(|&number| number != NO_CHECKPOINT);
+        let [blocks, offset, rejected] = bytes.u64s()?;
+        if checkpoint.unwrap_or(0) > blocks || rejected > blocks {
+            return Err(bytes.error(format!(
+                "{rejected} rejected blocks, and a checkpoint in block {}, of {blocks}",
+                checkpoint.unwrap_or(0)
+            )));
+        }
+        let (session, archive) = (bytes.u32()?, bytes.u32()?);
         if usize::try_from(count).unwrap_or(usize::MAX) > MAX_LOCATOR_CHUNKS {
             return Err(bytes.error(format!(
                 "{count} chunks, but at most {MAX_LOCATOR_CHUNKS} are allowed"
@@ -200,8 +249,24 @@ impl Locator {
                 footer,
             });
         }
+        let mut copy = |len: u32| {
+            let len = usize::try_from(len).unwrap_or(usize::MAX);
+            let copy = bytes.take(len)?.to_vec();
+            bytes.zeros(len.next_multiple_of(8).saturating_sub(len))?;
+            Ok::<_, DecodeError>(copy)
+        };
+        let (session, archive) = (copy(session)?, copy(archive)?);
         bytes.end()?;
-        Ok(Self { chunks })
+        Ok(Self {
+            before,
+            checkpoint,
+            blocks,
+            offset,
+            rejected,
+            chunks,
+            session,
+            archive,
+        })
     }
 }
 

@@ -23,6 +23,7 @@
 mod archive_header; // header of an archive
 mod block_entries; // entries of a block that another process may change
 mod catalogue_entry; // an object's location
+mod checkpoint; // what a head records for the writer that continues its archive
 pub(crate) mod codec; // one cursor over bytes, and one way to write them
 mod entry; // entries of a file tree, of all kinds
 mod extension; // fields that later versions add to headers
@@ -46,6 +47,7 @@ pub use archive_header::{ArchiveHeader, Base, SLOT_LEN};
 #[cfg(feature = "tree")]
 pub(crate) use block_entries::{BlockEntries, DamagedEntry, EntryCopy, FetchedEntry};
 pub use catalogue_entry::CatalogueEntry;
+pub use checkpoint::{Checkpoint, LinkedFile, OpenFile, StreamCheckpoint, WalkCheckpoint};
 pub use codec::DecodeError;
 pub use entry::{
     CatalogueStart, ENTRY_HEADER_LEN, EXTENT_HEADER_LEN, Entry, EntryBody, extent_header,

@@ -10,6 +10,7 @@
 mod archive_stages; // stages of an adopter between the head and an archive
 mod cancel; // stopping heads and stages that do not return
 mod causes; // causes of errors
+mod checkpoints; // blocks that say how far a head has come
 mod diagnostics; // messages for the common mistakes
 mod flat_map; // stages that give more or larger blocks than they got
 mod forged_index; // archives whose footer is forged

@@ -429,7 +429,9 @@ fn wrong_locator_position_is_abandoned_at_the_first_mismatch() {
     let is_locator = |at: &usize| {
         UnitHeader::parse(&bytes[*at..]).is_ok_and(|header| header.kind == UnitKind::Locator)
     };
-    let at = (0..bytes.len() - UNIT_HEADER_LEN).find(is_locator).unwrap();
+    let at = (0..bytes.len() - UNIT_HEADER_LEN)
+        .rfind(is_locator)
+        .unwrap();
     let header = UnitHeader::parse(&bytes[at..]).unwrap();
     let body = &mut bytes[at + UNIT_HEADER_LEN..][..header.stored as usize];
     let mut locator = Locator::parse(body).unwrap();

@@ -328,7 +328,7 @@ fn locator_names_the_first_record_of_a_chunk_footer() {
     let units = units(&bytes);
     let locator = units
         .iter()
-        .find(|(header, _)| header.kind == UnitKind::Locator)
+        .rfind(|(header, _)| header.kind == UnitKind::Locator)
         .unwrap();
     let locator = Locator::parse(&locator.1).unwrap();
     let footers: Vec<u64> = units

@@ -26,9 +26,6 @@ struct Site {
     blocks: Vec<Vec<Range<usize>>>,
     /// Bytes of each record that is not a block's: of its header and of its frame.
     frames: Vec<Range<usize>>,
-    /// First byte after the first record of data: the only headers of an archive with framing 1
-    /// are before it.
-    headers: usize,
 }
 
 impl Site {
@@ -50,14 +47,13 @@ impl Site {
             ranges.push(at..at + frame.len());
             at += frame.len();
         }
-        let (mut units, mut blocks, mut headers) = (vec![], vec![], 0);
+        let (mut units, mut blocks) = (vec![], vec![]);
         let mut from = 0;
         while from < stream.len() {
             let header = UnitHeader::parse(&stream[from..]).unwrap();
             let end = from + header.unit_len();
             units.push(places[from]);
             if header.kind == UnitKind::Block {
-                headers = if headers == 0 { places[from] } else { headers };
                 let of_frame = |frame: &Range<usize>| {
                     let in_it = places[from..end].iter().filter(|at| frame.contains(at));
                     let (first, last) = (in_it.clone().min()?, in_it.max()?);
@@ -77,7 +73,6 @@ impl Site {
             units,
             blocks,
             frames: ranges,
-            headers,
         }
     }
 
@@ -104,9 +99,6 @@ impl Site {
 
     /// Asserts that a change of `range` costs the blocks in it and at most one more.
     fn check(&self, what: &str, range: Range<usize>, change: impl FnOnce(&mut Vec<u8>)) {
-        if range.start < self.headers {
-            return;
-        }
         let mut bad = self.tape.clone();
         change(&mut bad);
         let what = format!("{what} at byte {} of {}", range.start, self.tape.len());

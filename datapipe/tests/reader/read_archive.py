@@ -21,19 +21,21 @@ import sys
 import zlib
 
 MAX_RECORD, MAX_BLOCK, MAX_BODY = 16 << 20, 64 << 20, 16 << 20
-MAX_ENTRIES, MAX_CHUNKS, MAX_ARCHIVES, MAX_VOLUMES = 65_536, 262_144, 1_024, 65_536
+MAX_ENTRIES, MAX_CHUNKS, MAX_ARCHIVES, RECENT_CHUNKS, MAX_VOLUMES = 65_536, 262_144, 1_024, 1_024, 65_536
 LABEL, DATA, VOLUME = 1, 2, 3
 SESSION_HEADER, ARCHIVE_HEADER, CHUNK_HEADER, BLOCK = range(1, 5)
 CHUNK_FOOTER, ARCHIVE_FOOTER, SESSION_FOOTER, LOCATOR, VOLUMES = range(6, 11)
 HEADER, ONCE, HEADER_FOOTER = 1, 2, 3
 MARKED, REJECTED, LAST = 1, 2, 8
-DATA_BLOCK, CATALOGUE, CLOSING, SPECIAL = range(4)
+DATA_BLOCK, CATALOGUE, CLOSING, SPECIAL, CHECKPOINT = range(5)
 COUNTED = (DATA_BLOCK, CATALOGUE, CLOSING)
 STREAM, TREE = 1, 2
 OBJECT, ATTRIBUTE, EXTENT, END, REFERENCE, SAME, INODE, OWNER = range(1, 9)
 ENTRY, START = 16, 17
 ALLOWED = {DATA_BLOCK: (OBJECT, ATTRIBUTE, EXTENT, END, INODE, OWNER), CATALOGUE: (ENTRY,), CLOSING: (OWNER, ENTRY, START)}
 CELL = 262_144
+# A number that is not known.
+NONE = 2**64 - 1
 
 
 class Wrong(Exception):
@@ -838,6 +840,8 @@ class Archive:
         self.reader, self.index = reader, index
         self.blocks, self.offset, self.rejected, self.last = 0, 0, 0, None
         self.chunks, self.key, self.tree = [], None, None
+        # Places of the locators; blocks of the checkpoint that is read, and number of the last whole one.
+        self.locators, self.row, self.checkpoint = [], [], None
         # First block of the catalogue's closing run.
         self.catalogue = None
         # Blocks since the last chunk footer: place, what, position; and their plain bytes.
@@ -852,6 +856,7 @@ class Archive:
             self.derive()
             self.tree = Tree() if self.header.content == TREE else None
         empty_end, locator = head.end, None
+        starts = {start[0] for start in self.reader.session.starts}
         for at in range(at, len(units)):
             unit = units[at]
             if unit.kind >= 128:
@@ -870,11 +875,15 @@ class Archive:
             elif unit.kind == CHUNK_FOOTER:
                 self.chunk_footer(unit)
             elif unit.kind == LOCATOR:
+                need(unit.position in starts, "a record before the locator")
+                self.end_checkpoint()
+                self.check_locator(unit)
+                self.chunks[-1]["end"] = unit.end
+                self.locators.append(self.reader.session.place(unit.position))
                 locator = unit
             elif unit.kind == ARCHIVE_FOOTER:
-                need(locator is not None, "an archive footer without locator")
+                need(len(self.locators) == len(self.chunks) > 0, "an archive footer without locator")
                 self.check_framing()
-                self.check_locator(locator)
                 self.archive_footer(unit, locator)
                 if self.tree is not None:
                     self.tree.finish()
@@ -925,6 +934,11 @@ class Archive:
                 self.tree.block(unit.number, unit.what, data, self.header.block_len)
         elif unit.what == SPECIAL and is_read:
             self.special(unit, data)
+        if unit.what == CHECKPOINT:
+            need(unit.compression == 0, "a compressed checkpoint")
+            self.row.append((unit.number, data))
+        else:
+            need(not self.row, f"block {unit.number} is in the chunk of the checkpoint before it")
         self.entries.append((place, unit.what, unit.position))
         if unit.flags & LAST:
             self.last = unit.number
@@ -944,6 +958,58 @@ class Archive:
         identifier, zero = f.take("II")
         need(zero == 0, f"the special header in block {unit.number}")
         need(not identifier >> 30 & 1, f"the special header {identifier:08x} is required, and not known")
+
+    def end_checkpoint(self):
+        """The blocks of a checkpoint, at the end of a chunk."""
+        if not self.row:
+            return
+        entries, begun = [], None
+        if self.reader.wanted not in (None, self.index):
+            self.row, self.checkpoint = [], self.row[0][0]
+            return
+        for number, data in self.row:
+            f, is_first = Fields(data), True
+            while is_first or f.at < len(data):
+                kind, flags, zeros, length, obj = f.take("BBHIQ")
+                body = f.raw(length)
+                need(flags < 4 and zeros == 0 and obj == 0, f"an entry of the checkpoint in block {number}")
+                need(bool(flags & 2) == (begun is not None), f"a piece in the checkpoint in block {number}")
+                if begun is not None:
+                    need(is_first and begun[0] == kind, f"a piece in the checkpoint in block {number}")
+                    body = begun[1] + body
+                begun = (kind, body) if flags & 1 else None
+                need(begun is None or f.at == len(data), f"a piece in the checkpoint in block {number}")
+                if begun is None and kind < 128:
+                    entries.append((kind, body))
+                is_first = False
+        need(begun is None and entries, f"the checkpoint {self.row[0][0]}")
+        (kind, body), links = entries[0], entries[1:]
+        need(all(other == 34 and len(run) % 32 == 0 for other, run in links), "the links of a checkpoint")
+        need(kind == 33 or not links, "links without a walk")
+        self.is_checkpoint(kind, Fields(body), self.row[0][0])
+        self.row, self.checkpoint = [], self.row[0][0]
+
+    def is_checkpoint(self, kind, f, number):
+        if kind == 35:
+            offset, _, _ = f.take("Q32s32s")
+            need(self.header.content == STREAM and offset <= self.offset, f"the stream's checkpoint {number}")
+        elif kind == 36:
+            need(len(f.body) <= 4096, f"the application's checkpoint {number}")
+            return
+        else:
+            need(kind == 33 and self.header.content == TREE, f"a checkpoint of kind {kind}")
+            objects, previous, catalogue, _ = f.take("QQQ32s")
+            should = NONE if self.checkpoint is None else self.checkpoint
+            need(previous == should, f"the checkpoint before {number} is {should}, not {previous}")
+            need(catalogue == NONE or catalogue < number, f"the catalogue of checkpoint {number}")
+            obj, first, offset, state, zeros, at, _ = f.take("QQIB3sQ32s")
+            _, _, size, _, _, nanos1, nanos2, length, zero = f.take("QQQqqIIII")
+            need(zeros == bytes(3) and zero == 0 and state <= 2, f"fields of checkpoint {number}")
+            need(obj in (0, objects) and first < number, f"the open object of checkpoint {number}")
+            need(nanos1 < 10**9 and nanos2 < 10**9, f"times of checkpoint {number}")
+            path = f.raw(length)
+            need((path != b"") == (objects != 0), f"the path of checkpoint {number}")
+        f.end()
 
     def chunk_footer(self, unit):
         need(self.chunks and unit.chunk == len(self.chunks) - 1, "a chunk footer without chunk")
@@ -978,15 +1044,25 @@ class Archive:
 
     def check_locator(self, unit):
         f = Fields(unit.body)
-        count, zero = f.take("II")
-        need(count <= MAX_CHUNKS and zero == 0, "the locator")
-        need(count == min(len(self.chunks), MAX_CHUNKS), f"the locator has {count} chunks, not {len(self.chunks)}")
+        count, volume, record, byte, checkpoint, *counts, session, archive = f.take("IIQQQQQQII")
+        limit = RECENT_CHUNKS if self.last is None else MAX_CHUNKS
+        need(count == min(len(self.chunks), limit), f"the locator has {count} chunks, not {len(self.chunks)}")
+        before = len(self.chunks) - count - 1
+        before = self.locators[before] if before >= 0 else (0, 0, 0)
+        need((volume, record, byte) == before, f"the locator before is at {before}")
+        should = NONE if self.checkpoint is None else self.checkpoint
+        need(checkpoint == should, f"the locator has checkpoint {checkpoint}, not {should}")
+        should = [self.blocks, self.offset, self.rejected]
+        need(counts == should, f"the locator counts {counts}, but it should be {should}")
         for chunk in self.chunks[len(self.chunks) - count:]:
             first, volume, blocks, record, byte, position, footer, zero, footer_record = f.take("QIIQQQIIQ")
             need(zero == 0, "the locator")
             is_ = (first, blocks, (volume, record, byte), position, (footer, footer_record))
             should = (chunk["first"], chunk["blocks"], chunk["place"], chunk["position"], chunk["footer"])
             need(is_ == should, f"the locator says {is_}, but it is {should}")
+        for length, copy in ((session, self.reader.session_body), (archive, self.body)):
+            need(f.raw(length) == copy, "a locator's copy of a header")
+            need(not any(f.raw(-length % 8)), "the zeros after a copy")
         f.end()
 
     def archive_footer(self, unit, locator):

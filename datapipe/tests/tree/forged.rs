@@ -3,13 +3,14 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::sync::{Arc, Mutex};
 
 use datapipe::prelude::*;
 use datapipe::stage::IntoTail;
-use datapipe::tree::{CatalogueQuery, RestoreOutcome};
+use datapipe::tree::{CatalogueCheck, CatalogueQuery, RestoreOutcome, TreeList};
 use datapipe::wire::{
-    BlockKind, CatalogueEntry, CatalogueStart, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta,
-    ObjectState, Time,
+    BlockKind, CatalogueEntry, CatalogueStart, Entry, EntryBody, EntryPiece, ObjectEnd, ObjectKind,
+    ObjectMeta, ObjectState, Time,
 };
 
 use crate::placement::Placement;
@@ -18,6 +19,7 @@ in_both_placements! {
     object_not_where_the_catalogue_says_is_not_restored
     missing_last_block_is_reported
     hard_link_to_an_unlinked_object_is_not_restored
+    control_blocks_between_the_pieces_of_an_entry_are_passed_over
 }
 
 /// A head that sends these blocks of entries.
@@ -232,4 +234,118 @@ fn long_names_do_not_exhaust_memory() {
     catalogue.run(wanted.search().unwrap()).unwrap();
     let error = catalogue.run(wanted.search().unwrap()).unwrap_err();
     assert!(error.to_string().contains("too many"), "{error}");
+}
+
+/// Divides an entry into two pieces.
+fn pieces(entry: &Entry<'_>) -> [Vec<u8>; 2] {
+    let mut bytes = Vec::new();
+    entry.append_to(&mut bytes).unwrap();
+    let (kind, body) = (bytes[0], &bytes[16..]);
+    let halves = body.split_at(body.len() / 2);
+    [(false, halves.0), (true, halves.1)].map(|(continues, body)| {
+        let goes_on = !continues;
+        let piece = EntryPiece {
+            kind,
+            continues,
+            goes_on,
+            body,
+        };
+        let mut bytes = Vec::new();
+        let body = EntryBody::Piece(piece);
+        let object = entry.object;
+        Entry { object, body }.append_to(&mut bytes).unwrap();
+        bytes
+    })
+}
+
+/// Returns an archive with a file whose first entry is in pieces, in the data and in the catalogue,
+/// with control blocks between them.
+fn in_pieces() -> Forged {
+    let object = ObjectMeta {
+        kind: ObjectKind::File,
+        mode: 0o600,
+        uid: 0,
+        gid: 0,
+        modified: Time::default(),
+        size: 0,
+        device: (0, 0),
+        link: 0,
+        linked: false,
+        path: b"a file",
+        target: b"",
+    };
+    let end = ObjectEnd {
+        state: ObjectState::Whole,
+        size: 0,
+        digest: None,
+    };
+    let body = EntryBody::Object(object);
+    let [first, mut second] = pieces(&Entry { object: 1, body });
+    let body = EntryBody::End(end);
+    Entry { object: 1, body }.append_to(&mut second).unwrap();
+    let mut listed = named_in(0, 0, ObjectKind::File, 0, b"a file");
+    if let EntryBody::Catalogue(entry) = &mut listed.body {
+        entry.blocks = (0, 4);
+    }
+    let list = pieces(&listed);
+    let body = EntryBody::CatalogueStart(CatalogueStart {
+        objects: 1,
+        bytes: 0,
+    });
+    let mut start = Vec::new();
+    Entry { object: 0, body }.append_to(&mut start).unwrap();
+    start.extend_from_slice(&list[0]);
+    let mut forged = Forged::default();
+    for (kind, first, second) in [
+        (BlockKind::Data, first, second),
+        (BlockKind::Catalogue, list[0].clone(), list[1].clone()),
+        (BlockKind::ClosingCatalogue, start, list[1].clone()),
+    ] {
+        let control = [
+            BlockKind::Checkpoint,
+            BlockKind::Later(200),
+            BlockKind::Special,
+        ];
+        let mut add = |kind, bytes| forged.blocks.push_back((kind, Marks::default(), bytes));
+        add(kind, first);
+        control.map(|kind| add(kind, b"anything".to_vec()));
+        add(kind, second);
+    }
+    forged
+}
+
+/// Checkpoints, and control blocks of later versions, were taken for a gap in the entry.
+fn control_blocks_between_the_pieces_of_an_entry_are_passed_over(placement: Placement) {
+    const CLOSING: u64 = 10;
+    let forged = in_pieces();
+    let run = |from: u64, tail: TailStage<'static>| {
+        let mut part = forged.clone();
+        part.blocks.drain(..from as usize);
+        part.next = from;
+        let pipe = Pipe::builder().buffer_size(2 << 20).head(part);
+        pipe.tail(tail).run().unwrap();
+    };
+    let dest = tempfile::tempdir().unwrap();
+    let restore = TreeRestore::new(dest.path(), RestoreOptions::default()).unwrap();
+    let report = restore.report();
+    run(0, placement.place(restore));
+    assert!(report.snapshot().is_whole(), "{:?}", report.snapshot());
+    assert!(dest.path().join("a file").exists());
+    // From the objects, and from the closing run only.
+    for from in [0, CLOSING] {
+        let listed = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&listed);
+        let list = TreeList::new(move |object| {
+            into.lock().unwrap().push(object.path.to_vec());
+            Ok(())
+        });
+        run(from, list.into());
+        assert_eq!(*listed.lock().unwrap(), [b"a file".to_vec()]);
+    }
+    run(CLOSING, CatalogueCheck::new().into());
+    let query = CatalogueQuery::new(&[b"a file".to_vec()]);
+    while let Some(search) = query.search() {
+        run(CLOSING, search.into());
+    }
+    assert!(query.not_found().is_empty());
 }

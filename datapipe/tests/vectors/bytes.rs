@@ -165,7 +165,14 @@ fn footers() -> [Vec<u8>; 4] {
         footer,
     };
     let locator = Locator {
+        before: Some(PLACE),
+        checkpoint: Some(7),
+        blocks: 18,
+        offset: 70_000,
+        rejected: 2,
         chunks: vec![place(0, None), place(9, Some((4, 17)))],
+        session: vec![1, 2],
+        archive: vec![3],
     };
     let footer = ArchiveFooter {
         blocks: 18,

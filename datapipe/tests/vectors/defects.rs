@@ -423,7 +423,7 @@ pub(crate) const ENDS: &[Defect] = &[
         "the archive's footer is missing",
         OPEN,
         |tape, _| {
-            tape.0.truncate(tape.frame_of(UnitKind::Locator));
+            tape.0.truncate(tape.frame_of(UnitKind::ArchiveFooter));
         },
     ),
     defect(

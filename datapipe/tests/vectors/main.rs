@@ -130,6 +130,24 @@ const GOOD: &[(&str, Recipe, usize)] = &[
         },
         LEN,
     ),
+    (
+        "checkpoints",
+        Recipe {
+            checkpoint: 2 * BLOCK as u64,
+            ..PLAIN
+        },
+        LEN,
+    ),
+    (
+        "checkpoints-key-file-header",
+        Recipe {
+            checkpoint: 2 * BLOCK as u64,
+            lock: Lock::KeyFile,
+            framing: Framing::Header,
+            ..PLAIN
+        },
+        LEN,
+    ),
     ("empty", PLAIN, 0),
     (
         "empty-once",
@@ -393,10 +411,11 @@ fn locator_with_a_footer_on_volume_0_is_rejected() {
     };
     let mut body = datapipe::wire::Locator {
         chunks: vec![chunk],
+        ..Default::default()
     }
     .to_bytes();
     assert!(datapipe::wire::Locator::parse(&body).is_ok());
-    body[8 + 48] = 1;
+    body[64 + 48] = 1;
     let error = datapipe::wire::Locator::parse(&body).unwrap_err();
     assert_eq!(error.to_string(), "locator: a chunk footer on volume 0");
 }

@@ -52,6 +52,8 @@ pub(crate) struct Recipe {
     pub(crate) volume: Option<u64>,
     /// True if inspection marks block 1 and rejects block 2.
     pub(crate) inspect: bool,
+    /// Bytes of data after which the head makes a checkpoint; 0: never.
+    pub(crate) checkpoint: u64,
 }
 
 /// One chunk on one tape, with zstd.
@@ -62,6 +64,7 @@ pub(crate) const PLAIN: Recipe = Recipe {
     chunk: 1 << 20,
     volume: None,
     inspect: false,
+    checkpoint: 0,
 };
 
 /// Returns the secret that opens archives of this lock.
@@ -125,9 +128,10 @@ fn write_to(recipe: Recipe, medium: impl MediumWriter + 'static, data: &[u8]) {
             },
         );
     }
+    let head = HeadStage::from(StreamHead::new(data)).checkpoint_every(recipe.checkpoint);
     let mut pipe = Pipe::builder()
         .buffer_size(BLOCK as u32)
-        .head(HeadStage::from(StreamHead::new(data)).inline());
+        .head(head.inline());
     if recipe.inspect {
         pipe =
             pipe.stage(Stage::inspect("inspect", &InspectionLog::new(), |_| Inspector(0)).inline());

@@ -2,9 +2,9 @@
 //! `docs/wire-format.md`, "Reading some blocks only".
 //!
 //! ```text
-//!   ... block | chunk footer | mark | locator | archive footer | session footer | mark | mark
-//!         ^          |                 ^  |          ^                 |            start here
-//!         +----------+---- positions --+--+          +-----------------+
+//!   ... block | chunk footer | locator | mark | archive footer | session footer | mark | mark
+//!         ^          |            ^  |                ^  |             |            start here
+//!         +----------+- positions +--+----------------+--+-------------+
 //! ```
 //!
 //! The index is not authenticated and not trusted. A block that is found proves its number itself.
@@ -14,8 +14,8 @@ use std::ops::RangeInclusive;
 
 use crate::media::{Item, MediumError, MediumReader, Position};
 use crate::wire::{
-    ArchiveEntry, ArchiveFooter, ChunkEntry, ChunkFooter, Framing, Locator, SessionFooter,
-    SessionHeader, UnitKind,
+    ArchiveEntry, ArchiveFooter, ChunkEntry, ChunkFooter, Framing, Locator, RecordHeader,
+    SessionFooter, SessionHeader, UnitKind,
 };
 use crate::words::len_of;
 
@@ -189,24 +189,27 @@ impl Index {
     }
 
     /// Reads the footer of a chunk. It is found backwards from what follows the chunk: the next
-    /// chunk's first block, or the locator.
+    /// chunk's first block, before which are a mark and a locator, or the last locator.
     fn read_chunk_footer<M: MediumReader>(
         &self,
         reader: &mut BackReader<M>,
         chunk: usize,
     ) -> Result<Vec<ReadStart>, OpenError> {
-        let following = match self.framing {
+        let next = match self.framing {
             Framing::Header => return Ok(Vec::new()),
-            Framing::HeaderFooter => self
-                .chunks
-                .get(chunk + 1)
-                .map_or(self.locator, |chunk| chunk.place),
-            Framing::Once => self.locator,
+            Framing::HeaderFooter => self.chunks.get(chunk + 1),
+            Framing::Once => None,
         };
-        reader.seek(following)?;
-        // The next chunk's header may be in a record before its first block's.
-        reader.back_to_mark()?;
-        reader.back_to(|header| header.first == Some(0))?;
+        let begins_record = |header: &RecordHeader| header.first == Some(0);
+        reader.seek(next.map_or(self.locator, |chunk| chunk.place))?;
+        if next.is_some() {
+            // The next chunk's header may be in a record before its first block's.
+            reader.back_to_mark()?;
+            let locator = reader.back_to(begins_record)?;
+            reader.read_unit(UnitKind::Locator)?;
+            reader.seek(locator)?;
+        }
+        reader.back_to(begins_record)?;
         let (header, body) = reader.read_unit(UnitKind::ChunkFooter)?;
         let footer = ChunkFooter::parse(&body)?;
         let end = match self.framing {

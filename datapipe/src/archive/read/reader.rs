@@ -9,7 +9,7 @@ use crate::limits::MIN_BUFFER_SIZE;
 use crate::media::{MediumError, MediumReader};
 use crate::memory::Direction;
 use crate::stage::{DamageLog, MiddleStage, decompress, decompress_salvaging};
-use crate::wire::{self, ArchiveHeader, ChunkFooter, Content, SessionHeader, UnitKind};
+use crate::wire::{self, ArchiveHeader, ChunkFooter, Content, Locator, SessionHeader, UnitKind};
 
 use super::super::key::ArchiveKey;
 use super::super::open_error::OpenError;
@@ -363,8 +363,8 @@ fn find_headers<M: MediumReader>(medium: &SharedMedium<M>) -> Result<Headers, Op
     find_headers_in(&mut UnitReader::new(medium.clone(), Some(other)), None).map_err(|_| error)
 }
 
-/// Reads until both headers are found: in their own units, or as copies on a label or in a chunk
-/// footer. The session header must be that of the session whose records are read. With `wanted`,
+/// Reads until both headers are found: in their own units, or as copies on a label, in a chunk
+/// footer or in a locator. The session header must be that of the session whose records are read. With `wanted`,
 /// the archive of this number is searched for, up to the next one.
 pub(super) fn find_headers_in<M: MediumReader>(
     units: &mut UnitReader<M>,
@@ -399,6 +399,12 @@ pub(super) fn find_headers_in<M: MediumReader>(
                 let footer = ChunkFooter::parse(&body)?;
                 session = Some(SessionHeader::parse(&footer.session)?);
                 archive = Some(ArchiveHeader::parse(&footer.archive)?);
+                number = header.archive;
+            }
+            UnitKind::Locator => {
+                let locator = Locator::parse(&body)?;
+                session = Some(SessionHeader::parse(&locator.session)?);
+                archive = Some(ArchiveHeader::parse(&locator.archive)?);
                 number = header.archive;
             }
             _ => {}

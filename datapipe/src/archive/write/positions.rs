@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use crate::limits::{MAX_CHUNK_BLOCKS, MAX_LOCATOR_CHUNKS};
+use crate::limits::{MAX_CHUNK_BLOCKS, MAX_LOCATOR_CHUNKS, MAX_RECENT_CHUNKS};
 use crate::media::Position;
-use crate::wire::{BlockEntry, BlockKind, ChunkEntry, ChunkFooter, Locator};
+use crate::wire::{BlockEntry, BlockKind, ChunkEntry, ChunkFooter};
 
 /// Collects the entries of chunk footers and of the locator. It takes bounded memory, however long
 /// the archive grows: the oldest entries are dropped.
@@ -25,6 +25,10 @@ pub(super) struct BlockIndexBuilder {
     open: Option<ChunkEntry>,
     /// Start of the footer of the last chunk: its position in the stream, and its record.
     footer: Option<(u64, Position)>,
+    /// Start of the last locator, in the same way.
+    locator: Option<(u64, Position)>,
+    /// Record of the locator after each of `chunks`, and of the one before the first of them.
+    locators: VecDeque<Position>,
     /// Start of the archive's header, in the same way.
     header: Option<(u64, Position)>,
 }
@@ -74,6 +78,20 @@ impl BlockIndexBuilder {
         self.footer = Some((position, UNKNOWN));
     }
 
+    /// Marks the start of a locator. It begins in a record of its own.
+    pub(super) fn begin_locator(&mut self, position: u64) {
+        self.locator = Some((position, UNKNOWN));
+    }
+
+    /// Notes that the locator after the last chunk is written.
+    pub(super) fn end_locator(&mut self) {
+        if self.locators.len() > MAX_LOCATOR_CHUNKS {
+            self.locators.pop_front();
+        }
+        let place = self.locator.take().map_or(UNKNOWN, |(_, record)| record);
+        self.locators.push_back(place);
+    }
+
     /// Fills in the record at `record`, whose content begins at `position` and ends at the end of
     /// the stream so far. All units that begin in it are the last entries.
     pub(super) fn record_written(&mut self, position: u64, record: Position) {
@@ -100,6 +118,11 @@ impl BlockIndexBuilder {
             && *begins == position
         {
             *footer = record;
+        }
+        if let Some((begins, locator)) = &mut self.locator
+            && *begins == position
+        {
+            *locator = record;
         }
     }
 
@@ -134,11 +157,29 @@ impl BlockIndexBuilder {
         }
     }
 
-    /// Takes the chunks, and returns the locator that lists them.
-    pub(super) fn take_locator(&mut self) -> Locator {
-        Locator {
-            chunks: self.chunks.drain(..).collect(),
-        }
+    /// Returns the last chunks, all of which are closed, and the place of the locator after the one
+    /// before them. The last locator of the archive has all that are known.
+    pub(super) fn last_chunks(&self, is_last: bool) -> (Vec<ChunkEntry>, Option<Position>) {
+        let limit = if is_last {
+            MAX_LOCATOR_CHUNKS
+        } else {
+            MAX_RECENT_CHUNKS
+        };
+        let first = self.chunks.len().saturating_sub(limit);
+        // There is a locator after each chunk but the last, whose locator is this one.
+        let after = self.chunks.len() - first;
+        let before = self.locators.len().checked_sub(after);
+        let before = before.and_then(|index| self.locators.get(index));
+        (
+            self.chunks.range(first..).copied().collect(),
+            before.copied(),
+        )
+    }
+
+    /// Forgets the chunks of an archive that has ended.
+    pub(super) fn end_archive(&mut self) {
+        self.chunks.clear();
+        self.locators.clear();
     }
 
     /// Number of the first block of the chunk that is open, or of the last one if none is.

@@ -9,7 +9,7 @@
 //! headers.
 
 use crate::error::StageError;
-use crate::pool::{BlockInfo, MiddlePort};
+use crate::pool::{BlockInfo, Marks, MiddlePort};
 use crate::stage::{MiddleStage, Stage};
 use crate::wire::{BlockKind, Content};
 
@@ -23,11 +23,8 @@ pub(super) fn squeeze_stage<'a>(
 ) -> MiddleStage<'a> {
     let count = specials.len() as u64;
     let run = move |port: &MiddlePort| {
-        squeeze(port, &mut specials, Passed::new(content, count))?;
-        if accepts_empty {
-            send_specials(port, &mut specials)?;
-        }
-        Ok(())
+        let passed = Passed::new(content, count);
+        squeeze(port, &mut specials, passed, accepts_empty)
     };
     let stage = Stage::port("squeeze", run).fixed();
     match count {
@@ -37,19 +34,25 @@ pub(super) fn squeeze_stage<'a>(
 }
 
 /// The stage's loop. It asks its port for vacant blocks too: the difference between a block that a
-/// stage dropped and one that was lost is that the first leaves a vacant one.
+/// stage dropped and one that was lost is that the first leaves a vacant one. Control blocks have
+/// numbers as well.
 fn squeeze(
     port: &MiddlePort,
     specials: &mut Vec<Special>,
     mut passed: Passed,
+    accepts_empty: bool,
 ) -> Result<(), StageError> {
     port.core().skip_vacant(false);
+    port.core().take_control_blocks();
     while let Some(block) = port.receive()? {
         if block.is_vacant() {
             passed.drop_block(&block.info())?;
         } else {
-            send_specials(port, specials)?;
-            passed.pass(&block.info())?;
+            let info = block.info();
+            if accepts_empty || !info.marks.contains(Marks::LAST) {
+                send_specials(port, specials)?;
+            }
+            passed.pass(&info)?;
             port.forward(block)?;
         }
     }
@@ -90,10 +93,11 @@ impl Passed {
         }
     }
 
-    /// Notes a block that a stage has dropped.
+    /// Notes a block that a stage has dropped. A control block of the archive that the head reads is
+    /// not one of this archive.
     fn drop_block(&mut self, info: &BlockInfo) -> Result<(), StageError> {
         if info.is_control() {
-            return Ok(());
+            return self.check_sequence(info);
         }
         if self.content == Content::Tree {
             return Err(StageError::new(format!(

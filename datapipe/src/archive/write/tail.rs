@@ -8,7 +8,7 @@ use crate::limits::MAX_CHUNK_BLOCKS;
 use crate::media::{HandleError, MediumWriter, Position};
 use crate::pool::{Block, BlockInfo, Marks};
 use crate::stage::{Tail, TailStage};
-use crate::wire::{ArchiveFooter, BlockKind, CipherKind, Framing, UnitHeader, UnitKind};
+use crate::wire::{ArchiveFooter, BlockKind, CipherKind, Framing, Locator, UnitHeader, UnitKind};
 
 use super::super::arguments;
 use super::super::block_header::{check_info, unit_header};
@@ -54,6 +54,11 @@ pub(in crate::archive) struct ArchiveTail<M> {
     chunk_start: Option<u64>,
     /// Number of the chunk that is open, or that will be opened next.
     chunk: u32,
+    /// Position in the stream of the last locator.
+    locator: u64,
+    /// First blocks of the last checkpoint and of the one that is not whole yet.
+    checkpoint: Option<u64>,
+    begun_checkpoint: Option<u64>,
 }
 
 impl<M: MediumWriter> ArchiveTail<M> {
@@ -88,6 +93,9 @@ impl<M: MediumWriter> ArchiveTail<M> {
             catalogue: None,
             chunk_start: None,
             chunk: 0,
+            locator: 0,
+            checkpoint: None,
+            begun_checkpoint: None,
         }
     }
 
@@ -141,8 +149,8 @@ impl<M: MediumWriter> ArchiveTail<M> {
         Ok(())
     }
 
-    /// Closes the open chunk, if one is open: writes its footer, if the framing asks for one, and
-    /// a mark, and waits for stable storage.
+    /// Closes the open chunk, if one is open: writes its footer, if the framing asks for one, a
+    /// locator and a mark, and waits for stable storage.
     ///
     /// With [`Framing::Once`] only the last chunk has a footer. It is open at the end of the stream
     /// (`is_last`), because the last block is in it.
@@ -169,7 +177,9 @@ impl<M: MediumWriter> ArchiveTail<M> {
         let written = self.stream().flush()?;
         self.stream().index.close_chunk();
         self.chunk = self.chunk.wrapping_add(u32::from(was_open));
-        if written.is_none() {
+        if was_open {
+            self.write_locator(is_last)?;
+        } else if written.is_none() {
             // There is a mark here already, and two in a row mean the end of a tape.
             return Ok(());
         }
@@ -180,15 +190,36 @@ impl<M: MediumWriter> ArchiveTail<M> {
         Ok(())
     }
 
-    /// Writes everything that follows the last chunk: locator and archive footer, each beginning in
-    /// a record of its own, and a mark.
-    fn end(&mut self) -> Result<(), StageError> {
-        let locator = self.stream().end();
-        let body = self.stream().index.take_locator().to_bytes();
+    /// Writes the locator before the mark after a chunk, in a record of its own. The chunk, its
+    /// footer included, is written.
+    fn write_locator(&mut self, is_last: bool) -> Result<(), StageError> {
+        let begins = self.stream().end();
+        let (chunks, before) = self.stream().index.last_chunks(is_last);
+        let locator = Locator {
+            before,
+            checkpoint: self.checkpoint,
+            blocks: self.next,
+            offset: self.offset,
+            rejected: self.rejected,
+            chunks,
+            session: self.plan.session.to_bytes(),
+            archive: self.plan.header.to_bytes(),
+        };
         let header = self.header(UnitKind::Locator);
-        self.stream().write_unit(header, &body)?;
-        self.stream().flush()?;
+        self.locator = begins;
+        let stream = self.stream();
+        stream.index.begin_locator(begins);
+        stream.write_unit(header, &locator.to_bytes())?;
+        stream.flush()?;
+        stream.index.end_locator();
+        if is_last {
+            stream.index.end_archive();
+        }
+        Ok(())
+    }
 
+    /// Writes the archive footer, which follows the last chunk in a record of its own, and a mark.
+    fn end(&mut self) -> Result<(), StageError> {
         let (position, blocks) = (self.stream().end(), self.next);
         let footer = ArchiveFooter {
             blocks,
@@ -202,6 +233,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
         };
         self.stream().write_unit(header, &footer.to_bytes())?;
         let place = self.stream().flush()?.unwrap_or(Position::start_of(0));
+        let locator = self.locator;
         let session = self.session.as_mut().expect("the archive was begun");
         session.end_archive(ArchiveEnd {
             blocks,
@@ -306,6 +338,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
         }
         self.stream().write_unit(header, block.bytes())?;
         self.close_header()?;
+        self.note_checkpoint(&info);
         self.count(&header)?;
         let (blocks, plain, rejected) = (self.blocks(), self.plain, self.rejected);
         let volumes = self.stream().volume();
@@ -314,13 +347,35 @@ impl<M: MediumWriter> ArchiveTail<M> {
             outcome.volumes = volumes;
         });
         let written = self.stream().end() - self.chunk_start.unwrap_or_default();
-        let is_full = written >= self.plan.chunk_len
+        let is_full = written >= self.chunk_limit(block.checkpoint_every())
             || self.stream().index.open_blocks() as usize >= MAX_CHUNK_BLOCKS;
         // The end of the stream closes the last chunk, and its footer.
         if !self.has_last && (is_full || info.marks.contains(Marks::CHUNK)) {
             self.end_chunk(false)?;
         }
         Ok(())
+    }
+
+    /// Follows the blocks of checkpoints: one is whole with the block that ends its chunk.
+    fn note_checkpoint(&mut self, info: &BlockInfo) {
+        let number = self.next;
+        let begun = self.begun_checkpoint.take();
+        if info.kind != BlockKind::Checkpoint.code() {
+            return;
+        }
+        let first = begun.unwrap_or(number);
+        match info.marks.contains(Marks::CHUNK) {
+            true => self.checkpoint = Some(first),
+            false => self.begun_checkpoint = Some(first),
+        }
+    }
+
+    /// Bytes after which a chunk ends if no checkpoint ends it before. A head that makes one after
+    /// each `every` bytes ends the chunks, except in the catalogue's closing run.
+    fn chunk_limit(&self, every: u64) -> u64 {
+        let len = self.plan.chunk_len;
+        let has_checkpoints = self.catalogue.is_none() && (1..=len).contains(&every);
+        len.saturating_mul(if has_checkpoints { 2 } else { 1 })
     }
 
     /// Counts a block that was written.

@@ -16,6 +16,8 @@ mod inspect; // the application's inspection, such as a virus scanner
 mod open_file; // descriptors of streams, whose waits a stop ends
 mod ordering; // sequencer and resequencer as stages
 mod stream; // any `Read` as head, any `Write` as tail
+#[cfg(feature = "archive")]
+mod stream_checkpoints; // how far a stream has come
 
 pub(crate) use analyze::ANALYZE_MODULE;
 pub use analyze::{analyze, classify};

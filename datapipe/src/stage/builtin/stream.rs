@@ -14,6 +14,8 @@ use crate::stage::{Arguments, Fields, Fill, Head, HeadStage, Tail, TailStage};
 use crate::words::name_full;
 
 use super::open_file::OpenFile;
+#[cfg(feature = "archive")]
+use super::stream_checkpoints::StreamCheckpoints;
 
 /// Names of the modules that make these stages in other processes.
 pub(crate) const STREAM_HEAD_MODULE: &str = "datapipe.stream-head";
@@ -23,6 +25,9 @@ pub(crate) const STREAM_TAIL_MODULE: &str = "datapipe.stream-tail";
 ///
 /// Every block but the last is full, so block boundaries do not depend on the sizes of the reader's
 /// reads.
+///
+/// In an archive it makes a checkpoint after each GiB, or each 30 s:
+/// [`HeadStage::checkpoint_every`](crate::stage::Stage::checkpoint_every).
 ///
 /// ```
 /// use datapipe::prelude::*;
@@ -40,6 +45,8 @@ pub struct StreamHead<R> {
     offset: u64,
     /// The reader, if it can be passed to another process.
     file: Option<OpenFile>,
+    #[cfg(feature = "archive")]
+    checkpoints: StreamCheckpoints,
 }
 
 impl<R: Read + Send> StreamHead<R> {
@@ -51,6 +58,8 @@ impl<R: Read + Send> StreamHead<R> {
             reader,
             offset: 0,
             file: None,
+            #[cfg(feature = "archive")]
+            checkpoints: StreamCheckpoints::default(),
         }
     }
 }
@@ -80,6 +89,8 @@ impl StreamHead<OpenFile> {
             reader: file.clone(),
             offset: 0,
             file: Some(file),
+            #[cfg(feature = "archive")]
+            checkpoints: StreamCheckpoints::default(),
         }
     }
 
@@ -119,6 +130,10 @@ impl<R: Read + Send> Head for StreamHead<R> {
     }
 
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+        #[cfg(feature = "archive")]
+        if self.checkpoints.fill(block, self.offset)? {
+            return Ok(Fill::Block);
+        }
         let mut info = block.info();
         info.offset = self.offset;
         let waits = self.file.as_ref().filter(|file| file.may_wait());
@@ -143,6 +158,8 @@ impl<R: Read + Send> Head for StreamHead<R> {
             };
             block.grow(n)?;
         }
+        #[cfg(feature = "archive")]
+        self.checkpoints.add(block, self.offset);
         self.offset += block.len() as u64;
         block.set_info(info);
         Ok(if block.is_empty() {
@@ -153,6 +170,7 @@ impl<R: Read + Send> Head for StreamHead<R> {
     }
 
     fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
+        let stage = stage.makes_checkpoints();
         match &self.file {
             None => stage.local(
                 "its reader cannot move to another process: give StreamHead::file an open file",

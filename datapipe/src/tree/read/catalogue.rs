@@ -85,6 +85,11 @@ impl Catalogue {
         self.sent_goes_on
     }
 
+    /// Returns true if there are entries that were not sent in pieces.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.len() > self.sent
+    }
+
     /// Fills an empty block with entries that were not sent.
     pub(super) fn fill_piece(&mut self, block: &mut Block) -> Result<(), StageError> {
         self.sent += self.put(self.sent, block)?;

@@ -5,10 +5,10 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{SeekFrom, fstatfs};
 use rustix::io::{Errno, Result, retry_on_intr};
 
+use crate::cells::Digest;
 use crate::error::StageError;
 use crate::limits::MIN_EXTENT;
 use crate::pool::Block;
-use crate::tree::digest::Digest;
 use crate::wire::{DIGEST_LEN, EXTENT_HEADER_LEN, ObjectState, extent_header};
 
 use super::inspect::{ObjectInspector, ObjectVerdict};
@@ -174,6 +174,11 @@ impl Extents {
     }
 
     /// Returns the summary of what has been read.
+    /// Offset of the next byte to be read, and the chain of the cells that end there or before.
+    pub(super) fn read_so_far(&self) -> (u64, [u8; 32]) {
+        (self.at, self.hashed.chain_at(self.at))
+    }
+
     pub(super) fn summary(&self) -> Summary {
         Summary {
             size: self.at,

@@ -13,6 +13,7 @@ use std::io;
 use crate::error::StageError;
 use crate::limits::MAX_LINKS_IN_MEMORY;
 use crate::tree::temp_file::SpillFile;
+use crate::wire::LinkedFile;
 
 /// Device and inode.
 type Id = (u64, u64);
@@ -20,15 +21,17 @@ type Id = (u64, u64);
 /// Table of objects that have further names.
 #[derive(Debug)]
 pub(super) struct HardLinks {
-    memory: HashMap<Id, LinkedFile>,
+    memory: HashMap<Id, Names>,
     /// Number of files in memory above which they are moved to the temporary file.
     max: usize,
     file: SpillFile,
     runs: Vec<Run>,
+    /// Files that were added since the last checkpoint, in a pipe that has checkpoints.
+    recent: Option<Vec<LinkedFile>>,
 }
 
 #[derive(Debug)]
-struct LinkedFile {
+struct Names {
     object: u64,
     stamp: u64,
     /// Number of names that have not been seen.
@@ -63,7 +66,23 @@ impl HardLinks {
             max,
             file: SpillFile::default(),
             runs: Vec::new(),
+            recent: None,
         }
+    }
+
+    /// Keeps the files that are added, for a checkpoint.
+    pub(super) fn keep_recent(&mut self) {
+        self.recent.get_or_insert_default();
+    }
+
+    /// Number of files that were added and not taken since.
+    pub(super) fn recent(&self) -> usize {
+        self.recent.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Takes the files that were added since the last call.
+    pub(super) fn take_recent(&mut self) -> Vec<LinkedFile> {
+        self.recent.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Returns the number of the object that a file is another name of, if one is known. Counts
@@ -92,9 +111,12 @@ impl HardLinks {
             self.spill().map_err(table_error)?;
         }
         let unseen = u32::try_from(names.saturating_sub(1)).unwrap_or(u32::MAX);
+        if let Some(recent) = &mut self.recent {
+            recent.push(LinkedFile { id, object, stamp });
+        }
         self.memory.insert(
             id,
-            LinkedFile {
+            Names {
                 object,
                 stamp,
                 unseen,
@@ -106,6 +128,11 @@ impl HardLinks {
     /// Forgets an object that was added last: its further names are read as objects of their own.
     pub(super) fn forget(&mut self, id: Id) {
         self.memory.remove(&id);
+        if let Some(recent) = &mut self.recent
+            && recent.last().is_some_and(|last| last.id == id)
+        {
+            recent.pop();
+        }
     }
 
     /// Moves all files in memory to the temporary file, as a new run.

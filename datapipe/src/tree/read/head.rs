@@ -14,14 +14,14 @@ use std::thread;
 
 use crate::error::StageError;
 use crate::pool::Block;
-use crate::stage::{Arguments, Fill, Head, HeadStage, Stage};
+use crate::stage::{Arguments, Fill, Head, HeadStage, Stage, TREE_HEAD_MODULE};
 use crate::words::count_of;
 
 use super::inspect::InspectorFactory;
 use super::note::TreeNote;
 use super::object_reader::{FillProgress, ObjectReader};
 use super::options::{
-    Source, TREE_HEAD_MODULE, TreeError, TreeOptions, head_arguments, name_sources,
+    Source, TreeError, TreeOptions, digest_of_sources, head_arguments, name_sources,
     validate_sources,
 };
 use super::owners::OwnerNames;
@@ -143,10 +143,12 @@ impl TreeHead {
         validate_sources(&sources)?;
         let (arguments, report) = (head_arguments(&sources, &options), TreeReport::default());
         let refuses_empty = options.refuse_empty.then_some(sources.len() as u64);
+        let digest = digest_of_sources(&sources, &options);
         let walk = Walk::new(sources, &options, report.clone())?;
         let inspectors = options.inspectors;
         let owners = OwnerNames::new(options.numeric_owner);
-        let shared = Arc::new(SharedHead::new(walk, owners, report.clone()));
+        let shared = SharedHead::new(walk, owners, report.clone(), digest);
+        let shared = Arc::new(shared);
         let mut head = Self::instance(shared, report, 0, inspectors);
         head.refuses_empty = refuses_empty;
         head.arguments = arguments;
@@ -254,7 +256,7 @@ impl TreeHead {
             return self.close(block);
         }
         if let Some(turn) = self.shared.held_turn(&mut self.range)
-            && let Some(fill) = turn.resume(block, self.reader.is_done())?
+            && let Some(fill) = turn.resume(block, &mut self.reader)?
         {
             return Ok(fill);
         }
@@ -401,9 +403,7 @@ impl Head for TreeHead {
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         if self.phase == Phase::New {
             self.readers = self.shared.walk.lock().readers();
-            self.phase = if self.number < self.readers
-                && self.shared.register_thread(block.first_of_head())
-            {
+            self.phase = if self.number < self.readers && self.shared.register_thread(block) {
                 let inspectors = self.inspectors.as_ref();
                 self.reader.inspector = inspectors.map(|factory| factory.make(self.number));
                 Phase::Reading
@@ -426,7 +426,7 @@ impl Head for TreeHead {
     }
 
     fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
-        let stage = stage.sends_tree();
+        let stage = stage.sends_tree().makes_checkpoints();
         if self.inspectors.is_some() {
             return stage.local("its inspector belongs to this program: run it on threads");
         }

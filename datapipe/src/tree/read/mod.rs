@@ -17,6 +17,7 @@
 
 mod batch; // objects of the walk, for one instance
 mod catalogue; // position of every object in the archive
+mod checkpoints; // how far a walk has come, in blocks of their own
 mod directory; // entries of a directory, in sorted pieces
 mod excluded; // patterns of names to leave out
 mod extents; // data of files
@@ -41,4 +42,4 @@ pub use note::TreeNote;
 pub use options::{TreeError, TreeOptions};
 pub use report::{ProblemKind, TreeOutcome, TreeProblem, TreeReport};
 
-pub(super) use options::{TREE_HEAD_MODULE, source_name};
+pub(super) use options::source_name;

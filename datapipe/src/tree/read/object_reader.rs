@@ -16,10 +16,11 @@ use crate::tree::own_resources::{is_shortage, shortage_error};
 use crate::wire::codec::truncate;
 use crate::wire::{
     DIGEST_LEN, ENTRY_HEADER_LEN, Entry, EntryBody, InodeFacts, ObjectEnd, ObjectKind, ObjectMeta,
-    ObjectState, OwnerKind, next_piece,
+    ObjectState, OpenFile, OwnerKind, next_piece,
 };
 
 use super::batch::{Batch, Candidate, Item, PathIndex};
+use super::checkpoints::OpenObjectState;
 use super::extents::{Extents, ReadProgress};
 use super::inspect::{ObjectInspector, ObjectVerdict};
 use super::open::{self, Attributes, FileSystem, OpenObject};
@@ -160,6 +161,22 @@ impl ObjectReader {
         let open = self.current.as_mut();
         let open = open.and_then(|current| current.first.as_mut());
         (&mut self.unplaced, open)
+    }
+
+    /// Returns the object that has begun and not ended, as a checkpoint has it.
+    pub(super) fn open_object(&self) -> OpenObjectState<'_> {
+        let Some(current) = &self.current else {
+            return OpenObjectState::Nothing;
+        };
+        match (&current.next, current.first) {
+            _ if self.written.is_some() => OpenObjectState::Entries,
+            (_, None) => OpenObjectState::Nothing,
+            (NextEntry::Extents(extents), Some(first)) => {
+                let file = current.open_file(extents, first);
+                OpenObjectState::File(file, self.batch.path(current.path))
+            }
+            (_, Some(_)) => OpenObjectState::Entries,
+        }
     }
 
     /// Opens an object if it is not open. Returns `None` if it does not belong to the archive.
@@ -615,12 +632,31 @@ impl Current {
         }
     }
 
+    /// Returns the file as a checkpoint has it, which begins at `first`.
+    fn open_file(&self, extents: &Extents, first: EntryPos) -> OpenFile {
+        let meta = &self.opened.meta;
+        let (at, cells) = extents.read_so_far();
+        OpenFile {
+            object: self.number,
+            // All of its entries are sent before the checkpoint; a block is smaller than 4 GiB.
+            first: (first.block().unwrap_or_default(), first.offset() as u32),
+            state: self.state,
+            at,
+            cells,
+            id: meta.id,
+            size: meta.size,
+            modified: meta.modified,
+            changed: meta.changed,
+        }
+    }
+
     /// Returns the record for the catalogue, without block numbers, of an object that has ended.
     fn finished(&self, size: u64, end: EntryPos) -> FinishedObject {
         let meta = &self.opened.meta;
         // Only hard links refer to an object by its number.
         let is_link_target = meta.is_linked() && self.kind != ObjectKind::HardLink;
         FinishedObject {
+            number: self.number,
             object: if is_link_target { self.number } else { 0 },
             kind: self.kind,
             state: self.state,

@@ -1,8 +1,6 @@
 //! Opens an object by its name, and reads its metadata and extended attributes.
 
-use std::collections::hash_map::DefaultHasher;
 use std::ffi::CStr;
-use std::hash::{Hash, Hasher};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -137,13 +135,21 @@ impl Meta {
     /// change takes its place: that of a file whose names change while the tree is read changes
     /// too, and the file is stored twice.
     pub(super) fn stamp(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        let parts = |time: Time| (time.seconds, time.nanoseconds);
-        self.size.hash(&mut hasher);
-        parts(self.modified).hash(&mut hasher);
-        self.born.map(parts).hash(&mut hasher);
-        parts(self.born.unwrap_or(self.changed)).hash(&mut hasher);
-        hasher.finish()
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.size.to_le_bytes());
+        let times = [self.modified, self.born.unwrap_or(self.changed)];
+        for Time {
+            seconds,
+            nanoseconds,
+        } in times
+        {
+            hasher.update(&seconds.to_le_bytes());
+            hasher.update(&nanoseconds.to_le_bytes());
+        }
+        hasher.update(&[self.born.is_some().into()]);
+        let mut stamp = [0; 8];
+        hasher.finalize_xof().fill(&mut stamp);
+        u64::from_le_bytes(stamp)
     }
 
     /// Returns true if the object does not belong to the file system `of`, on which its source is.

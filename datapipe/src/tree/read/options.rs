@@ -13,9 +13,6 @@ use crate::stage::Arguments;
 
 use super::inspect::{InspectorFactory, ObjectInspector};
 
-/// Name of the module that makes a [`TreeHead`](super::TreeHead) in another process.
-pub(in crate::tree) const TREE_HEAD_MODULE: &str = "datapipe.tree-head";
-
 /// Options for reading a tree. By default everything below the sources is read.
 ///
 /// # Examples
@@ -280,6 +277,33 @@ pub(super) fn validate_sources(sources: &[Source]) -> Result<(), TreeError> {
         }
     }
     Ok(())
+}
+
+/// Returns the digest by which a writer that continues an archive knows that it reads the same
+/// sources and leaves out the same. `docs/wire-format.md` has its input.
+pub(super) fn digest_of_sources(sources: &[Source], options: &TreeOptions) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |code: u8, texts: &[&[u8]]| {
+        hasher.update(&[code]);
+        for text in texts {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text);
+        }
+    };
+    for source in sources {
+        let path = source.path.as_os_str().as_bytes();
+        add(1, &[source.name.as_bytes(), path]);
+    }
+    for pattern in &options.exclude {
+        add(2, &[pattern.as_bytes()]);
+    }
+    for (device, inode) in &options.skip {
+        add(3, &[&device.to_le_bytes(), &inode.to_le_bytes()]);
+    }
+    if options.one_file_system {
+        add(4, &[]);
+    }
+    hasher.finalize().into()
 }
 
 /// Returns the arguments from which a module makes a head.

@@ -17,13 +17,16 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::StageError;
-use crate::pool::Block;
+use crate::limits::MAX_CHECKPOINT_LINKS;
+use crate::pool::{Block, BlockInfo};
 use crate::shared_bytes::{NoMemory, SharedBytes, reserve};
-use crate::stage::Fill;
+use crate::stage::{Fill, put_checkpoint};
 use crate::wire::BlockKind;
 
 use super::catalogue::{Catalogue, whole_entries};
+use super::checkpoints::{Checkpoints, OpenObjectState};
 use super::hard_links::HardLinks;
+use super::object_reader::ObjectReader;
 use super::owners::OwnerNames;
 use super::reader_gate::{ReaderGate, thread_waits};
 use super::report::TreeReport;
@@ -67,6 +70,7 @@ struct CommitOrder {
     overflow: Vec<u8>,
     /// Objects that have ended in entries not sent.
     unplaced: Unplaced,
+    checkpoints: Checkpoints,
 }
 
 /// Consecutive batches that an instance has read from and not committed completely.
@@ -94,23 +98,37 @@ pub(super) struct Turn<'a> {
 }
 
 impl SharedHead {
-    pub(super) fn new(walk: Walk, owners: OwnerNames, report: TreeReport) -> Self {
+    /// `sources` is the digest of the sources for checkpoints.
+    pub(super) fn new(
+        walk: Walk,
+        owners: OwnerNames,
+        report: TreeReport,
+        sources: [u8; 32],
+    ) -> Self {
+        let order = CommitOrder {
+            checkpoints: Checkpoints::new(sources),
+            ..CommitOrder::default()
+        };
         Self {
             walk: Mutex::new(walk),
             report,
             gate: ReaderGate::new(),
             owners,
-            order: Mutex::default(),
+            order: Mutex::new(order),
             turn_passed: Condvar::new(),
         }
     }
 
     /// Registers an instance on the calling thread. Returns false if another instance runs on the
-    /// same thread: the two would wait for each other, so the first does all the work. The head's
-    /// first block has the number `first_block`.
-    pub(super) fn register_thread(&self, first_block: u64) -> bool {
+    /// same thread: the two would wait for each other, so the first does all the work. `block` is
+    /// any block of the pipe.
+    pub(super) fn register_thread(&self, block: &Block) -> bool {
         let mut order = self.order.lock();
-        order.blocks = order.blocks.max(first_block);
+        order.blocks = order.blocks.max(block.first_of_head());
+        order.checkpoints.set_every(block.checkpoint_every());
+        if order.checkpoints.is_on() {
+            order.links.keep_recent();
+        }
         let here = thread::current().id();
         let is_first = !order.threads.contains(&here);
         order.threads.push(here);
@@ -235,18 +253,21 @@ impl Turn<'_> {
 
     /// Continues the turn after the previous block was sent, with an empty `block`.
     ///
-    /// Returns a block of the catalogue if one is due. Otherwise the turn passes if the range
-    /// `is_done`, that is, all its objects are committed. If it is not, `block` begins with the
-    /// remainder.
+    /// Returns a block of the catalogue, or of a checkpoint, if one is due. Otherwise the turn
+    /// passes if the `reader` is done, that is, all objects of the range are committed. If it is
+    /// not, `block` begins with the remainder.
     pub(super) fn resume(
         mut self,
         block: &mut Block,
-        is_done: bool,
+        reader: &mut ObjectReader,
     ) -> Result<Option<Fill>, StageError> {
         if let Some(fill) = self.order.piece(block)? {
             return Ok(Some(fill));
         }
-        if is_done {
+        if let Some(fill) = self.order.checkpoint(block, reader)? {
+            return Ok(Some(fill));
+        }
+        if reader.is_done() {
             self.pass();
         } else {
             self.order.take_remainder(block)?;
@@ -379,6 +400,49 @@ impl CommitOrder {
         Ok(Some(self.send(block, BlockKind::Catalogue)))
     }
 
+    /// Fills an empty block with what a checkpoint needs, if one is due: first the entries that
+    /// were not sent, then the catalogue of all objects that have ended, then the checkpoint.
+    fn checkpoint(
+        &mut self,
+        block: &mut Block,
+        reader: &mut ObjectReader,
+    ) -> Result<Option<Fill>, StageError> {
+        let is_forced = self.links.recent() >= MAX_CHECKPOINT_LINKS;
+        if !self.checkpoints.is_begun() {
+            let is_due = self.checkpoints.is_due(is_forced);
+            if !is_due || matches!(reader.open_object(), OpenObjectState::Entries) {
+                return Ok(None);
+            }
+            self.checkpoints.begin();
+        }
+        if !self.remainder.is_empty() {
+            self.take_remainder(block)?;
+            if let (_, Some(open)) = reader.unplaced() {
+                open.assign_block(self.blocks, block.len());
+            }
+            return self.send_entries(block).map(Some);
+        }
+        if self.catalogue.has_unsent() {
+            self.catalogue.fill_piece(block)?;
+            return Ok(Some(self.send(block, BlockKind::Catalogue)));
+        }
+        let (place, links) = ((self.blocks, block.capacity()), &mut self.links);
+        let (bytes, is_last) =
+            self.checkpoints
+                .next(place, self.unplaced.last(), &reader.open_object(), || {
+                    links.take_recent()
+                })?;
+        let info = BlockInfo {
+            offset: self.bytes,
+            entries: true,
+            sequence: Some(self.blocks),
+            ..BlockInfo::default()
+        };
+        put_checkpoint(block, &bytes, is_last, info)?;
+        self.blocks += 1;
+        Ok(Some(Fill::Block))
+    }
+
     fn send_entries(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         self.unplaced.assign_block(
             self.blocks,
@@ -396,6 +460,10 @@ impl CommitOrder {
         (info.offset, info.kind) = (self.bytes, kind.code());
         (info.entries, info.sequence) = (true, Some(self.blocks));
         block.set_info(info);
+        match kind {
+            BlockKind::Catalogue => self.checkpoints.add_catalogue(self.blocks),
+            _ => self.checkpoints.add(block.len()),
+        }
         self.bytes += block.len() as u64;
         self.blocks += 1;
         Fill::Block

@@ -12,11 +12,20 @@ pub(super) struct Unplaced {
     finished: Vec<(FinishedObject, usize, usize)>,
     /// Path and target of each object, in the same order.
     text: Vec<u8>,
+    last: LastObject,
+}
+
+/// The last object that has ended in a block.
+#[derive(Debug, Default)]
+pub(super) struct LastObject {
+    pub(super) number: u64,
+    pub(super) path: Vec<u8>,
 }
 
 /// An object that has ended: what the catalogue records of it, but for path and target.
 #[derive(Debug)]
 pub(super) struct FinishedObject {
+    pub(super) number: u64,
     /// Number of the object if hard links to it may follow, otherwise 0.
     pub(super) object: u64,
     pub(super) kind: ObjectKind,
@@ -57,6 +66,11 @@ impl EntryPos {
         self.offset
     }
 
+    /// Number of the block, if the entry has been sent.
+    pub(super) fn block(self) -> Option<u64> {
+        self.block
+    }
+
     /// Inserts `before` bytes in front of the entries that have not been sent.
     pub(super) fn shift(&mut self, before: usize) {
         if self.block.is_none() {
@@ -75,6 +89,11 @@ impl EntryPos {
 }
 
 impl Unplaced {
+    /// The last object that has ended in a block.
+    pub(super) fn last(&self) -> &LastObject {
+        &self.last
+    }
+
     /// Adds an object.
     pub(super) fn add(&mut self, finished: FinishedObject, path: &[u8], target: &[u8]) {
         self.text.extend_from_slice(path);
@@ -114,6 +133,9 @@ impl Unplaced {
             let (path, target) = self.text[at..][..path_len + target_len].split_at(path_len);
             at += path_len + target_len;
             let object = finished.object;
+            self.last.number = finished.number;
+            self.last.path.clear();
+            self.last.path.extend_from_slice(path);
             let body = EntryBody::Catalogue(finished.catalogue_entry(block, path, target));
             catalogue.add(&Entry { object, body }, finished.bytes, capacity)?;
         }

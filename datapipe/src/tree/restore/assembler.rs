@@ -122,14 +122,10 @@ impl<S: Sink> ObjectAssembler<S> {
             self.mark_lost(number, number, 0, what);
             return Ok(());
         }
-        if info.is_control() {
-            return Ok(());
-        }
         let is_data = info.kind == BlockKind::Data.code();
-        let is_other = info.kind > BlockKind::ClosingCatalogue.code();
         // A restore of some blocks gets no more of the catalogue than shares a block with them.
         let is_unneeded = !is_data && self.scope.blocks.is_some() && self.lost.is_empty();
-        if is_other || is_unneeded {
+        if info.is_control() || is_unneeded {
             self.entries.pass(number);
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! An object of which some entries have come and others have not.
 
-use crate::tree::digest::Digest;
+use crate::cells::Digest;
 use crate::wire::{Entry, EntryBody, InodeFacts, ObjectKind, ObjectMeta};
 
 /// An open object: its object entry has come, its end entry has not.

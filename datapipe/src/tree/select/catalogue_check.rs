@@ -59,6 +59,10 @@ impl Tail for CatalogueCheck {
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
         let (info, number) = (block.info(), block.archive_number());
+        if info.is_control() {
+            self.copy.pass(number);
+            return Ok(());
+        }
         let has_content = !info.marks.intersects(Marks::DAMAGED | Marks::REJECTED);
         if !has_content || info.kind != BlockKind::ClosingCatalogue.code() {
             return Err(StageError::new(format!(
@@ -76,6 +80,11 @@ impl Tail for CatalogueCheck {
             self.closing.add(&body);
         }
         Ok(())
+    }
+
+    /// They have numbers, and a gap between the pieces of an entry is a loss.
+    fn takes_control_blocks(&self) -> bool {
+        true
     }
 
     fn finish(&mut self) -> Result<(), StageError> {

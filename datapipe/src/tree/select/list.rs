@@ -65,6 +65,10 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> Tail for Tr
         self.0.write(block)
     }
 
+    fn takes_control_blocks(&self) -> bool {
+        self.0.takes_control_blocks()
+    }
+
     fn finish(&mut self) -> Result<(), StageError> {
         self.0.finish()
     }

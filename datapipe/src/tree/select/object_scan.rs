@@ -222,7 +222,7 @@ impl<V: VisitObject + Send> Tail for ObjectScan<V> {
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
         let info = block.info();
         let number = block.archive_number();
-        let is_data = info.kind == BlockKind::Data.code();
+        let is_data = info.kind == BlockKind::Data.code() && !info.is_control();
         self.has_data |= is_data;
         let is_closing = info.kind == BlockKind::ClosingCatalogue.code();
         if info.marks.intersects(Marks::DAMAGED | Marks::REJECTED) {
@@ -243,6 +243,11 @@ impl<V: VisitObject + Send> Tail for ObjectScan<V> {
         let read = self.read_entries(number, is_data, &entries);
         self.copy = copy;
         read
+    }
+
+    /// They have numbers, and a gap between the pieces of an entry is a loss.
+    fn takes_control_blocks(&self) -> bool {
+        true
     }
 
     fn finish(&mut self) -> Result<(), StageError> {

@@ -282,20 +282,18 @@ impl Tail for Search {
     }
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
-        let info = block.info();
+        let (info, number) = (block.info(), block.archive_number());
         if info.marks.intersects(Marks::DAMAGED | Marks::REJECTED) {
-            let number = block.archive_number();
             return Err(StageError::new(format!(
                 "block {number} has no valid content: the objects it names are unknown"
             )));
         }
         if info.kind != BlockKind::ClosingCatalogue.code() {
+            self.copy.pass(number);
             return Ok(());
         }
         let mut inner = self.query.0.lock();
-        let entries = self
-            .copy
-            .fetch(block.shared(), block.archive_number(), info.kind);
+        let entries = self.copy.fetch(block.shared(), number, info.kind);
         for fetched in entries.iter() {
             let entry = fetched.map_err(|damaged| damaged.error)?.entry;
             self.closing.add(&entry.body);
@@ -311,6 +309,11 @@ impl Tail for Search {
             }
         }
         Ok(())
+    }
+
+    /// They have numbers, and a gap between the pieces of an entry is a loss.
+    fn takes_control_blocks(&self) -> bool {
+        true
     }
 
     fn finish(&mut self) -> Result<(), StageError> {

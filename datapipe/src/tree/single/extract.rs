@@ -2,10 +2,10 @@
 
 use std::mem;
 
+use crate::cells::Digest;
 use crate::error::StageError;
 use crate::pool::{Block, Marks};
 use crate::stage::{Tail, TailStage};
-use crate::tree::digest::Digest;
 use crate::wire::{
     BlockKind, DIGEST_LEN, DamagedEntry, Entry, EntryBody, EntryCopy, ObjectEnd, ObjectKind,
     ObjectState,
@@ -137,7 +137,7 @@ impl<F: FnMut(u64, &[u8]) -> Result<(), StageError> + Send> Tail for ExtractTail
             self.fail(format!("block {number} of it has no content"));
             return Ok(());
         }
-        if info.kind != BlockKind::Data.code() {
+        if info.kind != BlockKind::Data.code() || info.is_control() {
             self.copy.pass(number);
             return Ok(());
         }
@@ -155,6 +155,11 @@ impl<F: FnMut(u64, &[u8]) -> Result<(), StageError> + Send> Tail for ExtractTail
         }
         self.copy = copy;
         Ok(())
+    }
+
+    /// They have numbers, and a gap between the pieces of an entry is a loss.
+    fn takes_control_blocks(&self) -> bool {
+        true
     }
 
     fn finish(&mut self) -> Result<(), StageError> {

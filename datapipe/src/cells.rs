@@ -10,11 +10,13 @@
 //! go, and of a cell that comes in pieces a hasher is kept. Zeros at the start of a cell are
 //! counted and hashed only when other bytes follow, so that holes and cells of zeros cost nothing.
 
+#[cfg(feature = "tree")]
 use std::io::{self, Read};
 
 use blake3::Hasher;
 
-use crate::wire::DIGEST_LEN;
+/// Bytes of a digest.
+const DIGEST_LEN: usize = 16;
 
 /// Bytes of a cell.
 const CELL: u64 = 262_144;
@@ -23,11 +25,11 @@ const CELL: u64 = 262_144;
 const ZEROS: [u8; 4096] = [0; 4096];
 
 /// Chain of the hashes of cells.
-type Chain = [u8; blake3::OUT_LEN];
+pub(crate) type Chain = [u8; blake3::OUT_LEN];
 
 /// State of a digest.
 #[derive(Clone, Debug)]
-pub(super) struct Digest {
+pub(crate) struct Digest {
     /// Chain of the cells that have ended.
     chain: Chain,
     /// Offset in the file up to which data, or zeros, are part of the digest.
@@ -38,7 +40,7 @@ pub(super) struct Digest {
 }
 
 impl Digest {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             chain: [0; blake3::OUT_LEN],
             at: 0,
@@ -48,7 +50,7 @@ impl Digest {
 
     /// Adds data at `offset`, which is at least the end of what was added before. Between the two
     /// the file has zeros.
-    pub(super) fn add(&mut self, offset: u64, mut data: &[u8]) {
+    pub(crate) fn add(&mut self, offset: u64, mut data: &[u8]) {
         self.skip_to(offset);
         while !data.is_empty() {
             let left = usize::try_from(CELL - self.at % CELL).unwrap_or(usize::MAX);
@@ -60,7 +62,7 @@ impl Digest {
 
     /// Returns the digest of a file of `size` bytes, whose bytes after those that were added are
     /// zeros.
-    pub(super) fn finish(&self, size: u64) -> [u8; DIGEST_LEN] {
+    pub(crate) fn finish(&self, size: u64) -> [u8; DIGEST_LEN] {
         let mut chain = self.chain;
         if let Some((hasher, hashed)) = &self.cell {
             let number = self.at / CELL;
@@ -79,6 +81,28 @@ impl Digest {
         last[blake3::OUT_LEN..].copy_from_slice(&size.to_le_bytes());
         let whole = blake3::hash(&last);
         std::array::from_fn(|at| whole.as_bytes()[at])
+    }
+
+    /// Returns the chain of the cells that end at or before `offset`, which is at least the end of
+    /// what was added. Between the two the file has zeros.
+    pub(crate) fn chain_at(&self, offset: u64) -> Chain {
+        let mut digest = self.clone();
+        digest.skip_to(offset);
+        digest.chain
+    }
+
+    /// Returns BLAKE3 of the bytes of the cell that has begun; zeros if none has.
+    pub(crate) fn begun(&self) -> Chain {
+        let start = self.at % CELL;
+        if start == 0 {
+            return [0; blake3::OUT_LEN];
+        }
+        let (mut hasher, hashed) = match &self.cell {
+            Some((hasher, hashed)) => ((**hasher).clone(), *hashed),
+            None => (Hasher::new(), 0),
+        };
+        add_zeros(&mut hasher, start - hashed);
+        hasher.finalize().into()
     }
 
     /// Adds zeros up to `offset`.
@@ -137,7 +161,7 @@ fn chained(chain: Chain, number: u64, hash: blake3::Hash) -> Chain {
 }
 
 /// Returns the digest of a file's content, to compare it with the one that an archive has of the
-/// file: [`ArchivedFile::digest`](super::ArchivedFile::digest), or
+/// file: [`ArchivedFile::digest`](crate::tree::ArchivedFile::digest), or
 /// [`ObjectEnd::digest`](crate::wire::ObjectEnd::digest). `content` is read to its end. The result
 /// does not depend on the archive, its blocks or its compression, so that it also tells if two
 /// archives have the same file.
@@ -166,6 +190,7 @@ fn chained(chain: Chain, number: u64, hash: blake3::Hash) -> Chain {
 /// assert_eq!(file.digest, Some(digest_of(content)?));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[cfg(feature = "tree")]
 pub fn digest_of(mut content: impl Read) -> io::Result<[u8; DIGEST_LEN]> {
     let mut digest = Digest::new();
     let mut cell = vec![0; CELL as usize];
@@ -200,7 +225,7 @@ fn add_zeros(hasher: &mut Hasher, mut count: u64) {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "tree"))]
 mod tests {
     use proptest::prelude::*;
 
