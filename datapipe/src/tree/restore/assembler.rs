@@ -20,8 +20,8 @@ use crate::error::StageError;
 use crate::limits::{MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS};
 use crate::pool::{Block, Marks, Stop};
 use crate::wire::{
-    BlockEntries, BlockKind, CatalogueEntry, Entry, EntryBody, EntryCopy, ObjectEnd, ObjectKind,
-    ObjectMeta, ObjectState,
+    BlockEntries, BlockKind, CatalogueEntry, Entry, EntryBody, EntryCopy, EntryStart, ObjectEnd,
+    ObjectKind, ObjectMeta, ObjectState,
 };
 
 use super::catalogue_check::CatalogueCheck;
@@ -136,6 +136,9 @@ impl<S: Sink> ObjectAssembler<S> {
         // Another process may change the block meanwhile: all that is checked is copied first.
         let mut copy = mem::take(&mut self.entries);
         let entries = copy.fetch(block.shared(), number, info.kind);
+        if let Some(start) = entries.cut() {
+            self.lose_object_entry(start);
+        }
         let read = if is_data {
             self.read_data_block(number, &entries)
         } else {
@@ -167,11 +170,19 @@ impl<S: Sink> ObjectAssembler<S> {
                     let (from, error) = (damaged.offset, damaged.error);
                     let what = format!("block {number}, byte {from}: {error}");
                     self.mark_lost(number, number, from, what);
+                    if damaged.start.0 < number {
+                        self.lose_object_entry(damaged.start);
+                    }
                     break;
                 }
             };
             let entry = &fetched.entry;
             let start = start_of(fetched.start);
+            if let EntryBody::Piece(piece) = &entry.body
+                && piece.begins_object()
+            {
+                self.lose_object_entry(fetched.start);
+            }
             if let EntryBody::Object(object) = &entry.body
                 && !self.is_next_object(entry.object, object)
             {
@@ -525,9 +536,9 @@ impl<S: Sink> ObjectAssembler<S> {
         if let Some(what) = comparison.and_then(|check| check.check_entry(number, entry, kind)) {
             self.report.record_problem(entry.path, what);
         }
-        if self.lost.is_newly_lost(entry) && self.wants_file(entry.path) {
-            let block = entry.blocks.0;
-            let what = format!("is lost: it begins in block {block}, which is lost");
+        if let Some(what) = self.lost.newly_lost(entry)
+            && self.wants_file(entry.path)
+        {
             self.report.record_damage(entry.path, what);
         }
         if kind == BlockKind::ClosingCatalogue.code() {
@@ -570,6 +581,16 @@ impl<S: Sink> ObjectAssembler<S> {
             if !self.open[at].has_data {
                 self.mark_damaged(at, "part of it may be in a lost block");
             }
+        }
+    }
+
+    /// Takes note of an object entry of which a part is missing: the catalogue names the object that
+    /// begins at this place.
+    fn lose_object_entry(&mut self, start: EntryStart) {
+        let start = start_of(start);
+        self.lost.add_cut(start);
+        if let Some(comparison) = &mut self.comparison {
+            comparison.lose(start.0, self.next.saturating_sub(1));
         }
     }
 
@@ -653,6 +674,9 @@ impl<S: Sink> ObjectAssembler<S> {
             // If all blocks come, only the reader knows how many there should be.
             self.handle_gap(self.next, u64::MAX);
         }
+        if let Some(start) = self.entries.take_cut() {
+            self.lose_object_entry(start);
+        }
         self.abandon_open_objects();
         if let Some(what) = self.comparison.as_ref().and_then(|check| check.finish()) {
             self.report_problem(what);
@@ -680,7 +704,7 @@ impl<S: Sink> Drop for ObjectAssembler<S> {
 }
 
 /// Place of an entry in the archive as the catalogue has it: its block, and the byte in it.
-fn start_of((block, offset): (u64, usize)) -> (u64, u32) {
+fn start_of((block, offset): EntryStart) -> (u64, u32) {
     (block, u32::try_from(offset).unwrap_or(u32::MAX))
 }
 

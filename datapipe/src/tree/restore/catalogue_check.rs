@@ -70,7 +70,9 @@ impl CatalogueCheck {
     pub(super) fn lose(&mut self, first: u64, last: u64) {
         let is_full = self.lost.len() >= MAX_STRETCHES;
         match self.lost.last_mut() {
-            Some(before) if before.1.saturating_add(1) >= first => before.1 = before.1.max(last),
+            Some(before) if before.1.saturating_add(1) >= first => {
+                *before = (before.0.min(first), before.1.max(last));
+            }
             // The last stretch covers what there is no room for.
             Some(before) if is_full => before.1 = u64::MAX,
             _ => self.lost.push((first, last)),

@@ -87,11 +87,11 @@ impl<V: VisitObject> ObjectScan<V> {
                 start,
             } = match (fetched, &self.log) {
                 (Ok(fetched), _) => fetched,
-                (Err(DamagedEntry { offset, error }), Some(log)) => {
+                (Err(DamagedEntry { offset, error, .. }), Some(log)) => {
                     log.report(number, format!("byte {offset}: {error}"));
                     return Ok(());
                 }
-                (Err(DamagedEntry { offset, error }), None) => {
+                (Err(DamagedEntry { offset, error, .. }), None) => {
                     return Err(StageError::new(format!(
                         "block {number}, byte {offset}: {error}"
                     )));
