@@ -1,6 +1,7 @@
 //! Reads the objects of a batch into blocks, one entry after the other.
 
 use std::collections::HashSet;
+use std::mem;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::error::StageError;
-use crate::limits::{MAX_ATTRIBUTE, MAX_DAMAGE_TEXT, MAX_OBJECT_ATTRIBUTES, MAX_OWNERS};
+use crate::limits::{MAX_ATTRIBUTE, MAX_DAMAGE_TEXT, MAX_OBJECT_ATTRIBUTES, MAX_OWNER_NAME};
 use crate::pool::Block;
 use crate::tree::inode_calls;
 use crate::tree::inode_flags;
@@ -44,7 +45,7 @@ pub(super) struct ObjectReader {
     entry: Vec<u8>,
     /// Bytes of the body of `entry` that are in blocks, if that is longer than a block.
     written: Option<usize>,
-    /// Owners whose names this instance has written.
+    /// Owners whose names are in the entries that are not committed yet.
     named: HashSet<Owner>,
 }
 
@@ -66,6 +67,8 @@ struct Current {
     bytes: u64,
     state: ObjectState,
     next: NextEntry,
+    /// The names of its owners were written again, after the object did not fit into their block.
+    has_names_again: bool,
 }
 
 /// The entry of an object that is to be written next.
@@ -154,6 +157,12 @@ impl ObjectReader {
         }
     }
 
+    /// Writes the names of owners again that the next objects have: the entries so far are committed,
+    /// and will be in another block. A block that is lost takes few names with it.
+    pub(super) fn repeat_names(&mut self) {
+        self.named.clear();
+    }
+
     /// Returns the objects that have ended in the block being filled, and the start of the object
     /// that has not, if any of it was written.
     pub(super) fn unplaced(&mut self) -> (&mut Unplaced, Option<&mut EntryPos>) {
@@ -194,6 +203,7 @@ impl ObjectReader {
             bytes: 0,
             state,
             next: NextEntry::Owners,
+            has_names_again: false,
         })
     }
 
@@ -254,9 +264,9 @@ impl ObjectReader {
         }
     }
 
-    /// Writes the names of an object's owners that this instance has not written yet. An object of
-    /// another instance may precede this one, and its owner has the name from there; but only the
-    /// instance that has the turn could know.
+    /// Writes the names of an object's owners that this instance has not written for this block. An
+    /// object of another instance may precede this one in it, and its owner has the name from
+    /// there; but only the instance that has the turn could know.
     fn write_owners(
         &mut self,
         current: &mut Current,
@@ -275,9 +285,7 @@ impl ObjectReader {
             {
                 return Ok(Put::BlockFull);
             }
-            if self.named.len() < MAX_OWNERS {
-                self.named.insert(owner);
-            }
+            self.named.insert(owner);
         }
         current.next = NextEntry::ObjectMeta;
         Ok(Put::Written)
@@ -305,7 +313,14 @@ impl ObjectReader {
         }
         match put {
             Ok(Put::Written) => {}
-            Ok(other) => return Ok(other),
+            Ok(other) => {
+                let fits = self.entry.len() + 2 * MAX_OWNER_ENTRY <= block.capacity();
+                if current.first.is_none() && fits && !mem::replace(&mut current.has_names_again, true)
+                {
+                    current.next = NextEntry::Owners;
+                }
+                return Ok(other);
+            }
             Err(why) => {
                 let path = self.batch.path(current.path);
                 self.rules
@@ -636,6 +651,9 @@ impl Current {
         }
     }
 }
+
+/// Length of the longest entry with the name of an owner: its header, number, type, length, name.
+const MAX_OWNER_ENTRY: usize = ENTRY_HEADER_LEN + 8 + MAX_OWNER_NAME;
 
 /// Length of the entry of an attribute: its header, two lengths, and name and value.
 fn entry_len(name: &[u8], value: usize) -> usize {

@@ -248,6 +248,7 @@ impl<S: Sink> ObjectAssembler<S> {
                     self.check_catalogue_entry(fetched.entry.object, &body, kind);
                 }
                 EntryBody::CatalogueStart(start) => {
+                    self.lost.start_closing();
                     if let Some(comparison) = &mut self.comparison {
                         comparison.announce(start);
                     }
@@ -681,13 +682,19 @@ impl<S: Sink> ObjectAssembler<S> {
         if let Some(what) = self.comparison.as_ref().and_then(|check| check.finish()) {
             self.report_problem(what);
         }
-        if let Some(what) = self.lost.unnamed() {
+        let unnamed = self.lost.unnamed();
+        let lacks_names = unnamed.is_some();
+        if let Some(what) = unnamed {
             self.report_problem(what);
         }
         for path in self.scope.selection.not_found() {
             self.report.record_problem(path, "not found in the archive");
         }
-        self.sink.finish()
+        self.sink.finish()?;
+        if lacks_names && let Some(what) = self.sink.unnamed_owners() {
+            self.report_problem(what);
+        }
+        Ok(())
     }
 }
 

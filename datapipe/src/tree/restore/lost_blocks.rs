@@ -22,7 +22,7 @@ pub(super) struct LostBlocks {
     first: Option<u64>,
     /// There were more runs, or positions, than are kept.
     is_full: bool,
-    /// The closing catalogue, once an entry of it has come.
+    /// The closing catalogue, once its start or an entry of it has come.
     closing: Option<ClosingCatalogue>,
     /// Positions at which the reported objects begin. The catalogue has each object twice: in a
     /// catalogue block between the data blocks, and in the closing catalogue.
@@ -81,16 +81,26 @@ impl LostBlocks {
         self.first = Some(self.first.map_or(block, |first| first.min(block)));
     }
 
-    /// Takes note of an entry of the closing catalogue. The first of them is that of the object
-    /// with which the archive begins, unless the start of the catalogue is lost.
+    /// Takes note of the start of the closing catalogue.
+    pub(super) fn start_closing(&mut self) {
+        self.closing(false);
+    }
+
+    /// Takes note of an entry of the closing catalogue. If its start did not come before, entries
+    /// may be lost.
     pub(super) fn add_closing(&mut self, entry: &CatalogueEntry<'_>) {
-        let closing = self.closing.get_or_insert_with(|| ClosingCatalogue {
-            lacks_start: (entry.blocks.0, entry.offset) != (0, 0),
-            has_gap: false,
-            follows_loss: self.first.is_some(),
-            named_to: 0,
-        });
+        let closing = self.closing(true);
         closing.named_to = closing.named_to.max(entry.blocks.1);
+    }
+
+    fn closing(&mut self, lacks_start: bool) -> &mut ClosingCatalogue {
+        let follows_loss = self.first.is_some();
+        self.closing.get_or_insert(ClosingCatalogue {
+            lacks_start,
+            has_gap: false,
+            follows_loss,
+            named_to: 0,
+        })
     }
 
     /// Takes note that the rest of a block of the catalogue is lost.
@@ -187,7 +197,11 @@ mod tests {
         for number in 0..13 {
             match number {
                 _ if lost_blocks.contains(&number) => lost.add(number, number, 0),
-                10 => (0..4).for_each(|block| lost.add_closing(&entry((block, block), 0))),
+                10 => {
+                    // A name of an owner precedes the first object.
+                    lost.start_closing();
+                    (0..4).for_each(|block| lost.add_closing(&entry((block, block), 40)));
+                }
                 11 => (4..8).for_each(|block| lost.add_closing(&entry((block, block), 0))),
                 12 => (8..10).for_each(|block| lost.add_closing(&entry((block, block), 0))),
                 _ => {}

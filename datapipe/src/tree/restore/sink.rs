@@ -73,6 +73,10 @@ pub(super) trait Sink: Send + Sized {
 
     /// Finishes the restore when all objects are done.
     fn finish(&mut self) -> Result<(), StageError>;
+
+    /// Returns the problem that objects may have wrong owners, if names of owners may be lost. Called
+    /// after [`finish`](Self::finish).
+    fn unnamed_owners(&self) -> Option<String>;
 }
 
 /// Reason for which the sink did not do what it was asked.

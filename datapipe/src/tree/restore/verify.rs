@@ -112,4 +112,8 @@ impl Sink for VerifyOnly {
     fn finish(&mut self) -> Result<(), StageError> {
         Ok(())
     }
+
+    fn unnamed_owners(&self) -> Option<String> {
+        None
+    }
 }

@@ -624,6 +624,10 @@ impl Sink for Writer {
         }
         check_place(self.destination.root(), self.place.as_deref())
     }
+
+    fn unnamed_owners(&self) -> Option<String> {
+        self.owners.as_ref()?.unnamed()
+    }
 }
 
 /// Path of an open directory, if the system has `/proc`.

@@ -39,6 +39,8 @@ pub(in crate::tree) struct ObjectScan<V> {
     visited: u64,
     /// Count of the closing catalogue. With blocks of data only its start counts.
     closing: ClosingRun,
+    /// With blocks of data: all that precedes the objects in the closing catalogue has come.
+    has_names: bool,
     /// Copy of the entries of the block that is read.
     copy: EntryCopy,
     /// Log of entries that cannot be decoded; without one they end the pipe.
@@ -62,6 +64,7 @@ impl<V: VisitObject> ObjectScan<V> {
             has_data: false,
             visited: 0,
             closing: ClosingRun::default(),
+            has_names: false,
             copy: EntryCopy::default(),
             log: None,
         }
@@ -71,6 +74,23 @@ impl<V: VisitObject> ObjectScan<V> {
     /// block.
     pub(in crate::tree) fn with_log(self, log: Option<DamageLog>) -> Self {
         Self { log, ..self }
+    }
+
+    /// Takes what precedes the objects in a block of the closing catalogue: its start, and names of
+    /// owners, which may have been in lost blocks.
+    fn read_front(&mut self, block: &Block, number: u64) {
+        let kind = BlockKind::ClosingCatalogue.code();
+        for fetched in self.copy.fetch(block.shared(), number, kind).iter() {
+            match fetched.map(|fetched| fetched.entry.body) {
+                Ok(EntryBody::OwnerName(name)) => self.visitor.owner(&name),
+                Ok(body @ EntryBody::CatalogueStart(_)) => self.closing.add(&body),
+                Ok(EntryBody::Later(_)) => {}
+                _ => {
+                    self.has_names = true;
+                    return;
+                }
+            }
+        }
     }
 
     /// Takes the entries of a block.
@@ -229,12 +249,9 @@ impl<V: VisitObject + Send> Tail for ObjectScan<V> {
             return Ok(());
         }
         if !is_data && (self.has_data || !is_closing) {
-            if is_closing && self.closing.announced().is_none() {
-                let entries = self.copy.fetch(block.shared(), number, info.kind);
-                let start = entries.iter().next().and_then(Result::ok);
-                start.iter().for_each(|it| self.closing.add(&it.entry.body));
-            } else {
-                self.copy.pass(number);
+            match is_closing && !self.has_names {
+                true => self.read_front(block, number),
+                false => self.copy.pass(number),
             }
             return Ok(());
         }

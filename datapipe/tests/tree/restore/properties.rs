@@ -19,6 +19,8 @@ use crate::placement::Placement;
 
 in_both_placements! {
     objects_belong_to_the_owners_with_their_names
+    owners_whose_names_were_lost_are_reported
+    names_of_owners_survive_lost_blocks
     entries_in_pieces_are_restored
     piece_without_its_others_damages_its_object
     repeated_object_number_is_refused
@@ -57,24 +59,22 @@ fn owned_by(user: &[u8], group: &[u8]) -> Pack {
     pack
 }
 
-fn objects_belong_to_the_owners_with_their_names(placement: Placement) {
-    if !is_root() {
-        println!("skipped: only root restores owners");
-        return;
-    }
-    // A user and a group of this machine other than root.
-    let number_of = |list: &str, name: &str| {
+/// Returns the numbers of the user and the group "daemon", if this process restores owners.
+fn daemon() -> Option<(u32, u32)> {
+    let number_of = |list: &str| {
         let list = fs::read_to_string(list).unwrap_or_default();
-        let line = list
-            .lines()
-            .find(|line| line.starts_with(&format!("{name}:")));
+        let line = list.lines().find(|line| line.starts_with("daemon:"));
         line.and_then(|line| line.split(':').nth(2)?.parse::<u32>().ok())
     };
-    let (Some(user), Some(group)) = (
-        number_of("/etc/passwd", "daemon"),
-        number_of("/etc/group", "daemon"),
-    ) else {
-        println!("skipped: this machine has no user and group \"daemon\"");
+    let found = number_of("/etc/passwd").zip(number_of("/etc/group"));
+    if found.is_none() || !is_root() {
+        println!("skipped: only root restores owners, and needs a user and a group \"daemon\"");
+    }
+    found.filter(|_| is_root())
+}
+
+fn objects_belong_to_the_owners_with_their_names(placement: Placement) {
+    let Some((user, group)) = daemon() else {
         return;
     };
     let numbers = (70_001, 70_002);
@@ -102,6 +102,103 @@ fn objects_belong_to_the_owners_with_their_names(placement: Placement) {
     assert_eq!(fs::metadata(site.dest().join("dir")).unwrap().uid(), user);
     let notes = report.notes.join("\n");
     assert!(notes.contains("two names"), "{notes}");
+}
+
+/// The only copy of a name before the objects was in a block that was lost, and they belonged to
+/// the user of this machine who has the number, without a word.
+fn owners_whose_names_were_lost_are_reported(placement: Placement) {
+    let Some((user, _)) = daemon() else {
+        return;
+    };
+    let owned = |path| ObjectMeta {
+        uid: 70_001,
+        ..file(path)
+    };
+    let name_owner = |pack: &mut Pack, id, name: &[u8]| {
+        let kind = OwnerKind::User;
+        pack.entry(0, EntryBody::OwnerName(OwnerName { kind, id, name }));
+    };
+    // `name` is in block 0, with a file, and in the closing run, block 3.
+    let pack = |id, name: &[u8]| {
+        let mut pack = Pack::default();
+        name_owner(&mut pack, id, name);
+        pack.whole(&owned("lost"), &[], 1, &[(0, b"x")]);
+        pack.cut();
+        pack.whole(&owned("one"), &[], 1, &[(0, b"x")]);
+        pack.whole(&owned("two"), &[], 1, &[(0, b"x")]);
+        pack.cut();
+        pack.file("root", b"x");
+        pack.cut();
+        name_owner(&mut pack, id, name);
+        pack.list_all(2, |_| {});
+        pack
+    };
+    let restore = |pack: Pack, numeric| {
+        let site = Site::new(placement);
+        let report = site.restore(pack, RestoreOptions::default().numeric_owner(numeric));
+        (site, problems(&report))
+    };
+    let mut lost = pack(70_001, b"daemon");
+    lost.lose(0);
+    let (site, text) = restore(lost.clone(), false);
+    let expected = format!("2 objects have user 70001 instead of {user}, which is \"daemon\" here");
+    assert!(text.contains(&expected), "{text}");
+    assert_eq!(fs::metadata(site.dest().join("one")).unwrap().uid(), 70_001);
+    let (_, text) = restore(lost.clone(), true);
+    assert!(!text.contains("user"), "{text}");
+    // Without the closing run they may be wrong.
+    lost.lose(3);
+    let (_, text) = restore(lost, false);
+    let may_be = "the names of user 0 and of 2 other owners may be lost";
+    assert!(text.contains(may_be), "{text}");
+    // With all blocks, or a name that no user has here, they are not.
+    let (_, text) = restore(pack(70_001, b"daemon"), false);
+    assert_eq!(text, "");
+    let mut other = pack(70_001, b"a name that no user has");
+    other.lose(0);
+    let (_, text) = restore(other, false);
+    assert!(!text.contains("user"), "{text}");
+}
+
+/// Names came once, in the first block.
+fn names_of_owners_survive_lost_blocks(placement: Placement) {
+    let Some((user, group)) = daemon() else {
+        return;
+    };
+    let temp = tempfile::tempdir().unwrap();
+    let source = temp.path().join("data");
+    fs::create_dir(&source).unwrap();
+    for at in 0..200 {
+        let path = source.join(format!("{at:0100}"));
+        fs::write(&path, noise(at * 10, at as u64)).unwrap();
+        std::os::unix::fs::chown(&path, Some(user), Some(group)).unwrap();
+    }
+    for instances in [1, 3] {
+        let head = TreeHead::new(&[&source], TreeOptions::default()).unwrap();
+        let blocks = crate::entries::blocks_of(placement.place(head.instances(instances)), 4096);
+        let (mut named, mut unnamed) = (0, 0);
+        for (kind, _, data) in blocks.iter().filter(|(kind, ..)| *kind == 0) {
+            let (mut rest, mut names) = (&data[..], Vec::new());
+            while let Ok((entry, after)) = datapipe::wire::Entry::parse(rest) {
+                match entry.body {
+                    EntryBody::OwnerName(name) => names.push((name.kind, name.id)),
+                    EntryBody::Object(object) => {
+                        let user = names.contains(&(OwnerKind::User, object.uid));
+                        let group = names.contains(&(OwnerKind::Group, object.gid));
+                        let count = if user && group { &mut named } else { &mut unnamed };
+                        *count += 1;
+                    }
+                    _ => {}
+                }
+                rest = after;
+            }
+            assert_eq!(*kind, 0);
+        }
+        assert_eq!(named + unnamed, 201);
+        // Several instances fill blocks with what they have read for others.
+        let most = if instances == 1 { 0 } else { 100 };
+        assert!(unnamed <= most, "{unnamed} objects have no names in their blocks");
+    }
 }
 
 fn entries_in_pieces_are_restored(placement: Placement) {
