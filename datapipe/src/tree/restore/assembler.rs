@@ -404,10 +404,10 @@ impl<S: Sink> ObjectAssembler<S> {
         if open.partial.is_none() {
             return;
         }
-        if open.has_data || open.description.attributes_len() > 0 {
-            self.mark_damaged(at, "an entry of its inode follows its attributes or data");
+        if open.has_data || open.description.has_properties() {
+            self.mark_damaged(at, "an entry of its inode follows its attributes or data, or another");
         } else {
-            open.description.add(bytes);
+            open.description.add_inode(bytes);
         }
     }
 

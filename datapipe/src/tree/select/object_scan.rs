@@ -33,6 +33,8 @@ pub(in crate::tree) struct ObjectScan<V> {
     visitor: V,
     /// Objects that have begun and not ended.
     begun: Vec<BegunObject>,
+    /// Number of the last object that began.
+    last: u64,
     /// Blocks of data were received, so the catalogue repeats objects already visited.
     has_data: bool,
     /// Number of objects visited in blocks of data.
@@ -61,6 +63,7 @@ impl<V: VisitObject> ObjectScan<V> {
         Self {
             visitor,
             begun: Vec::new(),
+            last: 0,
             has_data: false,
             visited: 0,
             closing: ClosingRun::default(),
@@ -133,7 +136,11 @@ impl<V: VisitObject> ObjectScan<V> {
     /// Takes an entry of a block of data, at block and offset `at`.
     fn entry(&mut self, entry: &Entry<'_>, bytes: &[u8], at: (u64, u32)) -> Result<(), StageError> {
         match entry.body {
+            EntryBody::Object(_) if entry.object <= self.last => {
+                self.refuse_number(entry.object, at)?;
+            }
             EntryBody::Object(_) => {
+                self.last = entry.object;
                 if self.begun.len() >= MAX_OPEN_OBJECTS {
                     self.end(0, ObjectState::Unread, 0, at.0)?;
                 }
@@ -157,6 +164,24 @@ impl<V: VisitObject> ObjectScan<V> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Refuses an object whose number is not above those of all objects before it. One that is open
+    /// and has the same number is not whole: entries of the two cannot be told apart.
+    fn refuse_number(&mut self, number: u64, (block, byte): (u64, u32)) -> Result<(), StageError> {
+        let what = format!(
+            "byte {byte}: an object has the number {number}, which is not above that of an object \
+             before it, {}",
+            self.last
+        );
+        let Some(log) = &self.log else {
+            return Err(StageError::new(format!("block {block}, {what}")));
+        };
+        log.report(block, what);
+        match self.begun.iter().position(|begun| begun.number == number) {
+            Some(which) => self.end(which, ObjectState::Unread, 0, block),
+            None => Ok(()),
+        }
     }
 
     /// Checks at the end that no object was left out. Objects that blocks of data lack may be due

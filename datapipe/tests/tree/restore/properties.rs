@@ -4,12 +4,16 @@ use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
+use datapipe::limits::MAX_OBJECT_ATTRIBUTES;
 use datapipe::prelude::*;
 use datapipe::tree::{
-    RestoreOptions, RestoreOutcome, TreeHead, TreeOptions, TreeRestore, digest_of,
+    RestoreOptions, RestoreOutcome, TreeHead, TreeList, TreeOptions, TreeRestore, digest_of,
 };
-use datapipe::wire::{EntryBody, InodeFacts, ObjectKind, ObjectMeta, OwnerKind, OwnerName};
+use datapipe::wire::{
+    EntryBody, InodeFacts, ObjectKind, ObjectMeta, ObjectState, OwnerKind, OwnerName,
+};
 use rustix::fs::{IFlags, XattrFlags, ioctl_getflags, ioctl_setflags, setxattr};
 
 use super::pack::{Pack, file, object};
@@ -25,6 +29,7 @@ in_both_placements! {
     piece_without_its_others_damages_its_object
     repeated_object_number_is_refused
     inode_flags_are_restored_last
+    attributes_up_to_the_limit_are_accepted_beside_an_inode
 }
 
 /// Restores what a head reads, in blocks of `size` bytes.
@@ -288,6 +293,81 @@ fn repeated_object_number_is_refused(placement: Placement) {
         problems(&report),
         "\"again\": has the number 1, which is not above that of an object before it, 1\n"
     );
+}
+
+/// A list took two objects with one number for two whole ones, and could give one the end of the
+/// other.
+#[test]
+fn list_refuses_a_repeated_object_number() {
+    let pack = |is_open: bool| {
+        let mut pack = Pack::default();
+        let first = pack.begin(&file("first"));
+        if !is_open {
+            pack.end(first, 0, super::pack::digest(&[]));
+        }
+        pack.entry(first, EntryBody::Object(file("again")));
+        pack.end(first, 0, super::pack::digest(&[]));
+        pack.file("last", b"x");
+        pack
+    };
+    for is_open in [false, true] {
+        let listed = Arc::new(Mutex::new(Vec::new()));
+        let list = || {
+            let listed = Arc::clone(&listed);
+            TreeList::new(move |object| {
+                let path = String::from_utf8(object.path.to_vec()).unwrap();
+                listed.lock().unwrap().push((path, object.state));
+                Ok(())
+            })
+        };
+        let error = pack(is_open).run(list()).unwrap_err().to_string();
+        assert!(error.contains("block 0, byte "), "{error}");
+        assert!(error.contains("the number 1, which is not above"), "{error}");
+        listed.lock().unwrap().clear();
+        let log = DamageLog::new();
+        pack(is_open).run(list().salvage(&log)).unwrap();
+        assert_eq!(log.count(), 1, "{:?}", log.snapshot().entries);
+        let first = if is_open { ObjectState::Unread } else { ObjectState::Whole };
+        let expected = [("first", first), ("last", ObjectState::Whole)];
+        let expected = expected.map(|(path, state)| (path.to_owned(), state));
+        assert_eq!(*listed.lock().unwrap(), expected);
+    }
+}
+
+/// The entry of the inode counted as an attribute.
+fn attributes_up_to_the_limit_are_accepted_beside_an_inode(placement: Placement) {
+    // Each entry has 24 bytes, name and value.
+    let pack = |bytes: usize| {
+        let mut pack = Pack::default();
+        let number = pack.begin(&file("file"));
+        let born = Some(super::pack::WHEN);
+        pack.entry(number, EntryBody::Inode(InodeFacts { flags: 0, born }));
+        let mut left = bytes;
+        for at in 0..16 {
+            let name = format!("user.{at:02}");
+            let value = vec![1; (left - 24 - name.len()).min(65_536)];
+            left -= 24 + name.len() + value.len();
+            let name = name.as_bytes();
+            pack.entry(number, EntryBody::Attribute(name, &value));
+        }
+        assert_eq!(left, 0);
+        pack.end(number, 0, super::pack::digest(&[]));
+        pack
+    };
+    let report = pack(MAX_OBJECT_ATTRIBUTES).verify(placement);
+    assert!(report.is_whole(), "{}", problems(&report));
+    let report = pack(MAX_OBJECT_ATTRIBUTES + 1).verify(placement);
+    assert!(problems(&report).contains("cannot set attribute user.15"));
+    // The inode comes once.
+    let mut twice = Pack::default();
+    let number = twice.begin(&file("file"));
+    for flags in [1, 0x40] {
+        let body = EntryBody::Inode(InodeFacts { flags, born: None });
+        twice.entry(number, body);
+    }
+    twice.end(number, 0, super::pack::digest(&[]));
+    let text = problems(&twice.verify(placement));
+    assert!(text.contains("its inode"), "{text}");
 }
 
 /// Flags that forbid changes, or are harmless.
