@@ -17,7 +17,7 @@ use crate::tree::own_resources::{is_shortage, shortage_error};
 use crate::wire::codec::truncate;
 use crate::wire::{
     DIGEST_LEN, ENTRY_HEADER_LEN, Entry, EntryBody, InodeFacts, ObjectEnd, ObjectKind, ObjectMeta,
-    ObjectState, OwnerKind, next_piece,
+    ObjectState, OwnerKind,
 };
 
 use super::batch::{Batch, Candidate, Item, PathIndex};
@@ -25,6 +25,7 @@ use super::extents::{Extents, ReadProgress};
 use super::inspect::{ObjectInspector, ObjectVerdict};
 use super::open::{self, Attributes, FileSystem, OpenObject};
 use super::owners::Owner;
+use super::put_entry::{Put, put, put_encoded};
 use super::report::ProblemKind;
 use super::turn::{BatchRange, SharedHead};
 use super::unplaced::{EntryPos, FinishedObject, Unplaced};
@@ -69,6 +70,8 @@ struct Current {
     next: NextEntry,
     /// The names of its owners were written again, after the object did not fit into their block.
     has_names_again: bool,
+    /// Its inode flags, once they were read.
+    flags: Option<u32>,
 }
 
 /// The entry of an object that is to be written next.
@@ -82,16 +85,6 @@ enum NextEntry {
     Inspection,
     Extents(Box<Extents>),
     ObjectEnd(u64, Option<[u8; DIGEST_LEN]>),
-}
-
-/// Outcome of writing an entry, or an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Put {
-    Written,
-    /// The block is full: the entry, or the rest of it, belongs to the next one.
-    BlockFull,
-    /// The format cannot have the object.
-    Refused,
 }
 
 /// Progress of filling a block.
@@ -204,6 +197,7 @@ impl ObjectReader {
             state,
             next: NextEntry::Owners,
             has_names_again: false,
+            flags: None,
         })
     }
 
@@ -315,7 +309,9 @@ impl ObjectReader {
             Ok(Put::Written) => {}
             Ok(other) => {
                 let fits = self.entry.len() + 2 * MAX_OWNER_ENTRY <= block.capacity();
-                if current.first.is_none() && fits && !mem::replace(&mut current.has_names_again, true)
+                if current.first.is_none()
+                    && fits
+                    && !mem::replace(&mut current.has_names_again, true)
                 {
                     current.next = NextEntry::Owners;
                 }
@@ -348,10 +344,7 @@ impl ObjectReader {
     /// Writes the entry of an object's inode, if it has flags that users set, or its time of birth
     /// is wanted.
     fn write_inode(&mut self, current: &mut Current, block: &mut Block) -> Result<Put, StageError> {
-        let flags = match current.opened.path_only {
-            true => 0,
-            false => inode_flags::flags_of(current.opened.fd.as_fd()),
-        };
+        let flags = self.read_flags(current)?;
         let born = current.opened.meta.born;
         let born = born.filter(|_| self.rules.birth_time);
         if inode_flags::settable(flags) != 0 || born.is_some() {
@@ -364,6 +357,32 @@ impl ObjectReader {
         current.next = NextEntry::Attributes;
         self.list_attributes(current)?;
         Ok(Put::Written)
+    }
+
+    /// Returns the inode flags of an object, which are read once. If that fails, the object has none
+    /// in the archive and is reported.
+    fn read_flags(&self, current: &mut Current) -> Result<u32, StageError> {
+        if let Some(flags) = current.flags {
+            return Ok(flags);
+        }
+        let found = match current.opened.path_only {
+            true => Ok(0),
+            false => inode_flags::flags_of(current.opened.fd.as_fd()),
+        };
+        let flags = match found {
+            Ok(flags) => flags,
+            Err(error) if is_shortage(error) => {
+                let path = self.batch.path(current.path);
+                return Err(shortage_error("read the inode flags of", path, error));
+            }
+            Err(error) => {
+                let kind = ProblemKind::InodeFlags(inode_calls::describe(error));
+                self.problem(current, ObjectState::Changed, kind);
+                0
+            }
+        };
+        current.flags = Some(flags);
+        Ok(flags)
     }
 
     /// Lists the extended attributes of an object. If that fails, the object has none in the
@@ -658,56 +677,6 @@ const MAX_OWNER_ENTRY: usize = ENTRY_HEADER_LEN + 8 + MAX_OWNER_NAME;
 /// Length of the entry of an attribute: its header, two lengths, and name and value.
 fn entry_len(name: &[u8], value: usize) -> usize {
     ENTRY_HEADER_LEN + 8 + name.len() + value
-}
-
-/// Puts an entry into a block if it fits. One that is longer than a block is put into empty blocks
-/// piece by piece, each of which fills its block: then it is `BlockFull` until the last piece, and
-/// the next call continues. `buf` contains the encoded entry afterwards in any case.
-///
-/// # Errors
-///
-/// The reason why the format cannot represent the entry.
-fn put(
-    buf: &mut Vec<u8>,
-    written: &mut Option<usize>,
-    entry: &Entry<'_>,
-    block: &mut Block,
-) -> Result<Put, String> {
-    if written.is_none() {
-        buf.clear();
-        entry.append_to(buf).map_err(|error| error.to_string())?;
-    }
-    Ok(put_encoded(buf, written, block))
-}
-
-/// Puts an encoded entry, or the next piece of it, into a block.
-fn put_encoded(entry: &[u8], written: &mut Option<usize>, block: &mut Block) -> Put {
-    if written.is_none() && entry.len() <= block.capacity() {
-        return match block.put(entry) {
-            Ok(()) => Put::Written,
-            Err(_) => Put::BlockFull,
-        };
-    }
-    let before = written.unwrap_or(0);
-    let is_first = before == 0 && written.is_none();
-    if is_first && !block.is_empty() {
-        return Put::BlockFull;
-    }
-    let Some((header, body)) = next_piece(entry, before, block.capacity()) else {
-        *written = None;
-        return Put::Written;
-    };
-    let (after, is_last) = (before + body.len(), body.end == entry.len());
-    // The rest of an entry begins a block, which is empty then.
-    if !block.is_empty() || block.put(&header).is_err() || block.put(&entry[body]).is_err() {
-        return Put::BlockFull;
-    }
-    *written = (!is_last).then_some(after);
-    if is_last {
-        Put::Written
-    } else {
-        Put::BlockFull
-    }
 }
 
 #[cfg(test)]

@@ -20,11 +20,11 @@ use crate::error::StageError;
 use crate::limits::{MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS};
 use crate::pool::{Block, Marks, Stop};
 use crate::wire::{
-    BlockEntries, BlockKind, CatalogueEntry, Entry, EntryBody, EntryCopy, EntryStart, ObjectEnd,
-    ObjectKind, ObjectMeta, ObjectState,
+    BlockEntries, BlockKind, CatalogueEntry, Entry, EntryBody, EntryCopy, EntryStart, InodeFacts,
+    ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
 };
 
-use super::catalogue_check::CatalogueCheck;
+use super::catalogue_comparison::CatalogueComparison;
 use super::link_targets::{LinkTarget, LinkTargets, ObjectOutcome};
 use super::lost_blocks::LostBlocks;
 use super::object_in_progress::ObjectInProgress;
@@ -44,7 +44,7 @@ pub(super) struct ObjectAssembler<S: Sink> {
     /// Copy of the entries of the block that is read.
     entries: EntryCopy,
     /// The comparison with the catalogue, if all objects are read.
-    comparison: Option<Box<CatalogueCheck>>,
+    comparison: Option<Box<CatalogueComparison>>,
     /// The stop of the pipe, once a block has come.
     stop: Option<Stop>,
     /// Number of the next block, if none is missing.
@@ -243,16 +243,16 @@ impl<S: Sink> ObjectAssembler<S> {
                     break;
                 }
             };
+            if kind == BlockKind::ClosingCatalogue.code()
+                && let Some(comparison) = &mut self.comparison
+            {
+                comparison.add_closing(&fetched.entry.body);
+            }
             match fetched.entry.body {
                 EntryBody::Catalogue(body) => {
                     self.check_catalogue_entry(fetched.entry.object, &body, kind);
                 }
-                EntryBody::CatalogueStart(start) => {
-                    self.lost.start_closing();
-                    if let Some(comparison) = &mut self.comparison {
-                        comparison.announce(start);
-                    }
-                }
+                EntryBody::CatalogueStart(_) => self.lost.start_closing(),
                 EntryBody::OwnerName(name) => self.sink.name_owner(&name),
                 EntryBody::Piece(_) => self.report_problem(format!(
                     "catalogue block {number} has a part of an entry whose other parts are missing"
@@ -285,7 +285,7 @@ impl<S: Sink> ObjectAssembler<S> {
                 self.mark_damaged(at, "its object entry is repeated")
             }
             (EntryBody::Attribute(name, _), Some(at)) => self.add_attribute(at, name, bytes),
-            (EntryBody::Inode(_), Some(at)) => self.add_inode(at, bytes),
+            (EntryBody::Inode(inode), Some(at)) => self.add_inode(at, *inode, bytes),
             (EntryBody::OwnerName(name), _) => self.sink.name_owner(name),
             (EntryBody::Piece(_), Some(at)) => {
                 self.mark_damaged(at, "a part of one of its entries is missing");
@@ -399,15 +399,19 @@ impl<S: Sink> ObjectAssembler<S> {
     }
 
     /// Keeps the entry of an inode until the object ends.
-    fn add_inode(&mut self, at: usize, bytes: &[u8]) {
+    fn add_inode(&mut self, at: usize, inode: InodeFacts, bytes: &[u8]) {
         let open = &mut self.open[at];
-        if open.partial.is_none() {
+        let Some(partial) = &mut open.partial else {
             return;
-        }
+        };
         if open.has_data || open.description.has_properties() {
-            self.mark_damaged(at, "an entry of its inode follows its attributes or data, or another");
+            self.mark_damaged(
+                at,
+                "an entry of its inode follows its attributes or data, or another",
+            );
         } else {
             open.description.add_inode(bytes);
+            self.sink.begin_inode(partial, inode);
         }
     }
 

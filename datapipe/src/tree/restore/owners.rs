@@ -109,9 +109,13 @@ impl Owners {
     }
 
     /// Returns the problem that the names of some owners may be lost, for a reading that has lost
-    /// blocks, and the names at the end of the archive, too.
+    /// blocks, and the names at the end of the archive, too. An archive that has names has them in
+    /// most blocks, so that one of which no name has come has only numbers.
     pub(super) fn unnamed(&self) -> Option<String> {
         let owners = self.0.lock();
+        if owners.named.is_empty() {
+            return None;
+        }
         let &(kind, id) = owners.unnamed.keys().min()?;
         let others = match owners.unnamed.len() {
             1 => String::new(),

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use datapipe::limits::MAX_OBJECT_ATTRIBUTES;
@@ -123,7 +124,7 @@ fn owners_whose_names_were_lost_are_reported(placement: Placement) {
         let kind = OwnerKind::User;
         pack.entry(0, EntryBody::OwnerName(OwnerName { kind, id, name }));
     };
-    // `name` is in block 0, with a file, and in the closing run, block 3.
+    // `name` is in block 0, with a file, and in the closing run, blocks 3 and 4.
     let pack = |id, name: &[u8]| {
         let mut pack = Pack::default();
         name_owner(&mut pack, id, name);
@@ -132,10 +133,12 @@ fn owners_whose_names_were_lost_are_reported(placement: Placement) {
         pack.whole(&owned("one"), &[], 1, &[(0, b"x")]);
         pack.whole(&owned("two"), &[], 1, &[(0, b"x")]);
         pack.cut();
+        name_owner(&mut pack, 0, b"root");
         pack.file("root", b"x");
         pack.cut();
-        name_owner(&mut pack, id, name);
         pack.list_all(2, |_| {});
+        name_owner(&mut pack, id, name);
+        pack.cut_as(2);
         pack
     };
     let restore = |pack: Pack, numeric| {
@@ -153,8 +156,9 @@ fn owners_whose_names_were_lost_are_reported(placement: Placement) {
     assert!(!text.contains("user"), "{text}");
     // Without the closing run they may be wrong.
     lost.lose(3);
+    lost.lose(4);
     let (_, text) = restore(lost, false);
-    let may_be = "the names of user 0 and of 2 other owners may be lost";
+    let may_be = "the names of user 70001 and of 1 other owner may be lost";
     assert!(text.contains(may_be), "{text}");
     // With all blocks, or a name that no user has here, they are not.
     let (_, text) = restore(pack(70_001, b"daemon"), false);
@@ -190,7 +194,11 @@ fn names_of_owners_survive_lost_blocks(placement: Placement) {
                     EntryBody::Object(object) => {
                         let user = names.contains(&(OwnerKind::User, object.uid));
                         let group = names.contains(&(OwnerKind::Group, object.gid));
-                        let count = if user && group { &mut named } else { &mut unnamed };
+                        let count = if user && group {
+                            &mut named
+                        } else {
+                            &mut unnamed
+                        };
                         *count += 1;
                     }
                     _ => {}
@@ -202,7 +210,10 @@ fn names_of_owners_survive_lost_blocks(placement: Placement) {
         assert_eq!(named + unnamed, 201);
         // Several instances fill blocks with what they have read for others.
         let most = if instances == 1 { 0 } else { 100 };
-        assert!(unnamed <= most, "{unnamed} objects have no names in their blocks");
+        assert!(
+            unnamed <= most,
+            "{unnamed} objects have no names in their blocks"
+        );
     }
 }
 
@@ -322,12 +333,19 @@ fn list_refuses_a_repeated_object_number() {
         };
         let error = pack(is_open).run(list()).unwrap_err().to_string();
         assert!(error.contains("block 0, byte "), "{error}");
-        assert!(error.contains("the number 1, which is not above"), "{error}");
+        assert!(
+            error.contains("the number 1, which is not above"),
+            "{error}"
+        );
         listed.lock().unwrap().clear();
         let log = DamageLog::new();
         pack(is_open).run(list().salvage(&log)).unwrap();
         assert_eq!(log.count(), 1, "{:?}", log.snapshot().entries);
-        let first = if is_open { ObjectState::Unread } else { ObjectState::Whole };
+        let first = if is_open {
+            ObjectState::Unread
+        } else {
+            ObjectState::Whole
+        };
         let expected = [("first", first), ("last", ObjectState::Whole)];
         let expected = expected.map(|(path, state)| (path.to_owned(), state));
         assert_eq!(*listed.lock().unwrap(), expected);
@@ -415,6 +433,58 @@ fn inode_flags_are_restored_last(placement: Placement) {
     assert_eq!(copies.map(|path| get(&path)), [FLAGS; 2]);
     assert_eq!(get(&dest.join("data/plain")), IFlags::empty());
     assert_eq!(fs::metadata(dest.join("data/file")).unwrap().nlink(), 2);
+}
+
+/// A file system in a file, mounted until this is dropped.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    fn btrfs() -> Option<Self> {
+        let temp = tempfile::tempdir().unwrap();
+        let (image, root) = (temp.path().join("image"), temp.path().join("root"));
+        let run = |program: &str, arguments: &[&Path]| {
+            let output = Command::new(program).args(arguments).output();
+            output.is_ok_and(|output| output.status.success())
+        };
+        File::create(&image).unwrap().set_len(256 << 20).unwrap();
+        fs::create_dir(&root).unwrap();
+        let is_mounted = is_root()
+            && run("mkfs.btrfs", &["-q".as_ref(), &image])
+            && run("mount", &["-o".as_ref(), "loop".as_ref(), &image, &root]);
+        is_mounted.then_some(Self(temp))
+    }
+
+    fn root(&self) -> std::path::PathBuf {
+        self.0.path().join("root")
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let output = Command::new("umount").arg(self.root()).output();
+        assert!(output.unwrap().status.success() || std::thread::panicking());
+    }
+}
+
+/// The flag has no effect on a file that has data: the file system refused it, or ignored it.
+#[test]
+fn file_without_copy_on_write_comes_back_as_one() {
+    let Some(mounted) = Mounted::btrfs() else {
+        println!("skipped: this process cannot make and mount a file system of type btrfs");
+        return;
+    };
+    let (source, dest) = (mounted.root().join("data"), mounted.root().join("dest"));
+    fs::create_dir(&source).unwrap();
+    fs::create_dir(&dest).unwrap();
+    let file = File::create(source.join("file")).unwrap();
+    let before = ioctl_getflags(&file).unwrap();
+    ioctl_setflags(&file, before | IFlags::NOCOW).unwrap();
+    drop(file);
+    fs::write(source.join("file"), noise(200_000, 1)).unwrap();
+    let report = restored(&source, &dest, 64 << 10, Placement::Threads);
+    assert!(report.is_whole(), "{}", problems(&report));
+    let file = File::open(dest.join("data/file")).unwrap();
+    assert!(ioctl_getflags(&file).unwrap().contains(IFlags::NOCOW));
 }
 
 #[test]
