@@ -288,8 +288,8 @@ mod tests {
         digest.add(i64::MAX as u64 - 1, b"y");
         let size = i64::MAX as u64;
         // By the definition, of the two cells that have other bytes than zeros.
-        let end = vec![&[0; CELL as usize - 2][..], b"y"].concat();
-        let first = vec![&b"x"[..], &[0; CELL as usize - 1]].concat();
+        let end = [&[0; CELL as usize - 2][..], b"y"].concat();
+        let first = [&b"x"[..], &[0; CELL as usize - 1]].concat();
         let h = [(0, first), (size / CELL, end)]
             .iter()
             .fold(vec![0; 32], |h, (number, cell)| {
