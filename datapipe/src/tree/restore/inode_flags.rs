@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(flags_of(file.as_fd()).unwrap() & flags, flags);
     }
 
-    /// A restore without the rights of root left out all flags, and said that only root sets them.
+    /// A restore without the rights of root left out all flags: as if only root could set them.
     #[test]
     fn flags_of_users_are_set_without_rights() {
         let dir = tempfile::tempdir_in(".").unwrap();

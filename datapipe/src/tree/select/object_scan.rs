@@ -167,7 +167,7 @@ impl<V: VisitObject> ObjectScan<V> {
     }
 
     /// Refuses an object whose number is not above those of all objects before it. One that is open
-    /// and has the same number is not whole: entries of the two cannot be told apart.
+    /// and has the same number is not whole: it may have entries of the other one.
     fn refuse_number(&mut self, number: u64, (block, byte): (u64, u32)) -> Result<(), StageError> {
         let what = format!(
             "byte {byte}: an object has the number {number}, which is not above that of an object \
