@@ -150,8 +150,8 @@ impl ObjectReader {
         }
     }
 
-    /// Writes the names of owners again that the next objects have: the entries so far are committed,
-    /// and will be in another block. A block that is lost takes few names with it.
+    /// Writes the names of owners again that the next objects have: the entries so far are
+    /// committed, and will be in another block. A block that is lost takes few names with it.
     pub(super) fn repeat_names(&mut self) {
         self.named.clear();
     }
@@ -359,8 +359,8 @@ impl ObjectReader {
         Ok(Put::Written)
     }
 
-    /// Returns the inode flags of an object, which are read once. If that fails, the object has none
-    /// in the archive and is reported.
+    /// Returns the inode flags of an object, which are read once. If that fails, the object has
+    /// none in the archive and is reported.
     fn read_flags(&self, current: &mut Current) -> Result<u32, StageError> {
         if let Some(flags) = current.flags {
             return Ok(flags);

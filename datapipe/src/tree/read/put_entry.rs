@@ -33,8 +33,8 @@ pub(super) fn put(
     Ok(put_encoded(buf, written, block))
 }
 
-/// Puts an encoded entry, or the next piece of it, into a block. `written` is the number of bytes of
-/// its body that are in pieces already, or `None` before the first and after the last.
+/// Puts an encoded entry, or the next piece of it, into a block. `written` is the number of bytes
+/// of its body that are in pieces already, or `None` before the first and after the last.
 pub(super) fn put_encoded(entry: &[u8], written: &mut Option<usize>, block: &mut Block) -> Put {
     if written.is_none() && entry.len() <= block.capacity() {
         return match block.put(entry) {

@@ -77,8 +77,8 @@ pub enum ProblemKind {
     /// An extended attribute is not in the archive: its name, and the reason. All else of the
     /// object is. Without a name: the attributes could not be listed, and the archive has none.
     Attribute(Vec<u8>, String),
-    /// The inode flags of the object could not be read, and are not in the archive: the error of the
-    /// system. All else of the object is.
+    /// The inode flags of the object could not be read, and are not in the archive: the error of
+    /// the system. All else of the object is.
     InodeFlags(String),
     /// The object had been removed or replaced before it could be read.
     Vanished,
@@ -185,8 +185,8 @@ impl TreeReport {
     }
 
     /// Time so far for which instances have held what they share: in its turn an instance commits
-    /// what it has read, and no other one can meanwhile. It limits the rate of a tree with any number
-    /// of instances. Reading during a turn, and waiting for a buffer, are not part of it.
+    /// what it has read, and no other one can meanwhile. It limits the rate of a tree with any
+    /// number of instances. Reading during a turn, and waiting for a buffer, are not part of it.
     pub fn turn_time(&self) -> Duration {
         Duration::from_nanos(self.0.lock().turn_nanos)
     }

@@ -589,8 +589,8 @@ impl<S: Sink> ObjectAssembler<S> {
         }
     }
 
-    /// Takes note of an object entry of which a part is missing: the catalogue names the object that
-    /// begins at this place.
+    /// Takes note of an object entry of which a part is missing: the catalogue names the object
+    /// that begins at this place.
     fn lose_object_entry(&mut self, start: EntryStart) {
         let start = start_of(start);
         self.lost.add_cut(start);

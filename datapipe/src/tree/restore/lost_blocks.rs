@@ -1,11 +1,11 @@
 //! Lost blocks, and the objects that began in them.
 //!
-//! The catalogue at the end of the archive names the block and byte at which each object begins.
-//! So an object whose beginning is in a lost block is known by name, although none of its entries
+//! The catalogue at the end of the archive names the block and byte at which each object begins. So
+//! an object whose beginning is in a lost block is known by name, although none of its entries
 //! came. The same is true of an object entry that is longer than a block, if it begins in a block
-//! that came and goes on in a lost one. If a part of the closing catalogue is lost as well, the names of some may not be known.
-//! Blocks that are missing after the last one that came are reported by the reader, which knows of
-//! them from the footer.
+//! that came and goes on in a lost one. If a part of the closing catalogue is lost as well, the
+//! names of some may not be known. Blocks that are missing after the last one that came are
+//! reported by the reader, which knows of them from the footer.
 
 use std::collections::HashSet;
 

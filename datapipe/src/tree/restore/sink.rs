@@ -77,8 +77,8 @@ pub(super) trait Sink: Send + Sized {
     /// Finishes the restore when all objects are done.
     fn finish(&mut self) -> Result<(), StageError>;
 
-    /// Returns the problem that objects may have wrong owners, if names of owners may be lost. Called
-    /// after [`finish`](Self::finish).
+    /// Returns the problem that objects may have wrong owners, if names of owners may be lost.
+    /// Called after [`finish`](Self::finish).
     fn unnamed_owners(&self) -> Option<String>;
 }
 

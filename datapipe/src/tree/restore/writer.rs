@@ -58,8 +58,8 @@ pub(super) struct Writer {
     pub(super) credentials: Credentials,
     /// Names of owners; `None` to restore their numbers.
     owners: Option<Owners>,
-    /// Files that are frozen at the end, with device, inode and flags of each: these flags forbid to
-    /// rename the file, or to give it further names.
+    /// Files that are frozen at the end, with device, inode and flags of each: these flags forbid
+    /// to rename the file, or to give it further names.
     pub(super) flagged: RecordStack,
     /// Descriptions of the directories whose attributes are set at the end: what is created in a
     /// directory changes its times, and its mode may forbid creating anything.
