@@ -15,6 +15,8 @@ use std::io::{self, Read};
 
 use blake3::Hasher;
 
+use crate::interrupt::retry;
+
 /// Bytes of a digest.
 const DIGEST_LEN: usize = 16;
 
@@ -193,20 +195,11 @@ fn chained(chain: Chain, number: u64, hash: blake3::Hash) -> Chain {
 #[cfg(feature = "tree")]
 pub fn digest_of(mut content: impl Read) -> io::Result<[u8; DIGEST_LEN]> {
     let mut digest = Digest::new();
-    let mut cell = vec![0; CELL as usize];
+    let mut buffer = vec![0; CELL as usize];
     loop {
-        let mut len = 0;
-        while len < cell.len() {
-            match content.read(&mut cell[len..]) {
-                Ok(0) => break,
-                Ok(read) => len += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        digest.add(digest.at, &cell[..len]);
-        if len < cell.len() {
-            return Ok(digest.finish(digest.at));
+        match retry(|| content.read(&mut buffer))? {
+            0 => return Ok(digest.finish(digest.at)),
+            len => digest.add(digest.at, &buffer[..len]),
         }
     }
 }
@@ -320,10 +313,21 @@ mod tests {
         digest.add(0, b"x");
         digest.add(i64::MAX as u64 - 1, b"y");
         let size = i64::MAX as u64;
-        assert_ne!(digest.finish(size), Digest::new().finish(size));
-        assert_eq!(
-            Digest::new().finish(u64::MAX),
-            Digest::new().finish(u64::MAX)
-        );
+        // By the definition, of the two cells that have other bytes than zeros.
+        let end = [&[0; CELL as usize - 2][..], b"y"].concat();
+        let first = [&b"x"[..], &[0; CELL as usize - 1]].concat();
+        let h = [(0, first), (size / CELL, end)]
+            .iter()
+            .fold(vec![0; 32], |h, (number, cell)| {
+                let number = u64::to_le_bytes(*number);
+                let input = [&h, &number[..], blake3::hash(cell).as_bytes()].concat();
+                blake3::hash(&input).as_bytes().to_vec()
+            });
+        let whole = |h: &[u8], size: u64| {
+            let whole = blake3::hash(&[h, &size.to_le_bytes()].concat());
+            <[u8; DIGEST_LEN]>::try_from(&whole.as_bytes()[..DIGEST_LEN]).unwrap()
+        };
+        assert_eq!(digest.finish(size), whole(&h, size));
+        assert_eq!(Digest::new().finish(u64::MAX), whole(&[0; 32], u64::MAX));
     }
 }

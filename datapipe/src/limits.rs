@@ -158,9 +158,9 @@ pub const MIN_EXTENT: usize = 4096;
 /// it is full.
 pub const CATALOGUE_PIECE: usize = 256 << 10;
 
-/// Least bytes of other blocks before a piece of the catalogue, as a multiple of its bytes. Of very
-/// small files the catalogue has as many bytes as their data, and is stored once then and not
-/// twice.
+/// A piece of the catalogue is sent between the blocks only if all blocks before it have at least
+/// this many times the bytes of the whole catalogue so far. Of very small files the catalogue has
+/// as many bytes as their data, and is stored once then and not twice.
 pub const DATA_PER_CATALOGUE: u64 = 8;
 
 /// Files of several names that are in memory until all of their names were seen: about 43 MiB,

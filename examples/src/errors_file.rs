@@ -335,6 +335,7 @@ fn name_of(kind: &ProblemKind) -> &'static str {
     match kind {
         ProblemKind::Unreadable(_) => "unreadable",
         ProblemKind::Attribute(..) => "attribute",
+        ProblemKind::InodeFlags(_) => "inode-flags",
         ProblemKind::Vanished => "vanished",
         ProblemKind::Changed => "changed",
         ProblemKind::Socket => "socket",

@@ -34,14 +34,50 @@ pub(super) fn id_of(kind: OwnerKind, name: &[u8]) -> Result<Option<u32>, LookupE
     })
 }
 
-/// Repeats a look-up that a signal interrupts. Some name services have errors for what they do not
-/// have (getpwnam_r(3)).
+/// Repeats a look-up that a signal interrupts.
+///
+/// Name services have several errors for what they do not have (getpwnam_r(3)). Most of them may
+/// also say that a database is missing or may not be read, and then an owner that has a name would
+/// seem to have none. So they are errors, but for the one that means nothing else.
 fn found<T>(mut look_up: impl FnMut() -> nix::Result<Option<T>>) -> Result<Option<T>, LookupError> {
     loop {
         match look_up() {
             Err(Errno::EINTR) => {}
-            Err(Errno::ENOENT | Errno::ESRCH | Errno::EBADF | Errno::EPERM) => return Ok(None),
+            Err(Errno::ESRCH) => return Ok(None),
             other => return other.map_err(Into::into),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    /// A database that could not be read was one without names.
+    #[test]
+    fn database_that_cannot_be_read_is_an_error() {
+        for errno in [
+            Errno::ENOENT,
+            Errno::EPERM,
+            Errno::EBADF,
+            Errno::EACCES,
+            Errno::EIO,
+        ] {
+            let error = found(|| Err::<Option<()>, _>(errno)).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(errno as i32));
+        }
+        assert_eq!(found(|| Err::<Option<()>, _>(Errno::ESRCH)).unwrap(), None);
+        let mut calls = 0;
+        let interrupted = found(|| {
+            calls += 1;
+            if calls == 1 {
+                Err(Errno::EINTR)
+            } else {
+                Ok(Some(7))
+            }
+        });
+        assert_eq!(interrupted.unwrap(), Some(7));
+        assert_eq!(name_of(OwnerKind::User, 0).unwrap().unwrap(), b"root");
     }
 }

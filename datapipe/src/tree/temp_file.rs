@@ -21,6 +21,15 @@ pub(super) struct SpillFile {
 }
 
 impl SpillFile {
+    /// Returns a file to which nothing can be appended.
+    #[cfg(test)]
+    pub(super) fn read_only() -> Self {
+        Self {
+            file: File::open("/dev/null").ok(),
+            len: 0,
+        }
+    }
+
     /// Number of bytes in the file.
     pub(super) fn len(&self) -> u64 {
         self.len

@@ -22,8 +22,9 @@ use std::fmt;
 use std::ops::Range;
 
 use super::codec::{Bytes, DecodeError};
-use super::entry::{ENTRY_HEADER_LEN, EXTENT, EXTENT_HEADER_LEN, Entry, parse_extent};
+use super::entry::{ENTRY_HEADER_LEN, EXTENT, EXTENT_HEADER_LEN, Entry, OBJECT, parse_extent};
 use super::piece::{CONTINUES, EntryHeader, GOES_ON, check_place, max_body};
+use super::unit_kind::BlockKind;
 use crate::shared_bytes::SharedBytes;
 use crate::words::len_of;
 
@@ -39,6 +40,8 @@ pub(crate) struct EntryCopy {
     begun: [Option<BegunEntry>; 3],
     /// Start of the first entry, if that began in an earlier block.
     joined: Option<EntryStart>,
+    /// Start of an object entry of which a piece is missing, until a caller has taken it.
+    cut: Option<EntryStart>,
     /// Number of the block after the last one.
     next: u64,
 }
@@ -96,6 +99,8 @@ pub(crate) struct BlockEntries<'a> {
     number: u64,
     kind: u8,
     copy: &'a EntryCopy,
+    /// See [`EntryCopy::take_cut`].
+    cut: Option<EntryStart>,
     /// Defect after the last entry.
     defect: Option<EntryDefect>,
 }
@@ -126,6 +131,8 @@ pub(crate) struct FetchedEntry<'a> {
 pub(crate) struct DamagedEntry {
     /// Offset of the entry in the block.
     pub(crate) offset: usize,
+    /// Block and offset at which the entry begins.
+    pub(crate) start: EntryStart,
     pub(crate) error: DecodeError,
 }
 
@@ -153,12 +160,18 @@ impl EntryCopy {
                 Err(found) => defect = Some(found),
             }
         }
-        let copy = self;
+        if defect.is_some() {
+            self.cut_begun(kind); // what goes on fills its block
+        }
+        if kind == BlockKind::ClosingCatalogue.code() {
+            self.cut_begun(BlockKind::Data.code()); // no data follow
+        }
         BlockEntries {
             block,
             number,
             kind,
-            copy,
+            cut: self.cut.take(),
+            copy: self,
             defect,
         }
     }
@@ -167,9 +180,28 @@ impl EntryCopy {
     /// next number then shows that it is missing.
     pub(crate) fn pass(&mut self, number: u64) {
         if number != self.next {
+            self.cut_begun(BlockKind::Data.code());
             self.begun = Default::default();
         }
         self.next = number.saturating_add(1);
+    }
+
+    /// Returns the start of an object entry of which a piece is missing, if one was found since the
+    /// last [`fetch`](Self::fetch), or the last piece that came goes on: no more blocks come. None
+    /// of the object is known but the place, which the catalogue has, too.
+    pub(crate) fn take_cut(&mut self) -> Option<EntryStart> {
+        self.cut_begun(BlockKind::Data.code());
+        self.cut.take()
+    }
+
+    /// Gives up what came of the entry that goes on.
+    fn cut_begun(&mut self, kind: u8) {
+        let Some(begun) = self.begun_in(kind).and_then(Option::take) else {
+            return;
+        };
+        if begun.header.kind == OBJECT && kind == BlockKind::Data.code() {
+            self.cut = Some(begun.start);
+        }
     }
 
     /// Makes an entry of what came of a long entry, if this block does not continue it.
@@ -188,9 +220,9 @@ impl EntryCopy {
             len: 0,
             ..begun.header
         };
-        if let Some(begun) = self.begun_in(kind) {
-            *begun = None;
-        }
+        let start = begun.start;
+        self.joined = Some(start);
+        self.cut_begun(kind);
         self.push(0, 0, &[&piece.to_bytes()]);
     }
 
@@ -284,6 +316,7 @@ impl EntryCopy {
         let len = entry.body.len();
         let whole = len.saturating_add(header.len);
         if whole > max_body(header.kind) {
+            *begun = Some(entry);
             return Err(EntryDefect::TooLong(header.kind));
         }
         entry.body.resize(whole, 0);
@@ -327,7 +360,11 @@ impl<'a> BlockEntries<'a> {
             return self.defect.filter(|_| is_defect).map(|defect| {
                 let offset = spans.last().map_or(0, |last| last.end());
                 let error = DecodeError::new("entry", defect.to_string());
-                Err(DamagedEntry { offset, error })
+                Err(DamagedEntry {
+                    offset,
+                    start: (self.number, offset),
+                    error,
+                })
             });
         };
         let EntrySpan { offset, copy, len } = *span;
@@ -343,14 +380,24 @@ impl<'a> BlockEntries<'a> {
             _ => Entry::parse(bytes).map(|(entry, _)| entry),
         });
         let joined = self.copy.joined.filter(|_| index == 0);
+        let start = joined.unwrap_or((self.number, offset));
         Some(match entry {
             Ok(entry) => Ok(FetchedEntry {
                 entry,
                 bytes,
-                start: joined.unwrap_or((self.number, offset)),
+                start,
             }),
-            Err(error) => Err(DamagedEntry { offset, error }),
+            Err(error) => Err(DamagedEntry {
+                offset,
+                start,
+                error,
+            }),
         })
+    }
+
+    /// Start of an object entry of which a piece is missing, found before or in this block.
+    pub(crate) fn cut(&self) -> Option<EntryStart> {
+        self.cut
     }
 
     /// Returns all entries, and after them the damage, if there is any.

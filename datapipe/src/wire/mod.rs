@@ -45,7 +45,7 @@ mod volume_record; // identity of a volume
 
 pub use archive_header::{ArchiveHeader, Base, SLOT_LEN};
 #[cfg(feature = "tree")]
-pub(crate) use block_entries::{BlockEntries, DamagedEntry, EntryCopy, FetchedEntry};
+pub(crate) use block_entries::{BlockEntries, DamagedEntry, EntryCopy, EntryStart, FetchedEntry};
 pub use catalogue_entry::CatalogueEntry;
 pub use checkpoint::{Checkpoint, LinkedFile, OpenFile, StreamCheckpoint, WalkCheckpoint};
 pub use codec::DecodeError;

@@ -32,6 +32,13 @@ pub struct EntryPiece<'a> {
     pub body: &'a [u8],
 }
 
+impl EntryPiece<'_> {
+    /// True for the first piece of an object entry.
+    pub(crate) fn begins_object(&self) -> bool {
+        self.kind == OBJECT && !self.continues
+    }
+}
+
 /// Bits of an entry header's second byte.
 pub(super) const GOES_ON: u8 = 1;
 pub(super) const CONTINUES: u8 = 2;

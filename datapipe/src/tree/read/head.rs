@@ -346,6 +346,7 @@ impl TreeHead {
         if self.phase == Phase::Closing {
             check_content(self.refuses_empty, &self.report)?;
         }
+        self.reader.repeat_names();
         let (unplaced, open) = self.reader.unplaced();
         turn.place(block, unplaced, open, must_send)
     }

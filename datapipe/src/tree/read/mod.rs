@@ -29,6 +29,7 @@ mod object_reader; // objects of a batch into a block
 mod open; // descriptor and metadata of an object
 mod options; // sources, exclusions, errors
 mod owners; // names of users and groups
+mod put_entry; // entries into blocks, in pieces if need be
 mod reader_gate; // number of instances that read at once
 mod report; // outcome and problems
 mod turn; // commit of batches in the order of the walk

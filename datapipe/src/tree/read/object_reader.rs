@@ -1,6 +1,7 @@
 //! Reads the objects of a batch into blocks, one entry after the other.
 
 use std::collections::HashSet;
+use std::mem;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::error::StageError;
-use crate::limits::{MAX_ATTRIBUTE, MAX_DAMAGE_TEXT, MAX_OBJECT_ATTRIBUTES, MAX_OWNERS};
+use crate::limits::{MAX_ATTRIBUTE, MAX_DAMAGE_TEXT, MAX_OBJECT_ATTRIBUTES, MAX_OWNER_NAME};
 use crate::pool::Block;
 use crate::tree::inode_calls;
 use crate::tree::inode_flags;
@@ -25,6 +26,7 @@ use super::extents::{Extents, ReadProgress};
 use super::inspect::{ObjectInspector, ObjectVerdict};
 use super::open::{self, Attributes, FileSystem, OpenObject};
 use super::owners::Owner;
+use super::put_entry::{Put, put, put_encoded};
 use super::report::ProblemKind;
 use super::turn::{BatchRange, SharedHead};
 use super::unplaced::{EntryPos, FinishedObject, Unplaced};
@@ -45,7 +47,7 @@ pub(super) struct ObjectReader {
     entry: Vec<u8>,
     /// Bytes of the body of `entry` that are in blocks, if that is longer than a block.
     written: Option<usize>,
-    /// Owners whose names this instance has written.
+    /// Owners whose names are in the entries that are not committed yet.
     named: HashSet<Owner>,
 }
 
@@ -67,6 +69,10 @@ struct Current {
     bytes: u64,
     state: ObjectState,
     next: NextEntry,
+    /// The names of its owners were written again, after the object did not fit into their block.
+    has_names_again: bool,
+    /// Its inode flags, once they were read.
+    flags: Option<u32>,
 }
 
 /// The entry of an object that is to be written next.
@@ -80,16 +86,6 @@ enum NextEntry {
     Inspection,
     Extents(Box<Extents>),
     ObjectEnd(u64, Option<[u8; DIGEST_LEN]>),
-}
-
-/// Outcome of writing an entry, or an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Put {
-    Written,
-    /// The block is full: the entry, or the rest of it, belongs to the next one.
-    BlockFull,
-    /// The format cannot have the object.
-    Refused,
 }
 
 /// Progress of filling a block.
@@ -155,6 +151,12 @@ impl ObjectReader {
         }
     }
 
+    /// Writes the names of owners again that the next objects have: the entries so far are
+    /// committed, and will be in another block. A block that is lost takes few names with it.
+    pub(super) fn repeat_names(&mut self) {
+        self.named.clear();
+    }
+
     /// Returns the objects that have ended in the block being filled, and the start of the object
     /// that has not, if any of it was written.
     pub(super) fn unplaced(&mut self) -> (&mut Unplaced, Option<&mut EntryPos>) {
@@ -211,6 +213,8 @@ impl ObjectReader {
             bytes: 0,
             state,
             next: NextEntry::Owners,
+            has_names_again: false,
+            flags: None,
         })
     }
 
@@ -271,9 +275,9 @@ impl ObjectReader {
         }
     }
 
-    /// Writes the names of an object's owners that this instance has not written yet. An object of
-    /// another instance may precede this one, and its owner has the name from there; but only the
-    /// instance that has the turn could know.
+    /// Writes the names of an object's owners that this instance has not written for this block. An
+    /// object of another instance may precede this one in it, and its owner has the name from
+    /// there; but only the instance that has the turn could know.
     fn write_owners(
         &mut self,
         current: &mut Current,
@@ -292,9 +296,7 @@ impl ObjectReader {
             {
                 return Ok(Put::BlockFull);
             }
-            if self.named.len() < MAX_OWNERS {
-                self.named.insert(owner);
-            }
+            self.named.insert(owner);
         }
         current.next = NextEntry::ObjectMeta;
         Ok(Put::Written)
@@ -322,7 +324,16 @@ impl ObjectReader {
         }
         match put {
             Ok(Put::Written) => {}
-            Ok(other) => return Ok(other),
+            Ok(other) => {
+                let fits = self.entry.len() + 2 * MAX_OWNER_ENTRY <= block.capacity();
+                if current.first.is_none()
+                    && fits
+                    && !mem::replace(&mut current.has_names_again, true)
+                {
+                    current.next = NextEntry::Owners;
+                }
+                return Ok(other);
+            }
             Err(why) => {
                 let path = self.batch.path(current.path);
                 self.rules
@@ -350,10 +361,7 @@ impl ObjectReader {
     /// Writes the entry of an object's inode, if it has flags that users set, or its time of birth
     /// is wanted.
     fn write_inode(&mut self, current: &mut Current, block: &mut Block) -> Result<Put, StageError> {
-        let flags = match current.opened.path_only {
-            true => 0,
-            false => inode_flags::flags_of(current.opened.fd.as_fd()),
-        };
+        let flags = self.read_flags(current)?;
         let born = current.opened.meta.born;
         let born = born.filter(|_| self.rules.birth_time);
         if inode_flags::settable(flags) != 0 || born.is_some() {
@@ -366,6 +374,32 @@ impl ObjectReader {
         current.next = NextEntry::Attributes;
         self.list_attributes(current)?;
         Ok(Put::Written)
+    }
+
+    /// Returns the inode flags of an object, which are read once. If that fails, the object has
+    /// none in the archive and is reported.
+    fn read_flags(&self, current: &mut Current) -> Result<u32, StageError> {
+        if let Some(flags) = current.flags {
+            return Ok(flags);
+        }
+        let found = match current.opened.path_only {
+            true => Ok(0),
+            false => inode_flags::flags_of(current.opened.fd.as_fd()),
+        };
+        let flags = match found {
+            Ok(flags) => flags,
+            Err(error) if is_shortage(error) => {
+                let path = self.batch.path(current.path);
+                return Err(shortage_error("read the inode flags of", path, error));
+            }
+            Err(error) => {
+                let kind = ProblemKind::InodeFlags(inode_calls::describe(error));
+                self.problem(current, ObjectState::Changed, kind);
+                0
+            }
+        };
+        current.flags = Some(flags);
+        Ok(flags)
     }
 
     /// Lists the extended attributes of an object. If that fails, the object has none in the
@@ -673,59 +707,12 @@ impl Current {
     }
 }
 
+/// Length of the longest entry with the name of an owner: its header, number, type, length, name.
+const MAX_OWNER_ENTRY: usize = ENTRY_HEADER_LEN + 8 + MAX_OWNER_NAME;
+
 /// Length of the entry of an attribute: its header, two lengths, and name and value.
 fn entry_len(name: &[u8], value: usize) -> usize {
     ENTRY_HEADER_LEN + 8 + name.len() + value
-}
-
-/// Puts an entry into a block if it fits. One that is longer than a block is put into empty blocks
-/// piece by piece, each of which fills its block: then it is `BlockFull` until the last piece, and
-/// the next call continues. `buf` contains the encoded entry afterwards in any case.
-///
-/// # Errors
-///
-/// The reason why the format cannot represent the entry.
-fn put(
-    buf: &mut Vec<u8>,
-    written: &mut Option<usize>,
-    entry: &Entry<'_>,
-    block: &mut Block,
-) -> Result<Put, String> {
-    if written.is_none() {
-        buf.clear();
-        entry.append_to(buf).map_err(|error| error.to_string())?;
-    }
-    Ok(put_encoded(buf, written, block))
-}
-
-/// Puts an encoded entry, or the next piece of it, into a block.
-fn put_encoded(entry: &[u8], written: &mut Option<usize>, block: &mut Block) -> Put {
-    if written.is_none() && entry.len() <= block.capacity() {
-        return match block.put(entry) {
-            Ok(()) => Put::Written,
-            Err(_) => Put::BlockFull,
-        };
-    }
-    let before = written.unwrap_or(0);
-    let is_first = before == 0 && written.is_none();
-    if is_first && !block.is_empty() {
-        return Put::BlockFull;
-    }
-    let Some((header, body)) = next_piece(entry, before, block.capacity()) else {
-        *written = None;
-        return Put::Written;
-    };
-    let (after, is_last) = (before + body.len(), body.end == entry.len());
-    // The rest of an entry begins a block, which is empty then.
-    if !block.is_empty() || block.put(&header).is_err() || block.put(&entry[body]).is_err() {
-        return Put::BlockFull;
-    }
-    *written = (!is_last).then_some(after);
-    if is_last {
-        Put::Written
-    } else {
-        Put::BlockFull
-    }
 }
 
 #[cfg(test)]

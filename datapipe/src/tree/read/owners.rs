@@ -28,6 +28,8 @@ struct FoundNames {
     names: BTreeMap<Owner, Option<Vec<u8>>>,
     /// The report has a remark on a name: it gets one, and not one for each of thousands.
     has_remarked: bool,
+    /// It has one on the names for which there is no room.
+    is_full: bool,
 }
 
 impl OwnerNames {
@@ -50,8 +52,18 @@ impl OwnerNames {
         let FoundNames {
             names,
             has_remarked,
+            is_full,
         } = &mut *found;
-        if self.is_numeric || names.len() >= MAX_OWNERS && !names.contains_key(&owner) {
+        if self.is_numeric {
+            return Ok(());
+        }
+        if names.len() >= MAX_OWNERS && !names.contains_key(&owner) {
+            if !std::mem::replace(is_full, true) {
+                report.note(TreeNote::OwnerName(format!(
+                    "the objects have more than {MAX_OWNERS} users and groups: the archive has \
+                     only the numbers of the others"
+                )));
+            }
             return Ok(());
         }
         // Others that need a name wait for the database, too.

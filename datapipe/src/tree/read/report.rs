@@ -77,6 +77,9 @@ pub enum ProblemKind {
     /// An extended attribute is not in the archive: its name, and the reason. All else of the
     /// object is. Without a name: the attributes could not be listed, and the archive has none.
     Attribute(Vec<u8>, String),
+    /// The inode flags of the object could not be read, and are not in the archive: the error of
+    /// the system. All else of the object is.
+    InodeFlags(String),
     /// The object had been removed or replaced before it could be read.
     Vanished,
     /// The object changed while it was read.
@@ -120,6 +123,12 @@ impl fmt::Display for ProblemKind {
                     f,
                     "attribute \"{}\" is left out: {why}",
                     name.escape_ascii()
+                )
+            }
+            Self::InodeFlags(why) => {
+                write!(
+                    f,
+                    "its inode flags are left out, as they cannot be read: {why}"
                 )
             }
             Self::Vanished => f.write_str("vanished before it was read"),
@@ -175,13 +184,14 @@ impl TreeReport {
         }
     }
 
-    /// Time of all turns so far: an instance commits what it has read in its turn, and no other one
-    /// can meanwhile. It limits the rate of a tree with any number of instances.
+    /// Time so far for which instances have held what they share: in its turn an instance commits
+    /// what it has read, and no other one can meanwhile. It limits the rate of a tree with any
+    /// number of instances. Reading during a turn, and waiting for a buffer, are not part of it.
     pub fn turn_time(&self) -> Duration {
         Duration::from_nanos(self.0.lock().turn_nanos)
     }
 
-    /// Counts the time of a turn.
+    /// Counts time for which an instance has held what all share.
     pub(super) fn count_turn(&self, time: Duration) {
         let nanos = &mut self.0.lock().turn_nanos;
         *nanos = nanos.saturating_add(time.as_nanos() as u64);
@@ -339,6 +349,7 @@ impl ReportInner {
     fn record(&mut self, path: &[u8], kind: ProblemKind) -> Calls<TreeProblem> {
         let text = match &kind {
             ProblemKind::Unreadable(why)
+            | ProblemKind::InodeFlags(why)
             | ProblemKind::Rejected(why)
             | ProblemKind::Garbled(why) => why.len(),
             ProblemKind::Attribute(name, why) => name.len() + why.len(),
@@ -390,6 +401,7 @@ const MEDIUM: u8 = 6;
 const TOO_LONG: u8 = 7;
 const GARBLED: u8 = 8;
 const REJECTED: u8 = 9;
+const INODE_FLAGS: u8 = 10;
 
 impl TreeProblem {
     /// Returns a message, with a text for people unless the object was left out.
@@ -416,6 +428,7 @@ impl TreeProblem {
                 put_text(&mut message, ATTRIBUTE, why);
                 message.put_prefixed(name);
             }
+            ProblemKind::InodeFlags(why) => put_text(&mut message, INODE_FLAGS, why),
             ProblemKind::Vanished => message.put_u8(VANISHED),
             ProblemKind::Changed => message.put_u8(CHANGED),
             ProblemKind::Socket => message.put_u8(SOCKET),
@@ -439,6 +452,7 @@ impl TreeProblem {
                 let why = message.prefixed_text()?;
                 ProblemKind::Attribute(message.prefixed()?.to_vec(), why)
             }
+            INODE_FLAGS => ProblemKind::InodeFlags(message.prefixed_text()?),
             VANISHED => ProblemKind::Vanished,
             CHANGED => ProblemKind::Changed,
             SOCKET => ProblemKind::Socket,
@@ -501,6 +515,7 @@ mod tests {
         let kinds = [
             ProblemKind::Unreadable(text()),
             ProblemKind::Attribute(b"user.\xff".to_vec(), text()),
+            ProblemKind::InodeFlags(text()),
             ProblemKind::Vanished,
             ProblemKind::Changed,
             ProblemKind::Socket,
@@ -529,7 +544,7 @@ mod tests {
         let (report, mut cursor) = (full(), TreeCursor::default());
         let copy = TreeReport::default();
         let texts = mirror::copy(&report, &mut cursor, &copy);
-        assert_eq!(texts.len(), 12, "objects left out have no text");
+        assert_eq!(texts.len(), 13, "objects left out have no text");
         assert_eq!(texts[0], "a/\\xfe: cannot be read: why é");
         assert_eq!(copy.snapshot(), report.snapshot());
         assert_eq!(report.delta(&mut cursor), []);

@@ -20,11 +20,11 @@ use crate::error::StageError;
 use crate::limits::{MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS};
 use crate::pool::{Block, Marks, Stop};
 use crate::wire::{
-    BlockEntries, BlockKind, CatalogueEntry, Entry, EntryBody, EntryCopy, ObjectEnd, ObjectKind,
-    ObjectMeta, ObjectState,
+    BlockEntries, BlockKind, CatalogueEntry, Entry, EntryBody, EntryCopy, EntryStart, InodeFacts,
+    ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
 };
 
-use super::catalogue_check::CatalogueCheck;
+use super::catalogue_comparison::CatalogueComparison;
 use super::link_targets::{LinkTarget, LinkTargets, ObjectOutcome};
 use super::lost_blocks::LostBlocks;
 use super::object_in_progress::ObjectInProgress;
@@ -44,7 +44,7 @@ pub(super) struct ObjectAssembler<S: Sink> {
     /// Copy of the entries of the block that is read.
     entries: EntryCopy,
     /// The comparison with the catalogue, if all objects are read.
-    comparison: Option<Box<CatalogueCheck>>,
+    comparison: Option<Box<CatalogueComparison>>,
     /// The stop of the pipe, once a block has come.
     stop: Option<Stop>,
     /// Number of the next block, if none is missing.
@@ -132,6 +132,9 @@ impl<S: Sink> ObjectAssembler<S> {
         // Another process may change the block meanwhile: all that is checked is copied first.
         let mut copy = mem::take(&mut self.entries);
         let entries = copy.fetch(block.shared(), number, info.kind);
+        if let Some(start) = entries.cut() {
+            self.lose_object_entry(start);
+        }
         let read = if is_data {
             self.read_data_block(number, &entries)
         } else {
@@ -163,11 +166,19 @@ impl<S: Sink> ObjectAssembler<S> {
                     let (from, error) = (damaged.offset, damaged.error);
                     let what = format!("block {number}, byte {from}: {error}");
                     self.mark_lost(number, number, from, what);
+                    if damaged.start.0 < number {
+                        self.lose_object_entry(damaged.start);
+                    }
                     break;
                 }
             };
             let entry = &fetched.entry;
             let start = start_of(fetched.start);
+            if let EntryBody::Piece(piece) = &entry.body
+                && piece.begins_object()
+            {
+                self.lose_object_entry(fetched.start);
+            }
             if let EntryBody::Object(object) = &entry.body
                 && !self.is_next_object(entry.object, object)
             {
@@ -228,15 +239,16 @@ impl<S: Sink> ObjectAssembler<S> {
                     break;
                 }
             };
+            if kind == BlockKind::ClosingCatalogue.code()
+                && let Some(comparison) = &mut self.comparison
+            {
+                comparison.add_closing(&fetched.entry.body);
+            }
             match fetched.entry.body {
                 EntryBody::Catalogue(body) => {
                     self.check_catalogue_entry(fetched.entry.object, &body, kind);
                 }
-                EntryBody::CatalogueStart(start) => {
-                    if let Some(comparison) = &mut self.comparison {
-                        comparison.announce(start);
-                    }
-                }
+                EntryBody::CatalogueStart(_) => self.lost.start_closing(),
                 EntryBody::OwnerName(name) => self.sink.name_owner(&name),
                 EntryBody::Piece(_) => self.report_problem(format!(
                     "catalogue block {number} has a part of an entry whose other parts are missing"
@@ -269,7 +281,7 @@ impl<S: Sink> ObjectAssembler<S> {
                 self.mark_damaged(at, "its object entry is repeated")
             }
             (EntryBody::Attribute(name, _), Some(at)) => self.add_attribute(at, name, bytes),
-            (EntryBody::Inode(_), Some(at)) => self.add_inode(at, bytes),
+            (EntryBody::Inode(inode), Some(at)) => self.add_inode(at, *inode, bytes),
             (EntryBody::OwnerName(name), _) => self.sink.name_owner(name),
             (EntryBody::Piece(_), Some(at)) => {
                 self.mark_damaged(at, "a part of one of its entries is missing");
@@ -383,15 +395,19 @@ impl<S: Sink> ObjectAssembler<S> {
     }
 
     /// Keeps the entry of an inode until the object ends.
-    fn add_inode(&mut self, at: usize, bytes: &[u8]) {
+    fn add_inode(&mut self, at: usize, inode: InodeFacts, bytes: &[u8]) {
         let open = &mut self.open[at];
-        if open.partial.is_none() {
+        let Some(partial) = &mut open.partial else {
             return;
-        }
-        if open.has_data || open.description.attributes_len() > 0 {
-            self.mark_damaged(at, "an entry of its inode follows its attributes or data");
+        };
+        if open.has_data || open.description.has_properties() {
+            self.mark_damaged(
+                at,
+                "an entry of its inode follows its attributes or data, or another",
+            );
         } else {
-            open.description.add(bytes);
+            open.description.add_inode(bytes);
+            self.sink.begin_inode(partial, inode);
         }
     }
 
@@ -521,9 +537,9 @@ impl<S: Sink> ObjectAssembler<S> {
         if let Some(what) = comparison.and_then(|check| check.check_entry(number, entry, kind)) {
             self.report.record_problem(entry.path, what);
         }
-        if self.lost.is_newly_lost(entry) && self.wants_file(entry.path) {
-            let block = entry.blocks.0;
-            let what = format!("is lost: it begins in block {block}, which is lost");
+        if let Some(what) = self.lost.newly_lost(entry)
+            && self.wants_file(entry.path)
+        {
             self.report.record_damage(entry.path, what);
         }
         if kind == BlockKind::ClosingCatalogue.code() {
@@ -566,6 +582,16 @@ impl<S: Sink> ObjectAssembler<S> {
             if !self.open[at].has_data {
                 self.mark_damaged(at, "part of it may be in a lost block");
             }
+        }
+    }
+
+    /// Takes note of an object entry of which a part is missing: the catalogue names the object
+    /// that begins at this place.
+    fn lose_object_entry(&mut self, start: EntryStart) {
+        let start = start_of(start);
+        self.lost.add_cut(start);
+        if let Some(comparison) = &mut self.comparison {
+            comparison.lose(start.0, self.next.saturating_sub(1));
         }
     }
 
@@ -649,17 +675,26 @@ impl<S: Sink> ObjectAssembler<S> {
             // If all blocks come, only the reader knows how many there should be.
             self.handle_gap(self.next, u64::MAX);
         }
+        if let Some(start) = self.entries.take_cut() {
+            self.lose_object_entry(start);
+        }
         self.abandon_open_objects();
         if let Some(what) = self.comparison.as_ref().and_then(|check| check.finish()) {
             self.report_problem(what);
         }
-        if let Some(what) = self.lost.unnamed() {
+        let unnamed = self.lost.unnamed();
+        let lacks_names = unnamed.is_some();
+        if let Some(what) = unnamed {
             self.report_problem(what);
         }
         for path in self.scope.selection.not_found() {
             self.report.record_problem(path, "not found in the archive");
         }
-        self.sink.finish()
+        self.sink.finish()?;
+        if lacks_names && let Some(what) = self.sink.unnamed_owners() {
+            self.report_problem(what);
+        }
+        Ok(())
     }
 }
 
@@ -676,7 +711,7 @@ impl<S: Sink> Drop for ObjectAssembler<S> {
 }
 
 /// Place of an entry in the archive as the catalogue has it: its block, and the byte in it.
-fn start_of((block, offset): (u64, usize)) -> (u64, u32) {
+fn start_of((block, offset): EntryStart) -> (u64, u32) {
     (block, u32::try_from(offset).unwrap_or(u32::MAX))
 }
 

@@ -1,10 +1,11 @@
 //! Lost blocks, and the objects that began in them.
 //!
-//! The catalogue at the end of the archive names the block and byte at which each object begins.
-//! So an object whose beginning is in a lost block is known by name, although none of its entries
-//! came. If a part of the closing catalogue is lost as well, the names of some may not be known.
-//! Blocks that are missing after the last one that came are reported by the reader, which knows of
-//! them from the footer.
+//! The catalogue at the end of the archive names the block and byte at which each object begins. So
+//! an object whose beginning is in a lost block is known by name, although none of its entries
+//! came. The same is true of an object entry that is longer than a block, if it begins in a block
+//! that came and goes on in a lost one. If a part of the closing catalogue is lost as well, the
+//! names of some may not be known. Blocks that are missing after the last one that came are
+//! reported by the reader, which knows of them from the footer.
 
 use std::collections::HashSet;
 
@@ -15,9 +16,13 @@ use crate::wire::CatalogueEntry;
 #[derive(Debug, Default)]
 pub(super) struct LostBlocks {
     runs: Vec<LostRun>,
-    /// There were more runs than are kept.
+    /// Positions of object entries that begin in blocks that came, and of which a part is missing.
+    cut: HashSet<(u64, u32)>,
+    /// The first block in which an object entry may begin that did not come.
+    first: Option<u64>,
+    /// There were more runs, or positions, than are kept.
     is_full: bool,
-    /// The closing catalogue, once an entry of it has come.
+    /// The closing catalogue, once its start or an entry of it has come.
     closing: Option<ClosingCatalogue>,
     /// Positions at which the reported objects begin. The catalogue has each object twice: in a
     /// catalogue block between the data blocks, and in the closing catalogue.
@@ -50,6 +55,7 @@ impl LostBlocks {
     /// [`MAX_LOST_OBJECTS`] runs the others are forgotten.
     pub(super) fn add(&mut self, first: u64, last: u64, from: usize) {
         self.lose_closing();
+        self.lose_from(first);
         if self.runs.len() < MAX_LOST_OBJECTS {
             self.runs.push(LostRun {
                 first,
@@ -61,16 +67,40 @@ impl LostBlocks {
         }
     }
 
-    /// Takes note of an entry of the closing catalogue. The first of them is that of the object
-    /// with which the archive begins, unless the start of the catalogue is lost.
+    /// Adds the position of an object entry of which a part is missing.
+    pub(super) fn add_cut(&mut self, start: (u64, u32)) {
+        self.lose_from(start.0);
+        if self.cut.len() < MAX_LOST_OBJECTS {
+            self.cut.insert(start);
+        } else {
+            self.is_full = true;
+        }
+    }
+
+    fn lose_from(&mut self, block: u64) {
+        self.first = Some(self.first.map_or(block, |first| first.min(block)));
+    }
+
+    /// Takes note of the start of the closing catalogue.
+    pub(super) fn start_closing(&mut self) {
+        self.closing(false);
+    }
+
+    /// Takes note of an entry of the closing catalogue. If its start did not come before, entries
+    /// may be lost.
     pub(super) fn add_closing(&mut self, entry: &CatalogueEntry<'_>) {
-        let closing = self.closing.get_or_insert_with(|| ClosingCatalogue {
-            lacks_start: (entry.blocks.0, entry.offset) != (0, 0),
-            has_gap: false,
-            follows_loss: !self.runs.is_empty(),
-            named_to: 0,
-        });
+        let closing = self.closing(true);
         closing.named_to = closing.named_to.max(entry.blocks.1);
+    }
+
+    fn closing(&mut self, lacks_start: bool) -> &mut ClosingCatalogue {
+        let follows_loss = self.first.is_some();
+        self.closing.get_or_insert(ClosingCatalogue {
+            lacks_start,
+            has_gap: false,
+            follows_loss,
+            named_to: 0,
+        })
     }
 
     /// Takes note that the rest of a block of the catalogue is lost.
@@ -93,7 +123,7 @@ impl LostBlocks {
             Some(_) if self.is_full => (u64::MAX, "there are too many lost blocks"),
             Some(_) => return None,
         };
-        let first = self.runs.first().filter(|run| run.first <= named_to)?.first;
+        let first = self.first.filter(|&first| first <= named_to)?;
         Some(format!(
             "{why}: if objects begin in lost blocks, from block {first} on, the names of some are \
              not known"
@@ -101,25 +131,40 @@ impl LostBlocks {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+        self.first.is_none()
     }
 
-    /// True if the object begins in a lost block and was not reported before. The caller reports
-    /// it then. After [`MAX_LOST_OBJECTS`] objects it does not remember which were reported: an
-    /// object that is named twice is better than one that is not named.
-    pub(super) fn is_newly_lost(&mut self, entry: &CatalogueEntry<'_>) -> bool {
+    /// Returns the reason for which the object is lost, if its object entry did not come and it was
+    /// not reported before. The caller reports it then. After [`MAX_LOST_OBJECTS`] objects it does
+    /// not remember which were reported: an object that is named twice is better than one that is
+    /// not named.
+    pub(super) fn newly_lost(&mut self, entry: &CatalogueEntry<'_>) -> Option<String> {
         let start = (entry.blocks.0, entry.offset);
+        let why = if self.begins_in_lost_block(start) {
+            format!("is lost: it begins in block {}, which is lost", start.0)
+        } else if self.cut.contains(&start) {
+            format!(
+                "is lost: a part of its object entry, which begins in block {} at byte {}, is \
+                 missing",
+                start.0, start.1
+            )
+        } else {
+            return None;
+        };
+        let is_new = match self.reported.len() < MAX_LOST_OBJECTS {
+            true => self.reported.insert(start),
+            false => !self.reported.contains(&start),
+        };
+        is_new.then_some(why)
+    }
+
+    fn begins_in_lost_block(&self, start: (u64, u32)) -> bool {
         let before = self
             .runs
             .partition_point(|run| (run.first, run.from) <= start);
-        let is_lost = before
+        before
             .checked_sub(1)
-            .is_some_and(|run| start.0 <= self.runs[run].last);
-        is_lost
-            && match self.reported.len() < MAX_LOST_OBJECTS {
-                true => self.reported.insert(start),
-                false => !self.reported.contains(&start),
-            }
+            .is_some_and(|run| start.0 <= self.runs[run].last)
     }
 }
 
@@ -152,7 +197,11 @@ mod tests {
         for number in 0..13 {
             match number {
                 _ if lost_blocks.contains(&number) => lost.add(number, number, 0),
-                10 => (0..4).for_each(|block| lost.add_closing(&entry((block, block), 0))),
+                10 => {
+                    // A name of an owner precedes the first object.
+                    lost.start_closing();
+                    (0..4).for_each(|block| lost.add_closing(&entry((block, block), 40)));
+                }
                 11 => (4..8).for_each(|block| lost.add_closing(&entry((block, block), 0))),
                 12 => (8..10).for_each(|block| lost.add_closing(&entry((block, block), 0))),
                 _ => {}
@@ -194,7 +243,12 @@ mod tests {
         let mut lost = LostBlocks::default();
         lost.add(3, 5, 0);
         lost.add(9, 9, 100);
-        let mut is_lost = |block, offset| lost.is_newly_lost(&entry((block, block + 20), offset));
+        lost.add_cut((2, 500));
+        let mut is_lost = |block, offset| {
+            let entry = entry((block, block + 20), offset);
+            lost.newly_lost(&entry).is_some()
+        };
+        assert!(is_lost(2, 500) && !is_lost(2, 500));
         assert!(is_lost(3, 0) && is_lost(4, 7) && is_lost(5, 1000) && is_lost(9, 100));
         assert!(!is_lost(2, 1000) && !is_lost(6, 0) && !is_lost(9, 99) && !is_lost(10, 100));
         assert!(!is_lost(4, 7), "reported before");

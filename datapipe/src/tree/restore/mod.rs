@@ -33,7 +33,7 @@
 mod arguments; // module names, and arguments for another process
 mod assembler; // objects from blocks
 mod attributes; // owner, mode, extended attributes, times
-mod catalogue_check; // the catalogue, compared with the objects
+mod catalogue_comparison; // the catalogue, compared with the objects
 mod destination; // paths confined to one directory
 mod durability; // reports of failed writes
 mod inode_flags; // flags that chattr sets, after everything else

@@ -60,6 +60,8 @@ pub(super) struct ObjectDescription {
     entries: Vec<u8>,
     /// Length of the object entry, in bytes.
     object_len: usize,
+    /// Length of the entry of the inode, in bytes; 0 if none has come.
+    inode_len: usize,
     /// The parsed object entry, without path and target, which are at its end.
     object: ObjectMeta<'static>,
     path_len: usize,
@@ -76,6 +78,7 @@ impl ObjectDescription {
         Self {
             entries,
             object_len,
+            inode_len: 0,
             path_len: object.path.len(),
             target_len: object.target.len(),
             object: ObjectMeta {
@@ -93,20 +96,41 @@ impl ObjectDescription {
             return None;
         };
         let object_len = entries.len() - rest.len();
+        let inode_len = match Entry::parse(rest) {
+            Ok((entry, after)) if matches!(entry.body, EntryBody::Inode(_)) => {
+                rest.len() - after.len()
+            }
+            _ => 0,
+        };
         let empty = Self::of(&object, Vec::new(), object_len);
-        Some(Self { entries, ..empty })
+        Some(Self {
+            entries,
+            inode_len,
+            ..empty
+        })
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.entries
     }
 
-    /// Length of all entries of inode and attributes, in bytes.
+    /// Length of all entries of attributes, in bytes.
     pub(super) fn attributes_len(&self) -> usize {
-        self.entries.len() - self.object_len
+        self.entries.len() - self.object_len - self.inode_len
     }
 
-    /// Appends the bytes of an entry of the inode, or of an attribute.
+    /// True if the entry of the inode, or of an attribute, has come.
+    pub(super) fn has_properties(&self) -> bool {
+        self.entries.len() > self.object_len
+    }
+
+    /// Appends the bytes of the entry of the inode, the first after the object entry.
+    pub(super) fn add_inode(&mut self, entry: &[u8]) {
+        self.inode_len = entry.len();
+        self.add(entry);
+    }
+
+    /// Appends the bytes of the entry of an attribute.
     pub(super) fn add(&mut self, entry: &[u8]) {
         self.entries.extend_from_slice(entry);
     }

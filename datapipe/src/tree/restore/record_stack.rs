@@ -37,6 +37,17 @@ impl Default for RecordStack {
 }
 
 impl RecordStack {
+    /// Returns a stack that takes no records: its file cannot be written to.
+    #[cfg(test)]
+    pub(super) fn broken() -> Self {
+        Self {
+            top: vec![0],
+            limit: 0,
+            spill: SpillFile::read_only(),
+            ..Self::default()
+        }
+    }
+
     /// Adds a record on top.
     pub(super) fn push(&mut self, record: &[u8]) -> io::Result<()> {
         let len = u32::try_from(record.len()).map_err(|_| io::ErrorKind::InvalidInput)?;

@@ -22,7 +22,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use crate::archive::BlockSet;
 use crate::error::StageError;
 use crate::limits::{MAX_BLOCK_RUNS, MAX_RESTORE_MEMORY};
-use crate::tree::select::{FoundPart, OwnerNames, Selection};
+use crate::tree::select::{ArchivedOwners, FoundPart, Selection};
 use crate::wire::OwnerKind;
 use crate::wire::codec::{Bytes, DecodeError, Put, len_u32};
 
@@ -38,7 +38,7 @@ pub(in crate::tree) struct RestoreScope {
     pub(super) blocks: Option<BlockSet>,
     pub(super) renames: Renames,
     /// Names of owners that are known before the first block comes.
-    pub(super) owners: OwnerNames,
+    pub(super) owners: ArchivedOwners,
 }
 
 /// Number of runs in the file of a tail that receives all blocks.
@@ -54,7 +54,7 @@ impl RestoreScope {
             selection,
             blocks: None,
             renames: Renames::new(),
-            owners: OwnerNames::new(),
+            owners: ArchivedOwners::new(),
         }
     }
 
@@ -134,7 +134,7 @@ fn decode(selection: Selection, bytes: &[u8]) -> Result<RestoreScope, DecodeErro
         }
         blocks.insert(first..=last);
     }
-    let (count, mut owners) = (bytes.u32()?, OwnerNames::new());
+    let (count, mut owners) = (bytes.u32()?, ArchivedOwners::new());
     for _ in 0..count {
         let kind = match bytes.u8()? {
             0 => OwnerKind::User,
@@ -174,8 +174,8 @@ mod tests {
         }
     }
 
-    fn owners() -> OwnerNames {
-        OwnerNames::from([
+    fn owners() -> ArchivedOwners {
+        ArchivedOwners::from([
             ((OwnerKind::User, 1000), b"ada".to_vec()),
             ((OwnerKind::Group, u32::MAX), vec![0xff; 300]),
         ])

@@ -15,7 +15,7 @@
 //! complete files, and `finish` is not called on them.
 
 use crate::error::StageError;
-use crate::wire::{ObjectMeta, OwnerName};
+use crate::wire::{InodeFacts, ObjectMeta, OwnerName};
 
 use super::link_targets::{LinkTarget, ObjectOutcome};
 use super::object_in_progress::ObjectDescription;
@@ -43,6 +43,9 @@ pub(super) trait Sink: Send + Sized {
         object: &ObjectMeta<'_>,
         is_on_the_way: bool,
     ) -> Result<Self::Partial, Failure>;
+
+    /// Takes the facts about the inode of an object, which has no attributes and no data yet.
+    fn begin_inode(&mut self, partial: &mut Self::Partial, inode: InodeFacts);
 
     /// Writes data of a file. Extents come in ascending order and do not overlap.
     fn write_extent(
@@ -73,6 +76,10 @@ pub(super) trait Sink: Send + Sized {
 
     /// Finishes the restore when all objects are done.
     fn finish(&mut self) -> Result<(), StageError>;
+
+    /// Returns the problem that objects may have wrong owners, if names of owners may be lost.
+    /// Called after [`finish`](Self::finish).
+    fn unnamed_owners(&self) -> Option<String>;
 }
 
 /// Reason for which the sink did not do what it was asked.

@@ -4,7 +4,7 @@ use crate::error::StageError;
 use crate::pool::Block;
 use crate::stage::{Arguments, Tail, TailStage};
 use crate::tree::select::Selection;
-use crate::wire::{ObjectMeta, OwnerName};
+use crate::wire::{InodeFacts, ObjectMeta, OwnerName};
 
 use super::arguments::TREE_VERIFY_MODULE;
 use super::assembler::ObjectAssembler;
@@ -86,6 +86,8 @@ impl Sink for VerifyOnly {
         Ok(())
     }
 
+    fn begin_inode(&mut self, (): &mut (), _: InodeFacts) {}
+
     fn write_extent(&mut self, (): &mut (), _: u64, _: &[u8]) -> Result<(), Failure> {
         Ok(())
     }
@@ -111,5 +113,9 @@ impl Sink for VerifyOnly {
 
     fn finish(&mut self) -> Result<(), StageError> {
         Ok(())
+    }
+
+    fn unnamed_owners(&self) -> Option<String> {
+        None
     }
 }

@@ -12,6 +12,8 @@
 
 use std::fs::{self, File};
 use std::io;
+#[cfg(test)]
+use std::os::fd::BorrowedFd;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -22,8 +24,9 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::StageError;
 use crate::interrupt::retry;
+use crate::tree::inode_flags;
 use crate::tree::own_resources::{is_shortage, shortage_error};
-use crate::wire::{ObjectKind, ObjectMeta, OwnerName};
+use crate::wire::{InodeFacts, ObjectKind, ObjectMeta, OwnerName};
 use crate::words::describe_full;
 
 use super::attributes::{Credentials, ObjectFd, remove_inherited_lists};
@@ -55,8 +58,8 @@ pub(super) struct Writer {
     pub(super) credentials: Credentials,
     /// Names of owners; `None` to restore their numbers.
     owners: Option<Owners>,
-    /// Entries of the files whose inode flags are set at the end, with the device and inode of
-    /// each: some flags forbid to rename the file, or to give it further names.
+    /// Files that are frozen at the end, with device, inode and flags of each: these flags forbid
+    /// to rename the file, or to give it further names.
     pub(super) flagged: RecordStack,
     /// Descriptions of the directories whose attributes are set at the end: what is created in a
     /// directory changes its times, and its mode may forbid creating anything.
@@ -84,6 +87,13 @@ pub(super) struct PartialFile {
     /// Its name until it is complete.
     part: Vec<u8>,
     len: u64,
+}
+
+impl PartialFile {
+    #[cfg(test)]
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }
 
 impl Writer {
@@ -230,29 +240,36 @@ impl Writer {
             // they are reported.
             let _ = rustix::fs::fchmod(&partial.file, OWNER_ONLY);
         }
-        let fd = ObjectFd::Open(partial.file.as_fd());
+        let PartialFile { file, part, .. } = partial;
+        let finished = self.finish_file(file, description, object);
+        let (outcome, durability) = finished.inspect_err(|_| self.remove_part(object, &part))?;
+        self.place(object, &part, durability, size)?;
+        Ok(outcome)
+    }
+
+    /// Sets the attributes of a file that has all its data, and closes it.
+    fn finish_file(
+        &mut self,
+        file: File,
+        description: &ObjectDescription,
+        object: &ObjectMeta<'_>,
+    ) -> Result<(ObjectOutcome, Durability), Failure> {
+        let fd = ObjectFd::Open(file.as_fd());
         let dir = self.destination.open_parent(object.path);
         let dir = dir.map(|dir| &**dir);
         let owners = self.owners.as_ref();
         let applied = (self.credentials).apply(fd, description, &self.report, dir, owners);
-        let stat = applied.map_err(|error| {
-            self.remove_part(object, &partial.part);
-            failure(SET_ATTRIBUTES, object.path, error)
-        })?;
-        let PartialFile { file, part, .. } = partial;
-        let (outcome, durability) = self.made(&file, stat, object, &part)?;
+        let stat = applied.map_err(|error| failure(SET_ATTRIBUTES, object.path, error))?;
+        let (outcome, durability) = self.made(&file, stat, object)?;
         let flags = self.flags_to_set(description);
-        self.set_flags_later(&file, object.path, flags)?;
+        self.set_flags_of_file(&file, object.path, flags)?;
         let synced = match durability {
             Durability::EachFile if self.sync => durability::sync(&file),
             _ => Ok(()),
         };
-        if let Err(error) = synced.and_then(|()| durability::close(file)) {
-            self.remove_part(object, &part);
-            return Err(unconfirmed(object, error));
-        }
-        self.place(object, &part, durability, size)?;
-        Ok(outcome)
+        let closed = synced.and_then(|()| durability::close(file));
+        closed.map_err(|error| unconfirmed(object, error))?;
+        Ok((outcome, durability))
     }
 
     /// Remembers an object that was created under a hidden name, with its status if that is known.
@@ -263,13 +280,9 @@ impl Writer {
         fd: impl AsFd,
         stat: Option<Stat>,
         object: &ObjectMeta<'_>,
-        part: &[u8],
     ) -> Result<(ObjectOutcome, Durability), Failure> {
         let stat = stat.map_or_else(|| rustix::fs::fstat(&fd), Ok);
-        let stat = stat.map_err(|error| {
-            self.remove_part(object, part);
-            failure("inspect", object.path, error)
-        })?;
+        let stat = stat.map_err(|error| failure("inspect", object.path, error))?;
         let (device, inode) = inode_of(&stat);
         self.destination.remember_made((device, inode));
         let outcome = if object.linked {
@@ -360,24 +373,29 @@ impl Writer {
             Some(node) => rustix::fs::mknodat(&dir, name, node, OWNER_ONLY, device),
         };
         let (part, ()) = self.create((&dir, name), object, create)?;
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = retry_on_intr(|| rustix::fs::openat(&dir, &part, flags, Mode::empty()));
-        let fd = opened.map_err(|error| {
-            self.destination.remove_part(&dir, &part);
-            failure("open", object.path, error)
-        })?;
-        let fd_of = ObjectFd::Path(fd.as_fd());
-        let owners = self.owners.as_ref();
-        let applied = (self.credentials).apply(fd_of, description, &self.report, None, owners);
-        let stat = applied.map_err(|error| {
-            self.destination.remove_part(&dir, &part);
-            failure(SET_ATTRIBUTES, object.path, error)
-        })?;
-        let (outcome, _) = self.made(&fd, stat, object, &part)?;
+        let finished = self.finish_special(description, object, (&dir, &part));
+        let outcome = finished.inspect_err(|_| self.destination.remove_part(&dir, &part))?;
         // It has no data that a loss of power could take, and a symbolic link must be in its place
         // before the archive's next paths lead there.
         self.name_part(object.path, &part)?;
         Ok(outcome)
+    }
+
+    /// Sets the attributes of an object without data that has the name `part`.
+    fn finish_special(
+        &mut self,
+        description: &ObjectDescription,
+        object: &ObjectMeta<'_>,
+        (dir, part): (&Dir, &[u8]),
+    ) -> Result<ObjectOutcome, Failure> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = retry_on_intr(|| rustix::fs::openat(dir, part, flags, Mode::empty()));
+        let fd = opened.map_err(|error| failure("open", object.path, error))?;
+        let fd_of = ObjectFd::Path(fd.as_fd());
+        let owners = self.owners.as_ref();
+        let applied = (self.credentials).apply(fd_of, description, &self.report, None, owners);
+        let stat = applied.map_err(|error| failure(SET_ATTRIBUTES, object.path, error))?;
+        Ok(self.made(&fd, stat, object)?.0)
     }
 
     /// Sets the attributes of a directory, when everything in it has been created.
@@ -525,6 +543,12 @@ impl Sink for Writer {
         }
     }
 
+    fn begin_inode(&mut self, partial: &mut PartialObject, inode: InodeFacts) {
+        if let PartialObject::File(partial) = partial {
+            inode_flags::set_storage(partial.file.as_fd(), inode.flags);
+        }
+    }
+
     fn write_extent(
         &mut self,
         partial: &mut PartialObject,
@@ -604,7 +628,7 @@ impl Sink for Writer {
 
     fn finish(&mut self) -> Result<(), StageError> {
         self.commit()?;
-        self.set_flags_of_files()?;
+        self.freeze_files()?;
         // The last first, so that a directory is finished before its parent, whose mode may make
         // it unreachable.
         while let Some(directory) = self.directories.pop().map_err(|error| {
@@ -623,6 +647,10 @@ impl Sink for Writer {
             })?;
         }
         check_place(self.destination.root(), self.place.as_deref())
+    }
+
+    fn unnamed_owners(&self) -> Option<String> {
+        self.owners.as_ref()?.unnamed()
     }
 }
 

@@ -19,8 +19,9 @@ mod paths; // selection of objects by path
 mod search; // blocks of the selected objects, from the catalogue
 
 pub use catalogue_check::CatalogueCheck;
+pub(super) use closing_run::ClosingRun;
 pub use list::TreeList;
 pub(super) use object_scan::{ObjectScan, VisitObject};
 pub use paths::Selection;
+pub(super) use search::{ArchivedOwners, FoundPart};
 pub use search::{CatalogueQuery, Search};
-pub(super) use search::{FoundPart, OwnerNames};

@@ -33,12 +33,16 @@ pub(in crate::tree) struct ObjectScan<V> {
     visitor: V,
     /// Objects that have begun and not ended.
     begun: Vec<BegunObject>,
+    /// Number of the last object that began.
+    last: u64,
     /// Blocks of data were received, so the catalogue repeats objects already visited.
     has_data: bool,
     /// Number of objects visited in blocks of data.
     visited: u64,
     /// Count of the closing catalogue. With blocks of data only its start counts.
     closing: ClosingRun,
+    /// With blocks of data: all that precedes the objects in the closing catalogue has come.
+    has_names: bool,
     /// Copy of the entries of the block that is read.
     copy: EntryCopy,
     /// Log of entries that cannot be decoded; without one they end the pipe.
@@ -59,9 +63,11 @@ impl<V: VisitObject> ObjectScan<V> {
         Self {
             visitor,
             begun: Vec::new(),
+            last: 0,
             has_data: false,
             visited: 0,
             closing: ClosingRun::default(),
+            has_names: false,
             copy: EntryCopy::default(),
             log: None,
         }
@@ -71,6 +77,23 @@ impl<V: VisitObject> ObjectScan<V> {
     /// block.
     pub(in crate::tree) fn with_log(self, log: Option<DamageLog>) -> Self {
         Self { log, ..self }
+    }
+
+    /// Takes what precedes the objects in a block of the closing catalogue: its start, and names of
+    /// owners, which may have been in lost blocks.
+    fn read_front(&mut self, block: &Block, number: u64) {
+        let kind = BlockKind::ClosingCatalogue.code();
+        for fetched in self.copy.fetch(block.shared(), number, kind).iter() {
+            match fetched.map(|fetched| fetched.entry.body) {
+                Ok(EntryBody::OwnerName(name)) => self.visitor.owner(&name),
+                Ok(body @ EntryBody::CatalogueStart(_)) => self.closing.add(&body),
+                Ok(EntryBody::Later(_)) => {}
+                _ => {
+                    self.has_names = true;
+                    return;
+                }
+            }
+        }
     }
 
     /// Takes the entries of a block.
@@ -87,11 +110,11 @@ impl<V: VisitObject> ObjectScan<V> {
                 start,
             } = match (fetched, &self.log) {
                 (Ok(fetched), _) => fetched,
-                (Err(DamagedEntry { offset, error }), Some(log)) => {
+                (Err(DamagedEntry { offset, error, .. }), Some(log)) => {
                     log.report(number, format!("byte {offset}: {error}"));
                     return Ok(());
                 }
-                (Err(DamagedEntry { offset, error }), None) => {
+                (Err(DamagedEntry { offset, error, .. }), None) => {
                     return Err(StageError::new(format!(
                         "block {number}, byte {offset}: {error}"
                     )));
@@ -113,7 +136,11 @@ impl<V: VisitObject> ObjectScan<V> {
     /// Takes an entry of a block of data, at block and offset `at`.
     fn entry(&mut self, entry: &Entry<'_>, bytes: &[u8], at: (u64, u32)) -> Result<(), StageError> {
         match entry.body {
+            EntryBody::Object(_) if entry.object <= self.last => {
+                self.refuse_number(entry.object, at)?;
+            }
             EntryBody::Object(_) => {
+                self.last = entry.object;
                 if self.begun.len() >= MAX_OPEN_OBJECTS {
                     self.end(0, ObjectState::Unread, 0, at.0)?;
                 }
@@ -137,6 +164,24 @@ impl<V: VisitObject> ObjectScan<V> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Refuses an object whose number is not above those of all objects before it. One that is open
+    /// and has the same number is not whole: it may have entries of the other one.
+    fn refuse_number(&mut self, number: u64, (block, byte): (u64, u32)) -> Result<(), StageError> {
+        let what = format!(
+            "byte {byte}: an object has the number {number}, which is not above that of an object \
+             before it, {}",
+            self.last
+        );
+        let Some(log) = &self.log else {
+            return Err(StageError::new(format!("block {block}, {what}")));
+        };
+        log.report(block, what);
+        match self.begun.iter().position(|begun| begun.number == number) {
+            Some(which) => self.end(which, ObjectState::Unread, 0, block),
+            None => Ok(()),
+        }
     }
 
     /// Checks at the end that no object was left out. Objects that blocks of data lack may be due
@@ -229,12 +274,9 @@ impl<V: VisitObject + Send> Tail for ObjectScan<V> {
             return Ok(());
         }
         if !is_data && (self.has_data || !is_closing) {
-            if is_closing && self.closing.announced().is_none() {
-                let entries = self.copy.fetch(block.shared(), number, info.kind);
-                let start = entries.iter().next().and_then(Result::ok);
-                start.iter().for_each(|it| self.closing.add(&it.entry.body));
-            } else {
-                self.copy.pass(number);
+            match is_closing && !self.has_names {
+                true => self.read_front(block, number),
+                false => self.copy.pass(number),
             }
             return Ok(());
         }

@@ -78,11 +78,11 @@ struct QueryInner {
     /// New paths of those targets, and the memory they take in bytes.
     renames: BTreeMap<u64, Vec<u8>>,
     rename_bytes: usize,
-    owners: OwnerNames,
+    owners: ArchivedOwners,
 }
 
 /// Names of users and groups in an archive, by their numbers.
-pub(in crate::tree) type OwnerNames = BTreeMap<(OwnerKind, u32), Vec<u8>>;
+pub(in crate::tree) type ArchivedOwners = BTreeMap<(OwnerKind, u32), Vec<u8>>;
 
 /// Part of an archive that a query has found.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ pub(in crate::tree) struct FoundPart {
     pub(in crate::tree) blocks: Option<BlockSet>,
     /// The objects to be restored under another path.
     pub(in crate::tree) renames: BTreeMap<u64, Vec<u8>>,
-    pub(in crate::tree) owners: OwnerNames,
+    pub(in crate::tree) owners: ArchivedOwners,
 }
 
 /// The next pass over the catalogue.
@@ -204,7 +204,7 @@ impl QueryInner {
             linked: BTreeSet::new(),
             renames: BTreeMap::new(),
             rename_bytes: 0,
-            owners: OwnerNames::new(),
+            owners: ArchivedOwners::new(),
         }
     }
 

@@ -145,7 +145,7 @@ impl<F: FnMut(u64, &[u8]) -> Result<(), StageError> + Send> Tail for ExtractTail
         for fetched in copy.fetch(block.shared(), number, info.kind).iter() {
             match fetched {
                 Ok(fetched) => self.entry(&fetched.entry, fetched.start)?,
-                Err(DamagedEntry { offset, error }) => {
+                Err(DamagedEntry { offset, error, .. }) => {
                     self.fail(format!("block {number}, byte {offset}: {error}"));
                 }
             }

@@ -5,9 +5,12 @@ use std::fs;
 
 use datapipe::prelude::*;
 use datapipe::tree::{RestoreOptions, TreeRestore};
-use datapipe::wire::{CatalogueEntry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState};
+use datapipe::wire::{
+    CatalogueEntry, CatalogueStart, ENTRY_HEADER_LEN, Entry, EntryBody, EntryPiece, ObjectEnd,
+    ObjectKind, ObjectMeta, ObjectState,
+};
 
-use super::pack::{Pack, digest, file, object};
+use super::pack::{Pack, WHEN, digest, file, object};
 use super::site::{Site, damaged, problems};
 use super::walk::inspect;
 use crate::placement::Placement;
@@ -24,6 +27,7 @@ in_both_placements! {
     verify_and_restore_check_the_catalogue
     catalogue_that_differs_from_the_objects_is_reported
     damaged_files_with_the_longest_names_are_set_aside
+    object_is_named_if_a_piece_of_its_object_entry_is_lost
 }
 
 /// Makes an archive of four blocks of data. A file of three extents crosses blocks 0, 1 and 2;
@@ -385,7 +389,7 @@ fn catalogue_that_differs_from_the_objects_is_reported(placement: Placement) {
         let report = pack.clone().verify(placement);
         let text = problems(&report);
         let why = match twice {
-            true => "lists 14 objects, and its start says 7",
+            true => "the catalogue does not begin with its only start",
             false => "does not agree with the objects",
         };
         assert!(text.contains(why), "{text}");
@@ -450,4 +454,116 @@ fn failed_pipe_leaves_no_partial_file_under_its_name() {
     );
     assert_eq!(site.names(), ["half.damaged", "whole"]);
     assert_eq!(damaged(&report.snapshot()), ["half"]);
+}
+
+/// Makes an archive with the object entry of "long" in three pieces, in blocks 1, 2 and 3, and a
+/// file before and after it. `change` may change the pieces.
+fn object_in_pieces(change: impl Fn(&mut Vec<Vec<u8>>)) -> Pack {
+    let path = format!("{}long", "dir/".repeat(1000));
+    let mut entry = Vec::new();
+    let body = EntryBody::Object(file(&path));
+    Entry { object: 2, body }.append_to(&mut entry).unwrap();
+    let third = (entry.len() - ENTRY_HEADER_LEN) / 3;
+    let parts = [0, third, 2 * third, entry.len() - ENTRY_HEADER_LEN];
+    let pieces = parts.windows(2).enumerate().map(|(at, ends)| {
+        let mut bytes = Vec::new();
+        let piece = EntryPiece {
+            kind: 1,
+            continues: at > 0,
+            goes_on: at < 2,
+            body: &entry[ENTRY_HEADER_LEN..][ends[0]..ends[1]],
+        };
+        let body = EntryBody::Piece(piece);
+        Entry { object: 2, body }.append_to(&mut bytes).unwrap();
+        bytes
+    });
+    let mut pieces: Vec<_> = pieces.collect();
+    change(&mut pieces);
+    let mut pack = Pack::default();
+    pack.file("before", b"whole");
+    let mut start = (0, 0);
+    for (at, piece) in pieces.iter().enumerate() {
+        pack.cut();
+        start = if at == 0 { (1, pack.len()) } else { start };
+        pack.append(piece);
+    }
+    pack.extent(2, 0, b"data");
+    pack.end(2, 4, digest(&[(0, b"data")]));
+    pack.cut();
+    pack.skip_number();
+    pack.file("after", b"whole");
+    let last = pack.cut();
+    let [before, after] = [("before", (0, 0)), ("after", (last, last))];
+    let objects = [before, (&path[..], (1, 3)), after];
+    let start = CatalogueStart {
+        objects: 3,
+        bytes: 14,
+    };
+    pack.entry(0, EntryBody::CatalogueStart(start));
+    for (path, blocks) in objects {
+        let body = CatalogueEntry {
+            mode: 0o640,
+            size: if path.ends_with("long") { 4 } else { 5 },
+            ..listed_file(path, blocks)
+        };
+        pack.entry(0, EntryBody::Catalogue(body));
+    }
+    pack.cut_as(2);
+    pack
+}
+
+fn listed_file(path: &str, blocks: (u64, u64)) -> CatalogueEntry<'_> {
+    CatalogueEntry {
+        kind: ObjectKind::File,
+        state: ObjectState::Whole,
+        mode: 0,
+        size: 0,
+        link: 0,
+        modified: WHEN,
+        blocks,
+        offset: 0,
+        changed: WHEN,
+        inode: 0,
+        path: path.as_bytes(),
+        target: b"",
+    }
+}
+
+/// An object with a path longer than a block was missing, and not in the report: its object entry
+/// began in a block that came.
+fn object_is_named_if_a_piece_of_its_object_entry_is_lost(placement: Placement) {
+    let long = format!("{}long", "dir/".repeat(1000));
+    let check = |what: &str, pack: Pack| {
+        let site = Site::new(placement);
+        for report in [pack.clone().verify(placement), site.plain(pack)] {
+            assert_eq!(
+                damaged(&report),
+                [&long[..]],
+                "{what}: {}",
+                problems(&report)
+            );
+            let text = problems(&report);
+            assert!(!text.contains("catalogue"), "{what}: {text}");
+        }
+        assert_eq!(site.names(), ["after", "before"], "{what}");
+    };
+    let site = Site::new(placement);
+    let report = site.plain(object_in_pieces(|_| {}));
+    assert!(report.is_whole(), "{}", problems(&report));
+    for number in 1..4 {
+        check("missing", remove(object_in_pieces(|_| {}), number, true));
+        check("damaged", remove(object_in_pieces(|_| {}), number, false));
+    }
+    // The entry is malformed: in a piece, as a whole, or in the order of its pieces.
+    check("reserved", object_in_pieces(|pieces| pieces[1][2] = 1));
+    check(
+        "whole",
+        object_in_pieces(|pieces| pieces[1][ENTRY_HEADER_LEN + 9] = 0),
+    );
+    check("other kind", object_in_pieces(|pieces| pieces[1][0] = 2));
+    check("ends", object_in_pieces(|pieces| pieces[1][1] = 2));
+    check(
+        "first",
+        object_in_pieces(|pieces| pieces[0].extend([128, 0, 0, 0, 0, 0, 0, 0].repeat(2))),
+    );
 }

@@ -78,6 +78,16 @@ impl Pack {
         Entry { object, body }.append_to(&mut self.current).unwrap();
     }
 
+    /// Appends bytes as they are.
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
+        self.current.extend(bytes);
+    }
+
+    /// Passes over a number of an object, which the caller has used.
+    pub(crate) fn skip_number(&mut self) {
+        self.next_object += 1;
+    }
+
     /// Appends the entry of a new object, and returns its number.
     pub(crate) fn begin(&mut self, object: &ObjectMeta<'_>) -> u64 {
         self.next_object += 1;

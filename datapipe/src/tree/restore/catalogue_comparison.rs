@@ -16,9 +16,10 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 
 use crate::limits::{MAX_COMPARED_OBJECTS, MAX_OPEN_OBJECTS};
+use crate::tree::select::ClosingRun;
 use crate::wire::{
-    BlockKind, CatalogueEntry, CatalogueStart, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta,
-    ObjectState, Time,
+    BlockKind, CatalogueEntry, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
+    Time,
 };
 use crate::words::count_of;
 
@@ -27,7 +28,7 @@ type Start = (u64, u32);
 
 /// The objects that have come, and the entries of the catalogue.
 #[derive(Debug, Default)]
-pub(super) struct CatalogueCheck {
+pub(super) struct CatalogueComparison {
     key: RandomState,
     /// Objects that have begun and not ended.
     begun: Vec<BegunObject>,
@@ -35,8 +36,8 @@ pub(super) struct CatalogueCheck {
     objects: HashMap<Start, Option<u64>>,
     all: Sum,
     listed: Sum,
-    /// Number of objects that the closing run says that it lists.
-    announced: Option<u64>,
+    /// Count of the closing run.
+    closing: ClosingRun,
     /// First and last block of each stretch that did not come or could not be read.
     lost: Vec<(u64, u64)>,
     has_reported: bool,
@@ -65,12 +66,14 @@ impl Sum {
     }
 }
 
-impl CatalogueCheck {
+impl CatalogueComparison {
     /// Takes note that blocks `first` to `last`, or parts of them, did not come.
     pub(super) fn lose(&mut self, first: u64, last: u64) {
         let is_full = self.lost.len() >= MAX_STRETCHES;
         match self.lost.last_mut() {
-            Some(before) if before.1.saturating_add(1) >= first => before.1 = before.1.max(last),
+            Some(before) if before.1.saturating_add(1) >= first => {
+                *before = (before.0.min(first), before.1.max(last));
+            }
             // The last stretch covers what there is no room for.
             Some(before) if is_full => before.1 = u64::MAX,
             _ => self.lost.push((first, last)),
@@ -141,9 +144,9 @@ impl CatalogueCheck {
         }
     }
 
-    /// Takes the start of the closing run.
-    pub(super) fn announce(&mut self, start: CatalogueStart) {
-        self.announced.get_or_insert(start.objects);
+    /// Counts an entry of the closing run.
+    pub(super) fn add_closing(&mut self, body: &EntryBody<'_>) {
+        self.closing.add(body);
     }
 
     /// Takes an entry of a catalogue block, for object `number` if others may refer to it. Returns
@@ -198,14 +201,8 @@ impl CatalogueCheck {
     /// before, or something was lost.
     pub(super) fn finish(&self) -> Option<String> {
         let is_comparable = self.listed.count > 0 && self.lost.is_empty() && !self.has_reported;
-        if is_comparable && self.announced != Some(self.listed.count) {
-            return Some(match self.announced {
-                None => "the closing run of the catalogue has no start".to_owned(),
-                Some(announced) => format!(
-                    "the closing run of the catalogue lists {}, and its start says {announced}",
-                    count_of(self.listed.count, "object")
-                ),
-            });
+        if is_comparable && let Err(why) = self.closing.check() {
+            return Some(why);
         }
         (is_comparable && self.listed != self.all).then(|| {
             format!(
