@@ -15,6 +15,7 @@ mod metrics; // the metrics, and a strict reader of their form
 mod modules; // modules of the pipes
 mod other_users; // rights of other users
 mod own_processes; // attacks of users by the processes that run as them
+mod races; // names that change after they were checked
 mod readme; // the configuration and the example of the README
 mod records; // problems and history
 mod refusals; // refused requests
@@ -159,6 +160,10 @@ const TESTS: &[suite::Test] = &[
     (
         "file_that_another_user_has_planted_gets_nothing_of_root",
         rights::file_that_another_user_has_planted_gets_nothing_of_root,
+    ),
+    (
+        "allowed_path_that_is_renamed_later_allows_nothing",
+        races::allowed_path_that_is_renamed_later_allows_nothing,
     ),
     (
         "removed_user_loses_open_connections",

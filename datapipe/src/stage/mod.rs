@@ -45,6 +45,7 @@
 mod arguments; // named fields of a module's arguments
 mod builtin; // the library's stages
 mod cause; // causes of errors, also those that a process has sent
+mod confinement; // files that a stage's processes may open
 mod damage_log; // record of what a salvaging reader could not read
 mod description; // `Stage`: everything known before a stage runs
 mod error; // errors of a stage, and the ends of its process
@@ -78,6 +79,8 @@ pub use builtin::{
 };
 pub use cause::ProcessCause;
 pub(crate) use cause::{SystemCode, causes};
+pub(crate) use confinement::AllowedPath;
+pub use confinement::{CheckedPath, Confinement};
 pub(crate) use damage_log::SALVAGE;
 pub use damage_log::{DamageEntry, DamageLog, DamageOutcome};
 pub use description::{HeadStage, HeadWork, MiddleStage, MiddleWork, Stage, TailStage, TailWork};
@@ -95,5 +98,5 @@ pub use role::Role;
 pub(crate) use settings::{
     ARCHIVE_HEAD_MODULE, ARCHIVE_TAIL_MODULE, MessageHandler, Module, Placement, Settings,
 };
-pub use settings::{Confinement, StageKind};
+pub use settings::StageKind;
 pub use traits::{Analyze, Fill, FlatMap, Head, InPlace, Tail, Transform, Verdict};
