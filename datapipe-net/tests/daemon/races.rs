@@ -47,7 +47,10 @@ pub(crate) fn allowed_path_that_is_renamed_later_allows_nothing() {
         kill_process(process, Signal::KILL).unwrap();
         wait_until("it is replaced, or the pipe fails", || {
             let status = site.client().status(&pipe).unwrap();
-            let now = status.stages.get(1).map(|stage| stage.instances[0].blocks_out);
+            let now = status
+                .stages
+                .get(1)
+                .map(|stage| stage.instances[0].blocks_out);
             status.entry.state.is_final() || now > Some(1000)
         });
         let _ = site.client().stop(&pipe);

@@ -290,8 +290,8 @@ pub(crate) fn control_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
-    use crate::stage::CheckedPath;
     use crate::memory::{Backing, HugePages, Shape, StageShape};
+    use crate::stage::CheckedPath;
 
     fn request() -> LaunchRequest {
         let arguments = Zeroizing::new(vec![7; MAX_MODULE_ARGUMENTS]);

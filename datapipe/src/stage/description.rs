@@ -13,9 +13,9 @@ use crate::error::StageError;
 use crate::memory::InstanceId;
 use crate::pool::{Codec, HeadPort, MiddlePort, TailPort};
 
+use super::confinement::Confinement;
 use super::mirror::Mirror;
 use super::notice::{Notice, NoticeSource};
-use super::confinement::Confinement;
 use super::settings::{Module, Placement, Settings, StageKind};
 use super::traits::{Analyze, FlatMap, Head, InPlace, Tail, Transform};
 

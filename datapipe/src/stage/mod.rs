@@ -95,8 +95,8 @@ pub(crate) use problem_count::ProblemCount;
 pub(crate) use process_rights::ProcessRights;
 pub use process_rights::{ProcessUser, ProgramFile};
 pub use role::Role;
+pub use settings::StageKind;
 pub(crate) use settings::{
     ARCHIVE_HEAD_MODULE, ARCHIVE_TAIL_MODULE, MessageHandler, Module, Placement, Settings,
 };
-pub use settings::StageKind;
 pub use traits::{Analyze, Fill, FlatMap, Head, InPlace, Tail, Transform, Verdict};

@@ -278,7 +278,7 @@ pub(crate) fn confined_process_opens_only_the_file_that_was_checked() {
         fs::create_dir(folder).unwrap();
         fs::write(folder.join("file"), "what it says").unwrap();
     }
-    let checked = CheckedPath::new(&place, fs::File::open(&place).unwrap()).unwrap();
+    let checked = CheckedPath::new(&place, File::open(&place).unwrap()).unwrap();
     let path = place.join("file");
     let run = || {
         let head = peeking(path.to_str().unwrap())
