@@ -186,6 +186,10 @@ const TESTS: &[suite::Test] = &[
         own_processes::traced_processes_hold_neither_pipe_nor_daemon,
     ),
     (
+        "dead_processes_that_are_traced_count",
+        own_processes::dead_processes_that_are_traced_count,
+    ),
+    (
         "deep_temporary_directory_does_not_end_the_daemon",
         own_processes::deep_temporary_directory_does_not_end_the_daemon,
     ),
