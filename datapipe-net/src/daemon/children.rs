@@ -1,7 +1,7 @@
-//! Dead children of the daemon for which no pipe waits.
+//! Children of the daemon that do not end for it, or for which no pipe waits.
 //!
 //! ```text
-//!   process that its user traces    its end goes to the tracer first, perhaps never to the daemon
+//!   process that its user traces    it stops before its end, or ends for the tracer only
 //!   CLONE_PARENT in a process       its child is the daemon's, and no pipe knows it
 //! ```
 //!
@@ -9,7 +9,8 @@
 //! place in the table of processes, and in the control group of the service, which all users share.
 //! So it counts for its user, and the daemon waits for those that it can.
 //!
-//! A process that is being waited for by its pipe is dead for a moment only.
+//! A process that is being waited for by its pipe is dead for a moment only. One of a live pipe that
+//! is stopped by a tracer counts twice meanwhile.
 
 use std::collections::HashMap;
 use std::fs;
@@ -24,13 +25,13 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 use crate::config::User;
 use crate::limits::DEAD_PATIENCE;
 
-/// Dead children, with the time at which each was first seen.
+/// Dead and traced children, with the time at which each was first seen.
 #[derive(Debug, Default)]
 pub(super) struct Children(Mutex<HashMap<i32, Instant>>);
 
 impl Children {
-    /// Looks for dead children of other users than the daemon's. Waits for those that have been
-    /// dead for longer than [`DEAD_PATIENCE`], if no pipe of their user has processes:
+    /// Looks for dead and traced children of other users than the daemon's. Waits for those that
+    /// have been so for longer than [`DEAD_PATIENCE`], if no pipe of their user has processes:
     /// `has_processes` decides. Returns the number of those of `user` that are left.
     pub(super) fn look(
         &self,
@@ -39,7 +40,7 @@ impl Children {
         has_processes: impl Fn(User) -> bool,
     ) -> u64 {
         let mut seen = self.0.lock();
-        let mut dead = dead_children();
+        let mut dead = kept_children();
         seen.retain(|id, _| {
             dead.iter()
                 .any(|(other, _)| other.as_raw_nonzero().get() == *id)
@@ -57,9 +58,10 @@ impl Children {
     }
 }
 
-/// Ids and users of the children of this process that are dead, and that it has not waited for.
+/// Ids and users of the children of this process that are dead, or stopped by a process that traces
+/// them.
 /// Those of its own user are left out: a program that has a daemon may have children of its own.
-fn dead_children() -> Vec<(Pid, User)> {
+fn kept_children() -> Vec<(Pid, User)> {
     let tasks = Path::new("/proc/self/task");
     let names = FileSystem.list(tasks).unwrap_or_default();
     let lists = names.into_iter().filter_map(|name| {
@@ -69,13 +71,14 @@ fn dead_children() -> Vec<(Pid, User)> {
     let mut dead = Vec::new();
     for list in lists {
         let ids = list.split_whitespace().filter_map(|id| id.parse().ok());
-        dead.extend(ids.filter_map(|id| Some((Pid::from_raw(id)?, user_of_dead(id)?))));
+        dead.extend(ids.filter_map(|id| Some((Pid::from_raw(id)?, user_of_kept(id)?))));
     }
     dead
 }
 
-/// User of a process that is dead; `None` if it lives, or is the daemon's own user's.
-fn user_of_dead(id: i32) -> Option<User> {
+/// User of a process that is dead or stopped by a tracer; `None` if it is neither, or the daemon's
+/// own user's.
+fn user_of_kept(id: i32) -> Option<User> {
     let status = retry(|| fs::read(format!("/proc/{id}/status"))).ok()?;
     let status = String::from_utf8_lossy(&status);
     let field = |name: &str| {
@@ -83,7 +86,7 @@ fn user_of_dead(id: i32) -> Option<User> {
         line.split_whitespace().next()
     };
     let user = User(field("Uid:")?.parse().ok()?);
-    (field("State:")? == "Z" && user != User::own()).then_some(user)
+    (matches!(field("State:")?, "Z" | "t") && user != User::own()).then_some(user)
 }
 
 #[cfg(test)]
@@ -107,7 +110,7 @@ mod tests {
         let id = child.id();
         drop(child);
         let (children, now) = (Children::default(), Instant::now());
-        while user_of_dead(id as i32).is_none() {
+        while user_of_kept(id as i32).is_none() {
             std::thread::sleep(Duration::from_millis(5));
         }
         let none = |_: User| false;

@@ -90,6 +90,10 @@ const TESTS: &[suite::Test] = &[
     ),
     ("initiator_takes_a_seat", attach::initiator_takes_a_seat),
     (
+        "stop_by_an_attached_process_is_named",
+        attach::stop_by_an_attached_process_is_named,
+    ),
+    (
         "seats_that_are_bound_or_taken_are_refused",
         attach::seats_that_are_bound_or_taken_are_refused,
     ),
