@@ -34,7 +34,7 @@ pub(crate) fn allowed_path_that_is_renamed_later_allows_nothing() {
         let mut status = site.client();
         let mut process_of = || status.status(&pipe).unwrap().stages[1].instances[0].process;
         wait_until("it runs", || process_of() != 0);
-        let process = Pid::from_raw(process_of() as i32).unwrap();
+        let first = process_of();
         loop {
             let event = client.next_event(HANGS).unwrap().expect("its content");
             if event.kind == EventKind::NOTE {
@@ -44,14 +44,18 @@ pub(crate) fn allowed_path_that_is_renamed_later_allows_nothing() {
         }
         fs::rename(&allowed, site.path("aside")).unwrap();
         fs::rename(&private, &allowed).unwrap();
+        let process = Pid::from_raw(first as i32).unwrap();
         kill_process(process, Signal::KILL).unwrap();
-        wait_until("it is replaced, or the pipe fails", || {
+        // A replacement that works has sent more than it had found.
+        let mut found = None;
+        wait_until("its replacement works, or the pipe fails", || {
             let status = site.client().status(&pipe).unwrap();
-            let now = status
-                .stages
-                .get(1)
-                .map(|stage| stage.instances[0].blocks_out);
-            status.entry.state.is_final() || now > Some(1000)
+            let instance = status.stages.get(1).map(|stage| &stage.instances[0]);
+            let sent = instance
+                .filter(|now| now.process != 0 && now.process != first)
+                .map(|now| now.blocks_out);
+            found = found.or(sent);
+            status.entry.state.is_final() || sent > found.map(|found| found + 10)
         });
         let _ = site.client().stop(&pipe);
         let (state, why) = outcome(&mut site.client(), &pipe);
