@@ -84,6 +84,17 @@ fn check_list(list: &[u8], own: [u32; 2]) -> Result<(), OwnershipError> {
     Ok(())
 }
 
+/// Gives another user the right to write. Returns false, and says so, where there are no lists.
+#[cfg(test)]
+pub(super) fn let_user_write(path: &Path, user: u32) -> bool {
+    let list = tests::list(&[(USER, 6, user)], 7);
+    let set = rustix::fs::setxattr(path, NAME, &list, rustix::fs::XattrFlags::empty());
+    if let Err(error) = &set {
+        println!("no access control lists here, nothing is tested: {error}");
+    }
+    set.is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -91,7 +102,7 @@ mod tests {
     use super::*;
 
     /// A list with the owner's rights, these entries, and a mask.
-    fn list(entries: &[(u16, u16, u32)], mask: u16) -> Vec<u8> {
+    pub(super) fn list(entries: &[(u16, u16, u32)], mask: u16) -> Vec<u8> {
         let owner = [(1, 7, u32::MAX)];
         let others = [
             (4, 5, u32::MAX),
@@ -146,11 +157,7 @@ mod tests {
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
         assert_eq!(check_acl(&file).unwrap(), Ok(()));
-        let list = list(&[(USER, 6, 4_000_000_001)], 7);
-        if let Err(error) =
-            rustix::fs::setxattr(&file, NAME, &list, rustix::fs::XattrFlags::empty())
-        {
-            println!("no access control lists here, nothing is tested: {error}");
+        if !let_user_write(&file, 4_000_000_001) {
             return;
         }
         let found = check_acl(&file).unwrap().unwrap_err().to_string();

@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use datapipe::interrupt::retry;
+use datapipe::stage::CheckedPath;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, retry_on_intr};
 
@@ -78,32 +79,43 @@ impl AllowedPath {
         }
     }
 
+    /// The path with the file that it led to when it was opened. A process that opens the path
+    /// finds that file, or fails.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify_unchanged`](Self::verify_unchanged).
+    pub fn checked(&self) -> Result<CheckedPath, PathError> {
+        self.verify_unchanged()?;
+        let checked = CheckedPath::new(&self.path, &self.held);
+        checked.map_err(|_| PathError::Changed(self.path.clone()))
+    }
+
     /// Returns `resolved`, which is beneath this path, or the directory in which it is to be made.
     /// Both are found from the descriptor, through no link.
-    fn existing(&self, access: PathAccess, resolved: PathBuf) -> io::Result<PathBuf> {
+    fn existing(&self, access: PathAccess, resolved: PathBuf) -> io::Result<CheckedPath> {
         match self.find(&resolved) {
             Err(error) if access == PathAccess::Write && error == Errno::NOENT => {
-                let directory = resolved.parent().unwrap_or(&resolved).to_owned();
-                self.find(&directory)?;
-                Ok(directory)
+                let directory = resolved.parent().unwrap_or(&resolved);
+                CheckedPath::new(directory, self.find(directory)?)
             }
-            found => Ok(found.map(|()| resolved)?),
+            found => CheckedPath::new(resolved, found?),
         }
     }
 
-    fn find(&self, resolved: &Path) -> Result<(), Errno> {
+    fn find(&self, resolved: &Path) -> Result<Arc<OwnedFd>, Errno> {
         // The directory of an allowed path is not beneath it.
         let beneath = resolved
             .strip_prefix(&self.path)
             .map_err(|_| Errno::NOENT)?;
         if beneath.as_os_str().is_empty() {
-            return Ok(());
+            return Ok(Arc::clone(&self.held));
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let held = self.held.as_fd();
         retry_on_intr(|| rustix::fs::openat2(held, beneath, flags, Mode::empty(), resolve))
-            .map(drop)
+            .map(Arc::new)
     }
 }
 
@@ -159,13 +171,14 @@ pub enum PathError {
 
 impl PathRules {
     /// Resolves `path`, if the module may have this access to it. A path to be read must exist. For
-    /// one to be written that does not, returns its directory, which is allowed, too.
+    /// one to be written that does not, returns its directory, which is allowed, too. The result has
+    /// the file that was found, because the path may lead to another one by the time it is opened.
     ///
     /// # Errors
     ///
     /// If the resolved path is not allowed, the path cannot be resolved, or the allowed path above
     /// it has changed since the configuration was validated.
-    pub fn allow(&self, access: PathAccess, path: &Path) -> Result<PathBuf, PathError> {
+    pub fn allow(&self, access: PathAccess, path: &Path) -> Result<CheckedPath, PathError> {
         let roots = self.roots(access);
         // `starts_with` compares components: /srv/data2 is not beneath /srv/data.
         let root_of = |path: &Path| {
@@ -346,7 +359,7 @@ mod tests {
             (PathAccess::Read, "out", "out"),
         ] {
             let resolved = rules.allow(access, &root.join(path)).unwrap();
-            assert_eq!(resolved, root.join(target), "{path}");
+            assert_eq!(resolved.path(), root.join(target), "{path}");
         }
     }
 

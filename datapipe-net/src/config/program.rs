@@ -13,7 +13,7 @@ use datapipe::stage::ProgramFile;
 use super::acl::check_acl;
 
 /// Symbolic links that are followed one after the other, as the kernel does.
-const MAX_LINKS: u32 = 40;
+pub(super) const MAX_LINKS: u32 = 40;
 
 /// Program that was checked.
 #[derive(Clone, Debug)]
@@ -258,7 +258,7 @@ pub(super) fn written_by_groups(resolved: &Path) -> Vec<(&Path, u32)> {
 
 /// Checks that only root and the daemon's own user can let a path lead elsewhere: the links in it,
 /// and those in their targets, `left` of them one after the other at most.
-fn check_links(path: &Path, left: u32) -> Result<(), DirectoryError> {
+pub(super) fn check_links(path: &Path, left: u32) -> Result<(), DirectoryError> {
     for part in path.ancestors() {
         let unreadable = |source| DirectoryError::Unreadable {
             directory: part.to_owned(),

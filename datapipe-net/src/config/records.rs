@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use datapipe::interrupt::retry;
 
+use super::acl::check_acl;
 use super::users::User;
 
 /// Metrics of the daemon: the file that has them, and the users who may ask for them.
@@ -56,7 +57,9 @@ pub(super) fn check_directory(path: &Path) -> Result<(), String> {
             found.permissions().mode() & 0o7777
         ));
     }
-    Ok(())
+    check_acl(path)
+        .map_err(|error| format!("{}: {error}", path.display()))?
+        .map_err(|error| format!("{} {error}", path.display()))
 }
 
 /// Checks the path of the file for metrics, whose directory must exist.

@@ -1,6 +1,7 @@
 //! From the keys of the file to a configuration. Validation finds all mistakes, not only the first.
 
 use std::ops::{Range, RangeInclusive};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use datapipe::limits::{MAX_INSTANCES, MAX_MODULE_NAME};
 use datapipe::stage::StageKind;
 use toml::Spanned;
 
+use super::acl::check_acl;
 use super::configuration::Config;
 use super::error::Mistake;
 use super::file::{AccessTable, ConfigFile, LimitsTable, ModuleTable, PathsTable, WorkKey};
@@ -402,7 +404,14 @@ impl Validator<'_> {
         let directory = directory.and_then(|directory| {
             let metadata =
                 retry(|| std::fs::metadata(directory.path())).map_err(|error| error.to_string())?;
-            check_ownership(&metadata).map_err(|error| format!("the directory {error}"))?;
+            // The sticky bit reserves what is in it to the owners, also against a list.
+            let is_sticky = metadata.permissions().mode() & 0o1000 != 0;
+            let by_list = match is_sticky {
+                true => Ok(()),
+                false => check_acl(directory.path()).map_err(|error| error.to_string())?,
+            };
+            let checked = check_ownership(&metadata).and(by_list);
+            checked.map_err(|error| format!("the directory {error}"))?;
             Ok(directory.path().to_owned())
         });
         directory.unwrap_or_else(|error| {
@@ -462,7 +471,6 @@ impl Validator<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     /// A configuration with a program and a directory that exist; `more` are further lines of its
     /// module.

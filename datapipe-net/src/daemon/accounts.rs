@@ -92,7 +92,8 @@ const KINDS: [Kind; 5] = [
         shift: 0,
         limits: |limits| [limits.processes.into(), limits.processes_per_user.into()],
         reserve: 0,
-        remedy: "wait for a pipe to end, or use fewer instances",
+        remedy: "wait for a pipe to end, or use fewer instances; a process that is kept from ending \
+                 by one that traces it counts",
     },
     Kind {
         keys: ["descriptors", "descriptors_per_user"],
@@ -147,6 +148,13 @@ impl Usage {
         usage
     }
 
+    /// Usage of processes of a pipe that has ended.
+    pub(super) fn processes(count: u64) -> Self {
+        let mut usage = Self::default();
+        usage.0[PROCESSES] = count;
+        usage
+    }
+
     fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
@@ -172,8 +180,20 @@ impl Accounts {
         usage: Usage,
         limits: &Limits,
     ) -> Result<Charge, String> {
+        self.charge_besides(user, usage, Usage::default(), limits)
+    }
+
+    /// As [`charge`](Self::charge), for a user who has `left` besides what was charged.
+    pub(super) fn charge_besides(
+        self: &Arc<Self>,
+        user: User,
+        usage: Usage,
+        left: Usage,
+        limits: &Limits,
+    ) -> Result<Charge, String> {
         let mut totals = self.totals.lock();
-        let own = totals.users.get(&user).copied().unwrap_or_default();
+        let mut own = totals.users.get(&user).copied().unwrap_or_default();
+        own.add(&left);
         for (kind, (requested, (all, own))) in KINDS
             .iter()
             .zip(usage.0.into_iter().zip(totals.all.0.into_iter().zip(own.0)))
@@ -194,6 +214,15 @@ impl Accounts {
     /// Shared memory that is charged to all users, in bytes.
     pub(super) fn memory(&self) -> u64 {
         self.totals.lock().all.0[MEMORY]
+    }
+
+    /// True if a pipe of `user` has processes, or is being started.
+    pub(super) fn has_processes(&self, user: User) -> bool {
+        let totals = self.totals.lock();
+        totals
+            .users
+            .get(&user)
+            .is_some_and(|own| own.0[PROCESSES] > 0)
     }
 
     /// Waits until no connection is open.

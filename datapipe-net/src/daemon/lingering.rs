@@ -83,7 +83,7 @@ impl LingeringMemory {
     fn log(&self, state: &DaemonState) {
         let (name, user) = (self.segment.name(), self.charge.user());
         state.log_limited(Kind::LingeringMemory, user, || {
-            format!("{name}: its memory counts on: a process that was attached still has it")
+            format!("{name}: its memory counts on: a process still has it")
         });
     }
 

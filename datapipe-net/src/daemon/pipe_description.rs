@@ -117,7 +117,7 @@ fn bound_stage<W>(
         request,
         user,
         read,
-        mut write,
+        write,
         memory_per_process,
     } = allowed;
     let name = request.name.clone().unwrap_or_else(|| module.name.clone());
@@ -149,7 +149,6 @@ fn bound_stage<W>(
     }
     if let Some(directory) = &directory {
         stage = stage.temporary_files_in(directory.path());
-        write.push(directory.path().to_owned());
     }
     if let Some(user) = user.process {
         stage = stage.run_as(user);
@@ -158,7 +157,9 @@ fn bound_stage<W>(
         stage = stage.restores_plainly();
     }
     Ok(if module.confined {
-        stage.confined(Confinement::new().read(read).write(write))
+        let own = directory.iter().map(|own| own.path().to_owned());
+        let allowed = Confinement::new().read_checked(read);
+        stage.confined(allowed.write_checked(write).write(own))
     } else {
         stage
     })

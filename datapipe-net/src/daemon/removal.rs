@@ -18,7 +18,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, Gid, Mode, OFlags, Uid, chmodat, fchmod, fchown, openat, renameat, unlinkat,
+    AtFlags, CWD, Dir, Gid, Mode, OFlags, ResolveFlags, Uid, chmodat, fchmod, fchown, openat,
+    openat2, renameat, unlinkat,
 };
 use rustix::io::{Errno, retry_on_intr};
 
@@ -32,8 +33,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The error of the system, or [`io::ErrorKind::TimedOut`] if the tree grows as quickly as it is
 /// removed.
 pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = retry_on_intr(|| openat(CWD, parent, flags, Mode::empty()))?;
     let mut removal = Removal {
-        top: open_directory(CWD.as_fd(), path)?,
+        top: open_directory(parent.as_fd(), name)?,
         moved: 0,
         until: Instant::now() + PATIENCE,
     };
@@ -144,9 +150,12 @@ fn take_over(directory: &OwnedFd) {
     let _: Result<(), Errno> = fchmod(directory, Mode::RWXU);
 }
 
+/// Opens the directory `name` in `at`. Fails if it is the root of another file system: a user can
+/// mount one of its own, which would answer the daemon when it likes.
 fn open_directory(at: BorrowedFd<'_>, name: impl rustix::path::Arg + Copy) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = || retry_on_intr(|| openat(at, name, flags, Mode::empty()));
+    let (mode, inside) = (Mode::empty(), ResolveFlags::NO_XDEV);
+    let open = || retry_on_intr(|| openat2(at, name, flags, mode, inside));
     match open() {
         Err(Errno::ACCESS) => {
             retry_on_intr(|| chmodat(at, name, Mode::RWXU, AtFlags::empty()))?;
@@ -200,6 +209,42 @@ mod tests {
         let left: Vec<_> = fs::read_dir(parent.path()).unwrap().flatten().collect();
         assert_eq!(left.len(), 1);
         assert_eq!(fs::read(outside.join("file")).unwrap(), b"kept");
+    }
+
+    /// Needs root, to mount; without it nothing is tested.
+    #[test]
+    fn file_systems_that_are_mounted_in_a_tree_are_not_entered() {
+        let parent = tempfile::tempdir().unwrap();
+        let [top, other] = ["top", "other"].map(|name| parent.path().join(name));
+        let mounted = [top.join("mounted"), top.join("a/mounted"), top.clone()];
+        for directory in mounted.iter().chain([&other]) {
+            fs::create_dir_all(directory).unwrap();
+        }
+        fs::write(other.join("file"), "kept").unwrap();
+        let run = |program: &str, arguments: &[&Path]| {
+            let mut command = std::process::Command::new(program);
+            command
+                .args(arguments)
+                .status()
+                .is_ok_and(|status| status.success())
+        };
+        for place in &mounted {
+            fs::create_dir_all(place).unwrap();
+            if !run("mount", &[Path::new("--bind"), &other, place]) {
+                println!("cannot mount: nothing is tested");
+                return;
+            }
+            let removed = remove_tree(&top);
+            assert!(run("umount", &[place]));
+            // A mount is neither opened nor moved.
+            let errno = Errno::from_io_error(&removed.unwrap_err());
+            assert!(
+                matches!(errno, Some(Errno::XDEV | Errno::BUSY)),
+                "{errno:?}"
+            );
+            assert_eq!(fs::read(other.join("file")).unwrap(), b"kept");
+        }
+        remove_tree(&top).unwrap();
     }
 
     #[test]

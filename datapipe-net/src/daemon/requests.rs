@@ -128,7 +128,12 @@ impl<'c> Requester<'c> {
         let bound = request.stages.iter().filter(|stage| stage.module.is_some());
         let processes = bound.map(|stage| u64::from(stage.instances.unwrap_or(1)));
         let usage = Usage::pipe(processes.sum(), memory);
-        let charge = self.state.accounts.charge(self.peer.user, usage, limits);
+        let user = self.peer.user;
+        let left = match user.is_privileged() {
+            true => Usage::default(),
+            false => Usage::processes(self.state.dead_processes(user)),
+        };
+        let charge = (self.state.accounts).charge_besides(user, usage, left, limits);
         charge.map_err(|why| Refusal::new(RefusalCode::LIMIT, why))
     }
 

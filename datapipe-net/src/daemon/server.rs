@@ -32,6 +32,9 @@ impl Daemon {
     /// the number of lines that are lost after that is logged as soon as it returns. Lines that
     /// clients can cause at will are limited, and counted.
     ///
+    /// A program with a daemon starts no processes of other users itself: the daemon waits for dead
+    /// children of users without a pipe.
+    ///
     /// # Errors
     ///
     /// If another daemon listens there, or the system refuses.

@@ -1,10 +1,8 @@
 //! Permission for a requested stage: may this user have the module, in this role, with these
 //! settings and paths.
 
-use std::path::PathBuf;
-
 use datapipe::Role;
-use datapipe::stage::StageKind;
+use datapipe::stage::{CheckedPath, StageKind};
 
 use super::module_user::ModuleUser;
 use crate::config::{AllowedPath, Config, Module, PathError, User};
@@ -17,9 +15,9 @@ pub(super) struct AllowedStage<'c> {
     pub(super) request: &'c StageRequest,
     pub(super) user: ModuleUser,
     /// Paths that its processes may read.
-    pub(super) read: Vec<PathBuf>,
+    pub(super) read: Vec<CheckedPath>,
     /// Paths that its processes may write.
-    pub(super) write: Vec<PathBuf>,
+    pub(super) write: Vec<CheckedPath>,
     /// Most private memory of each of its processes, in bytes.
     pub(super) memory_per_process: u64,
 }
@@ -131,13 +129,10 @@ fn check_settings(module: &Module, request: &StageRequest, role: Role) -> Result
 fn check_paths(
     module: &Module,
     request: &StageRequest,
-) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Refusal> {
+) -> Result<(Vec<CheckedPath>, Vec<CheckedPath>), Refusal> {
     let refused = |error: PathError| refusal(module, RefusalCode::PATH, &error.to_string());
     let always = |paths: &[AllowedPath]| {
-        let paths = paths.iter().map(|path| {
-            path.verify_unchanged()?;
-            Ok(path.path().to_owned())
-        });
+        let paths = paths.iter().map(AllowedPath::checked);
         paths.collect::<Result<Vec<_>, _>>().map_err(refused)
     };
     let (mut read, mut write) = (always(&module.always.read)?, always(&module.always.write)?);

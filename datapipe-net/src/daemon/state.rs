@@ -4,10 +4,12 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::RwLock;
 
 use super::accounts::Accounts;
+use super::children::Children;
 use super::log::{Kind, Log};
 use super::open_connections::OpenConnections;
 use super::pipe_table::PipeTable;
@@ -29,6 +31,7 @@ pub(super) struct DaemonState {
     pub(super) subscribers: Subscribers,
     /// Taken amounts of each user.
     pub(super) accounts: Arc<Accounts>,
+    pub(super) children: Children,
     pub(super) refused_users: RefusedUsers,
     pub(super) open: Arc<OpenConnections>,
     pub(super) temporary: Temporary,
@@ -55,6 +58,7 @@ impl DaemonState {
             pipes: PipeTable::default(),
             subscribers: Subscribers::default(),
             accounts: Arc::default(),
+            children: Children::default(),
             refused_users: RefusedUsers::default(),
             open: Arc::default(),
             temporary: Temporary::default(),
@@ -64,6 +68,13 @@ impl DaemonState {
             hang_up,
             log: Log::start(log)?,
         })
+    }
+
+    /// Number of dead processes of `user` that are children of this process, and for which no pipe
+    /// waits. Waits for those of all users that it can.
+    pub(super) fn dead_processes(&self, user: User) -> u64 {
+        let has_processes = |user| self.accounts.has_processes(user);
+        self.children.look(user, Instant::now(), has_processes)
     }
 
     pub(super) fn config(&self) -> Arc<Config> {

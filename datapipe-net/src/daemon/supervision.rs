@@ -14,6 +14,9 @@ use super::state::DaemonState;
 use crate::limits::PIPE_WAKE_INTERVAL;
 use crate::protocol::{EventKind, PipeEvent, PipeState, Refusal, RefusalCode};
 
+/// Cause of the stop of a pipe that neither a client nor the daemon has requested.
+const STOPPED_BY_PROCESS: &str = "by a process that has its memory";
+
 /// Starts the thread that waits for the end of a pipe. If that fails, the pipe ends at once.
 pub(super) fn supervise(state: &Arc<DaemonState>, live: Arc<LivePipe>) -> Result<(), Refusal> {
     let (shared, supervised) = (Arc::clone(state), Arc::clone(&live));
@@ -78,6 +81,8 @@ fn end(state: &DaemonState, live: &Arc<LivePipe>, supervised: Result<(), String>
     };
     state.subscribers.publish(live.owner(), event);
     state.pipes.finish();
+    // Those for which no pipe waits.
+    state.dead_processes(live.owner());
     // On the thread of the pipe, of which the charge allows one for each pipe.
     if let Some(lingering) = lingering.filter(|_| has_thread) {
         lingering.wait(state);
@@ -110,6 +115,10 @@ fn outcome(
     match catch_unwind(AssertUnwindSafe(|| pipe.wait())) {
         Ok(Ok(report)) if report.is_complete() => (PipeState::ENDED, String::new()),
         Ok(Ok(_)) => (PipeState::INCOMPLETE, String::new()),
+        // No client and no daemon: a process has written the word that stops the pipe.
+        Ok(Err(Error::Cancelled)) if stop_cause.is_empty() => {
+            (PipeState::STOPPED, STOPPED_BY_PROCESS.to_owned())
+        }
         Ok(Err(Error::Cancelled)) => (PipeState::STOPPED, stop_cause),
         Ok(Err(error)) => (PipeState::FAILED, error.to_string()),
         Err(_) => (PipeState::FAILED, "its controller panicked".to_owned()),

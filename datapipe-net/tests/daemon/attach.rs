@@ -76,6 +76,20 @@ pub(crate) fn head_and_tail_attach_from_outside() {
     );
 }
 
+/// The log and the history had such a pipe as stopped, and named no one.
+pub(crate) fn stop_by_an_attached_process_is_named() {
+    let site = Site::new("");
+    let mut client = site.client();
+    let pipe = client.initiate(&unbound("waiting")).unwrap().pipe;
+    let head = site.client().identify(&pipe, AttachRole::Head).unwrap();
+    let tail = site.client().identify(&pipe, AttachRole::Tail).unwrap();
+    tail.segment().stop();
+    let (state, why) = outcome(&mut client, &pipe);
+    assert_eq!(state, PipeState::STOPPED, "{why}");
+    assert_eq!(why, "by a process that has its memory");
+    drop((head, tail));
+}
+
 pub(crate) fn initiator_takes_a_seat() {
     let site = Site::new("");
     let mut client = site.client();

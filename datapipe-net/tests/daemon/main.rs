@@ -15,6 +15,7 @@ mod metrics; // the metrics, and a strict reader of their form
 mod modules; // modules of the pipes
 mod other_users; // rights of other users
 mod own_processes; // attacks of users by the processes that run as them
+mod races; // names that change after they were checked
 mod readme; // the configuration and the example of the README
 mod records; // problems and history
 mod refusals; // refused requests
@@ -89,6 +90,10 @@ const TESTS: &[suite::Test] = &[
     ),
     ("initiator_takes_a_seat", attach::initiator_takes_a_seat),
     (
+        "stop_by_an_attached_process_is_named",
+        attach::stop_by_an_attached_process_is_named,
+    ),
+    (
         "seats_that_are_bound_or_taken_are_refused",
         attach::seats_that_are_bound_or_taken_are_refused,
     ),
@@ -161,6 +166,10 @@ const TESTS: &[suite::Test] = &[
         rights::file_that_another_user_has_planted_gets_nothing_of_root,
     ),
     (
+        "allowed_path_that_is_renamed_later_allows_nothing",
+        races::allowed_path_that_is_renamed_later_allows_nothing,
+    ),
+    (
         "removed_user_loses_open_connections",
         rights::removed_user_loses_open_connections,
     ),
@@ -179,6 +188,10 @@ const TESTS: &[suite::Test] = &[
     (
         "traced_processes_hold_neither_pipe_nor_daemon",
         own_processes::traced_processes_hold_neither_pipe_nor_daemon,
+    ),
+    (
+        "dead_processes_that_are_traced_count",
+        own_processes::dead_processes_that_are_traced_count,
     ),
     (
         "deep_temporary_directory_does_not_end_the_daemon",

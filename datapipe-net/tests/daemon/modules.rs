@@ -115,7 +115,8 @@ fn cut_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
 /// for ever; `wail` writes as many lines to its standard error as its argument says, and goes on
 /// for ever after one; `datapipe.archive-head:cut` reads as many blocks of a tape as its argument
 /// says; `read` sends as many blocks as its file has bytes; `pass` fails at the block
-/// of its argument; `hog` takes the MiB of its argument; `count` writes to the file of its
+/// of its argument, and `peek` sends the content of the file of its argument as a message;
+/// `hog` takes the MiB of its argument; `count` writes to the file of its
 /// argument.
 pub(crate) fn modules() -> Modules {
     datapipe::modules()
@@ -173,6 +174,15 @@ pub(crate) fn modules() -> Modules {
         .with("pass", |call| {
             let fail_at = call.text()?.parse().ok();
             Ok(Stage::transform("pass", move |_| Pass { fail_at, seen: 0 }))
+        })
+        .with("peek", |call| {
+            let content = fs::read(call.allow_read(call.text()?)?)?;
+            let mut content = Some(StageMessage::new("content", content));
+            call.add_message_source(move || content.take().into_iter().flatten().collect());
+            Ok(Stage::transform("peek", move |_| Pass {
+                fail_at: None,
+                seen: 0,
+            }))
         })
         .with("hog", |call| {
             let mib: usize = call.text()?.parse()?;

@@ -16,7 +16,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::CapabilitySet;
 
-use crate::other_users::{OWNER, as_user, can_become_others};
+use crate::other_users::{OTHER, OWNER, as_user, can_become_others};
 use crate::site::{HANGS, Site, children_of, outcome, plain, refusal, wait_until};
 
 /// Depth of directories that neither the stack of a thread nor the descriptors of a process suffice
@@ -218,6 +218,43 @@ pub(crate) fn traced_processes_hold_neither_pipe_nor_daemon() {
         let mut left = processes.iter();
         left.all(|&process| !crate::site::lives(process))
     });
+}
+
+/// Processes that a user kept from ending did not count, and the daemon had a thread for each.
+pub(crate) fn dead_processes_that_are_traced_count() {
+    if !can_become_others() {
+        return;
+    }
+    // Ended ones that are not passed on, and such as stop before their end.
+    for options in [
+        ptrace::Options::empty(),
+        ptrace::Options::PTRACE_O_TRACEEXIT,
+    ] {
+        check_traced_count(options);
+    }
+}
+
+fn check_traced_count(options: ptrace::Options) {
+    let site = Site::new("processes_per_user = 5");
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let (pipe, processes) = endless(&site);
+        held.push(trace(processes, options));
+        site.client().stop(&pipe).unwrap();
+        assert_eq!(outcome(&mut site.client(), &pipe).0, PipeState::STOPPED);
+    }
+    assert_eq!(children_of(site.process()).len(), 4);
+    let start = || as_user(OWNER, || site.client().initiate(&plain("forever")));
+    let (code, why) = refusal(start());
+    assert_eq!(code, RefusalCode::LIMIT, "{why}");
+    assert!(
+        why.contains("processes: 2 requested, and 1 of the 5"),
+        "{why}"
+    );
+    let other = as_user(OTHER, || site.client().initiate(&plain("1")));
+    other.unwrap();
+    drop(held);
+    wait_until("they count no longer", || start().is_ok());
 }
 
 /// A user made the daemon overflow its stack, which ended the pipes of all users.

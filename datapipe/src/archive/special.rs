@@ -1,6 +1,7 @@
 //! Special headers: what an application records about an archive, in blocks of their own.
 
 use crate::limits::{MAX_SPECIAL, MAX_SPECIALS};
+use crate::shared_bytes::{NoMemory, SharedBytes};
 use crate::wire::DecodeError;
 use crate::wire::codec::{Bytes, Put, len_u32};
 
@@ -130,6 +131,26 @@ impl Special {
         Ok(Self { id, bytes })
     }
 
+    /// As [`parse`](Self::parse), from a block that others may change. `copy` gets as many bytes as
+    /// a special header has at most: the controller of a pipe reads blocks of other users, which
+    /// have any length.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for the copy.
+    pub(super) fn copy_of(
+        block: SharedBytes<'_>,
+        copy: &mut Vec<u8>,
+    ) -> Result<Result<Self, DecodeError>, NoMemory> {
+        let len = block.len();
+        if len > HEADER + MAX_SPECIAL {
+            let longest = HEADER + MAX_SPECIAL;
+            let what = format!("a block of {len} bytes, more than {longest}");
+            return Ok(Err(Bytes::new("special header", &[]).error(what)));
+        }
+        Ok(Self::parse(block.copy_into(copy)?))
+    }
+
     /// Checks a special header that is added to `others`, in an archive with blocks of `block_len`
     /// bytes.
     pub(super) fn check_added(&self, others: &[Self], block_len: u32) -> Result<(), PlanError> {
@@ -162,6 +183,24 @@ mod tests {
             bad[at] ^= 1;
             assert!(Special::parse(&bad).is_err(), "{at}");
         }
+    }
+
+    /// The order stage of a daemon copied blocks of 64 MiB for each pipe of each user.
+    #[test]
+    fn block_that_is_longer_than_a_special_header_is_not_copied() {
+        let read = |block: &[u8]| {
+            let mut copy = Vec::new();
+            let special = Special::copy_of(block.into(), &mut copy).unwrap();
+            (special, copy.capacity())
+        };
+        let longest = Special::new(Special::OWN, vec![1; MAX_SPECIAL]).unwrap();
+        let mut block = longest.to_block();
+        assert_eq!(read(&block).0.unwrap(), longest);
+        block.push(0);
+        let (refused, copied) = read(&block);
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("65561 bytes, more than 65560"), "{error}");
+        assert_eq!(copied, 0);
     }
 
     #[test]

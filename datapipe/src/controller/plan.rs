@@ -399,8 +399,10 @@ fn check_request(module: &Module, settings: &Settings) -> Result<(), String> {
         .confinement
         .iter()
         .flat_map(|allowed| allowed.read.iter().chain(&allowed.write));
-    // Each path is preceded by its length.
-    let paths: usize = confined.map(|path| path.as_os_str().len() + 4).sum();
+    // Each path is preceded by its length, and followed by two numbers.
+    let paths: usize = confined
+        .map(|allowed| allowed.path.as_os_str().len() + 20)
+        .sum();
     if paths > MAX_MODULE_ARGUMENTS {
         return Err(format!(
             "the paths that it may open have {paths} bytes; the limit is {MAX_MODULE_ARGUMENTS}"

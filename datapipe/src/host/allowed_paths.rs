@@ -40,7 +40,7 @@ pub(super) fn judge(
     };
     let is_inside = |path: &Path| {
         let mut roots = read.iter().chain(write);
-        roots.any(|root| path.starts_with(root))
+        roots.any(|root| path.starts_with(&root.path))
     };
     match resolve(path, path_use, last) {
         Ok(resolved) if is_inside(&resolved) => Ok(resolved),

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
@@ -11,7 +10,7 @@ use landlock::{
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 
 use crate::error::StageError;
-use crate::stage::Confinement;
+use crate::stage::{AllowedPath, Confinement};
 
 /// The oldest kernel interface that controls every access needed here: Linux 6.2, which added
 /// truncation.
@@ -40,7 +39,7 @@ pub(super) fn confine(allowed: &Confinement) -> Result<(), StageError> {
         .flat_map(|(paths, access)| paths.iter().map(move |path| (path, access)))
     {
         let (fd, is_directory) = open_path(path).map_err(|error| {
-            let what = format!("cannot confine the process: {}", path.display());
+            let what = format!("cannot confine the process: {}", path.path.display());
             StageError::with_source(what, error)
         })?;
         // A rule for a file must not have the rights that only apply to directories.
@@ -58,15 +57,21 @@ pub(super) fn confine(allowed: &Confinement) -> Result<(), StageError> {
 }
 
 /// Opens a path, and returns true with it if it is a directory. Does not follow links in any
-/// component: otherwise a process that can swap a directory for a link after the path was allowed
-/// would choose the files that the confined process may open.
-fn open_path(path: &Path) -> io::Result<(OwnedFd, bool)> {
+/// component, and opens no other file than one that was checked: otherwise a process that can swap a
+/// directory for a link, or for another directory, after the path was allowed would choose the
+/// files that the confined process may open.
+fn open_path(allowed: &AllowedPath) -> io::Result<(OwnedFd, bool)> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let fd = rustix::io::retry_on_intr(|| {
-        rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+        let (path, straight) = (&*allowed.path, ResolveFlags::NO_SYMLINKS);
+        rustix::fs::openat2(CWD, path, flags, Mode::empty(), straight)
     })?;
-    let is_directory =
-        FileType::from_raw_mode(rustix::io::retry_on_intr(|| rustix::fs::fstat(&fd))?.st_mode)
-            .is_dir();
-    Ok((fd, is_directory))
+    let found = rustix::io::retry_on_intr(|| rustix::fs::fstat(&fd))?;
+    let identity = (found.st_dev, found.st_ino);
+    if allowed.file.is_some_and(|checked| checked != identity) {
+        return Err(io::Error::other(
+            "it is another file than when the path was checked: it was renamed or replaced since",
+        ));
+    }
+    Ok((fd, FileType::from_raw_mode(found.st_mode).is_dir()))
 }

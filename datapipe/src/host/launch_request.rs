@@ -19,7 +19,7 @@ use crate::error::StageError;
 use crate::limits::{MAX_INSTANCES, MAX_MODULE_ARGUMENTS, MAX_MODULE_DESCRIPTORS, MAX_MODULE_NAME};
 use crate::memory::{InstanceId, PipeName, Segment, StageId};
 use crate::pool::AtLimit;
-use crate::stage::{Confinement, Module, StageKind};
+use crate::stage::{AllowedPath, Confinement, Module, StageKind};
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
 /// Version of the protocol. Controller and host may be different programs.
@@ -254,20 +254,24 @@ impl Job {
     }
 }
 
-/// Encodes a list of paths, each as a text.
-fn encode_paths(paths: &[PathBuf]) -> Vec<u8> {
+/// Encodes a list of paths, each as a text, with device and inode of its file, or zeros.
+fn encode_paths(paths: &[AllowedPath]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for path in paths {
+    for AllowedPath { path, file } in paths {
         bytes.put_prefixed(path.as_os_str().as_bytes());
+        let (device, inode) = file.unwrap_or_default();
+        bytes.put_u64s(&[device, inode]);
     }
     bytes
 }
 
-fn decode_paths(bytes: &[u8]) -> Result<Vec<PathBuf>, DecodeError> {
+fn decode_paths(bytes: &[u8]) -> Result<Vec<AllowedPath>, DecodeError> {
     let mut bytes = Bytes::new("a list of paths in a launch request", bytes);
     let mut paths = Vec::new();
     while !bytes.rest().is_empty() {
-        paths.push(PathBuf::from(OsStr::from_bytes(bytes.prefixed()?)));
+        let path = PathBuf::from(OsStr::from_bytes(bytes.prefixed()?));
+        let file = Some((bytes.u64()?, bytes.u64()?)).filter(|file| *file != (0, 0));
+        paths.push(AllowedPath { path, file });
     }
     Ok(paths)
 }
@@ -287,6 +291,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
     use crate::memory::{Backing, HugePages, Shape, StageShape};
+    use crate::stage::CheckedPath;
 
     fn request() -> LaunchRequest {
         let arguments = Zeroizing::new(vec![7; MAX_MODULE_ARGUMENTS]);
@@ -295,10 +300,12 @@ mod tests {
             arguments,
             descriptors: Vec::new(),
         };
-        let confinement = Some(Confinement {
-            read: vec!["/a".into(), "/b c".into()],
-            write: vec!["/".into()],
-        });
+        let root = CheckedPath::new("/", std::fs::File::open("/").unwrap()).unwrap();
+        let confinement = Some(
+            Confinement::new()
+                .read(["/a".into(), "/b c".into()])
+                .write_checked([root]),
+        );
         let job = Some(Job {
             kind: StageKind::Analyze,
             module,

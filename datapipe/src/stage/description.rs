@@ -14,9 +14,10 @@ use crate::limits::DEFAULT_CHECKPOINT;
 use crate::memory::InstanceId;
 use crate::pool::{Codec, HeadPort, MiddlePort, TailPort};
 
+use super::confinement::Confinement;
 use super::mirror::Mirror;
 use super::notice::{Notice, NoticeSource};
-use super::settings::{Confinement, Module, Placement, Settings, StageKind};
+use super::settings::{Module, Placement, Settings, StageKind};
 use super::traits::{Analyze, FlatMap, Head, InPlace, Tail, Transform};
 
 /// A stage of a pipe, before it is started.

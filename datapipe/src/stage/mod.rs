@@ -47,6 +47,7 @@ mod builtin; // the library's stages
 mod cause; // causes of errors, also those that a process has sent
 #[cfg(feature = "archive")]
 mod checkpoint; // blocks that say how far a head has come
+mod confinement; // files that a stage's processes may open
 mod damage_log; // record of what a salvaging reader could not read
 mod description; // `Stage`: everything known before a stage runs
 mod error; // errors of a stage, and the ends of its process
@@ -82,6 +83,8 @@ pub use cause::ProcessCause;
 pub(crate) use cause::{SystemCode, causes};
 #[cfg(feature = "archive")]
 pub(crate) use checkpoint::{CheckpointClock, put_checkpoint};
+pub(crate) use confinement::AllowedPath;
+pub use confinement::{CheckedPath, Confinement};
 pub(crate) use damage_log::SALVAGE;
 pub use damage_log::{DamageEntry, DamageLog, DamageOutcome};
 pub use description::{HeadStage, HeadWork, MiddleStage, MiddleWork, Stage, TailStage, TailWork};
@@ -96,9 +99,9 @@ pub(crate) use problem_count::ProblemCount;
 pub(crate) use process_rights::ProcessRights;
 pub use process_rights::{ProcessUser, ProgramFile};
 pub use role::Role;
+pub use settings::StageKind;
 pub(crate) use settings::{
     ARCHIVE_HEAD_MODULE, ARCHIVE_TAIL_MODULE, MessageHandler, Module, Placement, Settings,
     TREE_HEAD_MODULE,
 };
-pub use settings::{Confinement, StageKind};
 pub use traits::{Analyze, Fill, FlatMap, Head, InPlace, Tail, Transform, Verdict};

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::limits::DEFAULT_CHECKPOINT;
 
 use super::builtin::STREAM_HEAD_MODULE;
+use super::confinement::Confinement;
 use super::mirror::Mirrors;
 use super::notice::NoticeSource;
 use super::process_rights::ProcessRights;
@@ -173,47 +174,6 @@ impl fmt::Debug for Module {
             arguments.len(),
             descriptors.len()
         )
-    }
-}
-
-/// Files that a stage's process may open: [`Stage::confined`](super::Stage::confined). Descriptors
-/// that are passed to the process are not affected.
-///
-/// ```
-/// use datapipe::prelude::*;
-/// use datapipe::stage::Confinement;
-/// use std::path::PathBuf;
-///
-/// let spool = PathBuf::from("/var/spool/backup");
-/// let tail = TailStage::from(StreamTail::new(std::io::sink()))
-///     .in_processes()
-///     .confined(Confinement::new().write([spool]));
-/// # let _ = tail;
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Confinement {
-    pub(crate) read: Vec<PathBuf>,
-    pub(crate) write: Vec<PathBuf>,
-}
-
-impl Confinement {
-    /// A confinement in which a process may open nothing.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Also allows reading files at or beneath `paths`.
-    #[must_use]
-    pub fn read(mut self, paths: impl IntoIterator<Item = PathBuf>) -> Self {
-        self.read.extend(paths);
-        self
-    }
-
-    /// Also allows reading and writing files at or beneath `paths`.
-    #[must_use]
-    pub fn write(mut self, paths: impl IntoIterator<Item = PathBuf>) -> Self {
-        self.write.extend(paths);
-        self
     }
 }
 

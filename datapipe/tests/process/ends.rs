@@ -11,7 +11,7 @@ use datapipe::controller::Event;
 use datapipe::host::{Modules, StageArgs, StageMessage};
 use datapipe::memory::Backing;
 use datapipe::prelude::*;
-use datapipe::stage::Confinement;
+use datapipe::stage::{CheckedPath, Confinement};
 use datapipe::{Death, NotReplaced};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
@@ -268,4 +268,28 @@ pub(crate) fn confined_process_reads_only_its_paths() {
     assert_eq!(run(&open.join("file")).unwrap(), "what it says");
     let error = run(&shut.join("file")).unwrap_err().to_string();
     assert!(error.contains("Permission denied"), "{error}");
+}
+
+/// The party that could rename what is at an allowed path chose what the process opened.
+pub(crate) fn confined_process_opens_only_the_file_that_was_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let [place, other] = ["place", "other"].map(|name| dir.path().join(name));
+    for folder in [&place, &other] {
+        fs::create_dir(folder).unwrap();
+        fs::write(folder.join("file"), "what it says").unwrap();
+    }
+    let checked = CheckedPath::new(&place, File::open(&place).unwrap()).unwrap();
+    let path = place.join("file");
+    let run = || {
+        let head = peeking(path.to_str().unwrap())
+            .module("test.peeking", path.to_str().unwrap())
+            .confined(Confinement::new().read_checked([checked.clone()]));
+        let pipe = Pipe::builder().buffer_size(1024).head(head.in_processes());
+        pipe.tail(StreamTail::new(std::io::sink())).run()
+    };
+    run().unwrap();
+    fs::rename(&place, dir.path().join("aside")).unwrap();
+    fs::rename(&other, &place).unwrap();
+    let error = run().unwrap_err().to_string();
+    assert!(error.contains("another file than when"), "{error}");
 }

@@ -85,6 +85,7 @@ const TESTS: &[Test] = suite::tests![
     ends::heads_and_tails_are_not_replaced,
     ends::stopped_process_is_killed_and_replaced,
     ends::confined_process_reads_only_its_paths,
+    ends::confined_process_opens_only_the_file_that_was_checked,
     keys::keys_are_only_in_processes_that_use_them,
     keys::keys_are_erased_at_the_end_of_a_pipe_on_threads,
     keys::core_dump_has_no_key,

@@ -55,7 +55,7 @@ pub(crate) fn unusable_stage_descriptions_are_rejected() {
         zstd(1)
             .confined(Confinement::new().read(long))
             .in_processes(),
-        "131076 bytes",
+        "131092 bytes",
     );
     refused(
         Stage::middle_of_module("far", StageKind::Transform).unwrap(),

@@ -198,12 +198,10 @@ impl Order {
 
     /// Shows the special header in a block to the caller.
     fn show_special(&mut self, number: u64, block: &Block) -> Result<(), StageError> {
-        let mut copy = Vec::new();
-        let special = match Special::parse(block.shared().copy_into(&mut copy)?) {
-            Ok(special) => special,
-            Err(error) => return self.count_damaged(number, &error.to_string()),
-        };
-        self.specials.show(number, &special)
+        match Special::copy_of(block.shared(), &mut Vec::new())? {
+            Ok(special) => self.specials.show(number, &special),
+            Err(error) => self.count_damaged(number, &error.to_string()),
+        }
     }
 
     /// Checks the offset of a block, which is not authenticated. A wrong one is corrected: the
