@@ -252,7 +252,7 @@ fn check_false_heads(case: &Case, what: &str) {
     let (data, complete, is_told) = case.read_from(good.clone(), true);
     assert!(!data.is_empty() && !is_told, "{what}");
     assert_eq!(complete, !case.only_catalogue, "{what}");
-    let (mut random, mut lies) = (Random(seed), BTreeSet::new());
+    let (mut random, mut tried) = (Random(seed), BTreeSet::new());
     for round in 0..200 {
         let mut sent = good.clone();
         let mut forgeries = Vec::new();
@@ -264,7 +264,7 @@ fn check_false_heads(case: &Case, what: &str) {
         if sent == good {
             continue;
         }
-        lies.extend(forgeries.iter().copied());
+        tried.extend(forgeries.iter().copied());
         for salvages in [true, false] {
             let (read, complete, is_told) = case.read_from(sent.clone(), salvages);
             let what = format!("{what}, round {round}, {forgeries:?}, salvages {salvages}");
@@ -275,7 +275,7 @@ fn check_false_heads(case: &Case, what: &str) {
         }
     }
     let kinds = if case.secret.is_some() { 12 } else { 8 };
-    assert!(lies.len() >= kinds, "{lies:?}");
+    assert!(tried.len() >= kinds, "{tried:?}");
 }
 
 #[test]
