@@ -197,18 +197,22 @@ impl Location {
         ))
     }
 
-    /// Returns the label of the first volume that has one, for a terminal.
-    pub fn label(&self) -> Option<String> {
-        let files = volume_files(&self.path).ok()?.into_iter();
-        let labels = files.filter_map(|file| Some(file.record?.label));
-        let label = labels.into_iter().find(|label| !label.is_empty())?;
+    /// Returns the volumes of the medium, as far as they can be read.
+    pub fn volumes(&self) -> Vec<VolumeFile> {
+        volume_files(&self.path).unwrap_or_default()
+    }
+
+    /// Returns the label of the first of these volumes that has one, for a terminal.
+    pub fn label_of(volumes: &[VolumeFile]) -> Option<String> {
+        let records = volumes.iter().filter_map(|file| file.record.as_ref());
+        let mut labels = records.map(|record| &record.label);
+        let label = labels.find(|label| !label.is_empty())?;
         Some(escape(label.as_bytes()))
     }
 
-    /// Adds a note on each volume whose record is damaged.
-    fn note_lost_records(&self, summary: &mut Summary) {
-        let files = volume_files(&self.path).unwrap_or_default();
-        for VolumeFile { path, label, .. } in files.into_iter().filter(|file| file.is_record_lost) {
+    /// Adds a note on each of these volumes whose record is damaged.
+    fn note_lost_records(volumes: &[VolumeFile], summary: &mut Summary) {
+        for VolumeFile { path, label, .. } in volumes.iter().filter(|file| file.is_record_lost) {
             let named = match label {
                 Some(volume) => format!("its label names it volume {volume} of its session"),
                 None => "it has no label that can be read either".to_owned(),
@@ -224,8 +228,9 @@ impl Location {
 
     /// Adds a note on each volume that is missing, whose record is damaged, or whose file has the
     /// name of another one, and an error for each volume of another archive, which is not read.
-    pub fn note_volumes(&self, summary: &mut Summary) {
-        self.note_lost_records(summary);
+    /// `volumes` are those of [`volumes`](Self::volumes).
+    pub fn note_volumes(&self, volumes: &[VolumeFile], summary: &mut Summary) {
+        Self::note_lost_records(volumes, summary);
         if !self.directory {
             return;
         }

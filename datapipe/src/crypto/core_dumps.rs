@@ -12,9 +12,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// so do the programs of this project if they are given one; the library does not in a process
 /// that is not its own.
 ///
-/// Sets the soft limit `RLIMIT_CORE` to 1 byte, or to 0 if that is the hard limit. No file is
-/// written below a limit of a page, and no program receives a dump (`core_pattern` with `|`, as of
-/// `systemd-coredump`) at exactly 1.
+/// Sets the soft limit `RLIMIT_CORE` to 1 byte. No file is written below a limit of a page, and no
+/// program receives a dump (`core_pattern` with `|`, as of `systemd-coredump`) at exactly 1.
+///
+/// If the hard limit is 0, the soft limit becomes 0. Then no file is written either, but a program
+/// of `core_pattern` still receives dumps, because the kernel compares the limit with 1 only, and
+/// this function does not raise a hard limit. Start the process with a hard limit of at least 1
+/// byte, or let `core_pattern` name a file.
 ///
 /// ```
 /// datapipe::crypto::prevent_core_dumps()?;

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::limits::{MAX_ARGON2_LANES, MAX_ARGON2_MEMORY_KIB, MAX_ARGON2_PASSES};
 
+use super::clean_stack::on_clean_stack;
 use super::key::Passphrase;
 use super::key_bytes::KeyBytes;
 use super::secret_kind::KEY_LEN;
@@ -75,14 +76,15 @@ impl Argon2Cost {
             memory_kib: self.memory_kib,
         })?;
         let mut key = KeyBytes::zeros();
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into_with_memory(
+        let stretched = on_clean_stack(|| {
+            Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(
                 passphrase.bytes(),
                 salt,
                 &mut key[..],
                 memory.as_mut_slice(),
             )
-            .expect("passphrase, salt, output and memory have lengths that Argon2 takes");
+        });
+        stretched.expect("passphrase, salt, output and memory have lengths that Argon2 takes");
         Ok(key)
     }
 }

@@ -26,6 +26,9 @@ pub(super) trait WriteVolume: Debug + Send {
     /// Writes a mark, as [`MediumWriter::write_mark`].
     fn write_mark(&mut self) -> Result<(), MediumError>;
 
+    /// Writes what ends the content of an earlier writer, if nothing was written after it.
+    fn complete(&mut self) -> Result<(), MediumError>;
+
     /// As [`MediumWriter::abilities`].
     fn abilities(&self) -> Abilities;
 
@@ -150,7 +153,7 @@ impl<S: WriteShelf> MediumWriter for ChainWriter<S> {
     }
 
     fn next_volume(&mut self) -> Result<(), MediumError> {
-        self.prepared()?;
+        self.prepared()?.complete()?;
         self.sync()?;
         let next = self.shelf.next(&self.volume);
         self.volume = next.map_err(|error| self.shelf.advise(error))?;

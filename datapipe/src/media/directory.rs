@@ -450,7 +450,9 @@ fn begin<S: Storage>(
     match storage.create_new(&file) {
         Ok(opened) => {
             // Against a writer that takes the volume for a tape.
-            lock_file(storage, &file, &opened, path)?;
+            if !lock_file(storage, &file, &opened, path)? {
+                return Err(MediumError::Displaced { path: file });
+            }
             let identity = opened.identity();
             let identity = identity.map_err(MediumError::io("look at", &file))?;
             let volume = VolumeWriter::new(opened, file, number, options, &record);
@@ -648,13 +650,7 @@ impl<S: Storage> ReadShelf for DirectoryToRead<S> {
     fn handle(&self, _: Option<&Self::Volume>) -> Result<MediumHandle, HandleError> {
         let descriptors = self.storage.descriptors(None, Some(&self.path))?;
         Ok(MediumHandle {
-            origin: Origin::Files {
-                form: Form::Directory,
-                path: self.path.clone(),
-                options: VolumeOptions::default().allow_empty(true),
-                replacing: None,
-                continued: None,
-            },
+            origin: Origin::to_read(Form::Directory, &self.path),
             descriptors: self.given.share(descriptors),
         })
     }

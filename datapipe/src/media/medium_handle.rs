@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -93,6 +93,19 @@ pub(crate) enum Origin {
         /// May contain credentials.
         arguments: Zeroizing<Vec<u8>>,
     },
+}
+
+impl Origin {
+    /// Those of files that are read.
+    pub(super) fn to_read(form: Form, path: &Path) -> Self {
+        Self::Files {
+            form,
+            path: path.to_owned(),
+            options: VolumeOptions::default().allow_empty(true),
+            replacing: None,
+            continued: None,
+        }
+    }
 }
 
 impl fmt::Debug for Origin {

@@ -112,3 +112,4 @@ pub use volume_labels::{
     MisnamedVolume, VolumeFile, VolumeRelation, misnamed_volumes, missing_volumes, volume_files,
 };
 pub use volume_options::VolumeOptions;
+pub(crate) use volume_options::now;

@@ -113,14 +113,8 @@ impl VirtualTape {
         let path = path.into();
         options.check()?;
         check_not_a_volume(&storage, &path)?;
-        let (writer, replaces) = match lock_tape(&storage, &path)? {
-            (file, true) => reuse(&storage, &path, file, &options)?,
-            (file, false) => {
-                let record = options.new_record([0; 16], 1)?;
-                let writer = VolumeWriter::new(file, path.clone(), 1, &options, &record);
-                (writer, None)
-            }
-        };
+        let file = lock_tape(&storage, &path)?;
+        let (writer, replaces) = reuse(&storage, &path, file, &options)?;
         Ok(TapeWriter::of(
             storage,
             path,
@@ -164,7 +158,7 @@ impl VirtualTape {
         let path = path.into();
         options.check()?;
         check_not_a_volume(&storage, &path)?;
-        let (file, _) = lock_tape(&storage, &path)?;
+        let file = lock_tape(&storage, &path)?;
         let known = go_on(&storage, &path, file, ([0; 16], 1), options, probe)?;
         if !known.has_room() {
             let what = "the tape has reached its size; write to another one, or raise the size";
@@ -317,20 +311,21 @@ impl<S: Storage> TapeWriter<S> {
     }
 }
 
-/// Opens and locks the file of a tape, and creates it if there is none. Returns true if it existed.
-fn lock_tape<S: Storage>(storage: &S, path: &Path) -> Result<(S::File, bool), MediumError> {
+/// Opens and locks the file of a tape, and creates it if there is none. Also one that was created
+/// here may have content: another writer can have found it empty before it was locked, and have
+/// finished.
+fn lock_tape<S: Storage>(storage: &S, path: &Path) -> Result<S::File, MediumError> {
     loop {
-        let (file, existed) = match storage.create_new(path) {
+        let file = match storage.create_new(path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let opened = storage.open_to_write(path);
-                (opened.map_err(cannot_open(path))?, true)
+                storage.open_to_write(path).map_err(cannot_open(path))?
             }
             Err(error) if is_full(&error) => return Err(no_space(path, &error)),
-            created => (created.map_err(MediumError::io("create", path))?, false),
+            created => created.map_err(MediumError::io("create", path))?,
         };
-        // Another writer may have found the empty file, or replaced the one that was opened.
+        // Another writer may have replaced the file that was opened.
         if lock_file(storage, path, &file, path)? {
-            return Ok((file, existed));
+            return Ok(file);
         }
     }
 }
@@ -338,7 +333,7 @@ fn lock_tape<S: Storage>(storage: &S, path: &Path) -> Result<(S::File, bool), Me
 /// The writer of a tape, and the old content that it replaces.
 type Reused<F> = (VolumeWriter<F>, Option<Replaces<F>>);
 
-/// The writer to an existing tape, which is locked, and the content that it replaces.
+/// The writer to a tape that is locked, and the content that it replaces.
 fn reuse<S: Storage>(
     storage: &S,
     path: &Path,
@@ -541,13 +536,7 @@ impl<S: Storage> ReadShelf for TapeToRead<S> {
             .storage
             .descriptors(volume.map(VolumeReader::file), None)?;
         Ok(MediumHandle {
-            origin: Origin::Files {
-                form: Form::Tape,
-                path: self.path.clone(),
-                options: VolumeOptions::default().allow_empty(true),
-                replacing: None,
-                continued: None,
-            },
+            origin: Origin::to_read(Form::Tape, &self.path),
             descriptors: self.given.share(descriptors),
         })
     }

@@ -115,8 +115,11 @@ impl Labels {
                 continue;
             };
             let first: &VolumeLabels = first.get_or_insert_with(|| own.clone());
-            let is_own = first.is_same_medium(&own).unwrap_or(true);
-            labels.all.push((number, is_own, volume));
+            match first.is_same_medium(&own) {
+                // Its number in a session that perhaps did not begin on the first volume.
+                None if own.is_lost => labels.unknown.push(number),
+                is_own => labels.all.push((number, is_own.unwrap_or(true), volume)),
+            }
         }
         Ok(labels)
     }
@@ -136,6 +139,8 @@ fn list(path: &Path) -> io::Result<Volumes> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct VolumeLabels {
     record: Option<VolumeRecord>,
+    /// The volume had a record, which is damaged.
+    is_lost: bool,
     /// Session, and number of the volume in it.
     label: Option<([u8; 16], u32)>,
 }
@@ -148,6 +153,7 @@ impl VolumeLabels {
         let label = label_at(file, start.len());
         Self {
             record: start.record().cloned(),
+            is_lost: start == VolumeStart::Lost,
             label: label.map(|label| (label.session, label.volume)),
         }
     }
@@ -167,11 +173,15 @@ impl VolumeLabels {
         self.of_medium().or(self.label).map(|(_, number)| number)
     }
 
-    /// True if both volumes are of one medium. `None` if nothing that both have tells.
+    /// True if both volumes are of one medium. `None` if nothing that both have tells: the first
+    /// sessions of two volumes may differ on one medium, so they tell nothing if a record was lost.
     pub(super) fn is_same_medium(&self, other: &Self) -> Option<bool> {
-        let both = self.of_medium().zip(other.of_medium());
-        let both = both.or_else(|| self.label.zip(other.label));
-        both.map(|(one, other)| one.0 == other.0)
+        if let Some((own, others)) = self.of_medium().zip(other.of_medium()) {
+            return Some(own.0 == others.0);
+        }
+        let (own, others) = self.label.zip(other.label)?;
+        let is_same = own.0 == others.0;
+        (is_same || !(self.is_lost || other.is_lost)).then_some(is_same)
     }
 
     /// Describes this volume, if its record says that it is of another medium than `other`.

@@ -160,14 +160,14 @@ pub(super) fn new_id() -> Result<[u8; 16], MediumError> {
     Ok(id)
 }
 
-/// Returns the present time.
-fn now() -> Time {
+/// Returns the present time, or 1970 if the clock is set before that: a wrong clock must not prevent
+/// a backup.
+pub(crate) fn now() -> Time {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => Time {
             seconds: since.as_secs() as i64,
             nanoseconds: since.subsec_nanos(),
         },
-        // A clock before 1970 is wrong; the time is for people only.
         Err(_) => Time::default(),
     }
 }

@@ -259,20 +259,6 @@ impl<F: StorageFile> VolumeWriter<F> {
         self.limit.map(|limit| limit.saturating_sub(used))
     }
 
-    /// Writes the marks that are missing after the old content, without anything after them.
-    pub(super) fn complete(&mut self) -> Result<(), MediumError> {
-        let end = self.used + self.prefix.len();
-        let fits = self.limit.is_none_or(|limit| end <= limit);
-        if fits && (self.prefix.items > 0 || self.is_torn) {
-            self.prepare_end()?;
-            let end = self.put_at(self.used, &mut [IoSlice::new(&self.prefix.bytes)]);
-            let end = end.map_err(|error| self.roll_back(error))?;
-            (self.used, self.items) = (end, self.items + self.prefix.items);
-            (self.prefix, self.has_written) = (Prefix::default(), true);
-        }
-        Ok(())
-    }
-
     /// True if this is the first volume, and nothing was written to it.
     pub(super) fn is_untouched(&self) -> bool {
         self.volume == 1 && self.used == 0 && !self.is_torn && !self.ended && !self.broken
@@ -375,22 +361,32 @@ impl<F: StorageFile> VolumeWriter<F> {
         Ok(())
     }
 
-    /// Appends all of `parts`, or leaves the file as it was.
+    /// Appends an item that consists of `parts`, or leaves the file as it was.
     fn put(&mut self, parts: &mut [IoSlice<'_>]) -> Result<Position, MediumError> {
-        self.prepare_end()?;
-        self.unsynced = true;
         let position = Position {
             volume: self.volume,
             record: self.items + self.prefix.items,
             byte: self.used + self.prefix.len(),
         };
+        self.put_after_prefix(parts, 1)?;
+        Ok(position)
+    }
+
+    /// Appends the prefix, and `items` items that consist of `parts`, or leaves the file as it was.
+    fn put_after_prefix(
+        &mut self,
+        parts: &mut [IoSlice<'_>],
+        items: u64,
+    ) -> Result<(), MediumError> {
+        self.prepare_end()?;
+        self.unsynced = true;
         let begun = self.put_at(self.used, &mut [IoSlice::new(&self.prefix.bytes)]);
         let end = begun
             .and_then(|end| self.put_at(end, parts))
             .map_err(|error| self.roll_back(error))?;
-        (self.used, self.items) = (end, position.record + 1);
+        (self.used, self.items) = (end, self.items + self.prefix.items + items);
         (self.prefix, self.has_written) = (Prefix::default(), true);
-        Ok(position)
+        Ok(())
     }
 
     /// Writes all of `parts` at byte `end`, and returns the byte after them.
@@ -469,6 +465,21 @@ impl<F: StorageFile> WriteVolume for VolumeWriter<F> {
         self.check_room(WORD, 0)?;
         self.put(&mut [IoSlice::new(&MARK.to_le_bytes())])?;
         Ok(())
+    }
+
+    /// Writes the marks that are missing after the old content, without anything after them. If
+    /// there is no room for them, the end of the volume does as well.
+    fn complete(&mut self) -> Result<(), MediumError> {
+        let end = self.used + self.prefix.len();
+        let fits = self.limit.is_none_or(|limit| end <= limit);
+        let has_old = self.used > 0;
+        if !(fits && has_old && (self.prefix.items > 0 || self.is_torn)) {
+            return Ok(());
+        }
+        match self.put_after_prefix(&mut [], 0) {
+            Err(MediumError::EndOfVolume { .. }) => Ok(()),
+            done => done,
+        }
     }
 
     fn abilities(&self) -> Abilities {

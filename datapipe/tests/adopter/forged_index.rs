@@ -1,13 +1,14 @@
 //! Archives whose footer, which is in clear, says that the catalogue is elsewhere.
 
 use std::fs;
+use std::path::Path;
 
 use datapipe::media::TapeReader;
 use datapipe::prelude::*;
 use datapipe::tree::{CatalogueQuery, TreeList};
-use datapipe::wire::{ArchiveFooter, UNIT_HEADER_LEN, UnitHeader, UnitKind};
+use datapipe::wire::{ArchiveFooter, BlockKind, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
-use crate::archive_stages::{BLOCK, key, tree};
+use crate::archive_stages::{BLOCK, contents, key, tree};
 
 /// Replaces the archive footer of a tape by what `forge` makes of it.
 fn forge(bytes: &[u8], forge: impl Fn(&mut ArchiveFooter)) -> Vec<u8> {
@@ -121,5 +122,82 @@ fn forged_footer_leaves_nothing_out_of_a_list() {
                 assert!(paths == all, "{blocks} blocks: {}", paths.len());
             }
         }
+    }
+}
+
+/// Changes the number of objects that the start of the closing run announces.
+struct Announce {
+    add: i64,
+    is_done: bool,
+}
+
+impl InPlace for Announce {
+    fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
+        if block.info().kind == BlockKind::ClosingCatalogue.code() && !self.is_done {
+            self.is_done = true;
+            // The body of the first entry, after its header of 16 bytes.
+            let count = block.bytes_mut()[16..24].first_chunk_mut::<8>().unwrap();
+            *count = u64::from_le_bytes(*count)
+                .wrapping_add_signed(self.add)
+                .to_le_bytes();
+        }
+        Ok(Verdict::Send)
+    }
+}
+
+/// A party that has the key, or knows the recipient, makes an archive whose catalogue announces
+/// another number of objects than it lists. It is not used, and a restore says so.
+#[test]
+fn catalogue_that_announces_another_count_is_not_used() {
+    let (dir, source, path) = tree();
+    let plan = || {
+        ArchiveOptions::tree("t")
+            .block_len(BLOCK)
+            .encrypt(key())
+            .plan()
+            .unwrap()
+    };
+    let create = |path: &Path| VirtualTape::create(path, VolumeOptions::default()).unwrap();
+    let open =
+        |path: &Path| ArchiveReader::open(VirtualTape::open(path).unwrap(), Some(&key())).unwrap();
+    let head = TreeHead::new(&[&source], TreeOptions::default()).unwrap();
+    let pipe = Pipe::builder().buffer_size(BLOCK).head(head);
+    pipe.archive(plan(), create(&path)).run().unwrap();
+    let list = |path: &Path| {
+        let (reader, mut paths) = (open(path), Vec::new());
+        let tree = reader.tree().unwrap();
+        let listed = tree.list([""; 0], |object| {
+            paths.push(object.path.to_vec());
+            Ok(())
+        });
+        (tree.has_catalogue(), listed.is_ok(), paths)
+    };
+    let (has_catalogue, is_ok, all) = list(&path);
+    assert!(has_catalogue && is_ok && all.len() > 3);
+    for (n, add) in [0, 1, -1, 1 << 40, i64::MIN].into_iter().enumerate() {
+        let forged = dir.path().join(format!("forged {n}"));
+        let is_done = false;
+        let announce = Stage::in_place("announce", move |_| Announce { add, is_done });
+        let pipe = open(&path).read().pipe.stage(announce);
+        pipe.archive(plan(), create(&forged)).run().unwrap();
+
+        let (has_catalogue, _, paths) = list(&forged);
+        assert_eq!(has_catalogue, add == 0, "{add}");
+        assert!(paths == all, "{add}: {}", paths.len());
+        let reader = open(&forged);
+        check_parts(&reader, n as u64, &all);
+        let dest = dir.path().join(format!("restored {n}"));
+        fs::create_dir(&dest).unwrap();
+        let restore = TreeRestore::new(&dest, RestoreOptions::default()).unwrap();
+        let report = restore.report();
+        let ended = reader.read().pipe.tail(restore).run().unwrap();
+        assert!(contents(&dest.join("data")) == contents(&source), "{add}");
+        assert_eq!(ended.is_complete(), add == 0, "{add}");
+        let problems = report.snapshot().problems;
+        let is_named = |text: String| text.contains("catalogue");
+        let is_named = problems
+            .iter()
+            .any(|problem| is_named(format!("{problem:?}")));
+        assert_eq!(is_named, add != 0, "{add}: {problems:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use datapipe::limits::MAX_RECORD;
 use datapipe::media::{
     Abilities, DirectoryReader, DirectoryWriter, HandleError, Item, MediumError, MediumHandle,
     Position,
@@ -48,6 +49,10 @@ enum Fault {
     Unsynced,
     /// Takes shorter records only than it says.
     WrongAbilities,
+    /// Takes all records but the longest one that it says.
+    RefusesLongest,
+    /// Says that it takes longer records than any medium.
+    ClaimsTooMuch,
 }
 
 /// A writer that forwards to a directory of volumes, and breaks its contract in one part.
@@ -119,6 +124,16 @@ impl MediumWriter for BadWriter {
         if self.fault == Fault::NoReserve && self.ended {
             return Err(MediumError::EndOfVolume { volume: 1 });
         }
+        let longest = self.abilities().longest_record;
+        let is_refused = match self.fault {
+            Fault::RefusesLongest => record.len() >= longest,
+            Fault::ClaimsTooMuch => record.len() > longest,
+            _ => false,
+        };
+        if is_refused {
+            let (len, max) = (record.len(), longest);
+            return Err(MediumError::TooLong { len, max });
+        }
         let mut record = record.to_vec();
         if self.counts_to(Fault::ChangesByte, 10) {
             record[0] ^= 1;
@@ -170,6 +185,7 @@ impl MediumWriter for BadWriter {
     fn abilities(&self) -> Abilities {
         match self.fault {
             Fault::WrongAbilities => Abilities::default(),
+            Fault::ClaimsTooMuch => Abilities::default().longest_record(MAX_RECORD + 1),
             _ => self.inner.abilities(),
         }
     }
@@ -321,6 +337,11 @@ fn bad_media_fail_with_the_contract() {
             Fault::WrongAbilities,
             "longer than Abilities::longest_record MediumError::TooLong",
         ),
+        (
+            Fault::RefusesLongest,
+            "a record as long as the abilities of the medium allow",
+        ),
+        (Fault::ClaimsTooMuch, "a medium takes 1 to 16777216"),
         (Fault::NoReserve, "a short record and a mark still fit"),
     ];
     for (fault, contract) in cases {

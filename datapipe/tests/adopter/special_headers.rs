@@ -1,9 +1,11 @@
 //! Special headers of an adopter.
 
+use std::path::Path;
 use std::sync::mpsc;
 
 use datapipe::archive::{BlockSet, Special};
 use datapipe::prelude::*;
+use datapipe::testkit::archive_stages;
 use datapipe::wire::{UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
 use crate::archive_stages::{BLOCK, contents, key, tree};
@@ -266,4 +268,105 @@ fn special_header_stays_readable_in_a_compressed_copy() {
         .run();
     assert!(ended.unwrap().is_complete());
     assert_eq!(specials.try_iter().collect::<Vec<_>>(), [special()]);
+}
+
+/// An archive of `specials` on a tape at `path`, of a stream or of a tree.
+fn write_with(path: &Path, source: Option<&Path>, specials: &[Special]) {
+    let options = match source {
+        Some(_) => ArchiveOptions::tree("t"),
+        None => ArchiveOptions::stream("s"),
+    };
+    let mut archive = options.block_len(BLOCK).encrypt(key()).plan().unwrap();
+    for special in specials {
+        archive = archive.special(special.clone()).unwrap();
+    }
+    let pipe = Pipe::builder().buffer_size(BLOCK);
+    let pipe = match source {
+        Some(source) => pipe.head(TreeHead::new(&[source], TreeOptions::default()).unwrap()),
+        None => pipe.head(StreamHead::new(&b"data"[..])),
+    };
+    let tape = VirtualTape::create(path, VolumeOptions::default()).unwrap();
+    pipe.archive(archive, tape).run().unwrap();
+}
+
+/// Copies the data of an archive into a new one, which gets `more` special headers.
+fn copy_with(from: &Path, to: &Path, is_tree: bool, more: &[Special]) -> Result<Report, Error> {
+    let options = match is_tree {
+        true => ArchiveOptions::tree("t"),
+        false => ArchiveOptions::stream("s"),
+    };
+    let mut archive = options.block_len(BLOCK).plan().unwrap();
+    for special in more {
+        archive = archive.special(special.clone()).unwrap();
+    }
+    let tape = VirtualTape::open(from).unwrap();
+    let reader = ArchiveReader::open(tape, Some(&key())).unwrap();
+    let reading = reader.on_special(|_| true).read();
+    let tape = VirtualTape::create(to, VolumeOptions::default()).unwrap();
+    reading.pipe.archive(archive, tape).run()
+}
+
+/// Returns the special headers of an archive that is not encrypted, and true if it is complete.
+fn specials_of(path: &Path) -> (Vec<Special>, bool) {
+    let (sender, specials) = mpsc::channel();
+    let reader = ArchiveReader::open(VirtualTape::open(path).unwrap(), None).unwrap();
+    let reader = reader.on_special(move |special| sender.send(special.clone()).is_ok());
+    let reading = reader.read();
+    let ended = reading.pipe.tail(StreamTail::new(std::io::sink())).run();
+    drop(reader);
+    let complete = ended.unwrap().is_complete() && reading.report.snapshot().complete;
+    (specials.iter().collect(), complete)
+}
+
+/// A stream that was read from one archive into another lost its special headers without a word,
+/// those that a reader must know too.
+#[test]
+fn special_headers_stay_in_a_copy() {
+    let (dir, source, path) = tree();
+    let special = |id: u32| Special::new(Special::OWN | Special::REQUIRED | id, vec![7; 30]);
+    let old = [special(1).unwrap(), special(2).unwrap()];
+    for (n, source) in [None, Some(&*source)].into_iter().enumerate() {
+        let copy = dir.path().join(format!("copy {n}"));
+        std::fs::remove_file(&path).ok();
+        write_with(&path, source, &old);
+        copy_with(&path, &copy, source.is_some(), &[]).unwrap();
+        assert_eq!(specials_of(&copy), (old.to_vec(), true));
+    }
+    // Those of the copy come after them. In a tree they would move the blocks of the catalogue.
+    std::fs::remove_file(&path).unwrap();
+    write_with(&path, None, &old);
+    let copy = dir.path().join("more");
+    copy_with(&path, &copy, false, &[special(3).unwrap()]).unwrap();
+    let all = [&old[..], &[special(3).unwrap()]].concat();
+    assert_eq!(specials_of(&copy), (all, true));
+}
+
+/// An archive has at most 16, and the 17th of a copy was written.
+#[test]
+fn special_header_beyond_the_limit_is_refused_in_a_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, copy) = (dir.path().join("a.tap"), dir.path().join("copy"));
+    let special = |id: u32| Special::new(Special::OWN | id, "text").unwrap();
+    let old: Vec<_> = (1..=16).map(special).collect();
+    write_with(&path, None, &old);
+    let error = copy_with(&path, &copy, false, &[special(17)]).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("block 16 is a special header"), "{error}");
+    assert!(error.contains("the archive has 16"), "{error}");
+    std::fs::remove_file(&copy).unwrap();
+    copy_with(&path, &copy, false, &[]).unwrap();
+    assert_eq!(specials_of(&copy), (old, true));
+}
+
+/// The two stages of a test would have left the special headers out.
+#[test]
+#[should_panic(expected = "special headers, which only PipeBuilder::archive sends")]
+fn separate_stages_of_an_archive_with_special_headers_are_refused() {
+    let archive = ArchiveOptions::stream("s").plan().unwrap();
+    let archive = archive
+        .special(Special::new(Special::OWN, "").unwrap())
+        .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let tape = VirtualTape::create(dir.path().join("a"), VolumeOptions::default()).unwrap();
+    drop(archive_stages(archive, tape));
 }

@@ -484,3 +484,47 @@ fn directory_and_tape_of_the_library_are_appended_by_name() {
         assert_eq!(only_things(read(&mut **medium)), expected);
     }
 }
+
+/// The last volume had reached its size, and the file system was full: the medium could not be
+/// opened to append, with an error about the end of the volume.
+#[test]
+fn full_last_volume_on_a_full_file_system_is_opened_to_append() {
+    let place = faulty(1, true);
+    let mut medium = place.create(Some(MIN_VOLUME_SIZE), false).unwrap();
+    while medium.write(&[MAGIC, &[1; 4000]].concat()).is_ok() {}
+    medium.sync().unwrap();
+    drop(medium);
+    let before = all_bytes(&place);
+    place.storage.set_capacity(before[0].len() as u64);
+    let mut medium = place.append(Some(MIN_VOLUME_SIZE)).unwrap();
+    let error = medium.write(&one(2)).unwrap_err();
+    assert!(matches!(error, MediumError::Full { .. }), "{error}");
+    assert!(error.to_string().contains("make room"), "{error}");
+    drop(medium);
+    assert_eq!(all_bytes(&place)[0], before[0]);
+    place.storage.set_capacity(u64::MAX);
+    session(&mut *place.append(Some(MIN_VOLUME_SIZE)).unwrap(), 3);
+    assert_kept(&before, &all_bytes(&place));
+    assert!(everything(&place).ends_with(&items_of_session(3)));
+}
+
+/// A writer that found no room for its first record went on without the marks that end what was
+/// there before.
+#[test]
+fn volume_that_is_left_before_the_first_record_gets_its_marks() {
+    let place = faulty(1, true);
+    let mut medium = place.create(None, false).unwrap();
+    medium.write(&one(1)).unwrap();
+    medium.sync().unwrap();
+    drop(medium);
+    let mut medium = place.append(None).unwrap();
+    medium.next_volume().unwrap();
+    session(&mut *medium, 2);
+    drop(medium);
+    let expected = [
+        &[Thing::Record(one(1)), Thing::Mark, Thing::Mark][..],
+        &[Thing::NextVolume],
+        &items_of_session(2),
+    ];
+    assert_eq!(everything(&place), expected.concat());
+}

@@ -1,20 +1,26 @@
 //! A medium has one writer, which notices if its files are taken away.
 
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, IoSlice};
 use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
 use datapipe::limits::MIN_VOLUME_SIZE;
-use datapipe::media::{MediumError, VirtualTape, VolumeOptions, find_writer};
+use datapipe::media::{
+    FileSystem, MediumError, MediumWriter as _, Storage, StorageFile, VirtualTape, VolumeOptions,
+    Writer, find_writer,
+};
 
-use crate::site::{MAGIC, Site, real};
+use crate::site::{MAGIC, Site, Thing, only_things, read, real};
 
 /// Sites of each form, with and without content.
-fn sites() -> Vec<Site<datapipe::media::FileSystem>> {
+fn sites() -> Vec<Site<FileSystem>> {
     let mut sites = Vec::new();
     for many in [true, false] {
         sites.push(real(many));
         let full = real(many);
-        full.one_volume(&[crate::site::Thing::Record(MAGIC.to_vec())]);
+        full.one_volume(&[Thing::Record(MAGIC.to_vec())]);
         sites.push(full);
     }
     sites
@@ -97,7 +103,7 @@ fn file_that_was_cut_is_an_error_at_the_end() {
         let mut medium = place.create(None, false).unwrap();
         medium.write(MAGIC).unwrap();
         medium.sync().unwrap();
-        let file = fs::File::options().write(true).open(place.file(1));
+        let file = File::options().write(true).open(place.file(1));
         file.unwrap().set_len(1).unwrap();
         let error = medium.finish().unwrap_err().to_string();
         assert!(error.contains("another program has cut it"), "{error}");
@@ -146,4 +152,114 @@ fn dangling_link_is_named() {
         error.contains("it is a symbolic link to a file that does not exist"),
         "{error}"
     );
+}
+
+/// The file system, where another writer begins and finishes between the creation of a file and
+/// its lock.
+#[derive(Clone, Debug)]
+struct Late(FileSystem);
+
+/// A file of it, with its path if it was created.
+#[derive(Debug)]
+struct LateFile {
+    file: File,
+    created: Option<PathBuf>,
+}
+
+impl LateFile {
+    fn of(file: io::Result<File>) -> io::Result<Self> {
+        let created = None;
+        file.map(|file| Self { file, created })
+    }
+}
+
+impl Storage for Late {
+    type File = LateFile;
+    const LOCKS: bool = true;
+
+    fn create_new(&self, path: &Path) -> io::Result<LateFile> {
+        let created = Some(path.to_owned());
+        let file = self.0.create_new(path)?;
+        Ok(LateFile { file, created })
+    }
+
+    fn open_to_write(&self, path: &Path) -> io::Result<LateFile> {
+        LateFile::of(self.0.open_to_write(path))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<LateFile> {
+        LateFile::of(self.0.open(path))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.remove(path)
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        self.0.create_directory(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<OsString>> {
+        self.0.list(directory)
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        self.0.sync_directory(directory)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<(u64, u64)> {
+        self.0.identity(path)
+    }
+}
+
+impl StorageFile for LateFile {
+    fn len(&self) -> io::Result<u64> {
+        StorageFile::len(&self.file)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        StorageFile::read_at(&self.file, bytes, offset)
+    }
+
+    fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        StorageFile::write_at(&self.file, parts, offset)
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        StorageFile::truncate(&self.file, len)
+    }
+
+    fn lock(&self) -> io::Result<Option<Writer>> {
+        if let Some(path) = &self.created {
+            let other = VirtualTape::create(path, VolumeOptions::default());
+            let mut other = other.map_err(io::Error::other)?;
+            other.write(MAGIC).map_err(io::Error::other)?;
+            other.finish().map_err(io::Error::other)?;
+        }
+        StorageFile::lock(&self.file)
+    }
+
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        StorageFile::identity(&self.file)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        StorageFile::sync(&self.file)
+    }
+}
+
+/// Two writers created one tape. The second one opened the empty file, wrote and finished before
+/// the first one had the lock, which then wrote over the tape from its start.
+#[test]
+fn tape_of_a_writer_that_was_faster_is_not_written_over() {
+    let place = real(false);
+    let created = VirtualTape::create_on(Late(FileSystem), &place.path, VolumeOptions::default());
+    let error = created.map(drop).unwrap_err();
+    assert!(matches!(error, MediumError::NotEmpty { .. }), "{error}");
+    let kept = only_things(read(&mut *place.open()));
+    assert_eq!(kept, [Thing::Record(MAGIC.to_vec())]);
 }

@@ -8,6 +8,7 @@ use datapipe::media::{
     volume_files,
 };
 use datapipe::testkit::Random;
+use datapipe::wire::{RecordHeader, RecordKind};
 
 use crate::site::{
     FRAME, Files, MAGIC, Site, Thing, faulty, only_things, ours, read, real, record_of, things,
@@ -124,8 +125,8 @@ fn damaged_volume_record_costs_nothing_else() {
 #[test]
 fn destroyed_volume_record_is_known_by_its_successor() {
     let place = real(false);
-    let header = datapipe::wire::RecordHeader {
-        kind: datapipe::wire::RecordKind::Label,
+    let header = RecordHeader {
+        kind: RecordKind::Label,
         session: [5; 16],
         sequence: 0,
         volume: 1,
@@ -226,4 +227,46 @@ fn first_write_of_the_smallest_volume_has_room_for_its_record() {
     }
     let mut medium = place.open_with(ours).unwrap();
     assert_eq!(read(&mut *medium).len(), 3 * 3);
+}
+
+/// The second volume begins with a session of its own. Its record was lost, and it counted as a
+/// volume of another archive, and as missing.
+#[test]
+fn volume_without_its_record_may_begin_with_another_session() {
+    let label = |session: u8| {
+        let header = RecordHeader {
+            kind: RecordKind::Label,
+            session: [session; 16],
+            sequence: 0,
+            volume: 1,
+            length: 8,
+            position: 0,
+            first: Some(0),
+        };
+        [&header.to_bytes()[..], &[0; 8]].concat()
+    };
+    let place = real(true);
+    let mut medium = place.create(None, false).unwrap();
+    medium.write(&label(1)).unwrap();
+    for session in 2..=3 {
+        medium.next_volume().unwrap();
+        medium.write(&label(session)).unwrap();
+    }
+    medium.finish().unwrap();
+    drop(medium);
+    for lost in 1..=3 {
+        let good = fs::read(place.file(lost)).unwrap();
+        let mut bytes = good.clone();
+        bytes[200] ^= 1;
+        fs::write(place.file(lost), &bytes).unwrap();
+        assert_eq!(misnamed_volumes(&place.path).unwrap(), [], "{lost}");
+        assert_eq!(missing_volumes(&place.path).unwrap(), [0; 0], "{lost}");
+        let found = only_things(read(&mut *place.open_with(|_| true).unwrap()));
+        let records = found.iter().filter(|found| **found != Thing::NextVolume);
+        let labels: Vec<_> = (1..=3)
+            .map(|session| Thing::Record(label(session)))
+            .collect();
+        assert!(records.eq(&labels), "{lost}: {found:?}");
+        fs::write(place.file(lost), &good).unwrap();
+    }
 }

@@ -424,7 +424,11 @@ fn check_invalid_head_arguments(path: &Path) {
 
 /// Kills the process of a stage once `happened` returns true. Returns the error of the pipe and why
 /// the process was not replaced.
-fn killed(pipe: Pipe, stage: usize, happened: impl FnMut() -> bool) -> (String, NotReplaced) {
+pub(crate) fn killed(
+    pipe: Pipe,
+    stage: usize,
+    happened: impl FnMut() -> bool,
+) -> (String, NotReplaced) {
     wait_until("something has happened", happened);
     let victim = pipe.status().stages[stage].instances[0].process;
     assert!(children().contains(&victim));

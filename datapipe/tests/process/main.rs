@@ -9,6 +9,7 @@
 )]
 
 mod archive; // archives and their media
+mod archive_stages; // stages of an adopter around an archive and its last block
 mod attached; // processes that attach to the pipe of another one
 mod attached_over; // the same, over a connected socket
 mod causes; // causes of errors in processes
@@ -126,6 +127,11 @@ const TESTS: &[Test] = suite::tests![
     archive::killed_sealing_process_is_replaced,
     archive::medium_opened_to_append_is_written_by_a_process_after_its_content,
     archive::tail_of_a_session_of_this_program_does_not_run_in_a_process,
+    archive_stages::stream_whose_blocks_change_length_in_processes_is_archived,
+    archive_stages::tree_whose_blocks_change_length_in_processes_is_restored,
+    archive_stages::process_killed_at_the_last_block_is_replaced,
+    archive_stages::archive_whose_last_block_was_lost_is_incomplete,
+    archive_stages::reading_of_some_blocks_by_modules_is_refused_by_name,
     own_medium::archive_on_an_own_medium_is_written_and_read_in_processes,
     own_medium::unknown_and_failing_own_media_are_reported,
     own_medium::medium_suite_runs_in_processes,

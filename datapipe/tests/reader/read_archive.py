@@ -22,6 +22,7 @@ import zlib
 
 MAX_RECORD, MAX_BLOCK, MAX_BODY = 16 << 20, 64 << 20, 16 << 20
 MAX_ENTRIES, MAX_CHUNKS, MAX_ARCHIVES, RECENT_CHUNKS, MAX_VOLUMES = 65_536, 262_144, 1_024, 1_024, 65_536
+MAX_SPECIALS, MAX_SPECIAL = 16, 65536
 LABEL, DATA, VOLUME = 1, 2, 3
 SESSION_HEADER, ARCHIVE_HEADER, CHUNK_HEADER, BLOCK = range(1, 5)
 CHUNK_FOOTER, ARCHIVE_FOOTER, SESSION_FOOTER, LOCATOR, VOLUMES = range(6, 11)
@@ -839,7 +840,7 @@ class Archive:
     def __init__(self, reader, index):
         self.reader, self.index = reader, index
         self.blocks, self.offset, self.rejected, self.last = 0, 0, 0, None
-        self.chunks, self.key, self.tree = [], None, None
+        self.chunks, self.key, self.tree, self.specials = [], None, None, 0
         # Places of the locators; blocks of the checkpoint that is read, and number of the last whole one.
         self.locators, self.row, self.checkpoint = [], [], None
         # First block of the catalogue's closing run.
@@ -952,11 +953,14 @@ class Archive:
         self.rejected += unit.flags >> 1 & 1
 
     def special(self, unit, data):
+        self.specials += 1
+        need(self.specials <= MAX_SPECIALS, f"special header {self.specials}, in block {unit.number}")
         f = Fields(data)
-        kind, zeros, length, _ = f.take("B3sIQ")
+        kind, zeros, length, number = f.take("B3sIQ")
         need(kind == 32 and zeros == bytes(3) and length == len(data) - 16, f"the special header in block {unit.number}")
         identifier, zero = f.take("II")
-        need(zero == 0, f"the special header in block {unit.number}")
+        need(number == 0 and zero == 0, f"the special header in block {unit.number}")
+        need(len(data) <= 24 + MAX_SPECIAL, f"the special header in block {unit.number} has {len(data) - 24} bytes")
         need(not identifier >> 30 & 1, f"the special header {identifier:08x} is required, and not known")
 
     def end_checkpoint(self):

@@ -308,7 +308,9 @@ fn in_pieces() -> Forged {
         ];
         let mut add = |kind, bytes| forged.blocks.push_back((kind, Marks::default(), bytes));
         add(kind, first);
-        control.map(|kind| add(kind, b"anything".to_vec()));
+        if let Some(kind) = control {
+            add(kind, b"anything".to_vec());
+        }
         add(kind, second);
     }
     forged

@@ -157,8 +157,9 @@ fn run(
     summary.errors_to = args.errors.create(&location, &[])?;
     summary.notes.extend(args.instances.note());
     summary.notes.extend(location.writer_note());
-    location.note_volumes(summary);
-    if let Some(label) = location.label() {
+    let volumes = location.volumes();
+    location.note_volumes(&volumes, summary);
+    if let Some(label) = Location::label_of(&volumes) {
         console.info(&format!("{location} has the volume label {label}"));
     }
     if args.select.sessions {

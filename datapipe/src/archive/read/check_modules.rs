@@ -5,10 +5,12 @@
 //! are and if the reading goes on after damage.
 
 use crate::controller::PipeBuilder;
+use crate::error::StageError;
 use crate::limits::MAX_BUFFER_SIZE;
-use crate::stage::{DamageLog, Fields, SALVAGE};
+use crate::pool::Block;
+use crate::stage::{DamageLog, Fields, InPlace, SALVAGE, Stage, Verdict};
 
-use super::super::arguments::{BLOCK_LEN, ENCRYPTED, OPEN_MODULE};
+use super::super::arguments::{BLOCK_LEN, ENCRYPTED, OPEN_MODULE, RUNS};
 use super::super::report::{DamageReporter, ReadReport};
 use super::order::{Specials, order_stage};
 
@@ -20,6 +22,9 @@ impl PipeBuilder<'_> {
     ///
     /// If it finds blocks missing, repeated or out of order, the pipe fails, or counts a problem
     /// if the head has the field `salvage`.
+    ///
+    /// A pipe whose head has the field `runs` fails: the special headers of an archive of which only
+    /// some blocks are read come from a reader, and this pipe has none.
     ///
     /// It is not added if the head says that the archive is encrypted and no module decrypts it:
     /// the check needs decrypted blocks. Such a pipe counts a problem.
@@ -48,11 +53,42 @@ impl PipeBuilder<'_> {
             return self;
         }
         let log = settings.salvages.then(DamageLog::new);
-        let (reporter, report) = (DamageReporter { log }, ReadReport::default());
-        // Control blocks go on to every tail, which takes those that it knows.
-        let specials = Specials::default();
-        let check = order_stage(None, settings.block_len, true, &reporter, &report, specials);
+        let check = if settings.has_runs {
+            let refuse = Stage::in_place("order", |_| RefuseRuns).checks_archive();
+            refuse.fixed().local("it lets no block pass")
+        } else {
+            let (reporter, report) = (DamageReporter { log }, ReadReport::default());
+            // Control blocks go on to every tail, which takes those that it knows.
+            let specials = Specials::default();
+            order_stage(None, settings.block_len, true, &reporter, &report, specials)
+        };
         self.stage_at(opened.map_or(0, |at| at + 1), check)
+    }
+}
+
+/// Lets no block pass.
+struct RefuseRuns;
+
+impl RefuseRuns {
+    fn refuse<T>() -> Result<T, StageError> {
+        Err(StageError::new(
+            "the head has the field `runs`, and a pipe of modules cannot check a reading of some \
+             blocks: read them with ArchiveReader::read_blocks, or all blocks without `runs`",
+        ))
+    }
+}
+
+impl InPlace for RefuseRuns {
+    fn transform(&mut self, _: &mut Block) -> Result<Verdict, StageError> {
+        Self::refuse()
+    }
+
+    fn takes_control_blocks(&self) -> bool {
+        true
+    }
+
+    fn finish(&mut self) -> Result<(), StageError> {
+        Self::refuse()
     }
 }
 
@@ -61,6 +97,7 @@ struct HeadArguments {
     block_len: u32,
     salvages: bool,
     is_encrypted: bool,
+    has_runs: bool,
 }
 
 impl HeadArguments {
@@ -69,6 +106,7 @@ impl HeadArguments {
             block_len: MAX_BUFFER_SIZE,
             salvages: false,
             is_encrypted: false,
+            has_runs: false,
         };
         let Ok(mut fields) = Fields::read(arguments) else {
             return settings;
@@ -78,6 +116,7 @@ impl HeadArguments {
         settings.block_len = block_len.unwrap_or(MAX_BUFFER_SIZE);
         settings.salvages = fields.flag(SALVAGE).unwrap_or(false);
         settings.is_encrypted = fields.flag(ENCRYPTED).unwrap_or(false);
+        settings.has_runs = fields.flag(RUNS).unwrap_or(false);
         settings
     }
 }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::error::StageError;
+use crate::limits::MAX_SPECIALS;
 use crate::pool::{Block, BlockInfo, Codec, Marks};
 use crate::stage::mirror::{Mirror, ReportKind, Update};
 use crate::stage::{InPlace, MiddleStage, Stage, Verdict};
@@ -94,6 +95,7 @@ pub(super) fn order_stage<'a>(
         report: report.clone(),
         unexplained: unexplained.clone(),
         specials,
+        special_count: 0,
     };
     let mut once = Some(order);
     let stage = Stage::in_place("order", move |_| once.take().expect("one instance"));
@@ -120,6 +122,8 @@ struct Order {
     report: ReadReport,
     unexplained: Unexplained,
     specials: Specials,
+    /// Number of special headers that came.
+    special_count: usize,
 }
 
 impl Order {
@@ -173,8 +177,9 @@ impl Order {
             self.last = Some(number);
             return Ok(false);
         }
-        // The tail of a tree follows the numbers.
-        Ok(self.is_tree || !info.is_control())
+        // The tail of a tree follows the numbers. Special headers belong to each copy, too.
+        let is_special = info.kind == BlockKind::Special.code();
+        Ok(self.is_tree || is_special || !info.is_control())
     }
 
     /// Shows the special headers at the start of the archive to the caller, except those that are
@@ -198,6 +203,12 @@ impl Order {
 
     /// Shows the special header in a block to the caller.
     fn show_special(&mut self, number: u64, block: &Block) -> Result<(), StageError> {
+        self.special_count += 1;
+        if self.special_count > MAX_SPECIALS {
+            let what =
+                format!("is a special header, and the archive had {MAX_SPECIALS}, the limit");
+            return self.count_damaged(number, &what);
+        }
         match Special::copy_of(block.shared(), &mut Vec::new())? {
             Ok(special) => self.specials.show(number, &special),
             Err(error) => self.count_damaged(number, &error.to_string()),

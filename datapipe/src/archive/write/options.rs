@@ -1,16 +1,13 @@
 //! The options of an archive, and the plan that is made from them: ids, keys, framing.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::crypto::{Argon2Cost, DataKey, KeySlot, Recipient, Secret, fill_random};
 use crate::limits::{
     DEFAULT_BUFFER_SIZE, DEFAULT_RECORD, MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_TEXT,
 };
 use crate::stage::{MiddleStage, TailStage};
-use crate::wire::{
-    self, ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader, SessionsBefore, Time,
-};
+use crate::wire::{self, ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader, SessionsBefore};
 
 use super::super::key::{ArchiveKey, header_hash};
 use super::super::origin::ArchiveOrigin;
@@ -456,16 +453,4 @@ impl fmt::Debug for Archive {
 fn host_name() -> String {
     let system = rustix::system::uname();
     system.nodename().to_string_lossy().into_owned()
-}
-
-/// Returns the time, or 1970 if the clock is set before that: a wrong clock must not prevent a
-/// backup.
-pub(super) fn now() -> Time {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Time {
-        seconds: since.as_secs() as i64,
-        nanoseconds: since.subsec_nanos(),
-    }
 }

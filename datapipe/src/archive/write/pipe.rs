@@ -26,6 +26,12 @@ impl Archive {
         self.specials.push(special);
         Ok(self)
     }
+
+    /// True if it has special headers, which the stages of [`separate_stages`] do not send.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn has_specials(&self) -> bool {
+        !self.specials.is_empty()
+    }
 }
 
 impl<'a> PipeBuilder<'a> {

@@ -203,3 +203,56 @@ pub(super) fn clear_record(record: &mut Vec<u8>) {
     record.clear();
     record.resize(RECORD_HEADER_LEN, 0);
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    /// A medium whose first volume takes nothing more. It keeps the volume of each record.
+    struct NearlyFull {
+        volume: u32,
+        written: Vec<u32>,
+    }
+
+    impl MediumWriter for NearlyFull {
+        fn write(&mut self, _: &[u8]) -> Result<Position, MediumError> {
+            let volume = self.volume;
+            if volume == 1 {
+                return Err(MediumError::EndOfVolume { volume });
+            }
+            self.written.push(volume);
+            Ok(Position::start_of(volume))
+        }
+
+        fn write_mark(&mut self) -> Result<(), MediumError> {
+            Ok(())
+        }
+
+        fn sync(&mut self) -> Result<(), MediumError> {
+            Ok(())
+        }
+
+        fn next_volume(&mut self) -> Result<(), MediumError> {
+            self.volume += 1;
+            Ok(())
+        }
+
+        fn finish(&mut self) -> Result<(), MediumError> {
+            Ok(())
+        }
+    }
+
+    /// The volume with the earlier sessions was called too small, in each attempt to append.
+    #[test]
+    fn first_label_goes_onto_the_next_volume_if_the_last_one_is_full() {
+        let (volume, written) = (1, Vec::new());
+        let mut records = RecordWriter::new(NearlyFull { volume, written }, [1; 16]);
+        let mut label = vec![0; RECORD_HEADER_LEN + 8];
+        records.write_label(&mut label, 0).unwrap();
+        assert_eq!(
+            (records.volume(), &records.medium.written[..]),
+            (1, &[2][..])
+        );
+    }
+}

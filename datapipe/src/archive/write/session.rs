@@ -9,10 +9,10 @@ use crate::controller::PipeBuilder;
 use crate::crypto::fill_random;
 use crate::error::StageError;
 use crate::limits::{DEFAULT_RECORD, MAX_RECORD, MAX_TEXT, MIN_RECORD};
-use crate::media::MediumWriter;
+use crate::media::{MediumWriter, now};
 use crate::wire::{Framing, SessionHeader, SessionsBefore};
 
-use super::options::{Archive, now};
+use super::options::Archive;
 use super::plan_error::PlanError;
 use super::session_writer::SessionWriter;
 use super::tail::ArchiveTail;

@@ -4,7 +4,7 @@ use std::{fmt, thread};
 
 use crate::crypto::TAG_LEN;
 use crate::error::StageError;
-use crate::limits::MAX_CHUNK_BLOCKS;
+use crate::limits::{MAX_CHUNK_BLOCKS, MAX_SPECIALS};
 use crate::media::{HandleError, MediumWriter, Position};
 use crate::pool::{Block, BlockInfo, Marks};
 use crate::stage::{Tail, TailStage};
@@ -48,6 +48,8 @@ pub(in crate::archive) struct ArchiveTail<M> {
     plain: u64,
     /// Number of those blocks that inspection rejected.
     rejected: u64,
+    /// Number of those blocks that are special headers.
+    specials: usize,
     /// First block of the catalogue's closing run.
     catalogue: Option<u64>,
     /// Position in the stream at which the open chunk began; `None` if no chunk is open.
@@ -90,6 +92,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
             offset: 0,
             plain: 0,
             rejected: 0,
+            specials: 0,
             catalogue: None,
             chunk_start: None,
             chunk: 0,
@@ -305,6 +308,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
             )));
         }
         check_info(number, &info)?;
+        self.check_special(&info)?;
         check_content(self.plan.header.content, &info, number)?;
         let len = self.data_len(block, &info)?;
         if info.kind == BlockKind::ClosingCatalogue.code() && self.catalogue.is_none() {
@@ -378,6 +382,19 @@ impl<M: MediumWriter> ArchiveTail<M> {
         len.saturating_mul(if has_checkpoints { 2 } else { 1 })
     }
 
+    /// Counts a special header, and refuses one that no reader would take.
+    fn check_special(&mut self, info: &BlockInfo) -> Result<(), StageError> {
+        self.specials += usize::from(info.kind == BlockKind::Special.code());
+        if self.specials <= MAX_SPECIALS {
+            return Ok(());
+        }
+        Err(StageError::new(format!(
+            "block {} is a special header, and the archive has {MAX_SPECIALS}, the limit: send \
+             fewer, those of an archive that is copied included",
+            self.next
+        )))
+    }
+
     /// Counts a block that was written.
     fn count(&mut self, header: &UnitHeader) -> Result<(), StageError> {
         let is_rejected = header.marks.contains(Marks::REJECTED);
@@ -406,7 +423,8 @@ impl<M: MediumWriter> ArchiveTail<M> {
     /// Refuses an archive without any data, if the medium has content.
     fn check_not_empty(&self) -> Result<(), StageError> {
         let session = self.session.as_ref();
-        if self.next > 0 || session.is_none_or(SessionWriter::accepts_empty) {
+        let is_empty = self.next == self.specials as u64;
+        if !is_empty || session.is_none_or(SessionWriter::accepts_empty) {
             return Ok(());
         }
         Err(StageError::new(

@@ -8,7 +8,7 @@ use crate::media::{Item, MediumError, MediumReader, MediumWriter, Position};
 use super::super::Random;
 use super::contract::Contract;
 use super::difference::Difference;
-use super::medium_items::{Written, check_limits, compare, outcome, read, write};
+use super::medium_items::{Written, check_limits, compare, outcome, read, write, write_longest};
 use super::middle::fail;
 use super::run::{Received, Suite, pipe};
 
@@ -23,8 +23,8 @@ impl Suite {
     /// - Records of 1 to 65,536 bytes and marks are written, over the ends of volumes, and invalid
     ///   records are the errors that [`MediumWriter`] names.
     /// - What was synced is there for another reader, while the writer is open.
-    /// - A record is refused as too long only if it is longer than its
-    ///   [abilities](MediumWriter::abilities) say.
+    /// - An empty medium takes a record that is as long as its
+    ///   [abilities](MediumWriter::abilities) say, and refuses longer ones as too long.
     ///
     /// To read:
     ///
@@ -37,7 +37,7 @@ impl Suite {
     /// the archive is also written and read by processes, which open the medium by its handle
     /// ([`MediumWriter::handle`], [`MediumReader::handle`]).
     ///
-    /// The suite writes about a megabyte. To include the ends of volumes, let `create` make volumes
+    /// The suite writes about a megabyte, and a record of the longest length. To include the ends of volumes, let `create` make volumes
     /// of 64 KiB to 200 KiB. Failures of the storage are not part of it, and neither is a crash:
     /// for these the medium needs tests of its own.
     ///
@@ -59,6 +59,7 @@ impl Suite {
         drop(reader);
         check_sync(&create, &open);
         check_empty(&create, &open);
+        check_longest(&create, &open);
         self.check_archive(&create, &open, false);
         if self.with_processes {
             self.check_archive(&create, &open, true);
@@ -256,4 +257,12 @@ fn check_empty<W: MediumWriter, R: MediumReader>(create: &impl Fn() -> W, open: 
     }
     let found = read(case, &mut open(), 10);
     compare(Contract::ReadBack, case, &found, &[]);
+}
+
+/// An empty medium takes the longest record of its abilities.
+fn check_longest<W: MediumWriter, R: MediumReader>(create: &impl Fn() -> W, open: &impl Fn() -> R) {
+    let case = "a record as long as the abilities of the medium allow";
+    let written = write_longest(&mut create());
+    let found = read(case, &mut open(), 10);
+    compare(Contract::RecordLimits, case, &found, &[written]);
 }

@@ -226,11 +226,29 @@ pub(super) fn check_limits(medium: &mut impl MediumWriter) {
         Err(MediumError::Empty) => {}
         other => Contract::RecordLimits.broken(case, outcome(&other)),
     }
-    let case = "a record that is one byte longer than the abilities of the medium allow";
+    let case = "the longest record of the abilities of the medium";
     let longest = medium.abilities().longest_record;
-    match medium.write(&vec![1; longest.min(MAX_RECORD) + 1]) {
+    if !(1..=MAX_RECORD).contains(&longest) {
+        let text = format!("{longest} bytes; a medium takes 1 to {MAX_RECORD}");
+        Contract::RecordLimits.broken(case, text);
+    }
+    let case = "a record that is one byte longer than the abilities of the medium allow";
+    match medium.write(&vec![1; longest + 1]) {
         Err(MediumError::TooLong { max, .. }) if max == longest => {}
         other => Contract::RecordLimits.broken(case, outcome(&other)),
+    }
+}
+
+/// Writes the longest record that the medium takes to an empty one.
+pub(super) fn write_longest(medium: &mut impl MediumWriter) -> Written {
+    let case = "a record as long as the abilities of the medium allow";
+    let mut bytes = vec![0; medium.abilities().longest_record];
+    Random::new(7).fill(&mut bytes);
+    let written = medium.write(&bytes);
+    let finished = written.and_then(|at| medium.finish().map(|()| at));
+    match finished {
+        Ok(at) => Written::Record(at, bytes),
+        Err(error) => Contract::RecordLimits.broken(case, error),
     }
 }
 

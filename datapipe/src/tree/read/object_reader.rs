@@ -17,7 +17,7 @@ use crate::tree::own_resources::{is_shortage, shortage_error};
 use crate::wire::codec::truncate;
 use crate::wire::{
     DIGEST_LEN, ENTRY_HEADER_LEN, Entry, EntryBody, InodeFacts, ObjectEnd, ObjectKind, ObjectMeta,
-    ObjectState, OpenFile, OwnerKind, next_piece,
+    ObjectState, OpenFile, OwnerKind,
 };
 
 use super::batch::{Batch, Candidate, Item, PathIndex};
