@@ -160,8 +160,8 @@ pub(super) fn new_id() -> Result<[u8; 16], MediumError> {
     Ok(id)
 }
 
-/// Returns the present time, or 1970 if the clock is set before that: a wrong clock must not prevent
-/// a backup.
+/// Returns the present time, or 1970 if the clock is set before that: a wrong clock must not
+/// prevent a backup.
 pub(crate) fn now() -> Time {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => Time {

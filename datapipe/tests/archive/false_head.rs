@@ -243,8 +243,8 @@ fn forge(random: &mut Random, sent: &mut Vec<Sent>, is_encrypted: bool) -> &'sta
     }
 }
 
-/// Reads what 200 false heads send. Without an error or a problem the data are those of the archive,
-/// and a false head never makes it complete.
+/// Reads what 200 false heads send. Without an error or a problem the data are those of the
+/// archive, and a false head never makes it complete.
 fn check_false_heads(case: &Case, what: &str) {
     let seed = 20_261_129;
     println!("{what}, seed {seed}");

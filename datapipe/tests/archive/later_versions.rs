@@ -122,8 +122,8 @@ impl Units {
         self
     }
 
-    /// The bytes of a tape, with all numbers, lengths, offsets, positions and checksums as they must
-    /// be. `last` changes the bytes of each header in the end, before its checksum.
+    /// The bytes of a tape, with all numbers, lengths, offsets, positions and checksums as they
+    /// must be. `last` changes the bytes of each header in the end, before its checksum.
     fn tape_with(mut self, last: impl Fn(&UnitHeader, &mut [u8])) -> Vec<u8> {
         let of_block = |header: &UnitHeader| header.kind == UnitKind::Block;
         let blocks = self.0.iter().filter(|(header, _)| of_block(header)).count() as u64;

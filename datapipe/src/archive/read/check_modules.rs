@@ -23,8 +23,8 @@ impl PipeBuilder<'_> {
     /// If it finds blocks missing, repeated or out of order, the pipe fails, or counts a problem
     /// if the head has the field `salvage`.
     ///
-    /// A pipe whose head has the field `runs` fails: the special headers of an archive of which only
-    /// some blocks are read come from a reader, and this pipe has none.
+    /// A pipe whose head has the field `runs` fails: the special headers of an archive of which
+    /// only some blocks are read come from a reader, and this pipe has none.
     ///
     /// It is not added if the head says that the archive is encrypted and no module decrypts it:
     /// the check needs decrypted blocks. Such a pipe counts a problem.

@@ -37,9 +37,9 @@ impl Suite {
     /// the archive is also written and read by processes, which open the medium by its handle
     /// ([`MediumWriter::handle`], [`MediumReader::handle`]).
     ///
-    /// The suite writes about a megabyte, and a record of the longest length. To include the ends of volumes, let `create` make volumes
-    /// of 64 KiB to 200 KiB. Failures of the storage are not part of it, and neither is a crash:
-    /// for these the medium needs tests of its own.
+    /// The suite writes about a megabyte, and a record of the longest length. To include the ends
+    /// of volumes, let `create` make volumes of 64 KiB to 200 KiB. Failures of the storage are not
+    /// part of it, and neither is a crash: for these the medium needs tests of its own.
     ///
     /// # Panics
     ///
