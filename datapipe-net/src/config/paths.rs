@@ -171,8 +171,8 @@ pub enum PathError {
 
 impl PathRules {
     /// Resolves `path`, if the module may have this access to it. A path to be read must exist. For
-    /// one to be written that does not, returns its directory, which is allowed, too. The result has
-    /// the file that was found, because the path may lead to another one by the time it is opened.
+    /// one to be written that does not, returns its directory, which is allowed, too. The result
+    /// has the file that was found, because the path may lead to another one when it is opened.
     ///
     /// # Errors
     ///

@@ -92,8 +92,8 @@ const KINDS: [Kind; 5] = [
         shift: 0,
         limits: |limits| [limits.processes.into(), limits.processes_per_user.into()],
         reserve: 0,
-        remedy: "wait for a pipe to end, or use fewer instances; a process that is kept from ending \
-                 by one that traces it counts",
+        remedy: "wait for a pipe to end, or use fewer instances; a process that is kept \
+                 from ending by one that traces it counts",
     },
     Kind {
         keys: ["descriptors", "descriptors_per_user"],

@@ -9,8 +9,8 @@
 //! place in the table of processes, and in the control group of the service, which all users share.
 //! So it counts for its user, and the daemon waits for those that it can.
 //!
-//! A process that is being waited for by its pipe is dead for a moment only. One of a live pipe that
-//! is stopped by a tracer counts twice meanwhile.
+//! A process that is being waited for by its pipe is dead for a moment only. One of a live pipe
+//! that is stopped by a tracer counts twice meanwhile.
 
 use std::collections::HashMap;
 use std::fs;

@@ -8,7 +8,7 @@ use datapipe::archive::ArchiveHead;
 use datapipe::host::{Modules, StageArgs, StageMessage};
 use datapipe::media::TapeReader;
 use datapipe::prelude::*;
-use datapipe::stage::HeadStage;
+use datapipe::stage::{HeadStage, MiddleStage};
 
 /// Head that sends blocks of one number each, up to `end`.
 struct Numbers {
@@ -108,6 +108,21 @@ fn cut_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
     }))
 }
 
+fn peek(call: &StageArgs<'_>) -> Result<MiddleStage<'static>, StageError> {
+    let content = fs::read(call.allow_read(call.text()?)?)?;
+    let mut content = Some(StageMessage::new("content", content));
+    call.add_message_source(move || content.take().into_iter().flatten().collect());
+    let (fail_at, seen) = (None, 0);
+    Ok(Stage::transform("peek", move |_| Pass { fail_at, seen }))
+}
+
+/// The modules of the library, and those that read files.
+fn reading_modules() -> Modules {
+    datapipe::modules()
+        .with("datapipe.archive-head:cut", cut_head)
+        .with("peek", peek)
+}
+
 /// The modules of this file and those of the library.
 ///
 /// `numbers` has the number of blocks as its argument, or `forever`; `noisy` sends 200 messages at
@@ -119,7 +134,7 @@ fn cut_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
 /// `hog` takes the MiB of its argument; `count` writes to the file of its
 /// argument.
 pub(crate) fn modules() -> Modules {
-    datapipe::modules()
+    reading_modules()
         .with("numbers", |call| {
             let end = call.text()?;
             let end = if end == "forever" {
@@ -165,7 +180,6 @@ pub(crate) fn modules() -> Modules {
             let end = if lines == 1 { u64::MAX } else { 3 };
             Ok(Stage::head("wail", move |_| Numbers { next: 0, end }))
         })
-        .with("datapipe.archive-head:cut", cut_head)
         .with("read", |call| {
             let content = fs::read(call.text()?)?;
             let end = content.len() as u64;
@@ -174,15 +188,6 @@ pub(crate) fn modules() -> Modules {
         .with("pass", |call| {
             let fail_at = call.text()?.parse().ok();
             Ok(Stage::transform("pass", move |_| Pass { fail_at, seen: 0 }))
-        })
-        .with("peek", |call| {
-            let content = fs::read(call.allow_read(call.text()?)?)?;
-            let mut content = Some(StageMessage::new("content", content));
-            call.add_message_source(move || content.take().into_iter().flatten().collect());
-            Ok(Stage::transform("peek", move |_| Pass {
-                fail_at: None,
-                seen: 0,
-            }))
         })
         .with("hog", |call| {
             let mib: usize = call.text()?.parse()?;

@@ -57,8 +57,8 @@ pub(super) fn confine(allowed: &Confinement) -> Result<(), StageError> {
 }
 
 /// Opens a path, and returns true with it if it is a directory. Does not follow links in any
-/// component, and opens no other file than one that was checked: otherwise a process that can swap a
-/// directory for a link, or for another directory, after the path was allowed would choose the
+/// component, and opens no other file than one that was checked: otherwise a process that can swap
+/// a directory for a link, or for another directory, after the path was allowed would choose the
 /// files that the confined process may open.
 fn open_path(allowed: &AllowedPath) -> io::Result<(OwnedFd, bool)> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
