@@ -27,7 +27,8 @@ pub struct Summary {
     pub message: Option<String>,
     /// Name of the archive.
     pub archive: Option<String>,
-    /// SHA-256 of the identity of the archive's header, in hexadecimal digits: no other archive has it.
+    /// SHA-256 of the identity of the archive's header, in hexadecimal digits: no other archive has
+    /// it.
     pub header_hash: Option<String>,
     /// Sessions and archives of the medium, if they are listed.
     #[serde(skip_serializing_if = "Option::is_none")]

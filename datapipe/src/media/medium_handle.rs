@@ -30,9 +30,9 @@ use super::{VolumeId, VolumeOptions};
 #[derive(Debug)]
 pub struct MediumHandle {
     pub(crate) origin: Origin,
-    /// Files to write: the file of the volume to write, its directory, and the file with the lock: that of the
-    /// directory, or the tape that is replaced, or the tape itself. Files to read: the tape's file,
-    /// or the directory of volumes. A module: descriptors of its caller.
+    /// Files to write: the file of the volume to write, its directory, and the file with the lock:
+    /// that of the directory, or the tape that is replaced, or the tape itself. Files to read: the
+    /// tape's file, or the directory of volumes. A module: descriptors of its caller.
     pub(crate) descriptors: Vec<Arc<OwnedFd>>,
 }
 
