@@ -21,16 +21,16 @@ use crate::words::len_of;
 /// Exhaustive: these are all of version 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Checkpoint {
-    /// Of the head of a tree.
+    /// Checkpoint of the head of a tree.
     Walk(WalkCheckpoint),
-    /// Of the head of a stream.
+    /// Checkpoint of the head of a stream.
     Stream(StreamCheckpoint),
     /// Bytes of an application that is the head itself, at most
     /// [`MAX_CHECKPOINT_STATE`].
     Application(Vec<u8>),
 }
 
-/// How far the walk of a tree's head has come.
+/// Progress of the walk of a tree's head.
 ///
 /// Exhaustive: these are all fields of version 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub struct LinkedFile {
     pub stamp: u64,
 }
 
-/// How far the head of a stream has come.
+/// Progress of the head of a stream.
 ///
 /// Exhaustive: these are all fields of version 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@
 mod archive_header; // header of an archive
 mod block_entries; // entries of a block that another process may change
 mod catalogue_entry; // an object's location
-mod checkpoint; // what a head records for the writer that continues its archive
+mod checkpoint; // progress of a head, for the writer that continues its archive
 pub(crate) mod codec; // one cursor over bytes, and one way to write them
 mod entry; // entries of a file tree, of all kinds
 mod extension; // fields that later versions add to headers

@@ -134,7 +134,7 @@ impl InPlace for Nothing {
 struct DropSome;
 
 fn is_kept(block: &[u8]) -> bool {
-    block[0] % 5 != 0
+    !block[0].is_multiple_of(5)
 }
 
 impl InPlace for DropSome {

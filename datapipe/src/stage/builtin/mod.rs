@@ -17,7 +17,7 @@ mod open_file; // descriptors of streams, whose waits a stop ends
 mod ordering; // sequencer and resequencer as stages
 mod stream; // any `Read` as head, any `Write` as tail
 #[cfg(feature = "archive")]
-mod stream_checkpoints; // how far a stream has come
+mod stream_checkpoints; // checkpoints of a stream
 
 pub(crate) use analyze::ANALYZE_MODULE;
 pub use analyze::{analyze, classify};

@@ -17,7 +17,7 @@
 
 mod batch; // objects of the walk, for one instance
 mod catalogue; // position of every object in the archive
-mod checkpoints; // how far a walk has come, in blocks of their own
+mod checkpoints; // checkpoints of a walk
 mod directory; // entries of a directory, in sorted pieces
 mod excluded; // patterns of names to leave out
 mod extents; // data of files
