@@ -259,7 +259,8 @@ pub fn list_sessions(
         let note = "the medium has more sessions than can be listed: these are the last ones";
         summary.notes.push(note.to_owned());
     }
-    if sessions.sessions().is_empty() && location.bytes() > 0 && location.label().is_none() {
+    let is_labelled = || location.volumes().iter().any(|file| file.record.is_some());
+    if sessions.sessions().is_empty() && location.bytes() > 0 && !is_labelled() {
         return Err(
             location.failure("has no session that can be read; is it a medium of archives?")
         );

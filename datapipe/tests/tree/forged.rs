@@ -308,7 +308,7 @@ fn in_pieces() -> Forged {
         ];
         let mut add = |kind, bytes| forged.blocks.push_back((kind, Marks::default(), bytes));
         add(kind, first);
-        if let Some(kind) = control {
+        for kind in control {
             add(kind, b"anything".to_vec());
         }
         add(kind, second);
