@@ -328,8 +328,8 @@ fn check_process(settings: &Settings) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Returns the bytes of data after which the head makes a checkpoint, or `u64::MAX` if it makes them
-/// only when it decides to. It makes none unless the pipe ends with an archive and all stages
+/// Returns the bytes of data after which the head makes a checkpoint, or `u64::MAX` if it makes
+/// them only when it decides to. It makes none unless the pipe ends with an archive and all stages
 /// between keep nothing from block to block: what a stage has kept would be missing before the
 /// checkpoint.
 fn checkpoint_interval(stages: &[PlannedStage<'_>]) -> u64 {

@@ -33,9 +33,9 @@ mod slot; // the data key, wrapped for one secret
 mod text_key; // the text form of the keys of a pair
 #[allow(unsafe_code, reason = "advises the kernel about pages of the heap")]
 mod undumped; // values that are left out of core dumps
-mod unlock_error;
+mod unlock_error; // reasons why a slot does not open
 #[allow(unsafe_code, reason = "clears registers, which has no safe form")]
-mod vector_registers; // round keys that a thread has in its registers // reasons why a slot does not open
+mod vector_registers; // round keys that a thread has in its registers
 
 #[cfg(test)]
 mod known_answers; // vectors of the RFCs and of the GCM specification

@@ -125,8 +125,8 @@ impl Settings {
         self.writes_archive || self.has_module_on_medium(ARCHIVE_TAIL_MODULE)
     }
 
-    /// Bytes of data after which this head makes a checkpoint, also if a module of the library makes
-    /// the head in a process; `u64::MAX` if it makes them only when it decides to.
+    /// Bytes of data after which this head makes a checkpoint, also if a module of the library
+    /// makes the head in a process; `u64::MAX` if it makes them only when it decides to.
     pub(crate) fn checkpoint_every(&self) -> u64 {
         let module = self.module.as_ref().map(|module| module.name.as_str());
         let is_ours = matches!(module, Some(TREE_HEAD_MODULE | STREAM_HEAD_MODULE));

@@ -364,8 +364,8 @@ fn find_headers<M: MediumReader>(medium: &SharedMedium<M>) -> Result<Headers, Op
 }
 
 /// Reads until both headers are found: in their own units, or as copies on a label, in a chunk
-/// footer or in a locator. The session header must be that of the session whose records are read. With `wanted`,
-/// the archive of this number is searched for, up to the next one.
+/// footer or in a locator. The session header must be that of the session whose records are read.
+/// With `wanted`, the archive of this number is searched for, up to the next one.
 pub(super) fn find_headers_in<M: MediumReader>(
     units: &mut UnitReader<M>,
     wanted: Option<(u32, Option<SessionHeader>)>,

@@ -1,5 +1,6 @@
 //! The stage that closes the gaps which dropped blocks leave, and sends the special headers before
-//! all other blocks. If no others come, it sends them only to a medium that may become empty.
+//! all other blocks but those of an archive that is copied. If no others come, it sends them only
+//! to a medium that may become empty.
 //!
 //! The seal and the tail number blocks without gaps, and a reader takes a gap for a loss. The stage
 //! is a loop over its port, which numbers blocks anew. It looks at the information of a block only,
@@ -49,7 +50,9 @@ fn squeeze(
             passed.drop_block(&block.info())?;
         } else {
             let info = block.info();
-            if accepts_empty || !info.marks.contains(Marks::LAST) {
+            // Those of an archive that is copied come first.
+            let is_special = info.kind == BlockKind::Special.code();
+            if !is_special && (accepts_empty || !info.marks.contains(Marks::LAST)) {
                 send_specials(port, specials)?;
             }
             passed.pass(&info)?;
@@ -93,8 +96,8 @@ impl Passed {
         }
     }
 
-    /// Notes a block that a stage has dropped. A control block of the archive that the head reads is
-    /// not one of this archive.
+    /// Notes a block that a stage has dropped. A control block of the archive that the head reads
+    /// is not one of this archive.
     fn drop_block(&mut self, info: &BlockInfo) -> Result<(), StageError> {
         if info.is_control() {
             return self.check_sequence(info);
