@@ -13,13 +13,13 @@ use crate::media::{
     reopen_to_read, reopen_to_write,
 };
 use crate::stage::{Fields, HeadStage, MiddleStage, SALVAGE, TailStage};
-use crate::wire::{ArchiveHeader, Content, SessionHeader};
+use crate::wire::{ArchiveHeader, Content, CopySource, SessionHeader};
 
 use super::arguments::{
-    ALLOW_EMPTY, ARCHIVE, BESIDE, BLOCK_LEN, CHUNK_LEN, CONTENT, DIRECTORY, ENCRYPTED, HEAD_MODULE,
-    IN_PLACE, KEY, MEDIUM, MEDIUM_ARGUMENTS, NAME, OPEN_MODULE, OPENED, OVERWRITE, PATH, PLACE,
-    POOL, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION, TAIL_MODULE, TAPE, TREE,
-    VOLUME_LABEL, VOLUME_SIZE, WRITE_ONCE, read_runs,
+    ALLOW_EMPTY, ARCHIVE, BESIDE, BLOCK_LEN, CHUNK_LEN, CONTENT, COPY_OF, DIRECTORY, ENCRYPTED,
+    HEAD_MODULE, IN_PLACE, KEY, MEDIUM, MEDIUM_ARGUMENTS, NAME, OPEN_MODULE, OPENED, OVERWRITE,
+    PATH, PLACE, POOL, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION, TAIL_MODULE, TAPE,
+    TREE, VOLUME_LABEL, VOLUME_SIZE, WRITE_ONCE, read_runs,
 };
 use super::key::ArchiveKey;
 use super::media_modules::{MediumArgs, ReaderMaker, WriterMaker};
@@ -261,6 +261,10 @@ fn plan_from(fields: &mut Fields<'_>) -> Result<PlanData, StageError> {
         // The seal has it.
         key: None,
         chunk_len: fields.number(CHUNK_LEN)?,
+        copy_of: fields
+            .optional(COPY_OF)?
+            .map(CopySource::from_bytes)
+            .transpose()?,
     })
 }
 

@@ -24,6 +24,7 @@ mod archive_header; // header of an archive
 mod block_entries; // entries of a block that another process may change
 mod catalogue_entry; // an object's location
 pub(crate) mod codec; // one cursor over bytes, and one way to write them
+mod copy_source; // the source of a copy, and what it had lost
 mod entry; // entries of a file tree, of all kinds
 mod extension; // fields that later versions add to headers
 mod footers; // chunk and archive footer, locator
@@ -47,6 +48,7 @@ pub use archive_header::{ArchiveHeader, Base, SLOT_LEN};
 pub(crate) use block_entries::{BlockEntries, DamagedEntry, EntryCopy, FetchedEntry};
 pub use catalogue_entry::CatalogueEntry;
 pub use codec::DecodeError;
+pub use copy_source::{CopySource, LostBlocks};
 pub use entry::{
     CatalogueStart, ENTRY_HEADER_LEN, EXTENT_HEADER_LEN, Entry, EntryBody, extent_header,
 };

@@ -6,7 +6,7 @@
 //!      +-------------+  own label's position +-------------+
 //! ```
 //!
-//! A finished session costs its footer, its label, and a record for each archive. Before its label
+//! A finished session costs its footer, its label, and two records for each archive. Before its label
 //! are the two marks and the footer of the session before it. What an unfinished session has is
 //! found by reading all of it. Nothing here is authenticated.
 
@@ -16,14 +16,15 @@ use std::sync::Arc;
 use crate::limits::{MAX_LISTED_ARCHIVES, MAX_RECORD, MAX_VOLUMES};
 use crate::media::{Item, MediumError, MediumReader, Position};
 use crate::wire::{
-    ArchiveEntry, ArchiveHeader, CipherKind, Content, RecordHeader, RecordKind, SessionFooter,
-    SessionHeader, SessionsBefore, Time, UnitKind,
+    ArchiveEntry, ArchiveHeader, CipherKind, Content, CopySource, RecordHeader, RecordKind,
+    SessionFooter, SessionHeader, SessionsBefore, Time, UnitKind,
 };
 
 use super::super::key::header_hash;
 use super::super::open_error::OpenError;
 use super::super::place::{Place, is_before, on_medium};
 use super::back_reader::BackReader;
+use super::footer::parse_footer;
 use super::session_scan::{label_headers, locate, scan};
 use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
@@ -92,6 +93,7 @@ pub struct ListedArchive {
     pub(super) has_footer: bool,
     pub(super) blocks: u64,
     pub(super) header: Option<HeaderFacts>,
+    pub(super) copy_of: Option<CopySource>,
     pub(super) until: Option<Position>,
 }
 
@@ -356,6 +358,12 @@ impl ListedArchive {
         self.has_footer.then_some(self.blocks)
     }
 
+    /// The session from which the archive was copied, if it is a copy and has its footer. It may
+    /// itself have been a copy. Nothing proves it: the copy was made without a key.
+    pub fn copy_of(&self) -> Option<CopySource> {
+        self.copy_of
+    }
+
     /// The place of the archive, for its reader.
     pub(super) fn place(&self) -> Place {
         Place {
@@ -570,8 +578,36 @@ fn list_archive<M: MediumReader>(
         has_footer: entry.has_footer(),
         blocks: entry.blocks,
         header: header.as_ref().map(HeaderFacts::of),
+        copy_of: match with_header {
+            true => read_source(medium, facts, entry)?,
+            false => None,
+        },
         until: None,
     })
+}
+
+/// Reads the archive footer, and returns the session of which the archive is a copy, if it is one.
+fn read_source<M: MediumReader>(
+    medium: &SharedMedium<M>,
+    facts: &SessionFacts,
+    entry: &ArchiveEntry,
+) -> Result<Option<CopySource>, OpenError> {
+    if !entry.has_footer() {
+        return Ok(None);
+    }
+    let mut reader = BackReader::new(medium, facts.id);
+    let at = on_medium(entry.place, facts.volumes_before);
+    let footer = reader
+        .seek(at)
+        .and_then(|()| reader.read_unit(UnitKind::ArchiveFooter));
+    match footer {
+        Err(error) if is_failure(&error) => Err(error),
+        Err(_) => Ok(None),
+        Ok((header, body)) => {
+            let footer = parse_footer(&header, &body).ok();
+            Ok(footer.and_then(|footer| footer.copy_of))
+        }
+    }
 }
 
 /// Reads the header of archive `number` of a session from the record at `at`.
