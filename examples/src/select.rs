@@ -84,7 +84,11 @@ impl Candidates {
         };
         let mut numbered = self.all.iter().zip(1..);
         let taken = numbered.find(|(archive, _)| is_it(archive));
-        let source = taken.and_then(|(archive, _)| archive.copy_of());
+        let source = taken.and_then(|(archive, _)| {
+            // A remark only: the archive has been opened.
+            let medium = location.open().ok()?;
+            archive.clone().with_source(medium).ok()?.copy_of()
+        });
         summary.copy_of = source.as_ref().map(SourceEntry::new);
         let is_last = self.found.len() > 1 || !select.selects();
         if self.is_only || !is_last || self.all.len() <= 1 {

@@ -93,7 +93,9 @@ pub fn list_sessions(
     is_json: bool,
     summary: &mut Summary,
 ) -> Result<(), Failure> {
-    let sessions = Sessions::read(location.open()?).map_err(|error| location.failure(error))?;
+    let sessions = Sessions::read(location.open()?)
+        .and_then(|sessions| sessions.with_sources(location.open()?))
+        .map_err(|error| location.failure(error))?;
     if sessions.is_cut() {
         let note = "the medium has more sessions than can be listed: these are the last ones";
         summary.notes.push(note.to_owned());

@@ -3,7 +3,7 @@
 //! ```text
 //!   write   ... > compress > squeeze > seal > tail > medium                 PipeBuilder::archive
 //!   read    medium > ArchiveHead > open > ArchiveHead::check > decompress > StreamRestore
-//!   copy    medium > ArchiveHead > ArchiveHead::check > tail > medium       StoredArchive, CopyOptions
+//!   copy    medium > ArchiveHead > ArchiveHead::check > tail > medium       StoredArchive
 //! ```
 //!
 //! An [`Archive`] has everything that is decided before the first block: ids, keys, framing.

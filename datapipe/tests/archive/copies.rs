@@ -151,6 +151,7 @@ fn footer_of_a_copy_names_the_session_of_its_source() {
     };
     let listed = |bytes: &[u8]| {
         let sessions = Sessions::read(tape(bytes)).unwrap();
+        let sessions = sessions.with_sources(tape(bytes)).unwrap();
         sessions.archives().next().unwrap().copy_of()
     };
     let second = copy(&first, |options| options).unwrap().bytes;
@@ -383,6 +384,7 @@ fn archives_of_several_sessions_are_copied_into_one_and_open_as_before() {
     }
     session.finish().unwrap();
     let copies = Sessions::read(open(&to)).unwrap();
+    let copies = copies.with_sources(open(&to)).unwrap();
     assert_eq!(copies.sessions().len(), 1);
     let pairs = sessions.archives().zip(copies.archives());
     for ((source, copy), (number, data)) in pairs.zip(&sent) {

@@ -60,8 +60,8 @@ struct Args {
     /// List the archive, a line for each object, with a remark if the object is not whole
     #[arg(long, conflicts_with_all = ["verify", "overwrite", "dest"])]
     list: bool,
-    /// Read and check the entire archive, and write nothing. Without the key of an encrypted archive
-    /// checksums, headers and the numbers of blocks are checked, and nothing is authenticated
+    /// Read and check the entire archive, and write nothing. Without the key of an encrypted
+    /// archive checksums, headers and numbers are checked, and nothing is authenticated
     #[arg(long, conflicts_with_all = ["overwrite", "path", "dest"])]
     verify: bool,
     /// Restore or list only PATH and everything below it: a path as --list prints it, but not
@@ -218,9 +218,8 @@ const UNPROVEN_WRITER: &str = "an identity has opened the archive, which does no
                                make such an archive";
 
 /// Note on an encrypted archive that is verified without its key.
-const NOT_AUTHENTICATED: &str = "nothing was authenticated: without the key, checksums, headers and \
-                                 numbers were checked, which any party can forge; to check the \
-                                 content, give the key";
+const NOT_AUTHENTICATED: &str = "nothing was authenticated: without the key, checksums, headers and numbers were checked, \
+     which any party can forge; to check the content, give the key";
 
 /// Checks an encrypted archive without its key.
 fn verify_stored(

@@ -6,7 +6,7 @@
 //!      +-------------+  own label's position +-------------+
 //! ```
 //!
-//! A finished session costs its footer, its label, and two records for each archive. Before its label
+//! A finished session costs its footer, its label, and a record for each archive. Before its label
 //! are the two marks and the footer of the session before it. What an unfinished session has is
 //! found by reading all of it. Nothing here is authenticated.
 
@@ -93,6 +93,8 @@ pub struct ListedArchive {
     pub(super) has_footer: bool,
     pub(super) blocks: u64,
     pub(super) header: Option<HeaderFacts>,
+    /// Position of its footer, if that was not read.
+    pub(super) footer: Option<Position>,
     pub(super) copy_of: Option<CopySource>,
     pub(super) until: Option<Position>,
 }
@@ -256,6 +258,42 @@ impl Sessions {
         self.sessions.iter().flat_map(|session| &session.archives)
     }
 
+    /// Reads the footers of all archives, too, a record for each: they say which archives are
+    /// copies. `medium` is the one that was listed.
+    ///
+    /// ```
+    /// use datapipe::archive::{Sessions, StoredArchive};
+    /// use datapipe::prelude::*;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (path, other) = (dir.path().join("nightly.tap"), dir.path().join("copy.tap"));
+    /// # let archive = ArchiveOptions::stream("nightly").plan()?;
+    /// # let tape = VirtualTape::create(&path, VolumeOptions::default())?;
+    /// # Pipe::builder().head(StreamHead::new(&b"data"[..])).archive(archive, tape).run()?;
+    ///
+    /// let source = StoredArchive::open(VirtualTape::open(&path)?)?;
+    /// let tape = VirtualTape::create(&other, VolumeOptions::default())?;
+    /// source.read().pipe.archive(source.copy().plan()?, tape).run()?;
+    ///
+    /// let sessions = Sessions::read(VirtualTape::open(&other)?)?;
+    /// let sessions = sessions.with_sources(VirtualTape::open(&other)?)?;
+    /// let copy = sessions.archives().next().expect("the medium has it");
+    /// assert_eq!(copy.copy_of().map(|from| from.session), Some(source.session().id));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Medium`] if the medium fails. A footer that is damaged says nothing.
+    pub fn with_sources<M: MediumReader>(mut self, medium: M) -> Result<Self, OpenError> {
+        let medium = SharedMedium::new(medium);
+        let _claim = medium.claim()?;
+        let sessions = self.sessions.iter_mut();
+        for archive in sessions.flat_map(|session| &mut session.archives) {
+            archive.add_source(&medium)?;
+        }
+        Ok(self)
+    }
+
     /// True if the medium has more than the list: sessions before the first one.
     pub fn is_cut(&self) -> bool {
         self.is_cut
@@ -358,10 +396,31 @@ impl ListedArchive {
         self.has_footer.then_some(self.blocks)
     }
 
-    /// The session from which the archive was copied, if it is a copy and has its footer. It may
-    /// itself have been a copy. Nothing proves it: the copy was made without a key.
+    /// The session from which the archive was copied, if it is a copy and has its footer, and
+    /// [`Sessions::with_sources`] or [`with_source`](Self::with_source) has read that. It may itself
+    /// have been a copy. Nothing proves it: the copy was made without a key.
     pub fn copy_of(&self) -> Option<CopySource> {
         self.copy_of
+    }
+
+    /// Reads the footer of the archive, as [`Sessions::with_sources`] does for all. `medium` is the
+    /// one that was listed.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Medium`] if the medium fails. A footer that is damaged says nothing.
+    pub fn with_source<M: MediumReader>(mut self, medium: M) -> Result<Self, OpenError> {
+        let medium = SharedMedium::new(medium);
+        let _claim = medium.claim()?;
+        self.add_source(&medium)?;
+        Ok(self)
+    }
+
+    fn add_source<M: MediumReader>(&mut self, medium: &SharedMedium<M>) -> Result<(), OpenError> {
+        if let Some(at) = self.footer.take() {
+            self.copy_of = read_source(medium, self.session.id, at)?;
+        }
+        Ok(())
     }
 
     /// The place of the archive, for its reader.
@@ -578,25 +637,22 @@ fn list_archive<M: MediumReader>(
         has_footer: entry.has_footer(),
         blocks: entry.blocks,
         header: header.as_ref().map(HeaderFacts::of),
-        copy_of: match with_header {
-            true => read_source(medium, facts, entry)?,
-            false => None,
-        },
+        footer: entry
+            .has_footer()
+            .then(|| on_medium(entry.place, facts.volumes_before)),
+        copy_of: None,
         until: None,
     })
 }
 
-/// Reads the archive footer, and returns the session of which the archive is a copy, if it is one.
+/// Reads the archive footer at `at`, and returns the session of which the archive is a copy, if it
+/// is one.
 fn read_source<M: MediumReader>(
     medium: &SharedMedium<M>,
-    facts: &SessionFacts,
-    entry: &ArchiveEntry,
+    session: [u8; 16],
+    at: Position,
 ) -> Result<Option<CopySource>, OpenError> {
-    if !entry.has_footer() {
-        return Ok(None);
-    }
-    let mut reader = BackReader::new(medium, facts.id);
-    let at = on_medium(entry.place, facts.volumes_before);
+    let mut reader = BackReader::new(medium, session);
     let footer = reader
         .seek(at)
         .and_then(|()| reader.read_unit(UnitKind::ArchiveFooter));

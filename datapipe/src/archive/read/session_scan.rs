@@ -252,6 +252,7 @@ impl Found {
                 has_footer: blocks.is_some(),
                 blocks: blocks.unwrap_or_default(),
                 header,
+                footer: None,
                 copy_of,
                 until: None,
             });
