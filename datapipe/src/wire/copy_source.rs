@@ -20,7 +20,7 @@ impl CopySource {
     pub(super) const EXTENSION: u16 = 1;
 
     /// The extension of the archive footer.
-    pub(super) fn to_extension(&self) -> Extension {
+    pub(super) fn extension(self) -> Extension {
         Extension {
             id: Self::EXTENSION,
             data: self.to_bytes(),
