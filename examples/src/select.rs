@@ -97,9 +97,15 @@ impl Candidates {
         let which = taken.map_or_else(String::new, |(archive, number)| {
             format!(", number {number}, of session {}", archive.session_number())
         });
+        let begun = taken.and_then(|(archive, _)| archive.created());
+        let mut others = self.found.iter().filter(|other| !other.is_finished());
+        let later = match others.any(|other| other.created() > begun) {
+            true => "; one that was begun after it is unfinished",
+            false => "",
+        };
         summary.notes.push(format!(
-            "{location} has {}: this is the one that was begun last{which}; --sessions lists \
-             them, and --archive selects one",
+            "{location} has {}: this is the one that was begun last{which}{later}; --sessions \
+             lists them, and --archive selects one",
             count_of(self.all.len() as u64, "archive", "archives")
         ));
     }
@@ -238,17 +244,18 @@ impl SelectArgs {
         }
         let found = match self.archive.as_deref() {
             None | Some("last") => archives,
-            Some(wanted) => match wanted.parse::<usize>() {
-                Ok(number) => {
-                    let index = number.checked_sub(1);
-                    let found = index.and_then(|index| archives.get(index));
-                    found.copied().into_iter().collect()
+            Some(wanted) => {
+                let index = wanted.parse::<usize>().ok();
+                let index = index.and_then(|number| number.checked_sub(1));
+                match index.and_then(|index| archives.get(index)) {
+                    Some(numbered) => vec![*numbered],
+                    // A name may consist of digits.
+                    None => {
+                        archives.retain(|archive| archive.name() == Some(wanted));
+                        archives
+                    }
                 }
-                Err(_) => {
-                    archives.retain(|archive| archive.name() == Some(wanted));
-                    archives
-                }
-            },
+            }
         };
         match (found.is_empty(), &self.archive) {
             (false, _) => Ok(found),

@@ -100,6 +100,11 @@ pub fn list_sessions(
         let note = "the medium has more sessions than can be listed: these are the last ones";
         summary.notes.push(note.to_owned());
     }
+    if sessions.sessions().is_empty() && location.bytes() > 0 && location.label().is_none() {
+        return Err(
+            location.failure("has no session that can be read; is it a medium of archives?")
+        );
+    }
     let mut numbers = 1..;
     let mut entry = |archive| entry_of(archive, numbers.next().unwrap_or_default());
     let entries = sessions.sessions().iter().map(|session| SessionEntry {

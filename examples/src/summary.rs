@@ -27,7 +27,8 @@ pub struct Summary {
     pub message: Option<String>,
     /// Name of the archive.
     pub archive: Option<String>,
-    /// SHA-256 of the identity of the archive's header, in hexadecimal digits: no other archive has it.
+    /// SHA-256 of the identity of the archive's header, in hexadecimal digits: no other archive has
+    /// it.
     pub header_hash: Option<String>,
     /// True if each block was authenticated with the archive's key; false if the archive is not
     /// encrypted, or was read without its key. Jobs that read an archive have it.

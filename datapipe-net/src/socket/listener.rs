@@ -141,8 +141,8 @@ impl SocketFile {
         &self.path
     }
 
-    /// Gives the file other permissions, and the group `group`, or the one that the system gave it. No user
-    /// can connect meanwhile who may neither before nor after.
+    /// Gives the file other permissions, and the group `group`, or the one that the system gave it.
+    /// No user can connect meanwhile who may neither before nor after.
     ///
     /// # Errors
     ///

@@ -20,7 +20,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::error::StageError;
 use crate::limits::MAX_BLOCK_RUNS;
-use crate::media::{Form, MediumHandle, Origin, Position, Replacing};
+use crate::media::{Form, MediumHandle, Origin, Position, Replacing, VolumeEnd};
 use crate::stage::{
     ARCHIVE_HEAD_MODULE, ARCHIVE_TAIL_MODULE, Arguments, HeadStage, OpenFile, SALVAGE, TailStage,
 };
@@ -70,6 +70,10 @@ pub(super) const IN_PLACE: &str = "in-place";
 pub(super) const ALLOW_EMPTY: &str = "allow-empty";
 /// Flag: the medium has old content, and is written beside it.
 pub(super) const BESIDE: &str = "beside";
+/// Flag: write after the content of the medium.
+pub(super) const APPEND: &str = "append";
+/// The end of the content of the medium, after which is written.
+pub(super) const CONTINUED: &str = "continued";
 /// Flag: the medium's descriptors are passed with the arguments.
 pub(super) const OPENED: &str = "opened";
 
@@ -94,6 +98,7 @@ fn with_medium(arguments: Arguments, module: &str, medium: &MediumHandle) -> (St
             path,
             options,
             replacing,
+            continued,
         } => {
             let form = match form {
                 Form::Tape => TAPE,
@@ -111,6 +116,7 @@ fn with_medium(arguments: Arguments, module: &str, medium: &MediumHandle) -> (St
                 .with_flag(WRITE_ONCE, options.write_once)
                 .with_flag(BESIDE, *replacing == Some(Replacing::Beside))
                 .with_flag(IN_PLACE, *replacing == Some(Replacing::InPlace))
+                .with_all(CONTINUED, continued.as_ref().map(VolumeEnd::to_bytes))
                 .with_flag(OPENED, true);
             (module.to_owned(), arguments)
         }

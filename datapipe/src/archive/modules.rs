@@ -9,23 +9,23 @@ use crate::error::StageError;
 use crate::host::{Modules, StageArgs};
 use crate::limits::{MAX_RECORD, MIN_RECORD};
 use crate::media::{
-    Form, MediumReader, MediumWriter, Replacing, VirtualTape, VolumeDirectory, VolumeOptions,
-    reopen_to_read, reopen_to_write,
+    Form, MediumReader, MediumWriter, Replacing, VirtualTape, VolumeDirectory, VolumeEnd,
+    VolumeOptions, reopen_to_append, reopen_to_read, reopen_to_write,
 };
 use crate::stage::{Fields, HeadStage, MiddleStage, SALVAGE, TailStage};
-use crate::wire::{ArchiveHeader, Content, CopySource, SessionHeader};
+use crate::wire::{ArchiveHeader, Content, CopySource, SessionHeader, SessionsBefore};
 
 use super::arguments::{
-    ALLOW_EMPTY, ARCHIVE, BESIDE, BLOCK_LEN, CHUNK_LEN, CONTENT, COPY_OF, DIRECTORY, ENCRYPTED,
-    HEAD_MODULE, IN_PLACE, KEY, MEDIUM, MEDIUM_ARGUMENTS, NAME, OPEN_MODULE, OPENED, OVERWRITE,
-    PATH, PLACE, POOL, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION, TAIL_MODULE, TAPE,
-    TREE, VOLUME_LABEL, VOLUME_SIZE, WRITE_ONCE, read_runs,
+    ALLOW_EMPTY, APPEND, ARCHIVE, BESIDE, BLOCK_LEN, CHUNK_LEN, CONTENT, CONTINUED, COPY_OF,
+    DIRECTORY, ENCRYPTED, HEAD_MODULE, IN_PLACE, KEY, MEDIUM, MEDIUM_ARGUMENTS, NAME, OPEN_MODULE,
+    OPENED, OVERWRITE, PATH, PLACE, POOL, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION,
+    TAIL_MODULE, TAPE, TREE, VOLUME_LABEL, VOLUME_SIZE, WRITE_ONCE, read_runs,
 };
 use super::key::ArchiveKey;
 use super::media_modules::{MediumArgs, ReaderMaker, WriterMaker};
 use super::place::Place;
 use super::plan_data::PlanData;
-use super::read::{ArchiveHead, ArchiveReader, SharedMedium, StreamRestore, UnitReader};
+use super::read::{ArchiveHead, ArchiveReader, Sessions, SharedMedium, StreamRestore, UnitReader};
 use super::report::{DamageReporter, WriteReport};
 use super::seal;
 use super::write::{Archive, ArchiveOptions, ArchiveTail};
@@ -62,7 +62,7 @@ fn from_restore(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> 
 
 fn from_tail(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
     let mut fields = call.fields()?;
-    let plan = plan_from(&mut fields)?;
+    let mut plan = plan_from(&mut fields)?;
     let target = Target::from_fields(&mut fields)?;
     let options = VolumeOptions {
         volume_size: optional_number(&mut fields, VOLUME_SIZE)?,
@@ -78,12 +78,24 @@ fn from_tail(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
         (false, true) => Some(Replacing::InPlace),
         (false, false) => None,
     };
+    let (appends, end) = (fields.flag(APPEND)?, fields.optional(CONTINUED)?);
     fields.end()?;
-    Ok(tail_of(
-        call,
-        plan,
-        target.open_to_write(call, options, replacing)?,
-    ))
+    let medium = match (appends, end) {
+        (true, _) if options.overwrite || target.is_opened => {
+            return Err(StageError::new(
+                "the module got the field `append` together with `overwrite` or `opened`, which \
+                 exclude it",
+            ));
+        }
+        (true, _) => {
+            let (medium, before) = target.append(call, options)?;
+            plan.session.before = before;
+            medium
+        }
+        (false, Some(end)) => target.open_to_append(call, options, VolumeEnd::parse(end)?)?,
+        (false, None) => target.open_to_write(call, options, replacing)?,
+    };
+    Ok(tail_of(call, plan, medium))
 }
 
 /// Makes the tail of an archive on a medium that `make` opens.
@@ -358,6 +370,49 @@ impl Target {
         Ok(match self.form {
             Form::Tape => Box::new(VirtualTape::create(path, options)?),
             Form::Directory => Box::new(VolumeDirectory::create(path, options)?),
+        })
+    }
+
+    /// Opens the medium to write after its content, which another process has found.
+    fn open_to_append(
+        &self,
+        call: &StageArgs<'_>,
+        options: VolumeOptions,
+        end: VolumeEnd,
+    ) -> Result<Box<dyn MediumWriter>, StageError> {
+        let descriptors = [
+            call.descriptor(0)?,
+            call.descriptor(1)?,
+            call.descriptor(2)?,
+        ];
+        let path = self.path.clone();
+        Ok(reopen_to_append(
+            self.form,
+            path,
+            options,
+            end,
+            descriptors,
+        )?)
+    }
+
+    /// Opens the medium to write after its content. Returns the sessions that it has, too.
+    fn append(
+        &self,
+        call: &StageArgs<'_>,
+        options: VolumeOptions,
+    ) -> Result<(Box<dyn MediumWriter>, SessionsBefore), StageError> {
+        let path = call.allow_write(&self.path)?;
+        Ok(match self.form {
+            Form::Tape => {
+                let medium = VirtualTape::append(&path, options)?;
+                let before = Sessions::before_next(VirtualTape::open(path)?)?;
+                (Box::new(medium), before)
+            }
+            Form::Directory => {
+                let medium = VolumeDirectory::append(&path, options)?;
+                let before = Sessions::before_next(VolumeDirectory::open(path)?)?;
+                (Box::new(medium), before)
+            }
         })
     }
 

@@ -13,6 +13,7 @@ use super::chain::{
     forward_writer,
 };
 use super::dir_storage::DirStorage;
+use super::medium_handle::VolumeEnd;
 use super::reader::VolumeReader;
 use super::volume_files::{
     Volumes, begin_in_place, check_switch, create_directory, file_of, lock_directory, remove_lock,
@@ -210,6 +211,27 @@ impl VolumeDirectory {
             given: GivenAway::default(),
         };
         Ok(DirectoryReader(ChainReader::new(shelf, None)))
+    }
+
+    /// Reopens a directory that another process has opened to append, and not written to.
+    pub(super) fn from_descriptors_to_append(
+        storage: DirStorage,
+        path: PathBuf,
+        [file, lock]: [File; 2],
+        options: VolumeOptions,
+        end: VolumeEnd,
+    ) -> Result<DirectoryWriter<DirStorage>, MediumError> {
+        let (name, medium) = (file_of(&path, end.volume, false), end.medium);
+        let identity = StorageFile::identity(&file).map_err(MediumError::io("look at", &name))?;
+        let begun = Begun {
+            volume: VolumeWriter::continued(file, name, &options, end)?,
+            identity,
+            medium,
+            options,
+            replacing: None,
+            appends: true,
+        };
+        Ok(begun.on(storage, path, Some(lock)))
     }
 
     /// Reopens a directory in which another process has created volume 1.
@@ -506,10 +528,7 @@ impl<S: Storage> WriteShelf for DirectoryToWrite<S> {
     }
 
     fn handle(&self, volume: &Self::Volume) -> Result<MediumHandle, HandleError> {
-        if self.appends {
-            return Err(HandleError::Appending);
-        }
-        if !volume.is_untouched() {
+        if !volume.is_as_opened() || self.written.len() > 1 {
             return Err(HandleError::Written);
         }
         let file = volume.file();
@@ -522,6 +541,7 @@ impl<S: Storage> WriteShelf for DirectoryToWrite<S> {
                 path: self.path.clone(),
                 options: self.options.clone(),
                 replacing: self.replacing,
+                continued: self.appends.then(|| volume.end(self.medium)),
             },
             descriptors: self.given.share(descriptors),
         })
@@ -529,7 +549,7 @@ impl<S: Storage> WriteShelf for DirectoryToWrite<S> {
 
     /// Removes new volumes that did not replace the old ones, and the file of the lock.
     fn close(&mut self, volume: &Self::Volume) {
-        if volume.is_untouched() && self.given.is_given() {
+        if volume.is_as_opened() && self.written.len() == 1 && self.given.is_given() {
             return;
         }
         if self.replacing.is_some() && !self.switching {
@@ -633,6 +653,7 @@ impl<S: Storage> ReadShelf for DirectoryToRead<S> {
                 path: self.path.clone(),
                 options: VolumeOptions::default().allow_empty(true),
                 replacing: None,
+                continued: None,
             },
             descriptors: self.given.share(descriptors),
         })

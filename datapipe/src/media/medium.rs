@@ -100,9 +100,9 @@ pub trait MediumWriter: Send {
     ///
     /// [`HandleError`]. A [`VirtualTape`](super::VirtualTape) and a
     /// [`VolumeDirectory`](super::VolumeDirectory) have a handle on the
-    /// [`FileSystem`](super::FileSystem) only, only before the first write, and not if they were
-    /// opened to append. The provided method returns [`HandleError::Unsupported`]; a medium of your
-    /// own returns [`MediumHandle::of_module`].
+    /// [`FileSystem`](super::FileSystem) only, and only before the first write. One that was opened
+    /// to append has the end of its content in the handle. The provided method returns
+    /// [`HandleError::Unsupported`]; a medium of your own returns [`MediumHandle::of_module`].
     fn handle(&self) -> Result<MediumHandle, HandleError> {
         Err(HandleError::Unsupported)
     }

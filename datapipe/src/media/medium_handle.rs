@@ -13,7 +13,10 @@ use zeroize::Zeroizing;
 
 use crate::words::limit_advice;
 
-use super::VolumeOptions;
+use crate::limits::MAX_VOLUMES;
+use crate::wire::codec::{Bytes, DecodeError, Put};
+
+use super::{VolumeId, VolumeOptions};
 
 /// A handle from which another process reopens a medium. Returned by
 /// [`MediumWriter::handle`](super::MediumWriter::handle) and
@@ -27,9 +30,9 @@ use super::VolumeOptions;
 #[derive(Debug)]
 pub struct MediumHandle {
     pub(crate) origin: Origin,
-    /// Files to write: the file of volume 1, its directory, and the file with the lock: that of the
-    /// directory, or the tape that is replaced, or the tape itself. Files to read: the tape's file,
-    /// or the directory of volumes. A module: descriptors of its caller.
+    /// Files to write: the file of the volume to write, its directory, and the file with the lock:
+    /// that of the directory, or the tape that is replaced, or the tape itself. Files to read: the
+    /// tape's file, or the directory of volumes. A module: descriptors of its caller.
     pub(crate) descriptors: Vec<Arc<OwnedFd>>,
 }
 
@@ -81,6 +84,8 @@ pub(crate) enum Origin {
         options: VolumeOptions,
         /// Old content that is to be replaced, if there is some.
         replacing: Option<Replacing>,
+        /// Content after which is written, if there is some.
+        continued: Option<VolumeEnd>,
     },
     /// A module of the other process.
     Module {
@@ -98,6 +103,61 @@ impl fmt::Debug for Origin {
                 write!(f, "Module({name:?}, {} bytes)", arguments.len())
             }
         }
+    }
+}
+
+/// The end of the content of a volume, after which a medium goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct VolumeEnd {
+    /// Number of the volume.
+    pub(super) volume: u32,
+    pub(super) id: VolumeId,
+    /// Id of the medium.
+    pub(super) medium: [u8; 16],
+    /// Bytes, records and marks of the volume that stay.
+    pub(super) used: u64,
+    pub(super) items: u64,
+    /// Bytes follow that the first write removes.
+    pub(super) is_torn: bool,
+    /// Frames that the first write puts before its own, and their number.
+    pub(super) prefix: (Vec<u8>, u64),
+}
+
+impl VolumeEnd {
+    /// The end, for another process.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.put_u32(self.volume);
+        bytes.put(&self.id.id);
+        bytes.put_u32(self.id.ordinal);
+        bytes.put(&self.medium);
+        let (prefix, items) = &self.prefix;
+        bytes.put_u64s(&[self.used, self.items, *items]);
+        bytes.put_u8(self.is_torn.into());
+        bytes.put_prefixed(prefix);
+        bytes
+    }
+
+    /// Decodes what [`to_bytes`](Self::to_bytes) returned.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut bytes = Bytes::new("a module's end of a volume", bytes);
+        let (volume, id, ordinal) = (bytes.u32()?, bytes.array()?, bytes.u32()?);
+        let (medium, [used, items, prefix_items]) = (bytes.array()?, bytes.u64s()?);
+        let is_torn = bytes.u8()? != 0;
+        let prefix = bytes.prefixed()?.to_vec();
+        if !(1..=MAX_VOLUMES).contains(&volume) || used.max(items) > u64::MAX / 2 {
+            return Err(bytes.error("a number out of range"));
+        }
+        bytes.end()?;
+        Ok(Self {
+            volume,
+            id: VolumeId::new(id, ordinal),
+            medium,
+            used,
+            items,
+            is_torn,
+            prefix: (prefix, prefix_items),
+        })
     }
 }
 
@@ -151,8 +211,6 @@ pub enum HandleError {
     Unsupported,
     /// The medium has been written to.
     Written,
-    /// The medium was opened to append, and has content.
-    Appending,
     /// The system refused to open or duplicate a descriptor.
     Io {
         /// Error of the system.
@@ -173,12 +231,9 @@ impl fmt::Display for HandleError {
                 "its medium cannot be used by another process: take a VirtualTape or a \
                  VolumeDirectory on the file system, or implement `handle` for your own",
             ),
-            Self::Written => {
-                f.write_str("its medium has been written to already: create the medium anew")
-            }
-            Self::Appending => f.write_str(
-                "its medium was opened to append, which only a thread of this program can do: run \
-                 the stage on a thread",
+            Self::Written => f.write_str(
+                "its medium has been written to already: create the medium anew, or open it to \
+                 append",
             ),
             Self::Io { source } => {
                 let advice = limit_advice(source);
@@ -197,5 +252,29 @@ impl Error for HandleError {
             Self::Io { source } => Some(source),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn end_of_a_volume_survives_encoding() {
+        let end = VolumeEnd {
+            volume: 3,
+            id: VolumeId::new([7; 16], 3),
+            medium: [9; 16],
+            used: 1000,
+            items: 12,
+            is_torn: true,
+            prefix: (vec![0; 8], 2),
+        };
+        let bytes = end.to_bytes();
+        assert_eq!(VolumeEnd::parse(&bytes).unwrap(), end);
+        assert!((0..bytes.len()).all(|len| VolumeEnd::parse(&bytes[..len]).is_err()));
+        let nowhere = VolumeEnd { volume: 0, ..end };
+        assert!(VolumeEnd::parse(&nowhere.to_bytes()).is_err());
     }
 }

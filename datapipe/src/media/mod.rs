@@ -103,9 +103,9 @@ pub use item::{Item, Probe};
 pub use lock::{Writer, find_writer};
 pub use medium::{Abilities, MediumReader, MediumWriter, VolumeId};
 use medium_handle::GivenAway;
-pub(crate) use medium_handle::{Form, Origin, Replacing};
+pub(crate) use medium_handle::{Form, Origin, Replacing, VolumeEnd};
 pub use medium_handle::{HandleError, MediumHandle};
-pub(crate) use reopen::{reopen_to_read, reopen_to_write};
+pub(crate) use reopen::{reopen_to_append, reopen_to_read, reopen_to_write};
 pub use storage::{FileSystem, NameKind, Storage, StorageFile};
 pub use tape::{TapeReader, TapeWriter, VirtualTape};
 pub use volume_labels::{

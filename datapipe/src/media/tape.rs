@@ -15,6 +15,7 @@ use super::chain::{
     ChainReader, ChainWriter, ReadShelf, WriteShelf, forward_reader, forward_writer,
 };
 use super::dir_storage::DirStorage;
+use super::medium_handle::VolumeEnd;
 use super::reader::VolumeReader;
 use super::volume_files::check_not_a_volume;
 use super::writer::{
@@ -238,6 +239,18 @@ impl VirtualTape {
             given: GivenAway::default(),
         };
         Ok(TapeReader(ChainReader::new(shelf, Some(volume))))
+    }
+
+    /// Reopens a tape that another process has opened to append, and not written to.
+    pub(super) fn from_descriptor_to_append(
+        storage: DirStorage,
+        path: PathBuf,
+        file: File,
+        options: VolumeOptions,
+        end: VolumeEnd,
+    ) -> Result<TapeWriter<DirStorage>, MediumError> {
+        let writer = VolumeWriter::continued(file, path.clone(), &options, end)?;
+        Ok(TapeWriter::of(storage, path, options, (writer, None), true))
     }
 
     /// Reopens a tape that another process has created, and not written to. `lock` is the tape that
@@ -469,12 +482,10 @@ impl<S: Storage> WriteShelf for TapeToWrite<S> {
     }
 
     fn handle(&self, volume: &Self::Volume) -> Result<MediumHandle, HandleError> {
-        if self.appends {
-            return Err(HandleError::Appending);
-        }
-        if !volume.is_untouched() {
+        if !volume.is_as_opened() {
             return Err(HandleError::Written);
         }
+        let continued = self.appends.then(|| volume.end([0; 16]));
         let (replacing, path, lock) = match &self.replaces {
             None => (None, &self.path, volume.file()),
             Some(Replaces::InPlace) => (Some(Replacing::InPlace), &self.path, volume.file()),
@@ -491,6 +502,7 @@ impl<S: Storage> WriteShelf for TapeToWrite<S> {
                 path: path.clone(),
                 options: self.options.clone(),
                 replacing,
+                continued,
             },
             descriptors: self.given.share(descriptors),
         })
@@ -534,6 +546,7 @@ impl<S: Storage> ReadShelf for TapeToRead<S> {
                 path: self.path.clone(),
                 options: VolumeOptions::default().allow_empty(true),
                 replacing: None,
+                continued: None,
             },
             descriptors: self.given.share(descriptors),
         })

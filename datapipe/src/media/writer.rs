@@ -13,6 +13,7 @@ use crate::words::describe_full;
 
 use super::chain::WriteVolume;
 use super::layout::{Length, MARK, SHORTEST_FRAME, WORD};
+use super::medium_handle::VolumeEnd;
 use super::volume_start::RECORD_FRAME;
 use super::{Abilities, MediumError, Position, Storage, StorageFile, VolumeId, VolumeOptions};
 
@@ -44,6 +45,8 @@ pub(super) struct VolumeWriter<F> {
     cuts_back: bool,
     /// Something was written since the last sync.
     unsynced: bool,
+    /// Something was written.
+    has_written: bool,
     /// The file's name may not be on stable storage.
     new: bool,
     /// The end of the file, or the part of it that is on stable storage, is not known any more.
@@ -117,6 +120,7 @@ impl<F: StorageFile> VolumeWriter<F> {
             is_torn: false,
             cuts_back: !record.write_once,
             unsynced: true,
+            has_written: false,
             new: true,
             broken: false,
         }
@@ -127,6 +131,47 @@ impl<F: StorageFile> VolumeWriter<F> {
         Self {
             has_old: true,
             ..self
+        }
+    }
+
+    /// A writer to `file` that goes on after the content that another process has found.
+    pub(super) fn continued(
+        file: F,
+        path: PathBuf,
+        options: &VolumeOptions,
+        end: VolumeEnd,
+    ) -> Result<Self, MediumError> {
+        let len = file.len().map_err(MediumError::io("look at", &path))?;
+        if len < end.used || len > end.used && !end.is_torn {
+            let what = format!(
+                "it has {len} bytes, but had {} when it was opened to append: another program has \
+                 changed it; keep others from changing it, and append again",
+                end.used
+            );
+            return Err(MediumError::CannotAppend { path, what });
+        }
+        let record = options.new_record(end.medium, end.volume)?;
+        let (bytes, items) = end.prefix;
+        let whole = WholePart {
+            len: end.used,
+            items: end.items,
+            is_torn: end.is_torn,
+        };
+        let new = Self::new(file, path, end.volume, options, &record).known_as(end.id);
+        Ok(new.after(whole, Prefix { bytes, items }))
+    }
+
+    /// The end of the content, for another process that goes on after it. `medium` is the id of the
+    /// medium.
+    pub(super) fn end(&self, medium: [u8; 16]) -> VolumeEnd {
+        VolumeEnd {
+            volume: self.volume,
+            id: self.id,
+            medium,
+            used: self.used,
+            items: self.items,
+            is_torn: self.is_torn,
+            prefix: (self.prefix.bytes.clone(), self.prefix.items),
         }
     }
 
@@ -223,7 +268,7 @@ impl<F: StorageFile> VolumeWriter<F> {
             let end = self.put_at(self.used, &mut [IoSlice::new(&self.prefix.bytes)]);
             let end = end.map_err(|error| self.roll_back(error))?;
             (self.used, self.items) = (end, self.items + self.prefix.items);
-            self.prefix = Prefix::default();
+            (self.prefix, self.has_written) = (Prefix::default(), true);
         }
         Ok(())
     }
@@ -231,6 +276,11 @@ impl<F: StorageFile> VolumeWriter<F> {
     /// True if this is the first volume, and nothing was written to it.
     pub(super) fn is_untouched(&self) -> bool {
         self.volume == 1 && self.used == 0 && !self.is_torn && !self.ended && !self.broken
+    }
+
+    /// True if nothing was written since the volume was opened.
+    pub(super) fn is_as_opened(&self) -> bool {
+        !self.has_written && !self.ended && !self.broken
     }
 
     /// Syncs the file, and its directory if the file's name may not be on stable storage.
@@ -339,7 +389,7 @@ impl<F: StorageFile> VolumeWriter<F> {
             .and_then(|end| self.put_at(end, parts))
             .map_err(|error| self.roll_back(error))?;
         (self.used, self.items) = (end, position.record + 1);
-        self.prefix = Prefix::default();
+        (self.prefix, self.has_written) = (Prefix::default(), true);
         Ok(position)
     }
 

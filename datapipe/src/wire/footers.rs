@@ -230,7 +230,11 @@ impl ArchiveFooter {
         [self.blocks, self.plain, self.rejected, self.catalogue]
             .iter()
             .for_each(|&word| bytes.put_u64(word));
-        let extensions: Vec<_> = self.copy_of.into_iter().map(CopySource::extension).collect();
+        let extensions: Vec<_> = self
+            .copy_of
+            .into_iter()
+            .map(CopySource::extension)
+            .collect();
         bytes.put(&encode_run(&extensions, usize::MAX));
         bytes
     }

@@ -2,8 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use datapipe::archive::{ListedArchive, OpenError, Session, SessionOptions, Sessions, SharedKey};
 use datapipe::crypto::{Argon2Cost, SecretKind};
@@ -88,8 +87,13 @@ impl Site {
 
     /// Adds a finished session with three archives.
     fn add_session(&mut self, number: usize) {
+        self.add_session_of(number, 30_000);
+    }
+
+    /// Adds a finished session with three archives, the first of `len` bytes.
+    fn add_session_of(&mut self, number: usize, len: usize) {
         let session = self.session(&format!("session {number}"));
-        for (index, len) in [30_000, 0, 9_000 + number].into_iter().enumerate() {
+        for (index, len) in [len, 0, 9_000 + number].into_iter().enumerate() {
             self.write(&session, &format!("{number}.{index}"), len);
         }
         session.finish().unwrap();
@@ -178,13 +182,25 @@ fn sites() -> Vec<Site> {
     sites
 }
 
+/// Writes `DATAPIPE_SESSIONS` sessions, 4 if that is not set. With `DATAPIPE_LARGE_VOLUMES` set to
+/// 1, also on volumes of up to 1 GiB, with archives for more than one of them: that takes 7 GB of
+/// memory and 2 GB of the temporary directory.
 #[test]
 fn sessions_of_several_archives_restore_and_appending_changes_no_earlier_byte() {
     let count = setting("DATAPIPE_SESSIONS", 4);
-    for mut site in sites() {
+    let mut sites: Vec<_> = sites().into_iter().map(|site| (site, 30_000)).collect();
+    if setting("DATAPIPE_LARGE_VOLUMES", 0) > 0 {
+        for (size, secret) in [16, 128, 1024].into_iter().zip([None, Some(key(7)), None]) {
+            let len = (size << 20) * 3 / 2 / count as usize;
+            sites.push((Site::new("medium", Some((size as u64) << 20), secret), len));
+        }
+        let large = Site::new("medium", Some(1 << 30), Some(key(7)));
+        sites.push((large, (3 << 29) / count as usize));
+    }
+    for (mut site, len) in sites {
         let mut before: Vec<(PathBuf, Vec<u8>)> = Vec::new();
         for number in 1..=count as usize {
-            site.add_session(number);
+            site.add_session_of(number, len);
             let after = site.files();
             for ((path, old), (_, new)) in before.iter().zip(&after) {
                 assert!(new.starts_with(old), "{} has changed", path.display());
@@ -395,11 +411,11 @@ fn list_reads_the_footers_and_a_record_for_each_archive() {
         site.add_session(number);
     }
     let bytes = fs::metadata(&site.path).unwrap().len();
-    let read = Arc::new(AtomicU64::new(0));
+    let read = Arc::new(Mutex::new(0));
     let medium = Counting(VirtualTape::open(&site.path).unwrap(), Arc::clone(&read));
     let sessions = Sessions::read(medium).unwrap();
     assert_eq!(sessions.archives().count(), 15);
-    let read = read.load(Ordering::Relaxed);
+    let read = *read.lock().unwrap();
     assert!(
         read < 5 * 4096 && read < bytes / 4,
         "{read} of {bytes} bytes"
@@ -414,21 +430,21 @@ fn list_of_a_session_of_500_archives_reads_64_kib_and_a_record_for_each() {
         site.write(&session, &number.to_string(), 0);
     }
     session.finish().unwrap();
-    let read = Arc::new(AtomicU64::new(0));
+    let read = Arc::new(Mutex::new(0));
     let medium = Counting(VirtualTape::open(&site.path).unwrap(), Arc::clone(&read));
     let sessions = Sessions::read(medium).unwrap();
     assert_eq!(sessions.archives().count(), 500);
-    let read = read.load(Ordering::Relaxed);
+    let read = *read.lock().unwrap();
     // A record with the header of an archive without a key has less than 512 bytes.
     assert!(read <= (64 << 10) + 500 * 512, "{read}");
 }
 
 /// Counts the bytes of the records that are read.
-struct Counting(datapipe::media::TapeReader, Arc<AtomicU64>);
+struct Counting(datapipe::media::TapeReader, Arc<Mutex<u64>>);
 
 impl Counting {
     fn count(&self, record: &[u8]) {
-        self.1.fetch_add(record.len() as u64, Ordering::Relaxed);
+        *self.1.lock().unwrap() += record.len() as u64;
     }
 }
 
@@ -581,5 +597,81 @@ fn blocks_of_an_archive_among_others_are_found_by_the_index() {
             let block = &data[BLOCK as usize..2 * BLOCK as usize];
             assert!(sink.bytes().ends_with(block), "{name}");
         }
+    }
+}
+
+#[test]
+fn session_without_a_complete_archive_keeps_the_content_that_it_would_replace() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t");
+    let archive = || ArchiveOptions::stream("a").block_len(BLOCK).plan().unwrap();
+    let tape = VirtualTape::create(&path, VolumeOptions::default()).unwrap();
+    pipe(b"precious").archive(archive(), tape).run().unwrap();
+    let before = fs::read(&path).unwrap();
+    let replace = || {
+        let options = VolumeOptions::default().overwrite(true);
+        let tape = VirtualTape::create(&path, options).unwrap();
+        Session::new(tape, SessionOptions::new("")).unwrap()
+    };
+    // Without data.
+    let session = replace();
+    let empty = pipe(b"").archive_in(archive(), &session).run();
+    let error = empty.unwrap_err().to_string();
+    assert!(error.contains("there is no data to archive"), "{error}");
+    session.finish().unwrap();
+    assert!(fs::read(&path).unwrap() == before);
+    // With an archive that is not complete.
+    let (session, data) = (replace(), blocks(50_000, BLOCK as usize, 7));
+    let fail = Stage::in_place("fails", |_| FailAfter(5));
+    let failed = pipe(&data)
+        .stage(fail)
+        .archive_in(archive(), &session)
+        .run();
+    assert!(failed.is_err());
+    let error = session.finish().unwrap_err().to_string();
+    assert!(
+        error.contains("no archive of the session is complete"),
+        "{error}"
+    );
+    assert!(fs::read(&path).unwrap() == before);
+    // With a complete one, and then one without data.
+    let session = replace();
+    pipe(b"new").archive_in(archive(), &session).run().unwrap();
+    pipe(b"").archive_in(archive(), &session).run().unwrap();
+    session.finish().unwrap();
+    let list = Sessions::read(open(&path)).unwrap();
+    assert_eq!(list.archives().count(), 2);
+}
+
+#[test]
+fn special_headers_of_an_archive_among_others_are_read_before_some_of_its_blocks() {
+    use datapipe::archive::{BlockSet, Special};
+
+    let mut site = Site::new("t", None, Some(key(7)));
+    let session = site.session("specials");
+    let data = blocks(50_000, BLOCK as usize, 7);
+    for number in 1..=3u8 {
+        let special = Special::new(Special::OWN | u32::from(number), [number; 10]).unwrap();
+        let archive = site.plan("a").special(special).unwrap();
+        pipe(&data).archive_in(archive, &session).run().unwrap();
+    }
+    session.finish().unwrap();
+    let sessions = site.list();
+    for (archive, number) in sessions.archives().zip(1..) {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let note = Arc::clone(&seen);
+        let secret = site.secret.as_ref();
+        let reader = ArchiveReader::open_listed(open(&site.path), archive, secret).unwrap();
+        let reader = reader.on_special(move |special| {
+            note.lock().unwrap().push(special.id());
+            true
+        });
+        let index = reader.index().unwrap();
+        let mut blocks = BlockSet::new();
+        blocks.insert(3..=3);
+        let reading = reader.read_blocks(&index, &blocks).unwrap();
+        let tail = StreamRestore::new(std::io::sink());
+        reading.pipe.tail(tail).run().unwrap();
+        assert_eq!(*seen.lock().unwrap(), [Special::OWN | number]);
     }
 }

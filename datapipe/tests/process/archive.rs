@@ -7,10 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use datapipe::NotReplaced;
-use datapipe::archive::{BlockSet, ReadOutcome, Reading, WriteOutcome};
+use datapipe::archive::{
+    BlockSet, ReadOutcome, Reading, Session, SessionOptions, Sessions, WriteOutcome,
+};
+use datapipe::media::find_writer;
 use datapipe::prelude::*;
 use datapipe::stage::{Arguments, Confinement, DamageEntry, StageKind};
-use datapipe::testkit::archive_stages;
+use datapipe::testkit::{Sink, archive_stages};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::data::{blocks, key};
@@ -601,5 +604,90 @@ pub(crate) fn killed_sealing_process_is_replaced() {
         back.data
             .chunk_by(|a, b| a == b)
             .all(|run| run.len() % 4096 == 0)
+    );
+}
+
+pub(crate) fn medium_opened_to_append_is_written_by_a_process_after_its_content() {
+    for (name, confined) in [("a.tap", false), ("a.tap", true), ("volumes", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        let options = VolumeOptions::default();
+        let mut before = Vec::new();
+        for round in 0..3 {
+            let medium: Box<dyn MediumWriter> = match path.extension() {
+                Some(_) => Box::new(VirtualTape::append(&path, options.clone()).unwrap()),
+                None => Box::new(
+                    VolumeDirectory::append(&path, options.clone().volume_size(80 << 10)).unwrap(),
+                ),
+            };
+            let archive = match round {
+                0 => plan(true),
+                _ => plan(true).after(Sessions::before_next(open(&path)).unwrap()),
+            };
+            let place = match confined {
+                true => Where::Confined,
+                false => Where::Processes,
+            };
+            let report = archive.report();
+            let (seal, tail) = archive_stages(archive, medium);
+            let allowed: &[&Path] = if path.extension().is_some() {
+                &[]
+            } else {
+                &[&path]
+            };
+            Pipe::builder()
+                .buffer_size(BLOCK)
+                .head(StreamHead::new(Cursor::new(data())))
+                .stages(seal)
+                .tail(place.run(tail, allowed))
+                .run()
+                .unwrap();
+            assert!(report.snapshot().complete);
+            assert_eq!(find_writer(&path).unwrap(), None);
+            let after = all_bytes(&path);
+            assert!(after.starts_with(&before), "an earlier byte has changed");
+            before = after;
+        }
+        let sessions = Sessions::read(open(&path)).unwrap();
+        assert_eq!(sessions.sessions().len(), 3, "{name}");
+        for archive in sessions.archives() {
+            let secret = secret(true);
+            let reader = ArchiveReader::open_listed(open(&path), archive, secret.as_ref());
+            let (reading, sink) = (reader.unwrap().read(), Sink::default());
+            let tail = StreamRestore::new(sink.clone());
+            reading.pipe.tail(tail).run().unwrap();
+            assert!(reading.report.snapshot().complete && sink.bytes() == data());
+        }
+    }
+}
+
+/// Bytes of a tape, or of all volumes in their order.
+fn all_bytes(path: &Path) -> Vec<u8> {
+    if path.is_file() {
+        return fs::read(path).unwrap();
+    }
+    let files = fs::read_dir(path).unwrap().map(|file| file.unwrap().path());
+    let mut files: Vec<_> = files.collect();
+    files.sort();
+    files
+        .iter()
+        .flat_map(|file| fs::read(file).unwrap())
+        .collect()
+}
+
+pub(crate) fn tail_of_a_session_of_this_program_does_not_run_in_a_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let tape = create_tape(&dir.path().join("a.tap"));
+    let session = Session::new(tape, SessionOptions::new("")).unwrap();
+    let archive = plan(false).map_tail(|tail| tail.in_processes());
+    let data = data();
+    let pipe = Pipe::builder()
+        .buffer_size(BLOCK)
+        .head(StreamHead::new(&data[..]));
+    let error = pipe.archive_in(archive, &session).run().unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("it writes to a session of this program"),
+        "{error}"
     );
 }

@@ -123,6 +123,8 @@ const TESTS: &[Test] = suite::tests![
     archive::killed_archive_writer_leaves_a_salvageable_archive,
     archive::killed_archive_reader_fails_or_is_replaced,
     archive::killed_sealing_process_is_replaced,
+    archive::medium_opened_to_append_is_written_by_a_process_after_its_content,
+    archive::tail_of_a_session_of_this_program_does_not_run_in_a_process,
     own_medium::archive_on_an_own_medium_is_written_and_read_in_processes,
     own_medium::unknown_and_failing_own_media_are_reported,
     own_medium::medium_suite_runs_in_processes,

@@ -170,12 +170,8 @@ impl Job<'_> {
             true => copy.after(self.dest.sessions_before()?),
             false => copy,
         };
-        let (placement, appends) = (self.args.placement, self.args.append);
-        let copy = copy.map_tail(move |tail| match appends {
-            // Only a thread of this program can go on after the content of a medium.
-            true => tail,
-            false => placement.stage(tail),
-        });
+        let placement = self.args.placement;
+        let copy = copy.map_tail(move |tail| placement.stage(tail));
         let (written, reading) = (copy.report(), stored.read());
         let pipe = placement.pipe(reading.pipe).archive(copy, medium);
         let result = self.run(pipe, &reading.report, 0, summary);
@@ -309,7 +305,7 @@ impl Job<'_> {
         let most = of_volume.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
         self.args
             .record_size
-            .or(most.filter(|most| *most < planned))
+            .or_else(|| most.filter(|most| *most < planned))
     }
 
     /// Shows the archive that is copied now.
@@ -343,18 +339,21 @@ impl Job<'_> {
     /// Describes the failure of a pipe, and what it leaves.
     fn failure(&self, error: Error, written: &WriteReport, is_shared: bool) -> Failure {
         let (failure, written) = (Failure::from(error), written.snapshot());
+        let (is_untouched, keeps_old) = (
+            written.blocks == 0 && !is_shared,
+            self.args.overwrite || self.args.append,
+        );
         let is_in_processes = self.args.placement.is_in_processes() && !is_shared;
-        let appends = self.args.append;
-        if is_in_processes && !appends && written.blocks == 0 && self.dest.identity().is_ok() {
+        if is_in_processes && is_untouched && self.dest.identity().is_ok() {
             // A process that did not start leaves the new file that was to replace the old one, or
             // the lock file of a directory. The next writer removes them, here one that writes
             // nothing.
-            drop(self.dest.create(self.volume_options()));
+            drop(self.create());
         }
-        match self.args.overwrite && written.blocks == 0 {
+        match keeps_old && is_untouched {
             true => failure,
             false => {
-                let is_new = self.args.overwrite || appends || is_shared;
+                let is_new = keeps_old || is_shared;
                 failure.with_detail(&self.dest.describe_unfinished(&written, is_new))
             }
         }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use datapipe::archive::SharedKey;
+use datapipe::archive::{SharedKey, WriteOutcome};
 use datapipe::crypto::Recipient;
 use datapipe::host;
 use datapipe::interrupt::retry;
@@ -30,7 +30,7 @@ use datapipe_examples::descriptors;
 use datapipe_examples::errors_file::ErrorsArgs;
 use datapipe_examples::estimate::{Estimate, Exclusions};
 use datapipe_examples::format::count_of;
-use datapipe_examples::medium::{KeyRule, Location};
+use datapipe_examples::medium::{CreatedMedium, KeyRule, Location};
 use datapipe_examples::new_file::validate_file_name;
 use datapipe_examples::progress::JobProgress;
 use datapipe_examples::secret::EncryptArgs;
@@ -216,14 +216,7 @@ fn back_up(
     let recipients = args.secret.read_recipients(console)?;
     args.check_medium_is_not_a_source(location)?;
     summary.errors_to = args.errors.create(location, &args.sources)?;
-    let shared_key = match (args.append, args.overwrite) {
-        (true, _) => location.check_append(secret.as_ref(), args.key_rule(&recipients))?,
-        (_, false) => {
-            location.check_empty(secret.as_ref())?;
-            None
-        }
-        _ => None,
-    };
+    let shared_key = args.check_medium(location, secret.as_ref(), &recipients)?;
     // Invalid sources and options are refused before the medium is created.
     let (head, _) = args.head(Vec::new(), false)?;
     let archive = args.plan(secret, recipients, shared_key)?;
@@ -236,25 +229,17 @@ fn back_up(
         .tail(StreamTail::new(io::sink()))
         .plan()?;
 
-    let options = args.volume_options();
-    let (medium, files) = match args.append {
-        true => location.append(options.clone())?,
-        false => location.create(options.clone())?,
-    };
+    let (medium, files) = args.open_medium(location)?;
     let archive = match args.append {
         true => archive.after(location.sessions_before()?),
         false => archive,
     };
     let (head, tree) = args.head(files, !medium.accepts_empty())?;
     let found = MediumPaths::watch(tree.as_ref(), summary);
-    let (written, placement, appends) = (archive.report(), args.placement, args.append);
+    let (written, placement) = (archive.report(), args.placement);
     let archive = archive
         .map_seal(move |seal| placement.stage(seal.instances(instances)))
-        .map_tail(move |tail| match appends {
-            // Only a thread of this program can go on after the content of a medium.
-            true => tail,
-            false => placement.stage(tail),
-        });
+        .map_tail(move |tail| placement.stage(tail));
     let estimate = console.is_live().then(|| args.estimate()).flatten();
     let done = || {
         let read = tree.as_ref().map(TreeReport::counts);
@@ -270,22 +255,8 @@ fn back_up(
         summary.add_tree(tree);
         found.add_left_out(location, summary);
     }
-    let report = result.map_err(|error| {
-        let (failure, written) = (Failure::from(error), written.snapshot());
-        if placement.is_in_processes() && written.blocks == 0 && location.identity().is_ok() {
-            // A process that did not start leaves the new file that was to replace the old one, or
-            // the lock file of a directory. The next writer removes them, here one that writes
-            // nothing.
-            drop(location.create(options));
-        }
-        match args.overwrite && written.blocks == 0 {
-            true => failure,
-            false => {
-                let is_new = args.overwrite || args.append;
-                failure.with_detail(&location.describe_unfinished(&written, is_new))
-            }
-        }
-    })?;
+    let report =
+        result.map_err(|error| args.failure_of(error.into(), location, &written.snapshot()))?;
     console.info(&report.to_string());
     if let Some(hash) = &summary.header_hash {
         console.info(&format!("hash of the archive's header: {hash}"));
@@ -372,6 +343,44 @@ impl Args {
             .overwrite(self.overwrite)
             .in_place(self.in_place)
             .allow_empty(self.allow_empty)
+    }
+
+    /// Checks that the medium can take the archive. Returns the data key of the archive after which
+    /// it is appended, if `secret` opens that.
+    fn check_medium(
+        &self,
+        location: &Location,
+        secret: Option<&Secret>,
+        recipients: &[Recipient],
+    ) -> Result<Option<SharedKey>, Failure> {
+        match (self.append, self.overwrite) {
+            (true, _) => location.check_append(secret, self.key_rule(recipients)),
+            (false, false) => location.check_empty(secret).map(|()| None),
+            (false, true) => Ok(None),
+        }
+    }
+
+    fn open_medium(&self, location: &Location) -> Result<CreatedMedium, Failure> {
+        match self.append {
+            true => location.append(self.volume_options()),
+            false => location.create(self.volume_options()),
+        }
+    }
+
+    /// Describes what a failed job has left.
+    fn failure_of(&self, failure: Failure, location: &Location, written: &WriteOutcome) -> Failure {
+        let is_untouched = written.blocks == 0;
+        if self.placement.is_in_processes() && is_untouched && location.identity().is_ok() {
+            // A process that did not start leaves the new file that was to replace the old one, or
+            // the lock file of a directory. The next writer removes them, here one that writes
+            // nothing.
+            drop(self.open_medium(location));
+        }
+        let keeps_old = self.overwrite || self.append;
+        match keeps_old && is_untouched {
+            true => failure,
+            false => failure.with_detail(&location.describe_unfinished(written, keeps_old)),
+        }
     }
 
     /// Returns a message if some arguments exclude each other.

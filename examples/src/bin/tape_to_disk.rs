@@ -53,7 +53,11 @@ struct Args {
     secret: DecryptArgs,
     /// List the sessions and archives of MEDIUM, a line for each archive, and read nothing else. A
     /// session is the output of one backup or more; --append adds one
-    #[arg(long, conflicts_with_all = ["list", "verify", "overwrite", "path", "dest"])]
+    #[arg(
+        long,
+        conflicts_with_all =
+            ["list", "verify", "overwrite", "path", "dest", "session", "archive", "expect"]
+    )]
     sessions: bool,
     #[command(flatten)]
     select: SelectArgs,

@@ -121,7 +121,42 @@ fn file_that_is_not_a_medium_is_not_appended_to() {
     fs::write(fixture.path("note"), "precious").unwrap();
     let text = failed(&fixture.back_up(&["--append", "src/data", "note"]), 1);
     assert!(text.contains("not an archive"), "{text}");
+    let text = failed(&fixture.restore(&["--sessions", "note"]), 1);
+    assert!(text.contains("no session that can be read"), "{text}");
     assert_eq!(fs::read(fixture.path("note")).unwrap(), b"precious");
+}
+
+#[test]
+fn archives_are_selected_by_their_names_and_an_unfinished_one_is_named() {
+    let fixture = Fixture::new();
+    for name in ["2024", "accounts", "2024"] {
+        let args = ["--append", "--quiet", "--stdin-name", name, "-", "tape"];
+        let mut command = fixture.command(DISK_TO_TAPE, &args);
+        let input = fs::File::open(fixture.path("key")).unwrap();
+        ok(&command.stdin(input).output().unwrap());
+    }
+    let select = |archive: &str| {
+        fixture.clear("out");
+        let args = ["--quiet", "--archive", archive, "tape", "out"];
+        ok(&fixture.restore(&args));
+        fixture.names("out")
+    };
+    assert_eq!(select("2024"), ["2024"]);
+    assert_eq!(select("accounts"), ["accounts"]);
+    assert_eq!(select("2"), ["accounts"]);
+    for wrong in [["--sessions", "--archive"], ["--sessions", "--session"]] {
+        failed(&fixture.restore(&[&wrong[..], &["1", "tape"]].concat()), 2);
+    }
+    // The end of the last session is cut off.
+    let tape = fs::read(fixture.path("tape")).unwrap();
+    fs::write(fixture.path("tape"), &tape[..tape.len() - 1000]).unwrap();
+    let output = fixture.restore(&["--quiet", "--verify", "tape"]);
+    ok(&output);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains("number 2, of session 2; one that was begun after"),
+        "{text}"
+    );
 }
 
 /// An append that is killed at any moment costs nothing but itself: 20 times, or as many as

@@ -41,7 +41,8 @@ use super::unit_reader::UnitReader;
 /// use datapipe::prelude::*;
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("nightly.tap");
-/// # let session = Session::new(VirtualTape::create(&path, VolumeOptions::default())?, SessionOptions::new(""))?;
+/// # let tape = VirtualTape::create(&path, VolumeOptions::default())?;
+/// # let session = Session::new(tape, SessionOptions::new(""))?;
 /// # for name in ["accounts", "letters"] {
 /// #     let archive = ArchiveOptions::stream(name).plan()?;
 /// #     Pipe::builder().head(StreamHead::new(&b"data"[..])).archive_in(archive, &session).run()?;

@@ -99,7 +99,8 @@ impl<'a> PipeBuilder<'a> {
         })
     }
 
-    /// Ends the pipe with an archive whose tail `tail` makes. `accepts_empty` is that of its medium.
+    /// Ends the pipe with an archive whose tail `tail` makes. `accepts_empty` is that of its
+    /// medium.
     pub(super) fn archive_by<'b, 'c, M: MediumWriter + 'b>(
         self,
         archive: Archive,

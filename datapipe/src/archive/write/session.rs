@@ -152,7 +152,8 @@ impl<M: MediumWriter> Session<M> {
     ///
     /// # Errors
     ///
-    /// If a pipe still writes to the session, or the medium fails or has failed.
+    /// If a pipe still writes to the session, if the medium fails or has failed, or if it would
+    /// replace old content and no archive is complete.
     pub fn finish(self) -> Result<(), StageError> {
         self.place.take()?.finish()
     }

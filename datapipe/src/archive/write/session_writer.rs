@@ -155,6 +155,14 @@ impl<M: MediumWriter> SessionWriter<M> {
         if !self.units.is_begun() {
             return Ok(());
         }
+        let is_whole = |archive: &ArchiveEntry| archive.has_footer();
+        if !self.units.accepts_empty() && !self.archives.iter().any(is_whole) {
+            return Err(StageError::new(
+                "no archive of the session is complete, and the medium has content, which is kept: \
+                 write an archive, or set VolumeOptions::allow_empty to replace the content all \
+                 the same",
+            ));
+        }
         self.leave_open_archive()?;
         let volumes = self.units.volumes().to_bytes();
         let header = UnitHeader::new(UnitKind::Volumes);

@@ -25,9 +25,9 @@ use super::unit_writer::UnitWriter;
 /// The tail of a pipe that writes an archive.
 ///
 /// It writes a session with this one archive, or an archive of a session that others follow. Blocks
-/// must reach it in the order of the stream and, if the archive is encrypted, from its own seal: the
-/// tail does not have the key. The stream ends with a last block, without which the archive is not
-/// complete. When the pipe reports success everything is on stable storage; if the pipe fails,
+/// must reach it in the order of the stream and, if the archive is encrypted, from its own seal:
+/// the tail does not have the key. The stream ends with a last block, without which the archive is
+/// not complete. When the pipe reports success everything is on stable storage; if the pipe fails,
 /// everything up to the last chunk is.
 pub(in crate::archive) struct ArchiveTail<M> {
     plan: PlanData,
