@@ -1,4 +1,4 @@
-//! Messages of both programs, their reaction to signals, and their exit codes.
+//! Messages of the programs, their reaction to signals, and their exit codes.
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write as _, stderr};
@@ -296,7 +296,8 @@ const INCOMPLETE: u8 = 3;
 /// Description of the exit codes, for `--help`.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0  success; all data is on stable storage
+  0  success; all data is on stable storage. tape_to_disk --verify without the key of an encrypted
+     archive: checksums, headers and numbers are right, and nothing was authenticated
   1  the job failed, for example because of a wrong key or a signal
   2  usage error
   3  the job is done, except for the reported objects: they could not be read, changed while they

@@ -1,10 +1,11 @@
-//! Parts that `disk_to_tape` and `tape_to_disk` share.
+//! Parts that `disk_to_tape`, `tape_to_disk` and `archive_copy` share.
 //!
 //! ```text
 //!   disk_to_tape:  tree-head or stream-head -> analyze -> zstd -> aes-256-gcm
 //!                    -> archive-tail -> medium
 //!   tape_to_disk:  medium -> archive-head -> aes-256-gcm -> decompress
 //!                    -> tree-restore, tree-verify, tree-list or stream-restore
+//!   archive_copy:  medium -> archive-head -> order -> archive-tail -> medium
 //! ```
 //!
 //! The medium holds an archive in the format of `docs/wire-format.md`.
@@ -26,7 +27,8 @@ pub mod new_file; // a file that gets its name after it is complete
 pub mod progress; // the progress line
 pub mod read_scope; // the part of an archive that a job reads
 pub mod secret; // keys, passphrases, identities and recipients from files
-pub mod sessions; // sessions and archives of a medium, and the selected one
+pub mod select; // the selected archive of a medium
+pub mod sessions; // sessions and archives of a medium
 pub mod signals; // signals, and broken pipes
 pub mod stoppable_output; // output to a reader that may never read
 pub mod summary; // outcome of a job, for people and for programs

@@ -9,7 +9,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use datapipe::archive::{ArchiveOrigin, ListedArchive, Sessions, SharedKey};
+use datapipe::archive::{ArchiveOrigin, ListedArchive, Sessions, SharedKey, WriteOutcome};
+use datapipe::controller::ByteCount;
 use datapipe::interrupt::retry;
 use datapipe::media::{
     FileSystem, Item, MediumError, MisnamedVolume, Storage as _, VolumeFile, VolumeRelation,
@@ -66,6 +67,41 @@ impl Location {
     /// Returns a failure that concerns this medium.
     pub fn failure(&self, reason: impl fmt::Display) -> Failure {
         Failure::new(format!("{self}: {reason}"))
+    }
+
+    /// Returns a detail of a failure: whether the content that the medium had before, which a job
+    /// was to replace, is still there. `None` if there was none.
+    pub fn describe_kept(&self, before: &MediumContent) -> Option<String> {
+        if before.bytes == 0 {
+            return None;
+        }
+        Some(match self.content() == *before {
+            true => format!("what {self} held before is still there"),
+            false => format!("what {self} held before is gone"),
+        })
+    }
+
+    /// Describes what is left of an archive whose job failed.
+    pub fn describe_unfinished(&self, written: &WriteOutcome, is_new: bool) -> String {
+        let valid = match written.safe_blocks {
+            0 => "it has no checkpoint yet".to_owned(),
+            _ => format!(
+                "it is valid up to the last checkpoint, at {}",
+                ByteCount(written.safe_plain)
+            ),
+        };
+        let unconfirmed = match written.plain - written.safe_plain {
+            0 => "that its end is on stable storage is not confirmed".to_owned(),
+            plain => format!(
+                "that the {} after that are on stable storage is not confirmed",
+                ByteCount(plain)
+            ),
+        };
+        let archive = match is_new {
+            true => "the new archive".to_owned(),
+            false => self.to_string(),
+        };
+        format!("{archive} is incomplete: {valid}, and {unconfirmed}")
     }
 
     /// Creates the medium for writing. From then on, a signal waits for the pipe. Returns it with
@@ -395,6 +431,12 @@ impl Location {
     /// Returns an error if the file or directory does not exist.
     pub fn identity(&self) -> io::Result<(u64, u64)> {
         retry(|| fs::metadata(&self.path)).map(|found| identity_of(&found))
+    }
+
+    /// True if the medium has a file in common with `other`, or is in its directory.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let files = other.files();
+        self.files().iter().any(|file| files.contains(file))
     }
 
     /// Returns device and inode of each file of the medium, which a restore must not replace. Files

@@ -12,12 +12,12 @@ use serde::{Serialize, Serializer};
 use crate::console::Failure;
 use crate::errors_file::ErrorsFile;
 use crate::format::escape;
-use crate::sessions::SessionEntry;
+use crate::sessions::{SessionEntry, SourceEntry};
 
 /// Outcome of a job. Serialized, it is the object that `--json` prints.
 #[derive(Debug, Serialize)]
 pub struct Summary {
-    /// `backup`, `restore`, `verify`, `list` or `sessions`.
+    /// `backup`, `restore`, `verify`, `list`, `sessions` or `copy`.
     pub job: &'static str,
     /// `ok`; `incomplete` if there are errors; `failed`.
     pub status: &'static str,
@@ -30,6 +30,16 @@ pub struct Summary {
     /// SHA-256 of the identity of the archive's header, in hexadecimal digits: no other archive has
     /// it.
     pub header_hash: Option<String>,
+    /// True if each block was authenticated with the archive's key; false if the archive is not
+    /// encrypted, or was read without its key. Jobs that read an archive have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authenticated: Option<bool>,
+    /// The session from which the archive was copied, if it is a copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy_of: Option<SourceEntry>,
+    /// The archives that were copied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copies: Option<Vec<CopyEntry>>,
     /// Sessions and archives of the medium, if they are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sessions: Option<Vec<SessionEntry>>,
@@ -80,6 +90,9 @@ impl Summary {
             message: None,
             archive: None,
             header_hash: None,
+            authenticated: None,
+            copy_of: None,
+            copies: None,
             sessions: None,
             files: 0,
             directories: 0,
@@ -197,6 +210,19 @@ impl Summary {
         // Errors of files come first, because users look for them.
         self.errors.sort_by_key(|problem| problem.path.is_empty());
     }
+}
+
+/// An archive that was copied.
+#[derive(Debug, Serialize)]
+pub struct CopyEntry {
+    /// Name of the archive.
+    pub name: String,
+    /// SHA-256 of the identity of its header, in hexadecimal digits.
+    pub header_hash: String,
+    /// Number of blocks in the copy, besides the last one.
+    pub blocks: u64,
+    /// `complete` or `incomplete`, as its source is.
+    pub state: &'static str,
 }
 
 /// An object that has an error, or was left out.

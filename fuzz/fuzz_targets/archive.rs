@@ -1,8 +1,8 @@
 //! A valid, encrypted volume with some bytes changed: each restored block is the original one, or
-//! zeros.
+//! zeros, also of a copy that is made without the key.
 #![no_main]
 
-use datapipe::archive::{ArchiveHead, ArchiveReader, BlockSet, StreamRestore};
+use datapipe::archive::{ArchiveHead, ArchiveReader, BlockSet, StoredArchive, StreamRestore};
 use datapipe::crypto::{Key, Secret};
 use datapipe::media::{MediumReader, VirtualTape};
 use datapipe::prelude::*;
@@ -40,8 +40,35 @@ fuzz_target!(|input: (bool, [u8; 3], Vec<(u16, u8)>)| {
     if with_checksums {
         correct_checksums(&mut bytes);
     }
+    check_tape(&bytes, &first_blocks);
+    if let Some(copy) = copied(&bytes) {
+        check_tape(&copy, &first_blocks);
+    }
+});
+
+/// Copies the archive without its key. Returns nothing if no block of it can be read.
+fn copied(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (source, copy) = (FaultyStorage::new(1), FaultyStorage::new(1));
+    source.set_bytes("/t", bytes);
+    let tape = VirtualTape::open_on(source, "/t", looks_like_record).unwrap();
+    let stored = StoredArchive::open(tape).ok()?.salvage(&DamageLog::new());
+    let plan = stored.copy().record_len(2048).plan().unwrap();
+    let (head, plan) = (stored.head(), plan.map_tail(|tail| tail.inline()));
+    let check = head.check().inline();
+    let medium = VirtualTape::create_on(copy.clone(), "/t", VolumeOptions::default()).unwrap();
+    let _ = Pipe::builder()
+        .buffer_size(BLOCK_LEN as u32)
+        .head(HeadStage::from(head).inline())
+        .stage(check)
+        .archive(plan, medium)
+        .run();
+    copy.bytes("/t")
+}
+
+/// Restores what a tape has, all of it and some blocks.
+fn check_tape(bytes: &[u8], first_blocks: &[u8]) {
     let storage = FaultyStorage::new(1);
-    storage.set_bytes("/t", &bytes);
+    storage.set_bytes("/t", bytes);
     let tape = VirtualTape::open_on(storage, "/t", looks_like_record).unwrap();
     let secret = Secret::Key(Key::from_bytes([7; 32]));
     let Ok(reader) = ArchiveReader::open(tape, Some(&secret)) else {
@@ -59,7 +86,7 @@ fuzz_target!(|input: (bool, [u8; 3], Vec<(u16, u8)>)| {
             check_restored(head, &reader, &log);
         }
     }
-});
+}
 
 /// Restores the stream, and checks that each block is the original one, or zeros.
 fn check_restored<M: MediumReader + 'static>(

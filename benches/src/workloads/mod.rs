@@ -13,6 +13,7 @@
 //! here with a [`Workload`] and its programs, a line in [`ALL`] and one for each program in
 //! [`program()`].
 
+mod copy; // an archive to another medium, without its key
 mod deaths; // delays until the death of a process is noticed and its work goes on
 mod file_totals; // number and size of the files in a directory
 mod growth; // up to a million files, and a long stream, by our programs alone

@@ -1,7 +1,7 @@
 //! Names of all workloads, and of the programs that this executable runs in child processes.
 
 use super::workload::{Program, Workload};
-use super::{deaths, growth, hand_over, kernel_tree, raw_stream, stream_to_tape};
+use super::{copy, deaths, growth, hand_over, kernel_tree, raw_stream, stream_to_tape};
 
 /// Every workload, in the order in which they run.
 pub(crate) const ALL: &[Workload] = &[
@@ -12,6 +12,7 @@ pub(crate) const ALL: &[Workload] = &[
     raw_stream::WORKLOAD,
     stream_to_tape::LARGE,
     stream_to_tape::SMALL,
+    copy::WORKLOAD,
     kernel_tree::TREE,
     kernel_tree::RESTORE,
     kernel_tree::ONE_FILE,

@@ -24,6 +24,7 @@ use crate::media::{Form, MediumHandle, Origin, Position, Replacing, VolumeEnd};
 use crate::stage::{
     ARCHIVE_HEAD_MODULE, ARCHIVE_TAIL_MODULE, Arguments, HeadStage, OpenFile, SALVAGE, TailStage,
 };
+use crate::wire::CopySource;
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
 use super::key::ArchiveKey;
@@ -45,6 +46,8 @@ pub(super) const SESSION: &str = "session";
 pub(super) const ARCHIVE: &str = "archive";
 /// Place of the archive on the medium.
 pub(super) const PLACE: &str = "place";
+/// Source of a copy: the session's id and time.
+pub(super) const COPY_OF: &str = "copy-of";
 pub(super) const NAME: &str = "name";
 pub(super) const CONTENT: &str = "content";
 pub(super) const CHUNK_LEN: &str = "chunk-len";
@@ -151,7 +154,8 @@ pub(super) fn describe_tail<'a>(
         .with_flag(ALLOW_EMPTY, allow_empty)
         .with(SESSION, plan.session.to_bytes())
         .with(ARCHIVE, plan.header.to_bytes())
-        .with(CHUNK_LEN, plan.chunk_len.to_string());
+        .with(CHUNK_LEN, plan.chunk_len.to_string())
+        .with_all(COPY_OF, plan.copy_of.as_ref().map(CopySource::to_bytes));
     let (module, arguments) = with_medium(arguments, TAIL_MODULE, &medium);
     stage
         .module_with_shared_descriptors(module, arguments, medium.descriptors)

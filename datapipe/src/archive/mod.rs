@@ -3,6 +3,7 @@
 //! ```text
 //!   write   ... > compress > squeeze > seal > tail > medium                 PipeBuilder::archive
 //!   read    medium > ArchiveHead > open > ArchiveHead::check > decompress > StreamRestore
+//!   copy    medium > ArchiveHead > ArchiveHead::check > tail > medium       StoredArchive
 //! ```
 //!
 //! An [`Archive`] has everything that is decided before the first block: ids, keys, framing.
@@ -48,7 +49,7 @@ pub use open_error::OpenError;
 pub use origin::ArchiveOrigin;
 pub use read::{
     ArchiveHead, ArchiveReader, BlockSet, Index, ListedArchive, ListedSession, Reading, Sessions,
-    StreamRestore,
+    StoredArchive, StreamRestore,
 };
 pub use report::{
     AfterEnd, ArchiveReport, ReadOutcome, ReadReport, RejectedBlock, WriteOutcome, WriteReport,
@@ -57,4 +58,4 @@ pub use shared_key::SharedKey;
 pub use special::Special;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use write::separate_stages;
-pub use write::{Archive, ArchiveOptions, PlanError, Session, SessionOptions};
+pub use write::{Archive, ArchiveOptions, CopyOptions, PlanError, Session, SessionOptions};

@@ -13,12 +13,12 @@ use crate::media::{
     VolumeOptions, reopen_to_append, reopen_to_read, reopen_to_write,
 };
 use crate::stage::{Fields, HeadStage, MiddleStage, SALVAGE, TailStage};
-use crate::wire::{ArchiveHeader, Content, SessionHeader, SessionsBefore};
+use crate::wire::{ArchiveHeader, Content, CopySource, SessionHeader, SessionsBefore};
 
 use super::arguments::{
-    ALLOW_EMPTY, APPEND, ARCHIVE, BESIDE, BLOCK_LEN, CHUNK_LEN, CONTENT, CONTINUED, DIRECTORY,
-    ENCRYPTED, HEAD_MODULE, IN_PLACE, KEY, MEDIUM, MEDIUM_ARGUMENTS, NAME, OPEN_MODULE, OPENED,
-    OVERWRITE, PATH, PLACE, POOL, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION,
+    ALLOW_EMPTY, APPEND, ARCHIVE, BESIDE, BLOCK_LEN, CHUNK_LEN, CONTENT, CONTINUED, COPY_OF,
+    DIRECTORY, ENCRYPTED, HEAD_MODULE, IN_PLACE, KEY, MEDIUM, MEDIUM_ARGUMENTS, NAME, OPEN_MODULE,
+    OPENED, OVERWRITE, PATH, PLACE, POOL, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION,
     TAIL_MODULE, TAPE, TREE, VOLUME_LABEL, VOLUME_SIZE, WRITE_ONCE, read_runs,
 };
 use super::key::ArchiveKey;
@@ -273,6 +273,10 @@ fn plan_from(fields: &mut Fields<'_>) -> Result<PlanData, StageError> {
         // The seal has it.
         key: None,
         chunk_len: fields.number(CHUNK_LEN)?,
+        copy_of: fields
+            .optional(COPY_OF)?
+            .map(CopySource::from_bytes)
+            .transpose()?,
     })
 }
 

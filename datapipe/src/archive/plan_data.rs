@@ -1,6 +1,6 @@
 //! The data of a planned archive, as its stages share it.
 
-use crate::wire::{ArchiveHeader, SessionHeader};
+use crate::wire::{ArchiveHeader, CopySource, SessionHeader};
 
 use super::key::ArchiveKey;
 
@@ -12,4 +12,7 @@ pub(super) struct PlanData {
     pub(super) key: Option<ArchiveKey>,
     /// Bytes on the medium after which a chunk ends.
     pub(super) chunk_len: u64,
+    /// The session from which the archive is copied. Its blocks then keep their numbers and
+    /// offsets.
+    pub(super) copy_of: Option<CopySource>,
 }

@@ -382,7 +382,8 @@ pub struct WriteOutcome {
     pub safe_blocks: u64,
     /// Bytes of those blocks before compression.
     pub safe_plain: u64,
-    /// True if the whole archive is on stable storage, but for the data of rejected blocks.
+    /// True if the whole archive is on stable storage, but for the data of rejected blocks. A copy
+    /// is not complete if its source has lost blocks.
     pub complete: bool,
     /// Number of the volume that is being written, from 1; 0 before the first.
     pub volumes: u32,

@@ -7,6 +7,7 @@
 //! | [Scan what you back up](scan) | inspection of streams and of the files of a tree |
 //! | [A medium of your own](own_medium) | storage for an archive that the library does not have |
 //! | [Append to a medium](append) | several archives in a session, several sessions on a medium |
+//! | [Copy to another medium](copy) | copies without a key, and checks without one |
 //! | [In processes](processes) | stages that run in processes of their own |
 //! | [Attach from another program](attach) | heads and tails in another program than the pipe |
 //! | [From async code](async_code) | pipes in programs with an async runtime |
@@ -22,6 +23,8 @@ pub mod scan {}
 pub mod own_medium {}
 #[doc = include_str!("append.md")]
 pub mod append {}
+#[doc = include_str!("copy.md")]
+pub mod copy {}
 #[doc = include_str!("processes.md")]
 pub mod processes {}
 #[doc = include_str!("attach.md")]

@@ -1,7 +1,8 @@
 //! Chunk and archive footer, and the locator. `docs/wire-format.md` has the drawings.
 
 use super::codec::{Bytes, DecodeError, Put, len_u32};
-use super::extension::parse_run;
+use super::copy_source::CopySource;
+use super::extension::{Extension, encode_run, parse_run};
 use super::unit_kind::BlockKind;
 use crate::limits::{MAX_CHUNK_BLOCKS, MAX_LOCATOR_CHUNKS};
 use crate::position::Position;
@@ -283,6 +284,8 @@ pub struct ArchiveFooter {
     pub rejected: u64,
     /// First block of the catalogue's closing run; `blocks` if there is none.
     pub catalogue: u64,
+    /// The session from which the archive was copied, if it is a copy.
+    pub copy_of: Option<CopySource>,
 }
 
 impl ArchiveFooter {
@@ -292,14 +295,21 @@ impl ArchiveFooter {
         [self.blocks, self.plain, self.rejected, self.catalogue]
             .iter()
             .for_each(|&word| bytes.put_u64(word));
+        let extensions: Vec<_> = self
+            .copy_of
+            .into_iter()
+            .map(CopySource::extension)
+            .collect();
+        bytes.put(&encode_run(&extensions, usize::MAX));
         bytes
     }
 
-    /// Parses the body of a unit. Passes over extensions.
+    /// Parses the body of a unit. Passes over extensions that it does not know.
     ///
     /// # Errors
     ///
-    /// [`DecodeError`], if the body is damaged, or has an extension that a reader must know.
+    /// [`DecodeError`], if the body is damaged, has an extension that a reader must know, or names
+    /// the source of a copy twice.
     pub fn parse(body: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("archive footer", body);
         let [blocks, plain, rejected, catalogue] =
@@ -315,12 +325,19 @@ impl ArchiveFooter {
             return Err(bytes.error(what));
         }
         let len = bytes.rest().len();
-        parse_run(&mut bytes, len, len)?;
+        let extensions = parse_run(&mut bytes, len, len)?;
+        let is_source = |extension: &&Extension| extension.id == CopySource::EXTENSION;
+        let mut sources = extensions.iter().filter(is_source);
+        let copy_of = sources.next().map(CopySource::parse).transpose()?;
+        if sources.next().is_some() {
+            return Err(bytes.error("two extensions with the source of a copy"));
+        }
         Ok(Self {
             blocks,
             plain,
             rejected,
             catalogue,
+            copy_of,
         })
     }
 }
@@ -332,6 +349,7 @@ mod tests {
         clippy::indexing_slicing,
         reason = "a test may panic"
     )]
+    use super::super::headers::Time;
     use super::*;
 
     #[test]
@@ -341,6 +359,7 @@ mod tests {
             plain: 5,
             rejected: 1,
             catalogue: 2,
+            copy_of: None,
         };
         let body = footer.to_bytes();
         let with = |identifier: u16, value: &[u8], padding: usize| {
@@ -352,17 +371,51 @@ mod tests {
             body
         };
         for (value, padding) in [(&b""[..], 4), (b"abcd", 0), (b"abcde", 7), (b"abcdef", 6)] {
-            let body = with(1, value, padding);
+            let body = with(2, value, padding);
             assert_eq!(body.len() % 8, 0);
             assert_eq!(ArchiveFooter::parse(&body).unwrap(), footer);
             assert!(ArchiveFooter::parse(&body[..body.len() - 1]).is_err());
             let twice = [&body[..], &body[32..]].concat();
             assert_eq!(ArchiveFooter::parse(&twice).unwrap(), footer);
         }
-        assert!(ArchiveFooter::parse(&with(1, b"abcde", 6)).is_err());
+        assert!(ArchiveFooter::parse(&with(2, b"abcde", 6)).is_err());
         let error = ArchiveFooter::parse(&with(32_768, b"", 4))
             .unwrap_err()
             .to_string();
         assert!(error.contains("extension 32768"), "{error}");
+    }
+
+    #[test]
+    fn footer_of_a_copy_names_its_source_once_and_whole() {
+        let time = |nanoseconds| Time {
+            seconds: -9,
+            nanoseconds,
+        };
+        let footer = |nanoseconds| ArchiveFooter {
+            blocks: 4,
+            plain: 5,
+            rejected: 0,
+            catalogue: 4,
+            copy_of: Some(CopySource {
+                session: [7; 16],
+                created: time(nanoseconds),
+            }),
+        };
+        let body = footer(999_999_999).to_bytes();
+        assert_eq!(body.len(), 64);
+        assert_eq!(ArchiveFooter::parse(&body).unwrap(), footer(999_999_999));
+        let error_of = |body: &[u8]| ArchiveFooter::parse(body).unwrap_err().to_string();
+        let error = error_of(&footer(1_000_000_000).to_bytes());
+        assert!(error.contains("1000000000"), "{error}");
+        let error = error_of(&[&body[..], &body[32..]].concat());
+        assert!(error.contains("two extensions"), "{error}");
+        // An extension of 20 bytes, and one of 36.
+        for (len, end) in [(20, 56), (36, 72)] {
+            let mut other = body.clone();
+            other.resize(end, 0);
+            other[34] = len;
+            let error = error_of(&other);
+            assert!(error.contains("source of a copy"), "{error}");
+        }
     }
 }

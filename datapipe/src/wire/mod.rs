@@ -25,6 +25,7 @@ mod block_entries; // entries of a block that another process may change
 mod catalogue_entry; // an object's location
 mod checkpoint; // progress of a head, for the writer that continues its archive
 pub(crate) mod codec; // one cursor over bytes, and one way to write them
+mod copy_source; // the source of a copy, and what it had lost
 mod entry; // entries of a file tree, of all kinds
 mod extension; // fields that later versions add to headers
 mod footers; // chunk and archive footer, locator
@@ -49,6 +50,7 @@ pub(crate) use block_entries::{BlockEntries, DamagedEntry, EntryCopy, EntryStart
 pub use catalogue_entry::CatalogueEntry;
 pub use checkpoint::{Checkpoint, LinkedFile, OpenFile, StreamCheckpoint, WalkCheckpoint};
 pub use codec::DecodeError;
+pub use copy_source::{CopySource, LostBlocks};
 pub use entry::{
     CatalogueStart, ENTRY_HEADER_LEN, EXTENT_HEADER_LEN, Entry, EntryBody, extent_header,
 };

@@ -16,12 +16,13 @@ pub enum UnitKind {
     SessionFooter,
     Locator,
     Volumes,
+    LostBlocks,
     /// A kind that a later version added, and that this one skips: 128 to 255.
     Later(u8),
 }
 
 impl UnitKind {
-    const CODES: [(Self, u8); 9] = [
+    const CODES: [(Self, u8); 10] = [
         (Self::SessionHeader, 1),
         (Self::ArchiveHeader, 2),
         (Self::ChunkHeader, 3),
@@ -31,6 +32,7 @@ impl UnitKind {
         (Self::SessionFooter, 8),
         (Self::Locator, 9),
         (Self::Volumes, 10),
+        (Self::LostBlocks, 11),
     ];
 
     pub(super) fn code(self) -> u8 {
@@ -63,6 +65,7 @@ impl UnitKind {
             Self::SessionFooter => "session footer",
             Self::Locator => "locator",
             Self::Volumes => "list of volumes",
+            Self::LostBlocks => "unit of lost blocks",
             Self::Later(_) => "unit of a later version",
         }
     }

@@ -1,5 +1,6 @@
 //! Archives: written, read back, read in part, damaged, and read after each kind of damage.
 
+mod copies; // copies that are made without a key
 mod damage; // damage at every byte, length, record and sector
 mod false_head; // a head that sends other blocks than it has read
 mod fixture; // writing, reading and salvaging for all of them

@@ -25,12 +25,13 @@ MAX_ENTRIES, MAX_CHUNKS, MAX_ARCHIVES, RECENT_CHUNKS, MAX_VOLUMES = 65_536, 262_
 MAX_SPECIALS, MAX_SPECIAL = 16, 65536
 LABEL, DATA, VOLUME = 1, 2, 3
 SESSION_HEADER, ARCHIVE_HEADER, CHUNK_HEADER, BLOCK = range(1, 5)
-CHUNK_FOOTER, ARCHIVE_FOOTER, SESSION_FOOTER, LOCATOR, VOLUMES = range(6, 11)
+CHUNK_FOOTER, ARCHIVE_FOOTER, SESSION_FOOTER, LOCATOR, VOLUMES, LOST = range(6, 12)
 HEADER, ONCE, HEADER_FOOTER = 1, 2, 3
 MARKED, REJECTED, LAST = 1, 2, 8
 DATA_BLOCK, CATALOGUE, CLOSING, SPECIAL, CHECKPOINT = range(5)
 COUNTED = (DATA_BLOCK, CATALOGUE, CLOSING)
 STREAM, TREE = 1, 2
+COPY_OF = 1
 OBJECT, ATTRIBUTE, EXTENT, END, REFERENCE, SAME, INODE, OWNER = range(1, 9)
 ENTRY, START = 16, 17
 ALLOWED = {DATA_BLOCK: (OBJECT, ATTRIBUTE, EXTENT, END, INODE, OWNER), CATALOGUE: (ENTRY,), CLOSING: (OWNER, ENTRY, START)}
@@ -239,7 +240,7 @@ class Unit:
         need(magic == b"DPun", f"no unit at byte {at}")
         need(check == crc(self.header[:60]), f"the CRC of the unit header at byte {at}")
         need(version == 1, f"a unit of version {version}")
-        need(1 <= self.kind <= 10 and self.kind != 5 or self.kind >= 128, f"a unit of kind {self.kind}")
+        need(1 <= self.kind <= 11 and self.kind != 5 or self.kind >= 128, f"a unit of kind {self.kind}")
         need(self.session == session[:4], "a unit of another session")
         need(self.flags & ~(MARKED | REJECTED | LAST) == 0, "an unknown flag")
         need(self.compression <= 2, f"compression {self.compression}")
@@ -843,6 +844,8 @@ class Archive:
         self.chunks, self.key, self.tree, self.specials = [], None, None, 0
         # Places of the locators; blocks of the checkpoint that is read, and number of the last whole one.
         self.locators, self.row, self.checkpoint = [], [], None
+        # Session of which it is a copy: id, seconds, nanoseconds.
+        self.copy_of = None
         # First block of the catalogue's closing run.
         self.catalogue = None
         # Blocks since the last chunk footer: place, what, position; and their plain bytes.
@@ -875,6 +878,11 @@ class Archive:
                 self.block(unit)
             elif unit.kind == CHUNK_FOOTER:
                 self.chunk_footer(unit)
+            elif unit.kind == LOST:
+                need(len(unit.body) == 8, "a unit of lost blocks")
+                count, = struct.unpack("<Q", unit.body)
+                need(count > 0 and unit.number == self.blocks, "a unit of lost blocks")
+                need(False, f"blocks {self.blocks} to {self.blocks + count - 1} were lost before the copy was made")
             elif unit.kind == LOCATOR:
                 need(unit.position in starts, "a record before the locator")
                 self.end_checkpoint()
@@ -1077,7 +1085,12 @@ class Archive:
         while f.at < len(f.body):
             identifier, length = f.take("HH")
             need(identifier < 32768, f"the extension {identifier} is required, and not known")
-            f.raw(length + -(length + 4) % 8)
+            value = f.raw(length)
+            need(not any(f.raw(-(length + 4) % 8)), "an extension's padding")
+            if identifier == COPY_OF:
+                need(length == 28 and self.copy_of is None, "the source of a copy")
+                self.copy_of = struct.unpack("<16sqI", value)
+                need(self.copy_of[2] < 10**9, "the time of a copy's source")
         catalogue = self.blocks if self.catalogue is None else self.catalogue
         should = (self.blocks, self.offset, self.rejected, catalogue)
         need(claimed == should, f"the archive footer has {claimed}, but it should be {should}")

@@ -179,6 +179,7 @@ fn footers() -> [Vec<u8>; 4] {
         plain: 70_000,
         rejected: 2,
         catalogue: 17,
+        copy_of: None,
     };
     let id = *b"archive 89abcdef";
     let archive = ArchiveEntry {

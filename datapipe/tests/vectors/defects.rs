@@ -227,10 +227,10 @@ pub(crate) const UNITS: &[Defect] = &[
     ),
     defect(
         "unknown-kind",
-        "unit header: unknown kind 11",
+        "unit header: unknown kind 12",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| unit[4] = 11);
+            tape.unit(UnitKind::Block, 1, |unit| unit[4] = 12);
         },
     ),
     defect("unknown-flag", "unknown flag", OPEN, |tape, _| {

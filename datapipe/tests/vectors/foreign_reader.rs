@@ -10,6 +10,7 @@ use datapipe::prelude::*;
 use datapipe::tree::{RestoreOptions, TreeHead, TreeOptions, TreeRestore};
 use datapipe::wire::Framing;
 
+use crate::copies;
 use crate::make::{self, BLOCK, Lock, PASSPHRASE, PLAIN, Packing, Recipe};
 
 /// Answer of the other program about an archive.
@@ -82,6 +83,29 @@ fn check(recipe: Recipe, len: usize) {
 }
 
 const FRAMINGS: [Framing; 3] = [Framing::Header, Framing::Once, Framing::HeaderFooter];
+
+#[test]
+fn foreign_reader_reads_copies() {
+    for framing in FRAMINGS {
+        for lock in [Lock::None, Lock::KeyFile] {
+            let folder = tempfile::tempdir().unwrap();
+            let (tape, data) = (folder.path().join("archive"), make::material(9 * BLOCK));
+            let recipe = Recipe {
+                framing,
+                lock,
+                ..PLAIN
+            };
+            make::write(recipe, &tape, &data);
+            let copy = folder.path().join("copy");
+            copies::copy(&tape, &copy);
+            match ask(&copy, lock, folder.path()) {
+                Answer::Stream(stream) => assert!(stream == data, "{recipe:?}"),
+                Answer::Error(why) => panic!("{recipe:?}: {why}"),
+                Answer::Missing(what) => println!("skipped {recipe:?}: {what}"),
+            }
+        }
+    }
+}
 
 #[test]
 fn foreign_reader_reads_every_framing_lock_and_packing() {

@@ -7,6 +7,7 @@
 //! an existing one.
 
 mod bytes; // the encoding of everything that is stored
+mod copies; // copies that were made without a key
 mod defects; // one defect of a tape at a time
 mod edit; // changes to a tape with correct checksums
 mod foreign_reader; // archives read by a program written from the specification
@@ -493,6 +494,7 @@ fn make_missing_vectors() {
         }
     }
     sessions::make_missing(&good_folder);
+    copies::make_missing(&good_folder);
     let plain = bad_folder.join("all.plain");
     if !plain.exists() {
         fs::write(&plain, make::material(BAD_LEN)).unwrap();

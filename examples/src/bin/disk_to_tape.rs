@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use datapipe::archive::{SharedKey, WriteOutcome};
-use datapipe::controller::ByteCount;
 use datapipe::crypto::Recipient;
 use datapipe::host;
 use datapipe::interrupt::retry;
@@ -198,14 +197,7 @@ fn main() -> ExitCode {
     let location = Location::new(args.medium.clone());
     let before = args.overwrite.then(|| location.content());
     let mut outcome = back_up(&args, &location, console, &mut summary);
-    if let Some(before) = before
-        && before.bytes > 0
-    {
-        let unchanged = location.content() == before;
-        let detail = match unchanged {
-            true => format!("what {location} held before is still there"),
-            false => format!("what {location} held before is gone"),
-        };
+    if let Some(detail) = before.and_then(|before| location.describe_kept(&before)) {
         outcome = outcome.map_err(|failure| failure.with_detail(&detail));
     }
     console.finish(summary, outcome, None)
@@ -325,29 +317,6 @@ impl MediumPaths {
     }
 }
 
-/// Describes what is left of an archive whose job failed.
-fn describe_unfinished(location: &Location, written: &WriteOutcome, is_new: bool) -> String {
-    let valid = match written.safe_blocks {
-        0 => "it has no checkpoint yet".to_owned(),
-        _ => format!(
-            "it is valid up to the last checkpoint, at {}",
-            ByteCount(written.safe_plain)
-        ),
-    };
-    let unconfirmed = match written.plain - written.safe_plain {
-        0 => "that its end is on stable storage is not confirmed".to_owned(),
-        plain => format!(
-            "that the {} after that are on stable storage is not confirmed",
-            ByteCount(plain)
-        ),
-    };
-    let archive = match is_new {
-        true => "the new archive".to_owned(),
-        false => location.to_string(),
-    };
-    format!("{archive} is incomplete: {valid}, and {unconfirmed}")
-}
-
 /// Describes the number of objects that were read of a tree.
 fn describe_counts(tree: &TreeReport) -> String {
     let read = tree.counts();
@@ -410,7 +379,7 @@ impl Args {
         let keeps_old = self.overwrite || self.append;
         match keeps_old && is_untouched {
             true => failure,
-            false => failure.with_detail(&describe_unfinished(location, written, keeps_old)),
+            false => failure.with_detail(&location.describe_unfinished(written, keeps_old)),
         }
     }
 

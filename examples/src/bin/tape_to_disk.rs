@@ -14,13 +14,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use datapipe::archive::{AfterEnd, ReadReport, Reading};
+use datapipe::archive::{AfterEnd, ArchiveOrigin, ReadReport, Reading};
 use datapipe::crypto::SecretKind;
 use datapipe::host;
 use datapipe::interrupt::retry;
 use datapipe::prelude::*;
 use datapipe::tree::{RestoreReport, Selection, TreeList};
-use datapipe::wire::{CatalogueEntry, ObjectKind, ObjectState, Time};
+use datapipe::wire::{CatalogueEntry, ObjectKind, ObjectState, SessionHeader, Time};
 use datapipe_examples::arguments::{InstancesArgs, OutputArgs, PlacementArgs};
 use datapipe_examples::console::{Console, EXIT_CODES, Failure};
 use datapipe_examples::descriptors;
@@ -32,7 +32,8 @@ use datapipe_examples::new_file::NewFile;
 use datapipe_examples::progress::JobProgress;
 use datapipe_examples::read_scope::ReadScope;
 use datapipe_examples::secret::DecryptArgs;
-use datapipe_examples::sessions::{SelectArgs, list_sessions};
+use datapipe_examples::select::SelectArgs;
+use datapipe_examples::sessions::list_sessions;
 use datapipe_examples::summary::Summary;
 
 /// Restore, verify or list an archive that disk_to_tape has written.
@@ -50,12 +51,21 @@ use datapipe_examples::summary::Summary;
 struct Args {
     #[command(flatten)]
     secret: DecryptArgs,
+    /// List the sessions and archives of MEDIUM, a line for each archive, and read nothing else. A
+    /// session is the output of one backup or more; --append adds one
+    #[arg(
+        long,
+        conflicts_with_all =
+            ["list", "verify", "overwrite", "path", "dest", "session", "archive", "expect"]
+    )]
+    sessions: bool,
     #[command(flatten)]
     select: SelectArgs,
     /// List the archive, a line for each object, with a remark if the object is not whole
     #[arg(long, conflicts_with_all = ["verify", "overwrite", "dest"])]
     list: bool,
-    /// Read and check the entire archive, and write nothing
+    /// Read and check the entire archive, and write nothing. Without the key of an encrypted
+    /// archive checksums, headers and numbers are checked, and nothing is authenticated
     #[arg(long, conflicts_with_all = ["overwrite", "path", "dest"])]
     verify: bool,
     /// Restore or list only PATH and everything below it: a path as --list prints it, but not
@@ -124,10 +134,10 @@ fn main() -> ExitCode {
         console = console.with_data_on_stdout();
     }
     let listing = args.list.then(|| Listing::new(args.output.json));
-    if listing.is_some() || args.select.sessions {
+    if listing.is_some() || args.sessions {
         console = console.with_list_on_stdout();
     }
-    let job = match (args.list, args.verify, args.select.sessions) {
+    let job = match (args.list, args.verify, args.sessions) {
         (true, ..) => "list",
         (_, true, _) => "verify",
         (.., true) => "sessions",
@@ -147,7 +157,7 @@ fn run(
     console.handle_signals(summary.job)?;
     let written = match args.output.json {
         true => Some("the JSON object"),
-        false if args.list || args.select.sessions => Some("the list"),
+        false if args.list || args.sessions => Some("the list"),
         false => args.to_stdout().then_some("the stream"),
     };
     written.map_or(Ok(()), |what| console.check_output(what))?;
@@ -162,19 +172,23 @@ fn run(
     if let Some(label) = Location::label_of(&volumes) {
         console.info(&format!("{location} has the volume label {label}"));
     }
-    if args.select.sessions {
+    if args.sessions {
         return list_sessions(&location, args.output.json, summary);
     }
+    if args.verify && secret.is_none() {
+        // Its notes are those of the reader that opens the archive below.
+        let stored = args
+            .select
+            .open_stored(&location, &mut Summary::new(summary.job));
+        if stored.is_ok_and(|stored| stored.is_encrypted()) {
+            return verify_stored(args, console, location, summary);
+        }
+    }
     let reader = args.select.open(&location, secret.as_ref(), summary)?;
+    summary.authenticated = Some(reader.opened_by().is_some());
     // It is not needed any more, and a dump of this process must not have it.
     drop(secret);
-    let name = &reader.origin().name;
-    console.info(&format!(
-        "\"{}\", {}",
-        escape(name.as_bytes()),
-        describe_origin(reader.session(), Some(reader.origin()))
-    ));
-    summary.archive = Some(name.clone());
+    note_origin(console, reader.session(), reader.origin(), summary);
     if reader.opened_by() == Some(SecretKind::Identity) {
         summary.notes.push(UNPROVEN_WRITER.to_owned());
     }
@@ -207,6 +221,64 @@ fn run(
 const UNPROVEN_WRITER: &str = "an identity has opened the archive, which does not prove who has \
                                written it: every program that has the recipient's public key can \
                                make such an archive";
+
+/// Note on an encrypted archive that is verified without its key.
+const NOT_AUTHENTICATED: &str = "nothing was authenticated: without the key, checksums, headers and numbers were checked, \
+     which any party can forge; to check the content, give the key";
+
+/// Checks an encrypted archive without its key.
+fn verify_stored(
+    args: &Args,
+    console: Console,
+    location: Location,
+    summary: &mut Summary,
+) -> Result<(), Failure> {
+    let stored = args.select.open_stored(&location, summary)?;
+    note_origin(console, stored.session(), stored.origin(), summary);
+    summary.authenticated = Some(false);
+    summary.notes.push(NOT_AUTHENTICATED.to_owned());
+    let log = DamageLog::new();
+    summary.errors_to.watch_damage(&log);
+    let Reading { pipe, report } = stored.salvage(&log).read();
+    let pipe = args.placement.pipe(pipe.label(summary.job));
+    let tail = StreamTail::file(dev_null()?).into();
+    let mut job = Job {
+        args,
+        console,
+        location,
+        scope: ReadScope::Everything,
+        report: report.clone(),
+        log,
+        summary,
+    };
+    job.run(pipe.tail(args.placement.stage(tail)), None)?;
+    let read = report.snapshot();
+    let completeness = match read.complete {
+        true => "complete",
+        false => "incomplete",
+    };
+    console.info(&format!(
+        "checked {} without the key; the archive is {completeness}, on {}",
+        count_of(read.blocks, "block", "blocks"),
+        count_of(read.volumes.into(), "volume", "volumes")
+    ));
+    Ok(())
+}
+
+/// Shows where an archive comes from, and records its name.
+fn note_origin(
+    console: Console,
+    session: &SessionHeader,
+    origin: &ArchiveOrigin,
+    summary: &mut Summary,
+) {
+    let name = escape(origin.name.as_bytes());
+    let written = describe_origin(session, Some(origin));
+    let source = summary.copy_of.as_ref();
+    let source = source.map_or_else(String::new, |source| format!(", {source}"));
+    console.info(&format!("\"{name}\", {written}{source}"));
+    summary.archive = Some(origin.name.clone());
+}
 
 /// Returns the part of the archive that the job reads.
 fn read_scope(args: &Args, reader: &Reader) -> Result<ReadScope, Box<dyn Error>> {

@@ -8,6 +8,8 @@
 
 mod killed; // each kind of process, in the middle of its work
 
+#[path = "../programs/copies.rs"]
+mod copies;
 #[path = "../programs/damage.rs"]
 mod damage;
 #[path = "../programs/fixture.rs"]

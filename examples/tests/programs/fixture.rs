@@ -12,6 +12,7 @@ use crate::walk::{assert_same, make_tree};
 
 pub(crate) const DISK_TO_TAPE: &str = env!("CARGO_BIN_EXE_disk_to_tape");
 pub(crate) const TAPE_TO_DISK: &str = env!("CARGO_BIN_EXE_tape_to_disk");
+pub(crate) const ARCHIVE_COPY: &str = env!("CARGO_BIN_EXE_archive_copy");
 
 /// True in the target `processes`, which runs every stage in its own process.
 pub(crate) const PROCESSES: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"processes");
@@ -69,7 +70,7 @@ impl Fixture {
     pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         // Other programs, which may run one of ours, do not have this option.
-        if PROCESSES && [DISK_TO_TAPE, TAPE_TO_DISK].contains(&program) {
+        if PROCESSES && [DISK_TO_TAPE, TAPE_TO_DISK, ARCHIVE_COPY].contains(&program) {
             command.arg("--processes");
         }
         command

@@ -2,6 +2,7 @@
 //! never taken for intact.
 
 mod concurrent_changes; // trees that change while they are read
+mod copies; // copies without a key
 mod damage; // archives that are damaged, cut, forged or never finished
 mod fidelity; // everything that a tree can hold
 mod fixture; // a directory with a source, secrets, and room for the rest

@@ -6,7 +6,7 @@ use crate::error::StageError;
 use crate::media::{HandleError, MediumError, MediumReader, Position};
 use crate::pool::{Block, Codec, Marks};
 use crate::stage::{Fill, Head, HeadStage, MiddleStage};
-use crate::wire::{self, UnitHeader, UnitKind};
+use crate::wire::{self, LostBlocks, UnitHeader, UnitKind};
 use crate::words::count_of;
 
 use super::super::arguments::{self, HeadSettings};
@@ -39,6 +39,8 @@ pub struct ArchiveHead<M> {
     is_encrypted: bool,
     reporter: DamageReporter,
     on_special: Option<OnSpecial>,
+    /// The blocks stay as they are stored.
+    is_stored: bool,
     /// The special headers at the start of the archive, if only other blocks are read.
     front: Option<Front>,
     report: ReadReport,
@@ -79,6 +81,7 @@ impl<M: MediumReader> ArchiveHead<M> {
             is_encrypted: false,
             reporter,
             on_special: None,
+            is_stored: false,
             front: None,
             report: ReadReport::default(),
             runs: RunCursor::all(),
@@ -106,6 +109,14 @@ impl<M: MediumReader> ArchiveHead<M> {
     pub(in crate::archive) fn encrypted(self, is_encrypted: bool) -> Self {
         Self {
             is_encrypted,
+            ..self
+        }
+    }
+
+    /// Declares that the blocks are to stay as they are stored, perhaps encrypted.
+    pub(in crate::archive) fn stored(self) -> Self {
+        Self {
+            is_stored: true,
             ..self
         }
     }
@@ -159,6 +170,7 @@ impl<M: MediumReader> ArchiveHead<M> {
             Specials {
                 front: self.front.clone(),
                 on_special: self.on_special.clone(),
+                is_stored: self.is_stored,
             },
         )
     }
@@ -254,6 +266,12 @@ impl<M: MediumReader> ArchiveHead<M> {
                         }
                     }
                     UnitKind::SessionFooter => self.take_session_footer(),
+                    UnitKind::LostBlocks => {
+                        // One that does not parse only costs the belief in the next number.
+                        if let Ok(lost) = LostBlocks::parse(self.units.body()) {
+                            self.numbering.announce_lost(header.number, lost.count);
+                        }
+                    }
                     _ => {}
                 },
                 UnitEvent::Label(..) => {}

@@ -14,8 +14,8 @@ use std::ops::RangeInclusive;
 
 use crate::media::{Item, MediumError, MediumReader, Position};
 use crate::wire::{
-    ArchiveEntry, ArchiveFooter, ChunkEntry, ChunkFooter, Framing, Locator, RecordHeader,
-    SessionFooter, SessionHeader, UnitKind,
+    ArchiveEntry, ArchiveFooter, ChunkEntry, ChunkFooter, CopySource, Framing, Locator,
+    RecordHeader, SessionFooter, SessionHeader, UnitKind,
 };
 use crate::words::len_of;
 
@@ -58,6 +58,11 @@ impl Index {
     /// in the archive.
     pub fn rejected(&self) -> u64 {
         self.footer.rejected
+    }
+
+    /// The session from which the archive was copied, if it is a copy.
+    pub fn copy_of(&self) -> Option<CopySource> {
+        self.footer.copy_of
     }
 
     /// Returns the blocks of the catalogue's closing run, and the last block after it. A stream has

@@ -29,6 +29,7 @@ mod select; // opening an archive of a list
 mod session_list; // the sessions and archives of a medium
 mod session_scan; // sessions whose footers are missing
 mod shared_medium; // a medium that several readers use in turn
+mod stored; // an archive as it is stored, read without its key
 mod stream_restore; // the tail that writes a stream back
 mod unit_event; // results of reading units
 mod unit_reader; // the units of a session
@@ -40,5 +41,6 @@ pub use index::Index;
 pub use reader::{ArchiveReader, Reading};
 pub use session_list::{ListedArchive, ListedSession, Sessions};
 pub(super) use shared_medium::SharedMedium;
+pub use stored::StoredArchive;
 pub use stream_restore::StreamRestore;
 pub(super) use unit_reader::UnitReader;

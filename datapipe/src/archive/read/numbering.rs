@@ -14,6 +14,8 @@ pub(super) struct Numbering {
     next: u64,
     /// Position in the stream at which the block before that ends.
     end: u64,
+    /// Number of blocks before which there is a gap that the writer of a copy has announced.
+    announced: u64,
     /// Offsets in the plain stream.
     continuity: Continuity,
 }
@@ -25,6 +27,7 @@ impl Numbering {
             block_len,
             next: 0,
             end: 0,
+            announced: 0,
             continuity: Continuity::new(block_len),
         }
     }
@@ -37,15 +40,24 @@ impl Numbering {
     /// Restarts at a position to which the reader has moved.
     pub(super) fn restart(&mut self, start: &ReadStart) {
         (self.next, self.end) = (start.block, start.position);
+        self.announced = 0;
         self.continuity = Continuity::new(self.block_len);
         self.continuity.skip(start.block);
     }
 
+    /// Notes a gap that the source of a copy had: `count` blocks from `first` on. It may be forged,
+    /// so it allows a larger number and demands none.
+    pub(super) fn announce_lost(&mut self, first: u64, count: u64) {
+        self.announced = first.saturating_add(count);
+    }
+
     /// True if the block can be the next one or a later one at its position. Each block that is
     /// missing before it had a header at least, so the bytes since the last block bound their
-    /// number.
+    /// number; or the writer of a copy has announced that they are lost.
     pub(super) fn can_reach(&self, header: &UnitHeader) -> bool {
         let most = header.position.saturating_sub(self.end) / UNIT_HEADER_LEN as u64;
+        // Blocks between the gap and this one may be missing, too.
+        let most = most.saturating_add(self.announced.saturating_sub(self.next));
         header
             .number
             .checked_sub(self.next)

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::crypto::TAG_LEN;
 use crate::error::StageError;
 use crate::limits::MAX_SPECIALS;
 use crate::pool::{Block, BlockInfo, Codec, Marks};
@@ -45,6 +46,9 @@ pub(super) struct Specials {
     /// Those at the start of the archive, if only other blocks are read.
     pub(super) front: Option<Front>,
     pub(super) on_special: Option<OnSpecial>,
+    /// The blocks are as they are stored, perhaps encrypted: no special header is looked at, and
+    /// all blocks go further.
+    pub(super) is_stored: bool,
 }
 
 impl Specials {
@@ -175,11 +179,11 @@ impl Order {
         self.rejected += u64::from(info.marks.contains(Marks::REJECTED));
         if info.marks.contains(Marks::LAST) {
             self.last = Some(number);
-            return Ok(false);
+            return Ok(self.specials.is_stored);
         }
         // The tail of a tree follows the numbers. Special headers belong to each copy, too.
-        let is_special = info.kind == BlockKind::Special.code();
-        Ok(self.is_tree || is_special || !info.is_control())
+        let is_kept = info.kind == BlockKind::Special.code() || self.specials.is_stored;
+        Ok(self.is_tree || is_kept || !info.is_control())
     }
 
     /// Shows the special headers at the start of the archive to the caller, except those that are
@@ -224,8 +228,9 @@ impl Order {
         len: usize,
     ) -> Result<(), StageError> {
         let has_own_len = info.codec == Codec::NONE && !info.marks.contains(Marks::REJECTED);
+        let tag = if info.sealed { TAG_LEN } else { 0 };
         let plain = if has_own_len {
-            u32::try_from(len)?
+            u32::try_from(len.saturating_sub(tag))?
         } else {
             info.plain_len
         };
@@ -258,7 +263,8 @@ impl InPlace for Order {
         let goes_on = self.take(number, &mut info, block.len())?;
         let is_valid =
             !info.marks.contains(Marks::DAMAGED) && self.next == number.saturating_add(1);
-        if info.kind == BlockKind::Special.code() && is_valid {
+        let is_special = info.kind == BlockKind::Special.code();
+        if is_special && is_valid && !self.specials.is_stored {
             self.show_special(number, block)?;
         }
         if !goes_on {

@@ -350,7 +350,9 @@ pub(super) fn unlock(
 
 /// Finds both headers. The first record tells which session to search for. If that session has no
 /// archive here, but another session has records, both are searched for in that one.
-fn find_headers<M: MediumReader>(medium: &SharedMedium<M>) -> Result<Headers, OpenError> {
+pub(super) fn find_headers<M: MediumReader>(
+    medium: &SharedMedium<M>,
+) -> Result<Headers, OpenError> {
     let mut units = UnitReader::new(medium.clone(), None);
     let error = match find_headers_in(&mut units, None) {
         Ok(headers) => return Ok(headers),

@@ -54,10 +54,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         secret: Option<&Secret>,
     ) -> Result<Self, OpenError> {
         let medium = SharedMedium::new(medium);
-        let mut archives: Vec<_> = archives.into_iter().collect();
-        // The later on the medium of two that were begun at the same time.
-        archives.reverse();
-        archives.sort_by_key(|archive| Reverse((archive.is_finished(), archive.created())));
+        let archives = newest_first(archives);
         let mut keys: Vec<([u8; 16], Option<SharedKey>)> = Vec::new();
         let mut first_error = None;
         for archive in archives {
@@ -150,8 +147,20 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     }
 }
 
+/// Returns archives, given in the order of a list, from the last one on: those with a footer before
+/// the others, and of these the one that was begun last.
+pub(super) fn newest_first<'l>(
+    archives: impl IntoIterator<Item = &'l ListedArchive>,
+) -> Vec<&'l ListedArchive> {
+    let mut archives: Vec<_> = archives.into_iter().collect();
+    // The later on the medium of two that were begun at the same time.
+    archives.reverse();
+    archives.sort_by_key(|archive| Reverse((archive.is_finished(), archive.created())));
+    archives
+}
+
 /// Finds the headers of a listed archive: in their own units, or as copies.
-fn find_listed<M: MediumReader>(
+pub(super) fn find_listed<M: MediumReader>(
     medium: &SharedMedium<M>,
     archive: &ListedArchive,
 ) -> Result<Headers, OpenError> {

@@ -16,14 +16,15 @@ use std::sync::Arc;
 use crate::limits::{MAX_LISTED_ARCHIVES, MAX_RECORD, MAX_VOLUMES};
 use crate::media::{Item, MediumError, MediumReader, Position};
 use crate::wire::{
-    ArchiveEntry, ArchiveHeader, CipherKind, Content, RecordHeader, RecordKind, SessionFooter,
-    SessionHeader, SessionsBefore, Time, UnitKind,
+    ArchiveEntry, ArchiveHeader, CipherKind, Content, CopySource, RecordHeader, RecordKind,
+    SessionFooter, SessionHeader, SessionsBefore, Time, UnitKind,
 };
 
 use super::super::key::header_hash;
 use super::super::open_error::OpenError;
 use super::super::place::{Place, is_before, on_medium};
 use super::back_reader::BackReader;
+use super::footer::parse_footer;
 use super::session_scan::{label_headers, locate, scan};
 use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
@@ -93,6 +94,9 @@ pub struct ListedArchive {
     pub(super) has_footer: bool,
     pub(super) blocks: u64,
     pub(super) header: Option<HeaderFacts>,
+    /// Position of its footer, if that was not read.
+    pub(super) footer: Option<Position>,
+    pub(super) copy_of: Option<CopySource>,
     pub(super) until: Option<Position>,
 }
 
@@ -255,6 +259,42 @@ impl Sessions {
         self.sessions.iter().flat_map(|session| &session.archives)
     }
 
+    /// Reads the footers of all archives, too, a record for each: they say which archives are
+    /// copies. `medium` is the one that was listed.
+    ///
+    /// ```
+    /// use datapipe::archive::{Sessions, StoredArchive};
+    /// use datapipe::prelude::*;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (path, other) = (dir.path().join("nightly.tap"), dir.path().join("copy.tap"));
+    /// # let archive = ArchiveOptions::stream("nightly").plan()?;
+    /// # let tape = VirtualTape::create(&path, VolumeOptions::default())?;
+    /// # Pipe::builder().head(StreamHead::new(&b"data"[..])).archive(archive, tape).run()?;
+    ///
+    /// let source = StoredArchive::open(VirtualTape::open(&path)?)?;
+    /// let tape = VirtualTape::create(&other, VolumeOptions::default())?;
+    /// source.read().pipe.archive(source.copy().plan()?, tape).run()?;
+    ///
+    /// let sessions = Sessions::read(VirtualTape::open(&other)?)?;
+    /// let sessions = sessions.with_sources(VirtualTape::open(&other)?)?;
+    /// let copy = sessions.archives().next().expect("the medium has it");
+    /// assert_eq!(copy.copy_of().map(|from| from.session), Some(source.session().id));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Medium`] if the medium fails. A footer that is damaged says nothing.
+    pub fn with_sources<M: MediumReader>(mut self, medium: M) -> Result<Self, OpenError> {
+        let medium = SharedMedium::new(medium);
+        let _claim = medium.claim()?;
+        let sessions = self.sessions.iter_mut();
+        for archive in sessions.flat_map(|session| &mut session.archives) {
+            archive.add_source(&medium)?;
+        }
+        Ok(self)
+    }
+
     /// True if the medium has more than the list: sessions before the first one.
     pub fn is_cut(&self) -> bool {
         self.is_cut
@@ -355,6 +395,33 @@ impl ListedArchive {
     /// Number of its blocks, of all kinds, if it has its footer.
     pub fn blocks(&self) -> Option<u64> {
         self.has_footer.then_some(self.blocks)
+    }
+
+    /// The session from which the archive was copied, if it is a copy and has its footer, and
+    /// [`Sessions::with_sources`] or [`with_source`](Self::with_source) has read that. It may itself
+    /// have been a copy. Nothing proves it: the copy was made without a key.
+    pub fn copy_of(&self) -> Option<CopySource> {
+        self.copy_of
+    }
+
+    /// Reads the footer of the archive, as [`Sessions::with_sources`] does for all. `medium` is the
+    /// one that was listed.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Medium`] if the medium fails. A footer that is damaged says nothing.
+    pub fn with_source<M: MediumReader>(mut self, medium: M) -> Result<Self, OpenError> {
+        let medium = SharedMedium::new(medium);
+        let _claim = medium.claim()?;
+        self.add_source(&medium)?;
+        Ok(self)
+    }
+
+    fn add_source<M: MediumReader>(&mut self, medium: &SharedMedium<M>) -> Result<(), OpenError> {
+        if let Some(at) = self.footer.take() {
+            self.copy_of = read_source(medium, self.session.id, at)?;
+        }
+        Ok(())
     }
 
     /// The place of the archive, for its reader.
@@ -571,8 +638,33 @@ fn list_archive<M: MediumReader>(
         has_footer: entry.has_footer(),
         blocks: entry.blocks,
         header: header.as_ref().map(HeaderFacts::of),
+        footer: entry
+            .has_footer()
+            .then(|| on_medium(entry.place, facts.volumes_before)),
+        copy_of: None,
         until: None,
     })
+}
+
+/// Reads the archive footer at `at`, and returns the session of which the archive is a copy, if it
+/// is one.
+fn read_source<M: MediumReader>(
+    medium: &SharedMedium<M>,
+    session: [u8; 16],
+    at: Position,
+) -> Result<Option<CopySource>, OpenError> {
+    let mut reader = BackReader::new(medium, session);
+    let footer = reader
+        .seek(at)
+        .and_then(|()| reader.read_unit(UnitKind::ArchiveFooter));
+    match footer {
+        Err(error) if is_failure(&error) => Err(error),
+        Err(_) => Ok(None),
+        Ok((header, body)) => {
+            let footer = parse_footer(&header, &body).ok();
+            Ok(footer.and_then(|footer| footer.copy_of))
+        }
+    }
 }
 
 /// Reads the header of archive `number` of a session from the record at `at`.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::media::{Item, MediumError, MediumReader, Position};
 use crate::wire::{
-    ArchiveFooter, ArchiveHeader, RecordHeader, RecordKind, SessionHeader, SessionsBefore,
-    UNIT_HEADER_LEN, UnitHeader, UnitKind,
+    ArchiveFooter, ArchiveHeader, CopySource, RecordHeader, RecordKind, SessionHeader,
+    SessionsBefore, UNIT_HEADER_LEN, UnitHeader, UnitKind,
 };
 
 use super::super::open_error::OpenError;
@@ -30,6 +30,8 @@ struct FoundArchive {
     header: Option<HeaderFacts>,
     /// Number of its blocks, if its footer was found.
     blocks: Option<u64>,
+    /// The session of which it is a copy, if its footer says so.
+    copy_of: Option<CopySource>,
 }
 
 /// Reads the records from `from`, or from the start of the medium, up to `until`, or to its end.
@@ -202,6 +204,7 @@ impl Found {
                 at,
                 header: None,
                 blocks: None,
+                copy_of: None,
             });
         }
         let archive = self.archives.last_mut().expect("there is one");
@@ -216,6 +219,7 @@ impl Found {
             (UnitKind::ArchiveFooter, Some(body)) => {
                 let footer = ArchiveFooter::parse(body).ok();
                 archive.blocks = footer.map(|footer| footer.blocks);
+                archive.copy_of = footer.and_then(|footer| footer.copy_of);
             }
             _ => {}
         }
@@ -231,6 +235,7 @@ impl Found {
             at,
             mut header,
             blocks,
+            copy_of,
         } in self.archives
         {
             if header.is_none() {
@@ -247,6 +252,8 @@ impl Found {
                 has_footer: blocks.is_some(),
                 blocks: blocks.unwrap_or_default(),
                 header,
+                footer: None,
+                copy_of,
                 until: None,
             });
         }

@@ -9,6 +9,8 @@
 //! This module does not compress, and does not encrypt blocks: stages before the tail do.
 
 mod content; // stream or tree: a block must be of the archive's content
+mod copied; // the blocks of a copy, with the numbers that they have
+mod copy; // the options of a copy
 mod options; // the options of an archive, and the plan made from them
 mod pipe; // the stages of an archive in a pipe
 mod plan_error; // reasons why an archive cannot be planned
@@ -21,6 +23,7 @@ mod tail; // the tail of a pipe that writes an archive
 mod unit_writer; // units, cut into records
 
 pub(super) use content::check_tree_number;
+pub use copy::CopyOptions;
 pub use options::{Archive, ArchiveOptions};
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use pipe::separate_stages;

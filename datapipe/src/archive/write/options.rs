@@ -63,7 +63,7 @@ enum Opener {
 }
 
 /// Default length of a chunk in bytes: the most that a crash can cost.
-const DEFAULT_CHUNK: u64 = 1 << 30;
+pub(super) const DEFAULT_CHUNK: u64 = 1 << 30;
 
 impl ArchiveOptions {
     /// Options of an archive of one stream of bytes, called `name`, in a session of its own, not
@@ -245,6 +245,7 @@ impl ArchiveOptions {
             header,
             key,
             chunk_len: self.chunk_len,
+            copy_of: None,
         };
         Ok(Archive::new(data, shared))
     }
@@ -318,7 +319,7 @@ pub(super) type MapSeal = Box<dyn for<'a> FnOnce(MiddleStage<'a>) -> MiddleStage
 pub(super) type MapTail = Box<dyn for<'a> FnOnce(TailStage<'a>) -> TailStage<'a> + Send>;
 
 impl Archive {
-    fn new(data: PlanData, shared_key: Option<SharedKey>) -> Self {
+    pub(super) fn new(data: PlanData, shared_key: Option<SharedKey>) -> Self {
         Self {
             origin: ArchiveOrigin::of_header(&data.header),
             data,

@@ -19,9 +19,16 @@ impl Archive {
     ///
     /// # Errors
     ///
-    /// [`PlanError::Special`] if it is longer than the archive's blocks less 24 bytes, or the
-    /// archive has [`MAX_SPECIALS`](crate::limits::MAX_SPECIALS) already.
+    /// [`PlanError::Special`] if it is longer than the archive's blocks less 24 bytes, the archive
+    /// is a copy, or it has [`MAX_SPECIALS`](crate::limits::MAX_SPECIALS) already.
     pub fn special(mut self, special: Special) -> Result<Self, PlanError> {
+        if self.data.copy_of.is_some() {
+            let (id, why) = (
+                special.id(),
+                "a copy has those of its source, and no others",
+            );
+            return Err(PlanError::Special { id, why });
+        }
         special.check_added(&self.specials, self.data.header.block_len)?;
         self.specials.push(special);
         Ok(self)
@@ -112,9 +119,11 @@ impl<'a> PipeBuilder<'a> {
     {
         let content = archive.data.header.content;
         let specials = archive.specials.clone();
+        let archive_is_new = archive.data.copy_of.is_none();
         let (seal, tail) = stages_by::<'b, M>(archive, tail);
-        let squeeze = squeeze_stage(content, specials, accepts_empty);
-        let before = [squeeze].into_iter().chain(seal.map(MiddleStage::shorten));
+        // The blocks of a copy keep the numbers that they have.
+        let squeeze = archive_is_new.then(|| squeeze_stage(content, specials, accepts_empty));
+        let before = squeeze.into_iter().chain(seal.map(MiddleStage::shorten));
         self.shorten().tail_after(before, tail.shorten())
     }
 }

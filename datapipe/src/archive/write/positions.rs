@@ -144,6 +144,11 @@ impl BlockIndexBuilder {
         footer
     }
 
+    /// Drops the entries since the last footer: the next block does not follow the last one.
+    pub(super) fn drop_entries(&mut self) {
+        self.entries.clear();
+    }
+
     /// Closes the open chunk. If the last chunk has a footer, that is written.
     pub(super) fn close_chunk(&mut self) {
         if let Some(chunk) = self.open.take() {

@@ -37,6 +37,14 @@ impl SessionOptions {
         }
     }
 
+    /// Sets the label.
+    pub(super) fn label(self, label: impl Into<String>) -> Self {
+        Self {
+            label: label.into(),
+            ..self
+        }
+    }
+
     /// Sets which chunks have headers and footers; by default every chunk has both.
     #[must_use]
     pub fn framing(self, framing: Framing) -> Self {

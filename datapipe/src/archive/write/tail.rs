@@ -8,13 +8,16 @@ use crate::limits::{MAX_CHUNK_BLOCKS, MAX_SPECIALS};
 use crate::media::{HandleError, MediumWriter, Position};
 use crate::pool::{Block, BlockInfo, Marks};
 use crate::stage::{Tail, TailStage};
-use crate::wire::{ArchiveFooter, BlockKind, CipherKind, Framing, Locator, UnitHeader, UnitKind};
+use crate::wire::{
+    ArchiveFooter, BlockKind, CipherKind, Framing, Locator, LostBlocks, UnitHeader, UnitKind,
+};
 
 use super::super::arguments;
 use super::super::block_header::{check_info, unit_header};
 use super::super::plan_data::PlanData;
 use super::super::report::WriteReport;
 use super::content::check_content;
+use super::copied::{copied_number, is_own_last};
 use super::session::SessionPlace;
 use super::session_writer::{ArchiveEnd, SessionWriter};
 use super::unit_writer::UnitWriter;
@@ -37,8 +40,10 @@ pub(in crate::archive) struct ArchiveTail<M> {
     /// The archive's header is in a record that is not written yet.
     header_is_open: bool,
     report: WriteReport,
-    /// Number of the next block, which is the number of blocks so far.
+    /// Number of the next block: of the blocks so far, and, in a copy, of those that were lost.
     next: u64,
+    /// Number of blocks that the source of a copy had lost.
+    lost: u64,
     /// The last block was among them.
     has_last: bool,
     /// Offset of the next block in the plain stream: the plain bytes of those blocks, control
@@ -88,6 +93,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
             header_is_open: false,
             report,
             next: 0,
+            lost: 0,
             has_last: false,
             offset: 0,
             plain: 0,
@@ -229,6 +235,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
             plain: self.offset,
             rejected: self.rejected,
             catalogue: self.catalogue.unwrap_or(blocks),
+            copy_of: self.plan.copy_of,
         };
         let header = UnitHeader {
             number: blocks,
@@ -265,8 +272,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
     /// # Errors
     ///
     /// If the block is damaged, or its encryption is not that of this archive.
-    fn data_len(&self, block: &Block, info: &BlockInfo) -> Result<usize, StageError> {
-        let number = self.next;
+    fn data_len(&self, number: u64, block: &Block, info: &BlockInfo) -> Result<usize, StageError> {
         if info.marks.contains(Marks::DAMAGED) {
             return Err(StageError::new(format!(
                 "block {number} is damaged, which an archive cannot record: restore what can be \
@@ -300,17 +306,24 @@ impl<M: MediumWriter> ArchiveTail<M> {
 
     /// Writes a block, and closes the chunk before or after it where that is due.
     fn add_block(&mut self, block: &Block) -> Result<(), StageError> {
-        let (info, number) = (block.info(), self.next);
+        let info = block.info();
+        let number = match self.plan.copy_of {
+            Some(_) => copied_number(&info, self.next)?,
+            None => self.next,
+        };
         if self.has_last {
             return Err(StageError::new(format!(
                 "block {number} comes after the last block of the archive: no stage sends after \
                  it, or sets the mark LAST"
             )));
         }
-        check_info(number, &info)?;
+        if self.plan.copy_of.is_none() {
+            check_info(number, &info)?;
+            check_content(self.plan.header.content, &info, number)?;
+        }
         self.check_special(&info)?;
-        check_content(self.plan.header.content, &info, number)?;
-        let len = self.data_len(block, &info)?;
+        let len = self.data_len(number, block, &info)?;
+        let lost = self.pass_lost(number, info.offset)?;
         if info.kind == BlockKind::ClosingCatalogue.code() && self.catalogue.is_none() {
             self.catalogue = Some(number);
             if self.chunk_start.is_some() {
@@ -326,6 +339,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
         if self.chunk_start.is_none() {
             self.begin_chunk()?;
         }
+        self.write_lost(lost)?;
         let header = UnitHeader {
             archive: self.archive,
             chunk: self.chunk,
@@ -395,6 +409,37 @@ impl<M: MediumWriter> ArchiveTail<M> {
         )))
     }
 
+    /// Ends the chunk before blocks that the source of a copy has lost, up to block `number`, and
+    /// passes over their numbers: footers list consecutive blocks. Returns the number of the lost
+    /// blocks. `offset` is that of block `number`.
+    fn pass_lost(&mut self, number: u64, offset: u64) -> Result<u64, StageError> {
+        let lost = number.saturating_sub(self.next);
+        if lost == 0 {
+            return Ok(0);
+        }
+        if self.chunk_start.is_some() {
+            self.end_chunk(false)?;
+        }
+        self.stream().index.drop_entries();
+        (self.next, self.offset) = (number, offset);
+        self.lost = self.lost.saturating_add(lost);
+        Ok(lost)
+    }
+
+    /// Writes the unit that announces the gap before the next block, if there is one. Without it a
+    /// reader would not believe the number of that block.
+    fn write_lost(&mut self, count: u64) -> Result<(), StageError> {
+        if count == 0 {
+            return Ok(());
+        }
+        let header = UnitHeader {
+            number: self.next.saturating_sub(count),
+            ..self.header(UnitKind::LostBlocks)
+        };
+        let body = LostBlocks { count }.to_bytes();
+        self.stream().write_unit(header, &body)
+    }
+
     /// Counts a block that was written.
     fn count(&mut self, header: &UnitHeader) -> Result<(), StageError> {
         let is_rejected = header.marks.contains(Marks::REJECTED);
@@ -417,7 +462,27 @@ impl<M: MediumWriter> ArchiveTail<M> {
 
     /// Number of the blocks so far, the last one of the stream not counted.
     fn blocks(&self) -> u64 {
-        self.next - u64::from(self.has_last)
+        let own = self.next - u64::from(self.has_last);
+        own.saturating_sub(self.lost)
+    }
+
+    /// Ends a copy whose source has no last block: it stays incomplete, as its source is.
+    fn end_cut_copy(&mut self) -> Result<(), StageError> {
+        if self.archive == 0 && self.shared.is_some() {
+            // The session goes on with the next archive.
+            return Ok(());
+        }
+        if self.archive == 0 {
+            return Err(StageError::new(
+                "no block of the archive that is copied could be read, so nothing was written",
+            ));
+        }
+        self.end_chunk(true)?;
+        let session = self.session.as_mut().expect("the archive was begun");
+        match self.shared {
+            None => session.finish(),
+            Some(_) => Ok(()),
+        }
     }
 
     /// Refuses an archive without any data, if the medium has content.
@@ -441,6 +506,9 @@ impl<M: MediumWriter> Tail for ArchiveTail<M> {
     }
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
+        if self.plan.copy_of.is_some() && is_own_last(&block.info()) {
+            return Ok(());
+        }
         self.take_session()?;
         if block.info().marks.contains(Marks::LAST) {
             self.check_not_empty()?;
@@ -454,6 +522,9 @@ impl<M: MediumWriter> Tail for ArchiveTail<M> {
     }
 
     fn finish(&mut self) -> Result<(), StageError> {
+        if !self.has_last && self.plan.copy_of.is_some() {
+            return self.end_cut_copy();
+        }
         if !self.has_last {
             return Err(StageError::new(format!(
                 "the last block of the archive has not come after block {}: a tail of an archive \
@@ -463,9 +534,9 @@ impl<M: MediumWriter> Tail for ArchiveTail<M> {
         }
         self.end_chunk(true)?;
         self.end()?;
-        let volumes = self.stream().volume();
+        let (volumes, is_complete) = (self.stream().volume(), self.lost == 0);
         self.report
-            .update(|outcome| (outcome.complete, outcome.volumes) = (true, volumes));
+            .update(|outcome| (outcome.complete, outcome.volumes) = (is_complete, volumes));
         Ok(())
     }
 
