@@ -223,8 +223,9 @@ const UNPROVEN_WRITER: &str = "an identity has opened the archive, which does no
                                make such an archive";
 
 /// Note on an encrypted archive that is verified without its key.
-const NOT_AUTHENTICATED: &str = "nothing was authenticated: without the key, checksums, headers and numbers were checked, \
-     which any party can forge; to check the content, give the key";
+const NOT_AUTHENTICATED: &str = "nothing was authenticated: without the key, checksums, headers \
+                                 and numbers were checked, which any party can forge; to check \
+                                 the content, give the key";
 
 /// Checks an encrypted archive without its key.
 fn verify_stored(

@@ -58,9 +58,9 @@ fn archive_opens_only_with_the_right_key() {
             "more than 4096 bytes",
         ),
     ] {
-        for doing in [&["--verify"][..], &["--list"], &[]] {
+        for doing in &[&["--verify"][..], &["--list"], &[]][usize::from(how.is_empty())..] {
             let to = if doing.is_empty() { &["out"][..] } else { &[] };
-            let text = fixture.fail_to_restore(&[doing, how, &[medium], to].concat(), 1);
+            let text = fixture.fail_to_restore(&[*doing, how, &[medium], to].concat(), 1);
             assert!(text.contains(reason), "{reason:?} is not in: {text}");
         }
     }

@@ -398,8 +398,8 @@ impl ListedArchive {
     }
 
     /// The session from which the archive was copied, if it is a copy and has its footer, and
-    /// [`Sessions::with_sources`] or [`with_source`](Self::with_source) has read that. It may itself
-    /// have been a copy. Nothing proves it: the copy was made without a key.
+    /// [`Sessions::with_sources`] or [`with_source`](Self::with_source) has read that. It may
+    /// itself have been a copy. Nothing proves it: the copy was made without a key.
     pub fn copy_of(&self) -> Option<CopySource> {
         self.copy_of
     }
