@@ -32,7 +32,7 @@ fn cut_archive_is_restored_up_to_the_cut() {
             (40, 1, "there is no archive"),
             (2000, 1, "no part of the archive could be read"),
             (tape.len() / 2, 3, "is cut off"),
-            (tape.len() - 1500, 3, "incomplete"),
+            (in_last_blocks(&tape), 3, "incomplete"),
             // Intact records without an end of the archive.
             (before_last_records(&tape), 3, "the archive is incomplete"),
         ] {
@@ -52,15 +52,30 @@ fn cut_archive_is_restored_up_to_the_cut() {
     }
 }
 
-/// Number of bytes up to the mark after the chunk. They include no footer except that of the chunk.
-fn before_last_records(tape: &[u8]) -> usize {
-    let mut at = 0;
+/// Places of the records up to the mark after the chunk, and that of the mark.
+fn up_to_mark(tape: &[u8]) -> Vec<usize> {
+    let mut places = vec![0];
     loop {
+        let at = places[places.len() - 1];
         let length = u32::from_le_bytes(tape[at..at + 4].try_into().unwrap()) as usize;
         if length == 0 {
-            return at + 4;
+            return places;
         }
-        at += length.next_multiple_of(2) + 8;
+        places.push(at + length.next_multiple_of(2) + 8);
+    }
+}
+
+/// Number of bytes up to the mark after the chunk. They include no footer except that of the chunk.
+fn before_last_records(tape: &[u8]) -> usize {
+    up_to_mark(tape).last().unwrap() + 4
+}
+
+/// Number of bytes up to the middle of the last blocks. The footer of their chunk and a locator
+/// follow them.
+fn in_last_blocks(tape: &[u8]) -> usize {
+    match up_to_mark(tape)[..] {
+        [.., blocks, footer, _, _] => usize::midpoint(blocks, footer),
+        _ => panic!("too few records"),
     }
 }
 
