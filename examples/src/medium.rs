@@ -191,9 +191,9 @@ impl Location {
         let is_encrypted = last.is_encrypted() == Some(true);
         let opened = secret
             .filter(|_| is_encrypted)
-            .map(|secret| ArchiveReader::open_listed(self.open()?, last, Some(secret)));
+            .map(|secret| SharedKey::of_listed(self.open()?, last, secret));
         let why = match (opened, secret) {
-            (Some(Ok(reader)), _) => return Ok(reader.shared_key()),
+            (Some(Ok(key)), _) => return Ok(key),
             (Some(Err(error)), _) => format!("does not open with this key: {error}"),
             (None, Some(_)) => "is not encrypted, and a key was given".to_owned(),
             (None, None) if !is_encrypted || rule == KeyRule::SameOrRecipients => return Ok(None),

@@ -98,16 +98,37 @@ impl Candidates {
             format!(", number {number}, of session {}", archive.session_number())
         });
         let begun = taken.and_then(|(archive, _)| archive.created());
-        let mut others = self.found.iter().filter(|other| !other.is_finished());
-        let later = match others.any(|other| other.created() > begun) {
-            true => "; one that was begun after it is unfinished",
-            false => "",
+        let others = self.found.iter().filter(|other| !is_it(other));
+        let may_be_newer =
+            |other: &&ListedArchive| other.created().is_none() || other.created() > begun;
+        let newer = others.filter(may_be_newer).count();
+        let newer = match newer {
+            0 => String::new(),
+            newer => format!(
+                "; {} not whole, or cannot be opened",
+                count_of(
+                    newer as u64,
+                    "that may be newer is",
+                    "that may be newer are"
+                )
+            ),
         };
         summary.notes.push(format!(
-            "{location} has {}: this is the one that was begun last{which}{later}; --sessions \
+            "{location} has {}: this is the last whole one that opens{which}{newer}; --sessions \
              lists them, and --archive selects one",
             count_of(self.all.len() as u64, "archive", "archives")
         ));
+        let others = self.found.iter().filter(|other| !is_it(other));
+        let is_unknown = |other: &&ListedArchive| other.is_finished() && other.created().is_none();
+        let unknown = others.filter(is_unknown).count();
+        if unknown > 0 {
+            let what = format!(
+                "{} of {location} cannot be read, and may be of a later one than the archive that \
+                 was taken; --sessions lists them, and --archive selects one",
+                count_of(unknown as u64, "archive header", "archive headers")
+            );
+            summary.add_error("", "header", what);
+        }
     }
 }
 
@@ -222,6 +243,17 @@ impl SelectArgs {
             // The archive may be read up to the place at which the medium fails.
             Err(_) => return Ok(Candidates::default()),
         };
+        if sessions.is_cut()
+            && self
+                .archive
+                .as_deref()
+                .is_none_or(|wanted| wanted == "last")
+        {
+            return Err(location.failure(
+                "has more archives than can be listed, so the last one is not known; select one \
+                 with --session and --archive",
+            ));
+        }
         let total = sessions.archives().count();
         let is_only = !self.selects() && total <= 1 && sessions.sessions().len() <= 1;
         let found = match is_only {

@@ -97,7 +97,8 @@ pub fn list_sessions(
         .and_then(|sessions| sessions.with_sources(location.open()?))
         .map_err(|error| location.failure(error))?;
     if sessions.is_cut() {
-        let note = "the medium has more sessions than can be listed: these are the last ones";
+        let note =
+            "the medium has more sessions and archives than can be listed: some are missing here";
         summary.notes.push(note.to_owned());
     }
     let is_labelled = || location.volumes().iter().any(|file| file.record.is_some());

@@ -81,10 +81,12 @@ fn from_tail(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
     let (appends, end) = (fields.flag(APPEND)?, fields.optional(CONTINUED)?);
     fields.end()?;
     let medium = match (appends, end) {
-        (true, _) if options.overwrite || target.is_opened => {
+        (true, end)
+            if end.is_some() || replacing.is_some() || options.overwrite || target.is_opened =>
+        {
             return Err(StageError::new(
-                "the module got the field `append` together with `overwrite` or `opened`, which \
-                 exclude it",
+                "the module got the field `append` together with `overwrite`, `in-place`, \
+                 `beside`, `continued` or `opened`, which exclude it",
             ));
         }
         (true, _) => {

@@ -377,7 +377,7 @@ pub struct WriteOutcome {
     pub rejected: u64,
     /// Bytes of those that have data or a piece of a catalogue, before compression.
     pub plain: u64,
-    /// Number of blocks up to the last checkpoint. They are on stable storage and stay readable if
+    /// Number of blocks up to the end of the last chunk. They are on stable storage and stay readable if
     /// the pipe fails.
     pub safe_blocks: u64,
     /// Bytes of those blocks before compression.

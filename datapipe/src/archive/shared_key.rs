@@ -10,9 +10,10 @@ use crate::crypto::{DataKey, SLOT_LEN};
 ///
 /// Each archive has a key of its own, derived from this one, so nothing is encrypted twice under
 /// one key. [`Archive::shared_key`](super::Archive::shared_key) and
-/// [`ArchiveReader::shared_key`](super::ArchiveReader::shared_key) return it, and
+/// [`of_listed`](Self::of_listed) return it, and
 /// [`ArchiveOptions::share_key`](super::ArchiveOptions::share_key) takes it. Erased from memory
-/// when the last clone is dropped; never printed.
+/// when the last clone is dropped; never printed. Drop it when the last archive is planned: it
+/// opens all archives that have it.
 #[derive(Clone)]
 pub struct SharedKey {
     pub(super) data_key: Arc<DataKey>,

@@ -158,7 +158,8 @@ impl VolumeEnd {
         let (medium, [used, items, prefix_items]) = (bytes.array()?, bytes.u64s()?);
         let is_torn = bytes.u8()? != 0;
         let prefix = bytes.prefixed()?.to_vec();
-        if !(1..=MAX_VOLUMES).contains(&volume) || used.max(items) > u64::MAX / 2 {
+        if !(1..=MAX_VOLUMES).contains(&volume) || used.max(items).max(prefix_items) > u64::MAX / 2
+        {
             return Err(bytes.error("a number out of range"));
         }
         bytes.end()?;

@@ -167,7 +167,7 @@ impl VirtualTape {
                 what: what.to_owned(),
             });
         }
-        let appends = !known.writer.is_untouched();
+        let appends = known.writer.has_content();
         let writer = (known.writer, None);
         Ok(TapeWriter::of(
             storage,
@@ -505,7 +505,7 @@ impl<S: Storage> WriteShelf for TapeToWrite<S> {
 
     fn close(&mut self, volume: &Self::Volume) {
         if matches!(self.replaces, Some(Replaces::Beside { .. }))
-            && !(volume.is_untouched() && self.given.is_given())
+            && !(volume.is_as_opened() && self.given.is_given())
             && volume.has_name(&self.storage)
         {
             // If it stays, the next writer removes it.

@@ -259,9 +259,9 @@ impl<F: StorageFile> VolumeWriter<F> {
         self.limit.map(|limit| limit.saturating_sub(used))
     }
 
-    /// True if this is the first volume, and nothing was written to it.
-    pub(super) fn is_untouched(&self) -> bool {
-        self.volume == 1 && self.used == 0 && !self.is_torn && !self.ended && !self.broken
+    /// True if the volume has content, even a torn record only.
+    pub(super) fn has_content(&self) -> bool {
+        self.used > 0 || self.is_torn
     }
 
     /// True if nothing was written since the volume was opened.
@@ -470,6 +470,7 @@ impl<F: StorageFile> WriteVolume for VolumeWriter<F> {
     /// Writes the marks that are missing after the old content, without anything after them. If
     /// there is no room for them, the end of the volume does as well.
     fn complete(&mut self) -> Result<(), MediumError> {
+        self.check_intact()?;
         let end = self.used + self.prefix.len();
         let fits = self.limit.is_none_or(|limit| end <= limit);
         let has_old = self.used > 0;

@@ -26,8 +26,11 @@ const NAMES: [(u32, &str); 16] = [
     (0x4000_0000, "case folded"),
 ];
 
-/// Flags that forbid changes to an object, and its names. Only root may set them.
+/// Flags that forbid changes to an object, and its names.
 pub(super) const FREEZING: u32 = IFlags::IMMUTABLE.union(IFlags::APPEND).bits();
+
+/// Flags that only root may set.
+pub(super) const PRIVILEGED: u32 = FREEZING | IFlags::JOURNALING.bits();
 
 /// Flags of a file that say how its data are stored, and that count for what is written later: file
 /// systems refuse or ignore the first of them for a file that has data.

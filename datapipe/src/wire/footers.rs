@@ -213,7 +213,7 @@ impl Locator {
         };
         let checkpoint = Some(bytes.u64()?).filter(|&number| number != NO_CHECKPOINT);
         let [blocks, offset, rejected] = bytes.u64s()?;
-        if checkpoint.unwrap_or(0) > blocks || rejected > blocks {
+        if checkpoint.is_some_and(|number| number >= blocks) || rejected > blocks {
             return Err(bytes.error(format!(
                 "{rejected} rejected blocks, and a checkpoint in block {}, of {blocks}",
                 checkpoint.unwrap_or(0)

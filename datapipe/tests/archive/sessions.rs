@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use datapipe::archive::{ListedArchive, OpenError, Session, SessionOptions, Sessions, SharedKey};
-use datapipe::crypto::{Argon2Cost, SecretKind};
-use datapipe::media::{Item, MediumError, Position, VolumeId};
+use datapipe::crypto::Argon2Cost;
+use datapipe::media::{Item, MediumError, MediumWriter, Position, VolumeId};
 use datapipe::prelude::*;
 use datapipe::testkit::Sink;
+use datapipe::wire::{UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
 use crate::data::{blocks, key, setting};
 use crate::medium::open;
@@ -269,12 +270,13 @@ fn shared_key_comes_from_an_archive_that_a_secret_has_opened_and_not_from_a_reci
     let slots = archive.header().slots.clone();
     let tape = VirtualTape::create(&path, VolumeOptions::default()).unwrap();
     pipe(b"data").archive(archive, tape).run().unwrap();
-    let open_with = |secret: &Secret| ArchiveReader::open(open(&path), Some(secret)).unwrap();
-    let reader = open_with(&secret);
-    assert_eq!(reader.opened_by(), Some(SecretKind::KeyFile));
-    let next = ArchiveOptions::stream("b").share_key(reader.shared_key().unwrap());
+    let sessions = Sessions::read(open(&path)).unwrap();
+    let listed = sessions.archives().next().unwrap();
+    let key_with = |secret: &Secret| SharedKey::of_listed(open(&path), listed, secret);
+    let next = ArchiveOptions::stream("b").share_key(key_with(&secret).unwrap().unwrap());
     assert_eq!(next.plan().unwrap().header().slots, [slots[1]]);
-    assert!(open_with(&identity.into()).shared_key().is_none());
+    assert!(key_with(&identity.into()).unwrap().is_none());
+    assert!(matches!(key_with(&key(8)), Err(OpenError::Locked(_))));
 }
 
 #[test]
@@ -628,6 +630,10 @@ fn session_without_a_complete_archive_keeps_the_content_that_it_would_replace() 
         .archive_in(archive(), &session)
         .run();
     assert!(failed.is_err());
+    // An empty archive after it would be the only complete one.
+    let empty = pipe(b"").archive_in(archive(), &session).run();
+    let error = empty.unwrap_err().to_string();
+    assert!(error.contains("there is no data to archive"), "{error}");
     let error = session.finish().unwrap_err().to_string();
     assert!(
         error.contains("no archive of the session is complete"),
@@ -641,6 +647,80 @@ fn session_without_a_complete_archive_keeps_the_content_that_it_would_replace() 
     session.finish().unwrap();
     let list = Sessions::read(open(&path)).unwrap();
     assert_eq!(list.archives().count(), 2);
+}
+
+/// A medium that takes some records, and panics at the next one.
+struct Panicking {
+    records: u32,
+}
+
+impl MediumWriter for Panicking {
+    fn write(&mut self, _: &[u8]) -> Result<Position, MediumError> {
+        self.records = self.records.checked_sub(1).expect("a planned panic");
+        Ok(Position::start_of(1))
+    }
+
+    fn write_mark(&mut self) -> Result<(), MediumError> {
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), MediumError> {
+        Ok(())
+    }
+
+    fn next_volume(&mut self) -> Result<(), MediumError> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), MediumError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn session_whose_medium_has_panicked_gets_no_other_archive() {
+    let session = Session::new(Panicking { records: 6 }, SessionOptions::new("")).unwrap();
+    let archive = || ArchiveOptions::stream("a").block_len(BLOCK).plan().unwrap();
+    let data = blocks(50_000, BLOCK as usize, 7);
+    let mut errors = [(); 2].map(|()| {
+        let archive = archive();
+        pipe(&data).archive_in(archive, &session).run().unwrap_err()
+    });
+    let [panicked, refused] = errors.each_mut().map(|error| error.to_string());
+    assert!(panicked.contains("a planned panic"), "{panicked}");
+    assert!(refused.contains("it gets no other archive"), "{refused}");
+    assert!(session.finish().is_err());
+}
+
+/// The header of the newest archive was lost with a byte, and an older archive became the last one.
+#[test]
+fn archive_whose_header_is_damaged_is_listed_by_its_copy() {
+    for secret in [None, Some(key(7))] {
+        let mut site = Site::new("t", None, secret);
+        for name in ["old", "new"] {
+            let session = site.session(name);
+            let archive = site.plan(name);
+            pipe(name.as_bytes())
+                .archive_in(archive, &session)
+                .run()
+                .unwrap();
+            session.finish().unwrap();
+        }
+        let mut bytes = fs::read(&site.path).unwrap();
+        let is_header = |at: &usize| {
+            let header = UnitHeader::parse(&bytes[*at..]);
+            header.is_ok_and(|header| header.kind == UnitKind::ArchiveHeader)
+        };
+        let at = (0..bytes.len()).rev().find(is_header).unwrap();
+        bytes[at + UNIT_HEADER_LEN + 20] ^= 1;
+        fs::write(&site.path, bytes).unwrap();
+        let sessions = site.list();
+        let names: Vec<_> = sessions.archives().map(ListedArchive::name).collect();
+        assert_eq!(names, [Some("old"), Some("new")]);
+        let secret = site.secret.as_ref();
+        let reader = ArchiveReader::open_last(open(&site.path), sessions.archives(), secret);
+        assert_eq!(reader.unwrap().origin().name, "new");
+    }
 }
 
 #[test]

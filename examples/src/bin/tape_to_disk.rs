@@ -176,12 +176,11 @@ fn run(
         return list_sessions(&location, args.output.json, summary);
     }
     if args.verify && secret.is_none() {
-        // Its notes are those of the reader that opens the archive below.
-        let stored = args
-            .select
-            .open_stored(&location, &mut Summary::new(summary.job));
-        if stored.is_ok_and(|stored| stored.is_encrypted()) {
-            return verify_stored(args, console, location, summary);
+        // Without an error, its notes are those of the reader that opens the archive below.
+        let mut noted = Summary::new(summary.job);
+        match args.select.open_stored(&location, &mut noted) {
+            Ok(stored) if !stored.is_encrypted() => {}
+            _ => return verify_stored(args, console, location, summary),
         }
     }
     let reader = args.select.open(&location, secret.as_ref(), summary)?;

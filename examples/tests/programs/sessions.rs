@@ -154,7 +154,7 @@ fn archives_are_selected_by_their_names_and_an_unfinished_one_is_named() {
     ok(&output);
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(
-        text.contains("number 2, of session 2; one that was begun after"),
+        text.contains("number 2, of session 2; 1 that may be newer is not whole"),
         "{text}"
     );
 }

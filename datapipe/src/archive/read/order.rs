@@ -167,6 +167,10 @@ impl Order {
         }
         if self.last.is_some() {
             self.count_damaged(number, "comes after the archive's last block")?;
+            if self.specials.is_stored {
+                // A copy ends with the last block.
+                return Ok(false);
+            }
         }
         self.continuity.skip(number.saturating_sub(self.next));
         self.next = number.saturating_add(1);

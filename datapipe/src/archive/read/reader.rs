@@ -59,8 +59,8 @@ pub struct ArchiveReader<M> {
     origin: ArchiveOrigin,
     /// Read when it is needed first.
     front: Arc<OnceLock<Front>>,
+    /// The data key, which would open other archives, is not kept.
     key: Option<ArchiveKey>,
-    shared_key: Option<SharedKey>,
     /// Kind of the secret that has opened the key.
     opened_by: Option<SecretKind>,
     reporter: DamageReporter,
@@ -123,7 +123,6 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
             key: key
                 .as_ref()
                 .map(|key| ArchiveKey::derive(&key.data_key, &header)),
-            shared_key: key.filter(|_| opened_by != Some(SecretKind::Identity)),
             origin: ArchiveOrigin::of_header(&header),
             header,
             front: Arc::default(),
@@ -140,14 +139,6 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     /// The key of the archive's blocks.
     pub(super) fn key(&self) -> Option<&ArchiveKey> {
         self.key.as_ref()
-    }
-
-    /// Returns the data key, with the slot that the secret has opened, for other archives.
-    ///
-    /// `None` if the archive is not encrypted, or an identity has opened it: another party may have
-    /// chosen the data key.
-    pub fn shared_key(&self) -> Option<SharedKey> {
-        self.shared_key.clone()
     }
 
     /// Records damage in `log` and reads on after it, instead of failing at the first. Give the
@@ -403,7 +394,7 @@ pub(super) fn find_headers_in<M: MediumReader>(
                 archive = Some(ArchiveHeader::parse(&footer.archive)?);
                 number = header.archive;
             }
-            UnitKind::Locator => {
+            UnitKind::Locator if is_wanted => {
                 let locator = Locator::parse(&body)?;
                 session = Some(SessionHeader::parse(&locator.session)?);
                 archive = Some(ArchiveHeader::parse(&locator.archive)?);
@@ -444,7 +435,6 @@ impl<M> Clone for ArchiveReader<M> {
             origin: self.origin.clone(),
             front: Arc::clone(&self.front),
             key: self.key.clone(),
-            shared_key: self.shared_key.clone(),
             opened_by: self.opened_by,
             reporter: self.reporter.clone(),
             on_special: self.on_special.clone(),

@@ -2,9 +2,9 @@
 
 use std::cmp::Reverse;
 
-use crate::crypto::{Secret, SecretKind, TAG_LEN, nonce};
+use crate::crypto::{SLOT_LEN, Secret, SecretKind, TAG_LEN, nonce};
 use crate::media::MediumReader;
-use crate::wire::{CipherKind, UnitKind};
+use crate::wire::{ArchiveHeader, CipherKind, UnitKind};
 
 use super::super::key::header_hash;
 use super::super::open_error::OpenError;
@@ -37,13 +37,13 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     }
 
     /// Opens the last whole archive of those that are given, in the order of a list of this medium:
-    /// among those with a footer the one that was begun
-    /// last. With a secret, only archives that it opens count, and of each the first block proves
+    /// among those with a footer the one that was begun last. With a secret, only archives that it opens count, and of each the first block proves
     /// that the time is what the writer wrote; an archive that is not encrypted does not count.
     /// Without a secret, the last archive must not be encrypted. If no archive has a footer, it is
     /// the last one of the others.
     ///
-    /// At most eight data keys are tried, from the last archive on.
+    /// Slots of at most eight archives are tried, from the last archive on, those that have a data
+    /// key which is known by then not counted.
     ///
     /// # Errors
     ///
@@ -55,10 +55,10 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     ) -> Result<Self, OpenError> {
         let medium = SharedMedium::new(medium);
         let archives = newest_first(archives);
-        let mut keys: Vec<([u8; 16], Option<SharedKey>)> = Vec::new();
+        let mut tried = TriedKeys::default();
         let mut first_error = None;
         for archive in archives {
-            match Self::open_candidate(&medium, archive, secret, &mut keys) {
+            match Self::open_candidate(&medium, archive, secret, &mut tried) {
                 Ok(reader) => return Ok(reader),
                 Err(error) if is_failure(&error) => return Err(error),
                 Err(error) => drop(first_error.get_or_insert(error)),
@@ -77,22 +77,13 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         medium: &SharedMedium<M>,
         archive: &ListedArchive,
         secret: Option<&Secret>,
-        keys: &mut Vec<([u8; 16], Option<SharedKey>)>,
+        tried: &mut TriedKeys,
     ) -> Result<Self, OpenError> {
         let headers = find_listed(medium, archive)?;
-        let id = headers.archive.key_id;
-        let known = keys.iter().find(|(known, _)| *known == id);
         let is_encrypted = headers.archive.cipher != CipherKind::None;
-        let key = match (known, is_encrypted && secret.is_some()) {
-            (Some((_, Some(key))), true) => Some(key.clone()),
-            (Some((_, None)), true) => return Err(OpenError::KeyNeeded),
-            (None, true) if keys.len() >= MAX_KEYS => return Err(OpenError::KeyNeeded),
-            (None, true) => {
-                let unlocked = unlock(&headers.archive, secret);
-                keys.push((id, unlocked.as_ref().ok().cloned().flatten()));
-                unlocked?
-            }
-            (_, false) => unlock(&headers.archive, secret)?,
+        let key = match is_encrypted && secret.is_some() {
+            true => tried.unlock(&headers.archive, secret)?,
+            false => unlock(&headers.archive, secret)?,
         };
         let reader = Self::new(medium.clone(), headers, archive.place(), key, secret);
         match reader.proves_header(archive)? {
@@ -144,6 +135,63 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     pub fn has_proven_writer(&self) -> bool {
         let kind = self.opened_by();
         kind.is_some_and(|kind| kind != SecretKind::Identity)
+    }
+}
+
+/// Data keys of the archives of a medium, of which a passphrase is stretched once for each.
+#[derive(Default)]
+struct TriedKeys {
+    /// Data keys by their ids.
+    opened: Vec<([u8; 16], SharedKey)>,
+    /// Slots that the secret does not open. The id of the data key beside them may be forged.
+    locked: Vec<Vec<[u8; SLOT_LEN]>>,
+}
+
+impl TriedKeys {
+    fn unlock(
+        &mut self,
+        header: &ArchiveHeader,
+        secret: Option<&Secret>,
+    ) -> Result<Option<SharedKey>, OpenError> {
+        let mut opened = self.opened.iter();
+        if let Some((_, key)) = opened.find(|(id, _)| *id == header.key_id) {
+            return Ok(Some(key.clone()));
+        }
+        let tried = self.opened.len() + self.locked.len();
+        if tried >= MAX_KEYS || self.locked.contains(&header.slots) {
+            return Err(OpenError::KeyNeeded);
+        }
+        match unlock(header, secret) {
+            Ok(key) => {
+                let opened = key.iter().map(|key| (header.key_id, key.clone()));
+                self.opened.extend(opened);
+                Ok(key)
+            }
+            Err(error) => {
+                self.locked.push(header.slots.clone());
+                Err(error)
+            }
+        }
+    }
+}
+
+impl SharedKey {
+    /// Unlocks the data key of a listed archive for other archives, with the slot that the secret
+    /// opens. `medium` is the one that was listed.
+    ///
+    /// Returns `None` if the secret is an identity: another party may have chosen the data key.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], as [`ArchiveReader::open_listed`].
+    pub fn of_listed<M: MediumReader>(
+        medium: M,
+        archive: &ListedArchive,
+        secret: &Secret,
+    ) -> Result<Option<Self>, OpenError> {
+        let headers = find_listed(&SharedMedium::new(medium), archive)?;
+        let key = unlock(&headers.archive, Some(secret))?;
+        Ok(key.filter(|_| secret.kind() != SecretKind::Identity))
     }
 }
 

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use crate::limits::{MAX_LISTED_ARCHIVES, MAX_RECORD, MAX_VOLUMES};
 use crate::media::{Item, MediumError, MediumReader, Position};
 use crate::wire::{
-    ArchiveEntry, ArchiveHeader, CipherKind, Content, CopySource, RecordHeader, RecordKind,
-    SessionFooter, SessionHeader, SessionsBefore, Time, UnitKind,
+    ArchiveEntry, ArchiveHeader, CipherKind, Content, CopySource, Locator, RecordHeader,
+    RecordKind, SessionFooter, SessionHeader, SessionsBefore, Time, UnitKind,
 };
 
 use super::super::key::header_hash;
@@ -33,7 +33,8 @@ use super::unit_reader::UnitReader;
 /// The sessions of a medium, with their archives.
 ///
 /// The list is not authenticated: it says what the medium says of itself. It has at most
-/// [`MAX_LISTED_ARCHIVES`] sessions and archives, the last ones.
+/// [`MAX_LISTED_ARCHIVES`] sessions and archives: the last ones of a medium whose sessions are all
+/// finished, and otherwise the first ones of its unfinished part, too.
 ///
 /// ```
 /// use datapipe::archive::{ArchiveReader, Sessions};
@@ -295,7 +296,7 @@ impl Sessions {
         Ok(self)
     }
 
-    /// True if the medium has more than the list: sessions before the first one.
+    /// True if the medium has sessions that are not in the list, for which there was no room.
     pub fn is_cut(&self) -> bool {
         self.is_cut
     }
@@ -621,11 +622,19 @@ fn list_archive<M: MediumReader>(
     with_header: bool,
 ) -> Result<ListedArchive, OpenError> {
     let at = on_medium(entry.header, facts.volumes_before);
-    let header = match with_header.then(|| read_header(medium, facts.id, at, number)) {
-        None => None,
-        Some(Err(error)) if is_failure(&error) => return Err(error),
-        Some(found) => found.ok().filter(|header| header.id == entry.id),
+    let is_it = |header: &ArchiveHeader| header.id == entry.id;
+    let found = |found: Result<ArchiveHeader, OpenError>| match found {
+        Err(error) if is_failure(&error) => Err(error),
+        found => Ok(found.ok().filter(is_it)),
     };
+    let mut header = None;
+    if with_header {
+        header = found(read_header(medium, facts.id, at, number))?;
+    }
+    if with_header && header.is_none() && entry.has_footer() {
+        let place = on_medium(entry.place, facts.volumes_before);
+        header = found(read_header_copy(medium, facts.id, place))?;
+    }
     Ok(ListedArchive {
         session: Arc::clone(facts),
         session_number: 0,
@@ -694,6 +703,21 @@ pub(super) fn read_header<M: MediumReader>(
     ))
 }
 
+/// Reads the copy of an archive's header in its last locator, which precedes the mark before its
+/// footer. `footer` is the place of that.
+fn read_header_copy<M: MediumReader>(
+    medium: &SharedMedium<M>,
+    session: [u8; 16],
+    footer: Position,
+) -> Result<ArchiveHeader, OpenError> {
+    let mut reader = BackReader::new(medium, session);
+    reader.seek(footer)?;
+    reader.back_to(|header| header.first == Some(0))?;
+    let (_, body) = reader.read_unit(UnitKind::Locator)?;
+    let locator = Locator::parse(&body)?;
+    Ok(ArchiveHeader::parse(&locator.archive)?)
+}
+
 /// Returns the label of an unfinished session, which the session after it names.
 fn unfinished_label<M: MediumReader>(
     medium: &SharedMedium<M>,
@@ -715,8 +739,9 @@ fn counted<M: MediumReader>(
     session: &ListedSession,
 ) -> Result<Position, OpenError> {
     let on_volume = |at: &Position| at.volume == footer.volume && is_before(*at, footer);
-    let archives = session.archives.iter().rev().map(|archive| archive.at);
-    let mut known = archives.chain([session.facts.label]);
+    let archives = session.archives.iter().rev();
+    let known = archives.map(|archive| archive.footer.unwrap_or(archive.at));
+    let mut known = known.chain([session.facts.label]);
     let from = known.find(on_volume);
     let mut medium = medium.clone();
     medium.seek(from.unwrap_or_else(|| Position::start_of(footer.volume)))?;

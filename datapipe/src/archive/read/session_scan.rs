@@ -207,6 +207,10 @@ impl Found {
                 copy_of: None,
             });
         }
+        if !matches!(unit.kind, UnitKind::ArchiveHeader | UnitKind::ArchiveFooter) {
+            // Their bodies are not looked at.
+            return true;
+        }
         let archive = self.archives.last_mut().expect("there is one");
         let body = whole_unit(bytes).map(|(_, body)| body);
         match (unit.kind, body) {

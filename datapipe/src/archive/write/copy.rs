@@ -88,7 +88,8 @@ impl CopyOptions {
         Self { session, ..self }
     }
 
-    /// Makes a checkpoint after every `bytes` on the medium, at least one block; 1 GiB by default.
+    /// Ends a chunk after `bytes` on the medium, and at least one block: it is on stable storage
+    /// then. 1 GiB by default.
     #[must_use]
     pub fn chunk_len(self, bytes: u64) -> Self {
         Self {

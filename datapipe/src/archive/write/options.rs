@@ -62,7 +62,7 @@ enum Opener {
     Recipient(Recipient),
 }
 
-/// Default length of a chunk in bytes: the most that a crash can cost.
+/// Default length of a chunk in bytes.
 pub(super) const DEFAULT_CHUNK: u64 = 1 << 30;
 
 impl ArchiveOptions {
@@ -170,7 +170,9 @@ impl ArchiveOptions {
         }
     }
 
-    /// Makes a checkpoint after every `bytes` on the medium, at least one block; 1 GiB by default.
+    /// Ends a chunk after `bytes` on the medium, and at least one block: it is on stable storage
+    /// then. Chunks are at most twice as long if the head ends them with its checkpoints. 1 GiB by
+    /// default.
     #[must_use]
     pub fn chunk_len(self, bytes: u64) -> Self {
         Self {

@@ -181,12 +181,6 @@ impl BlockIndexBuilder {
         )
     }
 
-    /// Forgets the chunks of an archive that has ended.
-    pub(super) fn end_archive(&mut self) {
-        self.chunks.clear();
-        self.locators.clear();
-    }
-
     /// Number of the first block of the chunk that is open, or of the last one if none is.
     pub(super) fn first_of_last_chunk(&self) -> u64 {
         self.open

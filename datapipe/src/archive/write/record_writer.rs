@@ -19,6 +19,8 @@ pub(super) struct RecordWriter<M> {
     label: LabelPlace,
     /// Id and ordinal of the last volumes, the current one included.
     volumes: VecDeque<([u8; 16], u32)>,
+    /// Records of data were written after the last mark.
+    has_unmarked: bool,
     /// The medium has failed, so that the end of the stream on it is not known.
     has_failed: bool,
 }
@@ -32,6 +34,7 @@ impl<M: MediumWriter> RecordWriter<M> {
             volume: 0,
             label: LabelPlace::default(),
             volumes: VecDeque::new(),
+            has_unmarked: false,
             has_failed: false,
         }
     }
@@ -109,8 +112,7 @@ impl<M: MediumWriter> RecordWriter<M> {
     }
 
     /// Writes a record that consists of `begin` and `rest`, and returns its position, whose volume
-    /// is counted in the session. The first
-    /// bytes of `begin` are room for its header.
+    /// is counted in the session. The first bytes of `begin` are room for its header.
     ///
     /// Returns `None` if the volume is full. The next volume has then begun, and needs its label
     /// before the record is written again.
@@ -139,7 +141,14 @@ impl<M: MediumWriter> RecordWriter<M> {
             }
         }
         let synced = self.medium.sync();
-        self.check(synced)
+        self.check(synced)?;
+        self.has_unmarked = false;
+        Ok(())
+    }
+
+    /// True if no mark follows the last record of data.
+    pub(super) fn has_unmarked(&self) -> bool {
+        self.has_unmarked
     }
 
     /// Completes the medium, which then has everything on stable storage under its name.
@@ -175,6 +184,7 @@ impl<M: MediumWriter> RecordWriter<M> {
         match self.medium.write_parts(&[begin, rest]) {
             Ok(at) => {
                 self.sequence += 1;
+                self.has_unmarked |= kind == RecordKind::Data;
                 Ok(Some(Position {
                     volume: self.volume,
                     ..at

@@ -99,7 +99,7 @@ pub(super) fn rounded_record(bytes: usize) -> usize {
 /// [`PipeBuilder::archive_in`] adds an archive, and [`finish`](Self::finish) ends the session. If a
 /// pipe fails or is cancelled, its archive stays incomplete, and the session goes on with the next
 /// one, unless the medium has failed. A session that is dropped is unfinished: its archives can be
-/// read, and an incomplete one up to its last checkpoint.
+/// read, and an incomplete one up to the end of its last chunk.
 ///
 /// Several archives of a session may have one key: [`Archive::shared_key`].
 ///

@@ -10,7 +10,7 @@ use crate::error::StageError;
 use crate::limits::MAX_ARCHIVES;
 use crate::media::{MediumWriter, Position};
 use crate::wire::{
-    ArchiveEntry, ArchiveHeader, CipherKind, SessionFooter, SessionHeader, UnitHeader, UnitKind,
+    ArchiveEntry, ArchiveHeader, SessionFooter, SessionHeader, UnitHeader, UnitKind,
 };
 
 use super::positions::BlockIndexBuilder;
@@ -47,16 +47,16 @@ impl<M: MediumWriter> SessionWriter<M> {
         }
     }
 
-    /// True if the session may get an archive without any data: the medium keeps no content in its
-    /// place.
+    /// True if the session may get an archive without any data, and may end: the medium keeps no
+    /// content in its place, or the session has a complete archive.
     pub(super) fn accepts_empty(&self) -> bool {
-        self.units.is_begun() || self.units.accepts_empty()
+        self.units.accepts_empty() || self.archives.iter().any(ArchiveEntry::has_footer)
     }
 
     /// Begins an archive, the first one together with the session. Returns its number. An archive
     /// that was begun before and not ended stays incomplete.
     pub(super) fn begin_archive(&mut self, archive: &ArchiveHeader) -> Result<u32, StageError> {
-        self.check_can_write(archive)?;
+        self.check_can_write()?;
         self.leave_open_archive()?;
         if !self.units.is_begun() {
             let session = self.header.to_bytes();
@@ -87,7 +87,7 @@ impl<M: MediumWriter> SessionWriter<M> {
         Ok(number)
     }
 
-    fn check_can_write(&self, archive: &ArchiveHeader) -> Result<(), StageError> {
+    fn check_can_write(&self) -> Result<(), StageError> {
         if self.units.has_failed() {
             return Err(StageError::new(
                 "the medium has failed, or its pipe, while the session was written: it gets no \
@@ -99,13 +99,6 @@ impl<M: MediumWriter> SessionWriter<M> {
                 "the session has {MAX_ARCHIVES} archives, which is the most: finish it, and begin \
                  another one"
             )));
-        }
-        let is_clear = !self.header.host.is_empty() || !self.header.program.is_empty();
-        if is_clear && archive.cipher != CipherKind::None {
-            return Err(StageError::new(
-                "the archive is encrypted, but its session was opened for archives in clear: use \
-                 another session",
-            ));
         }
         Ok(())
     }
@@ -135,8 +128,9 @@ impl<M: MediumWriter> SessionWriter<M> {
         if !self.is_open {
             return Ok(());
         }
-        // Without a record since the last mark there is one already, and two are an end.
-        if self.units.flush()?.is_some() {
+        self.units.flush()?;
+        // Two marks in a row are an end.
+        if self.units.has_unmarked() {
             self.units.checkpoint(1)?;
         }
         self.close_archive(None);
@@ -155,8 +149,7 @@ impl<M: MediumWriter> SessionWriter<M> {
         if !self.units.is_begun() {
             return Ok(());
         }
-        let is_whole = |archive: &ArchiveEntry| archive.has_footer();
-        if !self.units.accepts_empty() && !self.archives.iter().any(is_whole) {
+        if !self.accepts_empty() {
             return Err(StageError::new(
                 "no archive of the session is complete, and the medium has content, which is kept: \
                  write an archive, or set VolumeOptions::allow_empty to replace the content all \

@@ -1,6 +1,6 @@
 //! The tail of a pipe that writes an archive.
 
-use std::{fmt, thread};
+use std::fmt;
 
 use crate::crypto::TAG_LEN;
 use crate::error::StageError;
@@ -66,6 +66,8 @@ pub(in crate::archive) struct ArchiveTail<M> {
     /// First blocks of the last checkpoint and of the one that is not whole yet.
     checkpoint: Option<u64>,
     begun_checkpoint: Option<u64>,
+    /// A call has not returned: if the tail is dropped then, the call has panicked.
+    is_busy: bool,
 }
 
 impl<M: MediumWriter> ArchiveTail<M> {
@@ -105,6 +107,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
             locator: 0,
             checkpoint: None,
             begun_checkpoint: None,
+            is_busy: false,
         }
     }
 
@@ -183,12 +186,12 @@ impl<M: MediumWriter> ArchiveTail<M> {
             let footer = self.stream().index.take_chunk_footer(session, archive);
             self.stream().write_unit(header, &footer.to_bytes())?;
         }
-        let written = self.stream().flush()?;
+        self.stream().flush()?;
         self.stream().index.close_chunk();
         self.chunk = self.chunk.wrapping_add(u32::from(was_open));
         if was_open {
             self.write_locator(is_last)?;
-        } else if written.is_none() {
+        } else if !self.stream().has_unmarked() {
             // There is a mark here already, and two in a row mean the end of a tape.
             return Ok(());
         }
@@ -221,9 +224,6 @@ impl<M: MediumWriter> ArchiveTail<M> {
         stream.write_unit(header, &locator.to_bytes())?;
         stream.flush()?;
         stream.index.end_locator();
-        if is_last {
-            stream.index.end_archive();
-        }
         Ok(())
     }
 
@@ -321,7 +321,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
             check_info(number, &info)?;
             check_content(self.plan.header.content, &info, number)?;
         }
-        self.check_special(&info)?;
+        self.check_special(number, &info)?;
         let len = self.data_len(number, block, &info)?;
         let lost = self.pass_lost(number, info.offset)?;
         if info.kind == BlockKind::ClosingCatalogue.code() && self.catalogue.is_none() {
@@ -374,7 +374,8 @@ impl<M: MediumWriter> ArchiveTail<M> {
         Ok(())
     }
 
-    /// Follows the blocks of checkpoints: one is whole with the block that ends its chunk.
+    /// Follows the blocks of checkpoints: one is whole with the block that ends its chunk. An
+    /// archive does not say where that was, so a copy names no checkpoint.
     fn note_checkpoint(&mut self, info: &BlockInfo) {
         let number = self.next;
         let begun = self.begun_checkpoint.take();
@@ -397,15 +398,14 @@ impl<M: MediumWriter> ArchiveTail<M> {
     }
 
     /// Counts a special header, and refuses one that no reader would take.
-    fn check_special(&mut self, info: &BlockInfo) -> Result<(), StageError> {
+    fn check_special(&mut self, number: u64, info: &BlockInfo) -> Result<(), StageError> {
         self.specials += usize::from(info.kind == BlockKind::Special.code());
         if self.specials <= MAX_SPECIALS {
             return Ok(());
         }
         Err(StageError::new(format!(
-            "block {} is a special header, and the archive has {MAX_SPECIALS}, the limit: send \
-             fewer, those of an archive that is copied included",
-            self.next
+            "block {number} is a special header, and the archive has {MAX_SPECIALS}, the limit: \
+             send fewer, those of an archive that is copied included"
         )))
     }
 
@@ -485,6 +485,39 @@ impl<M: MediumWriter> ArchiveTail<M> {
         }
     }
 
+    /// Writes a block of the pipe.
+    fn write_block(&mut self, block: &Block) -> Result<(), StageError> {
+        if self.plan.copy_of.is_some() && is_own_last(&block.info()) {
+            return Ok(());
+        }
+        self.take_session()?;
+        if block.info().marks.contains(Marks::LAST) {
+            self.check_not_empty()?;
+        }
+        self.begin()?;
+        self.add_block(block)
+    }
+
+    /// Ends the archive after the last block of the pipe.
+    fn finish_archive(&mut self) -> Result<(), StageError> {
+        if !self.has_last && self.plan.copy_of.is_some() {
+            return self.end_cut_copy();
+        }
+        if !self.has_last {
+            return Err(StageError::new(format!(
+                "the last block of the archive has not come after block {}: a tail of an archive \
+                 runs in a pipe that was built with PipeBuilder::archive",
+                self.next
+            )));
+        }
+        self.end_chunk(true)?;
+        self.end()?;
+        let (volumes, is_complete) = (self.stream().volume(), self.lost == 0);
+        self.report
+            .update(|outcome| (outcome.complete, outcome.volumes) = (is_complete, volumes));
+        Ok(())
+    }
+
     /// Refuses an archive without any data, if the medium has content.
     fn check_not_empty(&self) -> Result<(), StageError> {
         let session = self.session.as_ref();
@@ -506,15 +539,10 @@ impl<M: MediumWriter> Tail for ArchiveTail<M> {
     }
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
-        if self.plan.copy_of.is_some() && is_own_last(&block.info()) {
-            return Ok(());
-        }
-        self.take_session()?;
-        if block.info().marks.contains(Marks::LAST) {
-            self.check_not_empty()?;
-        }
-        self.begin()?;
-        self.add_block(block)
+        self.is_busy = true;
+        let written = self.write_block(block);
+        self.is_busy = false;
+        written
     }
 
     fn takes_control_blocks(&self) -> bool {
@@ -522,22 +550,10 @@ impl<M: MediumWriter> Tail for ArchiveTail<M> {
     }
 
     fn finish(&mut self) -> Result<(), StageError> {
-        if !self.has_last && self.plan.copy_of.is_some() {
-            return self.end_cut_copy();
-        }
-        if !self.has_last {
-            return Err(StageError::new(format!(
-                "the last block of the archive has not come after block {}: a tail of an archive \
-                 runs in a pipe that was built with PipeBuilder::archive",
-                self.next
-            )));
-        }
-        self.end_chunk(true)?;
-        self.end()?;
-        let (volumes, is_complete) = (self.stream().volume(), self.lost == 0);
-        self.report
-            .update(|outcome| (outcome.complete, outcome.volumes) = (is_complete, volumes));
-        Ok(())
+        self.is_busy = true;
+        let finished = self.finish_archive();
+        self.is_busy = false;
+        finished
     }
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
@@ -562,7 +578,7 @@ impl<M> Drop for ArchiveTail<M> {
     /// follow it: a tail is dropped between two units, unless it panics or its medium has failed.
     fn drop(&mut self) {
         if let (Some(mut session), Some(shared)) = (self.session.take(), &self.shared) {
-            if thread::panicking() {
+            if self.is_busy {
                 session.units.set_failed();
             }
             shared.put_back(session);

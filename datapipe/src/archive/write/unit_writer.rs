@@ -221,6 +221,11 @@ impl<M: MediumWriter> UnitWriter<M> {
         self.label.truncate(self.session_label);
     }
 
+    /// True if no mark follows the last record.
+    pub(super) fn has_unmarked(&self) -> bool {
+        self.records.has_unmarked()
+    }
+
     /// Ends a chunk with `marks` marks, and returns when everything is on stable storage.
     pub(super) fn checkpoint(&mut self, marks: u32) -> Result<(), StageError> {
         self.records.checkpoint(marks)

@@ -173,12 +173,12 @@ impl Extents {
         }
     }
 
-    /// Returns the summary of what has been read.
     /// Offset of the next byte to be read, and the chain of the cells that end there or before.
     pub(super) fn read_so_far(&self) -> (u64, [u8; 32]) {
         (self.at, self.hashed.chain_at(self.at))
     }
 
+    /// Returns the summary of what has been read.
     pub(super) fn summary(&self) -> Summary {
         Summary {
             size: self.at,

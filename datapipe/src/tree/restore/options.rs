@@ -25,8 +25,8 @@ pub struct RestoreOptions {
     /// run only while the tail has a block. Default: 0.
     pub threads: usize,
     /// True to restore nothing that gives rights of users, also as root: no owners, setuid and
-    /// setgid, file capabilities, other attributes that only root may set, and devices. For a
-    /// restore with more rights than the user has for whom it is. Default: false.
+    /// setgid, file capabilities, other attributes and inode flags that only root may set, and
+    /// devices. For a restore with more rights than the user has for whom it is. Default: false.
     pub plain: bool,
     /// True to give objects the numbers of their users and groups that the archive has, also if it
     /// has names. Otherwise an object belongs to the user and group of this machine that have the
