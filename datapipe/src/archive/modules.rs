@@ -81,6 +81,12 @@ fn from_tail(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
     let (appends, end) = (fields.flag(APPEND)?, fields.optional(CONTINUED)?);
     fields.end()?;
     let medium = match (appends, end) {
+        (_, Some(_)) if !target.is_opened => {
+            return Err(StageError::new(
+                "the module got the field `continued` without `opened`: only a medium that is \
+                 open has such an end",
+            ));
+        }
         (true, _) if options.overwrite || target.is_opened => {
             return Err(StageError::new(
                 "the module got the field `append` together with `overwrite` or `opened`, which \
@@ -200,6 +206,11 @@ impl<'b> HeadFields<'b> {
                     .at(place.unwrap_or(Place::ONLY))
                     .of_tree(is_tree)
                     .encrypted(is_encrypted)
+            }
+            (None, _) if place.is_some() => {
+                return Err(StageError::new(
+                    "the module got the field `place` without `session`, of which it is a place",
+                ));
             }
             (None, None) if !is_encrypted => {
                 let reader = ArchiveReader::open(medium, None)?;
