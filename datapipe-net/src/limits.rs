@@ -139,8 +139,8 @@ pub const PIPE_DESCRIPTORS: u64 = 8;
 /// error, the arguments of its module, and two that are being sent.
 pub const PROCESS_DESCRIPTORS: u64 = 6;
 
-/// Time after which a child that is dead is not one that its pipe is about to wait for.
-pub const DEAD_PATIENCE: Duration = Duration::from_secs(5);
+/// Time after which a child that is dead or traced is not one that its pipe is about to wait for.
+pub const KEPT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longest time between two looks at processes that may still map the memory of a pipe that has
 /// ended.

@@ -29,6 +29,8 @@ struct Totals {
     all: Usage,
     /// Users that have taken something.
     users: HashMap<User, Usage>,
+    /// Users of [`Charge::run_as`], once for each stage.
+    runners: Vec<User>,
 }
 
 /// Amounts of each kind, in the order of [`KINDS`].
@@ -41,6 +43,8 @@ pub(super) struct Charge {
     accounts: Arc<Accounts>,
     user: User,
     usage: Usage,
+    /// Users that processes of a pipe run as by its modules, once for each stage.
+    runners: Vec<User>,
 }
 
 /// Kind of what is limited.
@@ -208,6 +212,7 @@ impl Accounts {
             accounts: Arc::clone(self),
             user,
             usage,
+            runners: Vec::new(),
         })
     }
 
@@ -216,13 +221,12 @@ impl Accounts {
         self.totals.lock().all.0[MEMORY]
     }
 
-    /// True if a pipe of `user` has processes, or is being started.
+    /// True if a pipe has processes that run as `user`, or is being started. Processes of a pipe of
+    /// `user` count, too.
     pub(super) fn has_processes(&self, user: User) -> bool {
         let totals = self.totals.lock();
-        totals
-            .users
-            .get(&user)
-            .is_some_and(|own| own.0[PROCESSES] > 0)
+        let own = totals.users.get(&user);
+        own.is_some_and(|own| own.0[PROCESSES] > 0) || totals.runners.contains(&user)
     }
 
     /// Waits until no connection is open.
@@ -251,9 +255,27 @@ impl Charge {
         self.user
     }
 
+    /// Records that processes of the pipe run as `runners`, one for each stage.
+    pub(super) fn run_as(mut self, runners: Vec<User>) -> Self {
+        self.accounts.totals.lock().runners.extend(&runners);
+        self.runners.extend(runners);
+        self
+    }
+
+    /// Removes the record of [`run_as`](Self::run_as).
+    fn end_runners(&mut self) {
+        let recorded = &mut self.accounts.totals.lock().runners;
+        for runner in self.runners.drain(..) {
+            if let Some(at) = recorded.iter().position(|other| *other == runner) {
+                recorded.swap_remove(at);
+            }
+        }
+    }
+
     /// Gives back what a pipe that has ended does not need any more. Its place, its memory and a
     /// few descriptors remain.
     pub(super) fn keep_memory(&mut self) {
+        self.end_runners();
         let kept = Usage::pipe(0, self.usage.0[MEMORY]);
         let mut rest = self.usage;
         rest.subtract(&kept);
@@ -264,6 +286,7 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
+        self.end_runners();
         self.accounts.give_back(self.user, &self.usage);
     }
 }
@@ -378,5 +401,21 @@ mod tests {
         assert_eq!(accounts.totals.lock().all, Usage::pipe(0, 40 << 20));
         drop(charge);
         assert_eq!(accounts.totals.lock().all, Usage::default());
+    }
+
+    #[test]
+    fn pipe_has_processes_of_the_user_that_they_run_as() {
+        let (accounts, limits) = (Arc::new(Accounts::default()), limits());
+        let charge = || {
+            let charge = accounts.charge(USER, Usage::pipe(1, 0), &limits).unwrap();
+            charge.run_as(vec![OTHER])
+        };
+        let (mut ended, live) = (charge(), charge());
+        ended.keep_memory();
+        assert!(accounts.has_processes(USER) && accounts.has_processes(OTHER));
+        drop(live);
+        assert!(!accounts.has_processes(USER) && !accounts.has_processes(OTHER));
+        drop(ended);
+        assert!(accounts.totals.lock().runners.is_empty());
     }
 }

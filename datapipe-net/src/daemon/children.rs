@@ -14,6 +14,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::Instant;
 
@@ -23,7 +24,7 @@ use parking_lot::Mutex;
 use rustix::process::{Pid, WaitOptions, waitpid};
 
 use crate::config::User;
-use crate::limits::DEAD_PATIENCE;
+use crate::limits::KEPT_PATIENCE;
 
 /// Dead and traced children, with the time at which each was first seen.
 #[derive(Debug, Default)]
@@ -31,7 +32,7 @@ pub(super) struct Children(Mutex<HashMap<i32, Instant>>);
 
 impl Children {
     /// Looks for dead and traced children of other users than the daemon's. Waits for those that
-    /// have been so for longer than [`DEAD_PATIENCE`], if no pipe of their user has processes:
+    /// have been so for longer than [`KEPT_PATIENCE`], if no pipe has processes of their user:
     /// `has_processes` decides. Returns the number of those of `user` that are left.
     pub(super) fn look(
         &self,
@@ -40,27 +41,26 @@ impl Children {
         has_processes: impl Fn(User) -> bool,
     ) -> u64 {
         let mut seen = self.0.lock();
-        let mut dead = kept_children();
+        let mut kept = kept_children();
         seen.retain(|id, _| {
-            dead.iter()
+            kept.iter()
                 .any(|(other, _)| other.as_raw_nonzero().get() == *id)
         });
-        dead.retain(|(id, owner)| {
+        kept.retain(|(id, owner)| {
             let first = *seen.entry(id.as_raw_nonzero().get()).or_insert(now);
-            let is_left = now.saturating_duration_since(first) >= DEAD_PATIENCE;
+            let is_left = now.saturating_duration_since(first) >= KEPT_PATIENCE;
             if !is_left || has_processes(*owner) {
                 return true;
             }
             // One that is traced does not end for its parent.
             !matches!(waitpid(Some(*id), WaitOptions::NOHANG), Ok(Some(_)))
         });
-        dead.iter().filter(|(_, owner)| *owner == user).count() as u64
+        kept.iter().filter(|(_, owner)| *owner == user).count() as u64
     }
 }
 
-/// Ids and users of the children of this process that are dead, or stopped by a process that traces
-/// them.
-/// Those of its own user are left out: a program that has a daemon may have children of its own.
+/// Ids and users of the children of this process that are dead, or stopped by a tracer. Those of
+/// its own user are left out: a program that has a daemon may have children of its own.
 fn kept_children() -> Vec<(Pid, User)> {
     let tasks = Path::new("/proc/self/task");
     let names = FileSystem.list(tasks).unwrap_or_default();
@@ -68,12 +68,18 @@ fn kept_children() -> Vec<(Pid, User)> {
         let path = tasks.join(name).join("children");
         retry(|| fs::read_to_string(&path)).ok()
     });
-    let mut dead = Vec::new();
+    let mut kept = Vec::new();
     for list in lists {
         let ids = list.split_whitespace().filter_map(|id| id.parse().ok());
-        dead.extend(ids.filter_map(|id| Some((Pid::from_raw(id)?, user_of_kept(id)?))));
+        kept.extend(ids.filter_map(|id| Some((Pid::from_raw(id)?, user_of_kept(id)?))));
     }
-    dead
+    kept
+}
+
+/// Checks that the kernel lists the children of a thread (`CONFIG_PROC_CHILDREN`). Without these
+/// lists no child is found.
+pub(super) fn check_lists() -> io::Result<()> {
+    fs::metadata("/proc/thread-self/children").map(drop)
 }
 
 /// User of a process that is dead or stopped by a tracer; `None` if it is neither, or the daemon's
@@ -97,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = DEAD_PATIENCE;
+    const LONG: Duration = KEPT_PATIENCE;
 
     #[test]
     fn dead_children_count_until_they_are_waited_for() {
@@ -117,7 +123,7 @@ mod tests {
         assert_eq!(children.look(user, now, none), 1);
         assert_eq!(children.look(other, now + LONG / 2, none), 0);
         assert_eq!(children.look(user, now + LONG / 2, none), 1);
-        // A pipe of its user may be waiting for it.
+        // A pipe with processes of its user may be waiting for it.
         assert_eq!(children.look(user, now + LONG, |owner| owner == user), 1);
         assert_eq!(children.look(user, now + LONG, none), 0);
         assert!(!Path::new("/proc").join(id.to_string()).exists());

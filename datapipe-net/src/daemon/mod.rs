@@ -24,7 +24,7 @@
 
 mod acceptor; // incoming connections
 mod accounts; // amounts that each user takes, and their limits
-mod children; // dead processes for which no pipe waits
+mod children; // processes that are kept from ending, or for which no pipe waits
 mod connection; // one client
 mod error; // failures of the daemon
 mod event_relay; // from the controller's events to those of the protocol

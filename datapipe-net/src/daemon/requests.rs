@@ -18,7 +18,7 @@ use super::pipe_table::KnownPipe;
 use super::records::{Form, metrics};
 use super::state::DaemonState;
 use super::supervision::supervise;
-use crate::config::Limits;
+use crate::config::{Config, RunAs};
 use crate::limits::MAX_HISTORY;
 use crate::protocol::{
     AttachRole, EventKind, Initiate, PipeEvent, PipeProblems, PipeState, Refusal, RefusalCode,
@@ -96,7 +96,7 @@ impl<'c> Requester<'c> {
         let events = Arc::clone(&relay);
         let builder = builder.on_event(move |event| events.send(event));
         let plan = builder.plan().map_err(|error| refusal_of(&error))?;
-        let charge = self.charge(request, plan.segment_bytes(), &config.limits)?;
+        let charge = self.charge(request, plan.segment_bytes(), &config)?;
         let reservation = state.pipes.reserve()?;
         let pipe = builder.start().map_err(|error| refusal_of(&error))?;
         let name = pipe.name().to_string();
@@ -115,7 +115,8 @@ impl<'c> Requester<'c> {
     }
 
     /// Charges a pipe to the user. The charge is given back when nothing of the pipe is left.
-    fn charge(&self, request: &Initiate, memory: u64, limits: &Limits) -> Result<Charge, Refusal> {
+    fn charge(&self, request: &Initiate, memory: u64, config: &Config) -> Result<Charge, Refusal> {
+        let limits = &config.limits;
         if memory > limits.memory_per_pipe {
             let mib = |bytes: u64| bytes.div_ceil(1 << 20);
             let (requested, most) = (mib(memory), mib(limits.memory_per_pipe));
@@ -131,10 +132,19 @@ impl<'c> Requester<'c> {
         let user = self.peer.user;
         let left = match user.is_privileged() {
             true => Usage::default(),
-            false => Usage::processes(self.state.dead_processes(user)),
+            false => Usage::processes(self.state.kept_processes(user)),
         };
         let charge = (self.state.accounts).charge_besides(user, usage, left, limits);
-        charge.map_err(|why| Refusal::new(RefusalCode::LIMIT, why))
+        let charge = charge.map_err(|why| Refusal::new(RefusalCode::LIMIT, why))?;
+        let names = request
+            .stages
+            .iter()
+            .filter_map(|stage| stage.module.as_ref());
+        let runners = names.filter_map(|name| match config.module(name)?.run_as {
+            RunAs::User(user) => Some(user),
+            RunAs::Requester => None,
+        });
+        Ok(charge.run_as(runners.collect()))
     }
 
     /// Records that the client's process is attached to a pipe. If it cannot be opened any more, it

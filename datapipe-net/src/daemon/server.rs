@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::acceptor::Acceptor;
+use super::children::check_lists;
 use super::error::DaemonError;
 use super::records::{MetricsFile, attach_history};
 use super::state::DaemonState;
 use super::temporary::remove_left;
-use crate::config::Config;
+use crate::config::{Config, User};
 use crate::limits::LOG_PATIENCE;
 use crate::socket::{Listener, Stop};
 
@@ -49,6 +50,14 @@ impl Daemon {
             log,
         )?);
         attach_history(&state);
+        // Only root has processes of others.
+        if let (User(0), Err(error)) = (User::own(), check_lists()) {
+            state.log(&format!(
+                "/proc/thread-self/children: {error}: processes that their users keep from ending \
+                 by tracing them do not count, and dead children that no pipe knows stay; use a \
+                 kernel with CONFIG_PROC_CHILDREN"
+            ));
+        }
         Ok(Self { state, listener })
     }
 

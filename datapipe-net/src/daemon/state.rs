@@ -31,6 +31,7 @@ pub(super) struct DaemonState {
     pub(super) subscribers: Subscribers,
     /// Taken amounts of each user.
     pub(super) accounts: Arc<Accounts>,
+    /// Children that are kept from ending, or for which no pipe waits.
     pub(super) children: Children,
     pub(super) refused_users: RefusedUsers,
     pub(super) open: Arc<OpenConnections>,
@@ -70,9 +71,9 @@ impl DaemonState {
         })
     }
 
-    /// Number of dead processes of `user` that are children of this process, and for which no pipe
-    /// waits. Waits for those of all users that it can.
-    pub(super) fn dead_processes(&self, user: User) -> u64 {
+    /// Number of processes of `user` that are children of this process, and dead or stopped by a
+    /// tracer. Waits for those of all users that it can, and that no pipe may be waiting for.
+    pub(super) fn kept_processes(&self, user: User) -> u64 {
         let has_processes = |user| self.accounts.has_processes(user);
         self.children.look(user, Instant::now(), has_processes)
     }

@@ -82,7 +82,7 @@ fn end(state: &DaemonState, live: &Arc<LivePipe>, supervised: Result<(), String>
     state.subscribers.publish(live.owner(), event);
     state.pipes.finish();
     // Those for which no pipe waits.
-    state.dead_processes(live.owner());
+    state.kept_processes(live.owner());
     // On the thread of the pipe, of which the charge allows one for each pipe.
     if let Some(lingering) = lingering.filter(|_| has_thread) {
         lingering.wait(state);

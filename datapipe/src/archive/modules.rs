@@ -81,12 +81,16 @@ fn from_tail(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
     let (appends, end) = (fields.flag(APPEND)?, fields.optional(CONTINUED)?);
     fields.end()?;
     let medium = match (appends, end) {
-        (true, end)
-            if end.is_some() || replacing.is_some() || options.overwrite || target.is_opened =>
-        {
+        (_, Some(_)) if !target.is_opened => {
             return Err(StageError::new(
-                "the module got the field `append` together with `overwrite`, `in-place`, \
-                 `beside`, `continued` or `opened`, which exclude it",
+                "the module got the field `continued` without `opened`: only a medium that is \
+                 open has such an end",
+            ));
+        }
+        (true, _) if replacing.is_some() || options.overwrite || target.is_opened => {
+            return Err(StageError::new(
+                "the module got the field `append` together with `overwrite`, `in-place`, `beside` \
+                 or `opened`, which exclude it",
             ));
         }
         (true, _) => {
@@ -202,6 +206,11 @@ impl<'b> HeadFields<'b> {
                     .at(place.unwrap_or(Place::ONLY))
                     .of_tree(is_tree)
                     .encrypted(is_encrypted)
+            }
+            (None, _) if place.is_some() => {
+                return Err(StageError::new(
+                    "the module got the field `place` without `session`, of which it is a place",
+                ));
             }
             (None, None) if !is_encrypted => {
                 let reader = ArchiveReader::open(medium, None)?;

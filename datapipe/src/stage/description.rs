@@ -109,13 +109,16 @@ impl<'a> Stage<HeadWork<'a>> {
     /// stable storage before the next one is written. A head with new data also makes one every
     /// 30 s.
     ///
-    /// This is a setting of [`TreeHead`](crate::tree::TreeHead) and [`StreamHead`]. A head that
+    /// This is a setting of [`TreeHead`](crate::tree::TreeHead) and [`StreamHead`], also of a head
+    /// that their [`module`](Self::module) makes, if the stage has the module already. A head that
     /// drives its port calls [`HeadPort::checkpoint`], and others make no checkpoints.
     ///
     /// [`StreamHead`]: crate::stage::StreamHead
     #[must_use]
     pub fn checkpoint_every(mut self, bytes: u64) -> Self {
-        self.settings.checkpoint = self.settings.checkpoint.map(|_| bytes);
+        if self.settings.checkpoint.is_some() || self.settings.has_head_module() {
+            self.settings.checkpoint = Some(bytes);
+        }
         self
     }
 
@@ -729,3 +732,24 @@ macro_rules! opaque_debug {
     )*};
 }
 opaque_debug!(HeadWork, MiddleWork, TailWork);
+
+#[cfg(all(test, feature = "processes"))]
+mod tests {
+    use super::super::builtin::STREAM_HEAD_MODULE;
+    use super::*;
+
+    #[test]
+    fn checkpoints_of_a_head_that_a_module_makes_are_set() {
+        let head = |module: &str| {
+            let head = Stage::head_of_module("head", StageKind::Fill).unwrap();
+            head.module(module, "")
+        };
+        let every = |head: Stage<HeadWork<'_>>| head.settings.checkpoint_every();
+        assert_eq!(every(head(STREAM_HEAD_MODULE)), DEFAULT_CHECKPOINT);
+        for bytes in [0, 5] {
+            let set = head(STREAM_HEAD_MODULE).checkpoint_every(bytes);
+            assert_eq!(every(set), bytes);
+        }
+        assert_eq!(every(head("another").checkpoint_every(5)), u64::MAX);
+    }
+}

@@ -128,10 +128,14 @@ impl Settings {
     /// Bytes of data after which this head makes a checkpoint, also if a module of the library
     /// makes the head in a process; `u64::MAX` if it makes them only when it decides to.
     pub(crate) fn checkpoint_every(&self) -> u64 {
-        let module = self.module.as_ref().map(|module| module.name.as_str());
-        let is_ours = matches!(module, Some(TREE_HEAD_MODULE | STREAM_HEAD_MODULE));
-        let default = is_ours.then_some(DEFAULT_CHECKPOINT);
+        let default = self.has_head_module().then_some(DEFAULT_CHECKPOINT);
         self.checkpoint.or(default).unwrap_or(u64::MAX)
+    }
+
+    /// True if the module is one of the library's that make a head with checkpoints.
+    pub(super) fn has_head_module(&self) -> bool {
+        let module = self.module.as_ref().map(|module| module.name.as_str());
+        matches!(module, Some(TREE_HEAD_MODULE | STREAM_HEAD_MODULE))
     }
 
     /// True if this head reads an archive, or a module of that name makes it in a process.

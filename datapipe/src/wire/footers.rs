@@ -123,9 +123,9 @@ pub struct Locator {
     /// Position on the medium of the record in which the locator begins whose last chunk is the one
     /// before the first of `chunks`.
     pub before: Option<Position>,
-    /// Number of the first block of the last checkpoint.
+    /// Number of the first block of the last checkpoint; `None` in a copy.
     pub checkpoint: Option<u64>,
-    /// Number of blocks so far.
+    /// Number of blocks so far; in a copy also those that its source has lost.
     pub blocks: u64,
     /// Plain bytes of those blocks, as offsets count them.
     pub offset: u64,

@@ -679,7 +679,7 @@ impl MediumWriter for Panicking {
 
 #[test]
 fn session_whose_medium_has_panicked_gets_no_other_archive() {
-    let session = Session::new(Panicking { records: 6 }, SessionOptions::new("")).unwrap();
+    let session = Session::new(Panicking { records: 2 }, SessionOptions::new("")).unwrap();
     let archive = || ArchiveOptions::stream("a").block_len(BLOCK).plan().unwrap();
     let data = blocks(50_000, BLOCK as usize, 7);
     let mut errors = [(); 2].map(|()| {

@@ -383,6 +383,7 @@ fn check_invalid_tail_arguments(path: &Path) {
             "invalid value \"many\" for field `volume-size`",
         ),
         ("session", "x", "session header"),
+        ("continued", "x", "the field `continued` without `opened`"),
     ] {
         rejected(new_archive(path).with(field, value), why);
     }
@@ -412,6 +413,10 @@ fn check_invalid_head_arguments(path: &Path) {
             "a session of 1 bytes",
         ),
         (fields().with("encrypted", ""), "not all of session"),
+        (
+            fields().with("place", [0; 69]),
+            "the field `place` without `session`",
+        ),
         (fields().with("key", [7; 32]), "unknown field `key`"),
         (directory(Path::new("/nowhere")), "/nowhere"),
         (fields().with("runs", ""), "0 descriptors"),
