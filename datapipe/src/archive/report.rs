@@ -377,8 +377,8 @@ pub struct WriteOutcome {
     pub rejected: u64,
     /// Bytes of those that have data or a piece of a catalogue, before compression.
     pub plain: u64,
-    /// Number of blocks up to the end of the last chunk. They are on stable storage and stay readable if
-    /// the pipe fails.
+    /// Number of blocks up to the end of the last chunk. They are on stable storage and stay
+    /// readable if the pipe fails.
     pub safe_blocks: u64,
     /// Bytes of those blocks before compression.
     pub safe_plain: u64,

@@ -37,10 +37,10 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     }
 
     /// Opens the last whole archive of those that are given, in the order of a list of this medium:
-    /// among those with a footer the one that was begun last. With a secret, only archives that it opens count, and of each the first block proves
-    /// that the time is what the writer wrote; an archive that is not encrypted does not count.
-    /// Without a secret, the last archive must not be encrypted. If no archive has a footer, it is
-    /// the last one of the others.
+    /// among those with a footer the one that was begun last. With a secret, only archives that it
+    /// opens count, and of each the first block proves that the time is what the writer wrote; an
+    /// archive that is not encrypted does not count. Without a secret, the last archive must not be
+    /// encrypted. If no archive has a footer, it is the last one of the others.
     ///
     /// Slots of at most eight archives are tried, from the last archive on, those that have a data
     /// key which is known by then not counted.
