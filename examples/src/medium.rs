@@ -126,14 +126,18 @@ impl Location {
         Ok((Box::new(tape), files))
     }
 
-    /// Opens the medium to write after its content, as [`create`](Self::create) creates one.
+    /// Opens the medium to write after its content, as [`create`](Self::create) creates one. If it
+    /// has content, a signal ends the program until [`sessions_before`](Self::sessions_before) has
+    /// read what it needs.
     ///
     /// # Errors
     ///
     /// As [`VolumeDirectory::append`] and [`VirtualTape::append`], and if a file cannot be
     /// inspected.
     pub fn append(&self, options: VolumeOptions) -> Result<CreatedMedium, Failure> {
-        signals::wait_for_pipe();
+        if self.bytes() == 0 {
+            signals::wait_for_pipe();
+        }
         let medium: Box<dyn MediumWriter> = match self.directory {
             true => Box::new(VolumeDirectory::append(&self.path, options)?),
             false => Box::new(VirtualTape::append(&self.path, options)?),
@@ -142,16 +146,18 @@ impl Location {
     }
 
     /// Returns the sessions that the medium has, for the header of the next one. It must be open to
-    /// append.
+    /// append. From then on, a signal waits for the pipe.
     ///
     /// # Errors
     ///
     /// Returns a failure if the medium cannot be read.
     pub fn sessions_before(&self) -> Result<SessionsBefore, Failure> {
-        match self.bytes() {
+        let before = match self.bytes() {
             0 => Ok(SessionsBefore::default()),
             _ => Sessions::before_next(self.open()?).map_err(|error| self.failure(error)),
-        }
+        };
+        signals::wait_for_pipe();
+        before
     }
 
     /// Checks that an archive can be appended with `secret`, and returns the data key of the last
