@@ -41,7 +41,11 @@ fuzz_target!(|input: (bool, &[u8])| {
     tape.finish().unwrap();
     drop(tape);
     let after = storage.bytes("/t").unwrap();
-    let common = before.iter().zip(&after).take_while(|(one, other)| one == other).count();
+    let common = before
+        .iter()
+        .zip(&after)
+        .take_while(|(one, other)| one == other)
+        .count();
     // What was cut off is the beginning of one frame.
     assert!(before.len() - common < MAX_RECORD + 8);
     let mut tape = VirtualTape::open_on(storage, "/t", is_appended).unwrap();
