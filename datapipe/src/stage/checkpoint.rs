@@ -16,6 +16,11 @@ pub(crate) struct CheckpointClock {
     since: Option<Instant>,
 }
 
+/// True if a head whose [`Block::checkpoint_every`] is this makes checkpoints after so many bytes.
+pub(crate) fn has_checkpoints(every: u64) -> bool {
+    !matches!(every, 0 | u64::MAX)
+}
+
 impl CheckpointClock {
     /// Counts data that were sent.
     pub(crate) fn add(&mut self, bytes: usize) {
@@ -25,9 +30,10 @@ impl CheckpointClock {
     /// True if there are new data, and enough of them, or some time has passed. `every` is
     /// [`Block::checkpoint_every`].
     pub(crate) fn is_due(&mut self, every: u64) -> bool {
-        let is_on = every != 0 && every != u64::MAX;
         let since = *self.since.get_or_insert_with(Instant::now);
-        is_on && self.bytes > 0 && (self.bytes >= every || since.elapsed() >= CHECKPOINT_TIME)
+        has_checkpoints(every)
+            && self.bytes > 0
+            && (self.bytes >= every || since.elapsed() >= CHECKPOINT_TIME)
     }
 
     /// Begins anew after a checkpoint.

@@ -82,7 +82,7 @@ pub use builtin::{
 pub use cause::ProcessCause;
 pub(crate) use cause::{SystemCode, causes};
 #[cfg(feature = "archive")]
-pub(crate) use checkpoint::{CheckpointClock, put_checkpoint};
+pub(crate) use checkpoint::{CheckpointClock, has_checkpoints, put_checkpoint};
 pub(crate) use confinement::AllowedPath;
 pub use confinement::{CheckedPath, Confinement};
 pub(crate) use damage_log::SALVAGE;

@@ -14,7 +14,7 @@ use super::session::SessionOptions;
 /// is. Session, chunks, and length of records are new. The footer of the copy says from which
 /// session it was copied.
 ///
-/// What the source has lost is lost in the copy, which is then incomplete.
+/// Blocks that the source has lost are lost in the copy, which is then incomplete.
 /// [`StoredArchive::copy`](super::super::StoredArchive::copy) returns the options.
 ///
 /// ```

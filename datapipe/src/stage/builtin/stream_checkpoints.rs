@@ -3,7 +3,7 @@
 use crate::cells::Digest;
 use crate::error::StageError;
 use crate::pool::{Block, BlockInfo};
-use crate::stage::checkpoint::{CheckpointClock, put_checkpoint};
+use crate::stage::checkpoint::{CheckpointClock, has_checkpoints, put_checkpoint};
 use crate::wire::{Checkpoint, StreamCheckpoint};
 
 /// The checkpoints of a [`StreamHead`](super::StreamHead).
@@ -48,7 +48,7 @@ impl StreamCheckpoints {
 
     /// Adds the data of a block, which begin at `offset`.
     pub(super) fn add(&mut self, block: &Block, offset: u64) {
-        if matches!(block.checkpoint_every(), 0 | u64::MAX) {
+        if !has_checkpoints(block.checkpoint_every()) {
             return;
         }
         self.digest.add(offset, block.bytes());

@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use crate::stage::CheckpointClock;
+use crate::stage::{CheckpointClock, has_checkpoints};
 use crate::wire::{Checkpoint, DecodeError, LinkedFile, OpenFile, WalkCheckpoint};
 
 use super::unplaced::LastObject;
@@ -56,7 +56,7 @@ impl Checkpoints {
 
     /// True if the pipe has checkpoints.
     pub(super) fn is_on(&self) -> bool {
-        !matches!(self.every, 0 | u64::MAX)
+        has_checkpoints(self.every)
     }
 
     /// Counts a block of data that was sent.
