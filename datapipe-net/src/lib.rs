@@ -36,6 +36,7 @@ pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod limits;
+pub mod link;
 pub mod protocol;
 pub mod show;
 pub mod socket;
