@@ -75,8 +75,6 @@ pub enum Action {
     },
     /// A reader that got [`Reading::Wait`](super::Reading::Wait) gives its block again.
     Resume(ConnectionId),
-    /// The receiving half has sent on every block of the stream: its parent ends its own stream.
-    Complete,
     /// The link is over. `Ok` if everything was handed over.
     Over(Result<(), LinkError>),
 }

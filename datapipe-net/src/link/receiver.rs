@@ -98,9 +98,11 @@ pub enum Reading {
 }
 
 impl Receiver {
-    /// Makes the receiving half. `next` is the number of blocks that the parent, and those that it
-    /// replaces, have sent on; `most` is the number of bytes that a buffer has room for.
-    pub fn new(now: u64, settings: LinkSettings, next: u64, most: u32) -> Self {
+    /// Makes the receiving half. `next` is the number of blocks that the parents that it replaces
+    /// have sent on, `ended` is true if one of them has ended its stream after these blocks, and
+    /// `most` is the number of bytes that a buffer has room for.
+    pub fn new(now: u64, settings: LinkSettings, next: u64, ended: bool, most: u32) -> Self {
+        let linger = now.saturating_add(settings.timers.wait);
         Self {
             connections: Connections::new(now, settings),
             most,
@@ -109,12 +111,12 @@ impl Receiver {
             stock: 0,
             claims: BTreeMap::new(),
             safe: 0,
-            total: None,
+            total: ended.then_some(next),
             far: None,
             rate: 0,
             ahead: 2 * u64::from(settings.connections) + 2,
             ran_empty: false,
-            linger: None,
+            linger: ended.then_some(linger),
             #[cfg(test)]
             quotas: vec![0; usize::from(settings.connections)],
         }
@@ -138,6 +140,12 @@ impl Receiver {
     /// True if the block [`next`](Self::next) has arrived.
     pub fn ready(&self) -> bool {
         self.claims.get(&self.next) == Some(&Claim::Filled)
+    }
+
+    /// True if every block of the stream was sent on, and the parent is to end its own stream and
+    /// then to call [`completed`](Self::completed).
+    pub fn is_complete(&self) -> bool {
+        self.total == Some(self.next) && self.linger.is_none() && self.connections.is_running()
     }
 
     /// True if the parent is to allocate a further buffer.
@@ -173,12 +181,29 @@ impl Receiver {
     /// # Panics
     ///
     /// If it is not [`ready`](Self::ready).
-    pub fn sent_on(&mut self, now: u64) {
+    pub fn sent_on(&mut self) {
         assert!(self.ready(), "block {} has not arrived", self.next);
         self.claims.remove(&self.next);
         self.next += 1;
         self.connections.wake();
-        self.complete(now);
+    }
+
+    /// The parent has ended its own stream after the last block. Only now may the sender learn that
+    /// the stream is complete: it then forgets the stream, and a replacement of this half's parent
+    /// could not learn the total from it any more.
+    ///
+    /// # Panics
+    ///
+    /// If the stream is not [`complete`](Self::is_complete).
+    pub fn completed(&mut self, now: u64) {
+        assert!(
+            self.is_complete(),
+            "{} of {:?} blocks are sent on",
+            self.next,
+            self.total
+        );
+        self.linger = Some(now.saturating_add(self.settings().timers.wait));
+        self.connections.wake();
     }
 
     /// The first `safe` blocks, in the numbers of the head, are on stable storage.
@@ -353,7 +378,7 @@ impl Receiver {
                 incarnation,
             } => self.hello(now, id, *lowest, *incarnation),
             Frame::Data(head) => return self.data(now, id, head),
-            Frame::End { total } => self.end(now, *total)?,
+            Frame::End { total } => self.end(*total)?,
             Frame::Ping { clock } => {
                 connection.pulse.pinged(*clock);
                 self.connections.wake();
@@ -505,7 +530,7 @@ impl Receiver {
     }
 
     /// Takes over the number of blocks of the stream.
-    fn end(&mut self, now: u64, total: u64) -> Result<(), Violation> {
+    fn end(&mut self, total: u64) -> Result<(), Violation> {
         if let Some(earlier) = self.total.filter(|earlier| *earlier != total) {
             return Err(Violation::OtherTotal { total, earlier });
         }
@@ -517,19 +542,9 @@ impl Receiver {
         if total < arrived {
             return Err(Violation::TotalBelow { total, arrived });
         }
-        if self.total.replace(total).is_none() {
-            self.complete(now);
-        }
+        self.total = Some(total);
+        self.connections.wake();
         Ok(())
-    }
-
-    /// Completes the stream if every block was sent on.
-    fn complete(&mut self, now: u64) {
-        if self.total == Some(self.next) && self.linger.is_none() {
-            self.linger = Some(now.saturating_add(self.settings().timers.wait));
-            self.connections.act(Action::Complete);
-            self.connections.wake();
-        }
     }
 
     // Writers.

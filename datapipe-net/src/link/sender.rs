@@ -166,10 +166,13 @@ impl Sender {
         self.connections.leave(now, Some(reason), Err(error));
     }
 
-    /// The other machine answered a dial: it does not have the pipe, or not for this peer.
+    /// The other machine answered a dial: it does not have the pipe, or not for this peer. If the
+    /// receiver has reported the end of the stream, the answer to a late dial changes nothing.
     pub fn refused(&mut self, now: u64, why: &str) {
-        self.connections
-            .end(now, Err(LinkError::Refused(why.to_owned())));
+        if self.connections.is_running() {
+            let error = LinkError::Refused(why.to_owned());
+            self.connections.end(now, Err(error));
+        }
     }
 
     // Events from connections.

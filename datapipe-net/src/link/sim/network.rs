@@ -37,6 +37,8 @@ pub(super) struct End {
     pub(super) writes: bool,
     /// True while the writer is in `write`.
     pub(super) busy: bool,
+    /// The block that the writer reads.
+    pub(super) writing: Option<u64>,
     /// The frame that the reader gives again after a resume.
     pub(super) waits: Option<Frame>,
     pub(super) decoder: FrameDecoder,
@@ -80,11 +82,6 @@ impl Wire {
             Side::A => &mut self.a,
             Side::B => &mut self.b,
         }
-    }
-
-    /// True if nothing more happens on the connection.
-    pub(super) fn is_done(&self) -> bool {
-        self.a.id.is_none() && self.b.id.is_none() && !self.a.open && !self.b.open
     }
 }
 
