@@ -52,6 +52,8 @@ pub(super) struct Plan {
     /// Longest time that the head and the tail need for a block.
     pub(super) head_time: u64,
     pub(super) tail_time: u64,
+    /// Longest time between two steps of a parent.
+    pub(super) parent_time: u64,
     /// Incidents with their times, the first one first.
     pub(super) faults: Vec<(u64, Fault)>,
     /// True if the run may end without success.
@@ -112,6 +114,7 @@ impl Plan {
             gather,
             head_time: slow(random),
             tail_time: slow(random),
+            parent_time: [200 * US, 200 * US, 20 * MS][random.below(3) as usize],
             faults: Vec::new(),
             may_fail: false,
             liar: None,

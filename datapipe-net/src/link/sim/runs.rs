@@ -41,15 +41,15 @@ fn runs_end_whole_or_with_a_reason_on_both_sides() {
     println!("DATAPIPE_SEED={first} DATAPIPE_LINK_SEEDS={count}");
     let threads = thread::available_parallelism().map_or(1, usize::from) as u64;
     let part = |thread: u64| {
-        let (mut whole, mut events, mut lost, mut held_up) = (0_u64, 0, 0, 0);
+        let mut sums = [0_u64; 5];
         for seed in (first + thread..first + count).step_by(threads as usize) {
             let ending = run(seed);
-            whole += u64::from(ending.sender == Some(Ok(())));
-            events += ending.events;
-            lost += ending.lost;
-            held_up += ending.held_up;
+            let whole = u64::from(ending.sender == Some(Ok(())));
+            let had_to = u64::from(ending.had_to);
+            let counts = [whole, had_to, ending.events, ending.lost, ending.held_up];
+            sums = std::array::from_fn(|at| sums[at] + counts[at]);
         }
-        [whole, events, lost, held_up]
+        sums
     };
     let sums = thread::scope(|scope| {
         let parts: Vec<_> = (0..threads)
@@ -58,14 +58,14 @@ fn runs_end_whole_or_with_a_reason_on_both_sides() {
         parts
             .into_iter()
             .map(|part| part.join().expect("all runs are right"))
-            .fold([0; 4], |sums, part| {
+            .fold([0; 5], |sums, part| {
                 std::array::from_fn(|at| sums[at] + part[at])
             })
     });
-    let [whole, events, lost, held_up] = sums;
+    let [whole, had_to, events, lost, held_up] = sums;
     println!(
-        "{count} runs, {whole} whole, {} failed on both sides with a reason; {events} events, {lost} \
-         connections closed, {held_up} of them because they held up the others",
+        "{count} runs, {whole} whole ({had_to} had to be), {} failed on both sides with a reason; \
+         {events} events, {lost} connections closed, {held_up} because they held up the others",
         count - whole
     );
 }
