@@ -20,6 +20,8 @@
 
 mod connections; // connections of a half, and their common events
 mod frame; // bytes of frames
+#[cfg(test)]
+mod hostile; // frames that a peer must not send
 mod life; // timers, silence, pings, redialling
 mod pace; // the rate of a link
 mod receiver; // the half that receives

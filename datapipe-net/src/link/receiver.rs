@@ -659,7 +659,7 @@ impl Receiver {
     /// little time. Only the receiver can judge that: it knows when blocks arrive, and the sender
     /// only when they have left.
     fn held_up(&self) -> Option<(u64, ConnectionId)> {
-        if wrong!(self.settings(), HoldUpIgnored) || !self.connections.is_running() {
+        if !self.connections.is_running() {
             return None;
         }
         let mut suspects = match self.claims.get(&self.next) {

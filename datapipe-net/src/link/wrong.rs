@@ -35,16 +35,10 @@ pub(super) enum Wrong {
     TakenAgain,
     /// The limit of a receiver that died is kept.
     OldLimit,
-    /// Blocks that a receiver had when it died are not sent again.
-    OldBlocks,
     /// A silent connection is not given up.
     SilenceIgnored,
     /// The end is sent on the first connection only.
     EndOnce,
     /// A reader whose block is under way elsewhere throws it away instead of waiting.
     NoWait,
-    /// The sending half does not report that it knows of the end: only its connections end.
-    QuietEnd,
-    /// A connection that holds up all others is never given up.
-    HoldUpIgnored,
 }

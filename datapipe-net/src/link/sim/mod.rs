@@ -4,6 +4,8 @@
 //! Each step checks the promises of both machines and the balance of both pools. Each run ends whole,
 //! or with a reason on both sides; a run in which nothing moves any more is a hang.
 
+mod carry; // readers, writers and sockets
+mod incidents; // cuts, broken connections, deaths, stops
 mod network; // connections as bytes with times
 mod plan; // what goes wrong, by seed
 mod random; // numbers by seed

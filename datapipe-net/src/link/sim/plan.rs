@@ -114,7 +114,7 @@ impl Plan {
             gather,
             head_time: slow(random),
             tail_time: slow(random),
-            parent_time: [200 * US, 200 * US, 20 * MS][random.below(3) as usize],
+            parent_time: [200 * US, 10 * MS, 300 * MS][random.below(3) as usize],
             faults: Vec::new(),
             may_fail: false,
             liar: None,

@@ -3,13 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use super::super::connections::{Action, LinkSettings, Work};
-use super::super::frame::{DataHead, Frame, INFO_LEN, StopCode, StopReason};
-use super::super::receiver::{Reading, Receiver};
+use super::super::connections::{Action, LinkSettings};
+use super::super::receiver::Receiver;
 use super::super::sender::Sender;
 use super::super::violation::LinkError;
 use super::super::wrong::Wrong;
-use super::network::{Arrival, Wire, data_of, lie};
+use super::network::Wire;
 use super::plan::{Fault, MS, Plan, SECOND, Side, US};
 use super::random::Random;
 
@@ -18,11 +17,11 @@ const HANG: u64 = 400 * SECOND;
 /// Events after which a run is taken for one that turns in a circle.
 const MOST_EVENTS: u64 = 300_000;
 /// Bytes that the data of a block may have.
-const MOST: u32 = 64;
+pub(super) const MOST: u32 = 64;
 
 /// Something that happens at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
+pub(super) enum Event {
     Fault(usize),
     Dial {
         index: u16,
@@ -77,39 +76,39 @@ pub(super) enum Wreck {
 
 /// A run.
 pub(super) struct World {
-    random: Random,
-    plan: Plan,
-    wrong: Wrong,
-    now: u64,
-    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
-    sequence: u64,
-    wires: Vec<Wire>,
-    sender: Option<Sender>,
-    receiver: Option<Receiver>,
-    incarnations: [u64; 2],
-    endings: [Option<Result<(), LinkError>>; 2],
-    parents: [bool; 2],
-    lying: bool,
+    pub(super) random: Random,
+    pub(super) plan: Plan,
+    pub(super) wrong: Wrong,
+    pub(super) now: u64,
+    pub(super) events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    pub(super) sequence: u64,
+    pub(super) wires: Vec<Wire>,
+    pub(super) sender: Option<Sender>,
+    pub(super) receiver: Option<Receiver>,
+    pub(super) incarnations: [u64; 2],
+    pub(super) endings: [Option<Result<(), LinkError>>; 2],
+    pub(super) parents: [bool; 2],
+    pub(super) lying: bool,
     /// Pool of the sending half: free buffers, blocks in its parent's queue, numbers of blocks that
     /// the parent has taken and freed.
-    free_a: u64,
-    queued: u64,
-    made: u64,
-    taken: u64,
-    freed: u64,
+    pub(super) free_a: u64,
+    pub(super) queued: u64,
+    pub(super) made: u64,
+    pub(super) taken: u64,
+    pub(super) freed: u64,
     /// Pool of the receiving half: free buffers, blocks in the tail's queue, blocks that it keeps.
-    free_b: u64,
-    downstream: VecDeque<u64>,
-    kept: u64,
-    sent_on: u64,
-    output: u64,
-    complete: bool,
-    starved: bool,
+    pub(super) free_b: u64,
+    pub(super) downstream: VecDeque<u64>,
+    pub(super) kept: u64,
+    pub(super) sent_on: u64,
+    pub(super) output: u64,
+    pub(super) complete: bool,
+    pub(super) starved: bool,
     /// Cuts: until when each path carries nothing to A, and to B.
-    cuts: Vec<[u64; 2]>,
-    moved_at: u64,
-    lost: u64,
-    held_up: u64,
+    pub(super) cuts: Vec<[u64; 2]>,
+    pub(super) moved_at: u64,
+    pub(super) lost: u64,
+    pub(super) held_up: u64,
 }
 
 impl World {
@@ -165,12 +164,12 @@ impl World {
         world
     }
 
-    fn at(&mut self, time: u64, event: Event) {
+    pub(super) fn at(&mut self, time: u64, event: Event) {
         self.sequence += 1;
         self.events.push(Reverse((time, self.sequence, event)));
     }
 
-    fn soon(&mut self, most: u64, event: Event) {
+    pub(super) fn soon(&mut self, most: u64, event: Event) {
         let time = self.now + self.random.below(most);
         self.at(time, event);
     }
@@ -361,7 +360,7 @@ impl World {
         }
     }
 
-    fn wake_parent(&mut self, side: Side) {
+    pub(super) fn wake_parent(&mut self, side: Side) {
         if !std::mem::replace(&mut self.parents[side as usize], true) {
             let event = if side == Side::A {
                 Event::ParentA
@@ -421,377 +420,6 @@ impl World {
             } else {
                 self.starved = true;
             }
-        }
-    }
-
-    fn fault(&mut self, fault: Fault) {
-        match fault {
-            Fault::Cut {
-                paths,
-                to_a,
-                to_b,
-                until,
-            } => self.cut(paths, to_a, to_b, until),
-            Fault::Break { paths } => {
-                for wire in 0..self.wires.len() {
-                    if paths & (1 << self.wires[wire].path) != 0 {
-                        self.break_wire(wire);
-                    }
-                }
-            }
-            Fault::Kill(side) => self.kill(side),
-            Fault::Stop(side) => {
-                let reason = StopReason::new(StopCode::CANCELLED, "the run is stopped");
-                let ending = Some(Err(LinkError::StoppedHere(reason.clone())));
-                match (side, &mut self.sender, &mut self.receiver) {
-                    (Side::A, Some(sender), _) => sender.stop(self.now, reason),
-                    (Side::B, _, Some(receiver)) => receiver.stop(self.now, reason),
-                    // Its parent is dead and is not replaced.
-                    _ if self.endings[side as usize].is_none() => {
-                        self.endings[side as usize] = ending;
-                    }
-                    _ => {}
-                }
-            }
-            Fault::Lie(_) => self.lying = true,
-            Fault::Retire { path, side } => {
-                for wire in &mut self.wires {
-                    match (
-                        wire.end(side).id,
-                        side,
-                        &mut self.sender,
-                        &mut self.receiver,
-                    ) {
-                        (Some(id), Side::A, Some(sender), _) if wire.path == usize::from(path) => {
-                            sender.retire(id);
-                        }
-                        (Some(id), Side::B, _, Some(receiver))
-                            if wire.path == usize::from(path) =>
-                        {
-                            receiver.retire(id);
-                        }
-                        _ => {}
-                    }
-                }
-            }
-            Fault::Rate(rate) => {
-                if let Some(receiver) = &mut self.receiver {
-                    receiver.set_rate(rate).expect("a rate within its range");
-                }
-            }
-        }
-    }
-
-    /// Cuts paths: everything under way is lost from some byte on, and no side notices.
-    fn cut(&mut self, paths: u64, to_a: bool, to_b: bool, until: u64) {
-        for path in (0..self.cuts.len()).filter(|path| paths & (1 << path) != 0) {
-            for (at, cut) in [to_a, to_b].into_iter().enumerate() {
-                if cut {
-                    self.cuts[path][at] = self.cuts[path][at].max(until);
-                }
-            }
-            for wire in 0..self.wires.len() {
-                if self.wires[wire].path == path {
-                    for (side, cut) in [(Side::A, to_a), (Side::B, to_b)] {
-                        if cut {
-                            self.lose_bytes(wire, side);
-                            self.wires[wire].end(side).deaf = true;
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Loses bytes under way to an end, from some byte on.
-    fn lose_bytes(&mut self, wire: usize, to: Side) {
-        let random = &mut self.random;
-        let end = self.wires[wire].end(to);
-        end.coming
-            .truncate(random.below(end.coming.len() as u64 + 1) as usize);
-        if let Some((_, Arrival::Bytes(bytes))) = end.coming.back_mut() {
-            bytes.truncate(random.below(bytes.len() as u64 + 1) as usize);
-        }
-    }
-
-    /// Breaks a connection. Each side notices it soon, late or never.
-    fn break_wire(&mut self, wire: usize) {
-        for to in [Side::A, Side::B] {
-            self.lose_bytes(wire, to);
-            let notice = match self.random.below(3) {
-                0 => Some(self.random.below(50 * MS)),
-                1 => Some(self.random.below(8 * SECOND)),
-                _ => None,
-            };
-            if let Some(after) = notice {
-                self.send(wire, to, self.now + after, Arrival::Reset);
-            }
-            self.wires[wire].end(to).deaf = true;
-        }
-    }
-
-    /// Kills a half's parent. Its sockets are closed, and buffers that it had not sent on are free.
-    fn kill(&mut self, killed: Side) {
-        let alive = match killed {
-            Side::A => self.sender.take().is_some(),
-            Side::B => match self.receiver.take() {
-                Some(receiver) => {
-                    self.free_b += receiver.held();
-                    true
-                }
-                None => false,
-            },
-        };
-        if !alive {
-            return;
-        }
-        for wire in 0..self.wires.len() {
-            let end = self.wires[wire].end(killed);
-            if end.open {
-                self.shut(wire, killed, true);
-            }
-            let end = self.wires[wire].end(killed);
-            end.id = None;
-            end.open = false;
-        }
-        let after = self.now + self.random.below(3 * SECOND);
-        self.at(
-            after,
-            Event::Restart {
-                a: killed == Side::A,
-            },
-        );
-    }
-
-    /// Is the path carrying to a side now?
-    fn carries(&self, path: usize, to: Side) -> bool {
-        self.cuts[path][to as usize] <= self.now
-    }
-
-    fn dial(&mut self, index: u16, incarnation: u64) {
-        if self.incarnations[0] != incarnation || self.sender.is_none() {
-            return;
-        }
-        let path = usize::from(index);
-        let both = self.carries(path, Side::A) && self.carries(path, Side::B);
-        let Some(sender) = &mut self.sender else {
-            return;
-        };
-        if !both {
-            sender.unreachable(self.now + 5 * SECOND, index, "the dial timed out");
-            return;
-        }
-        if self.endings[1].is_some() {
-            sender.refused(self.now, "no such pipe");
-            return;
-        }
-        if self.receiver.is_none() {
-            sender.unreachable(self.now, index, "the half is being replaced");
-            return;
-        }
-        if let Ok(id) = sender.connected(self.now, index) {
-            let mut wire = Wire::new(path);
-            wire.a.id = Some(id);
-            self.wires.push(wire);
-            let incarnation = self.incarnations[1];
-            let event = Event::Accept {
-                wire: self.wires.len() - 1,
-                incarnation,
-            };
-            self.soon(2 * self.plan.paths[path].delay, event);
-        }
-    }
-
-    fn accept(&mut self, wire: usize, incarnation: u64) {
-        let index = self.wires[wire].path as u16;
-        let id = match &mut self.receiver {
-            Some(receiver) if self.incarnations[1] == incarnation => {
-                receiver.connected(self.now, index).ok()
-            }
-            _ => None,
-        };
-        if id.is_none() {
-            self.wires[wire].b.open = false;
-            self.send(wire, Side::A, self.now + MS, Arrival::Reset);
-        }
-        self.wires[wire].b.id = id;
-        self.arrive(wire, Side::B);
-    }
-
-    /// Sends an arrival to an end, unless it is lost on the way.
-    fn send(&mut self, wire: usize, to: Side, at: u64, arrival: Arrival) {
-        let carries = self.carries(self.wires[wire].path, to);
-        let end = self.wires[wire].end(to);
-        if !end.deaf && carries {
-            let at = at.max(end.last());
-            end.coming.push_back((at, arrival));
-            self.at(
-                at,
-                Event::Arrive {
-                    wire,
-                    to_a: to == Side::A,
-                },
-            );
-        }
-    }
-
-    /// Handles what has arrived at an end.
-    fn arrive(&mut self, wire: usize, at: Side) {
-        loop {
-            let now = self.now;
-            let end = self.wires[wire].end(at);
-            if end.id.is_none() || !end.open || !end.reads || end.waits.is_some() {
-                return;
-            }
-            let Some((_, arrival)) = end.coming.pop_front_if(|(time, _)| *time <= now) else {
-                return;
-            };
-            match arrival {
-                Arrival::Bytes(bytes) => self.read(wire, at, &bytes),
-                Arrival::End => self.lose(wire, at, "the connection ended"),
-                Arrival::Reset => self.lose(wire, at, "connection reset"),
-            }
-        }
-    }
-
-    fn lose(&mut self, wire: usize, at: Side, why: &str) {
-        let Some(id) = self.wires[wire].end(at).id else {
-            return;
-        };
-        match (at, &mut self.sender, &mut self.receiver) {
-            (Side::A, Some(sender), _) => sender.lost(self.now, id, why),
-            (Side::B, _, Some(receiver)) => receiver.lost(self.now, id, why),
-            _ => {}
-        }
-    }
-
-    /// Gives bytes to a reader.
-    fn read(&mut self, wire: usize, at: Side, mut bytes: &[u8]) {
-        let Some(id) = self.wires[wire].end(at).id else {
-            return;
-        };
-        match (at, &mut self.sender, &mut self.receiver) {
-            (Side::A, Some(sender), _) => sender.heard(self.now, id),
-            (Side::B, _, Some(receiver)) => receiver.heard(self.now, id),
-            _ => {}
-        }
-        loop {
-            let end = self.wires[wire].end(at);
-            if !end.open || !end.reads {
-                return;
-            }
-            if end.waits.is_some() {
-                if !bytes.is_empty() {
-                    end.coming
-                        .push_front((self.now, Arrival::Bytes(bytes.to_vec())));
-                }
-                return;
-            }
-            if let Some((_, _, missing, data)) = &mut end.data {
-                let len = bytes.len().min(*missing);
-                data.extend_from_slice(&bytes[..len]);
-                *missing -= len;
-                bytes = &bytes[len..];
-                if *missing > 0 {
-                    return;
-                }
-                self.filled(wire);
-                continue;
-            }
-            match end.decoder.take(&mut bytes) {
-                Ok(Some(frame)) => self.frame(wire, at, frame),
-                Ok(None) => return,
-                Err(violation) => panic!("frames are whole: {violation}"),
-            }
-        }
-    }
-
-    /// All data of a block have arrived.
-    fn filled(&mut self, wire: usize) {
-        let end = &mut self.wires[wire].b;
-        let (reading, number, _, data) = end.data.take().expect("data arrive");
-        if self.plan.liar != Some(Side::A) {
-            assert_eq!(data, data_of(number), "the data of block {number}");
-        }
-        let (Some(id), Some(receiver)) = (end.id, &mut self.receiver) else {
-            return;
-        };
-        if reading == Reading::Take {
-            receiver.filled(self.now, id);
-            self.moved_at = self.now;
-            self.wake_parent(Side::B);
-        }
-    }
-
-    fn frame(&mut self, wire: usize, at: Side, frame: Frame) {
-        let end = self.wires[wire].end(at);
-        let Some(id) = end.id else { return };
-        if at == Side::A {
-            if let Some(sender) = &mut self.sender {
-                end.reads = sender.frame(self.now, id, frame);
-            }
-            self.leave_if_done(wire, at);
-            return;
-        }
-        let Some(receiver) = &mut self.receiver else {
-            return;
-        };
-        let reading = receiver.frame(self.now, id, &frame);
-        match (reading, &frame) {
-            (Reading::Take | Reading::Discard, Frame::Data(head)) => {
-                let len = head.len as usize;
-                end.data = Some((reading, head.number, len, Vec::new()));
-                if len == 0 {
-                    self.filled(wire);
-                }
-            }
-            (Reading::Wait(_), _) => end.waits = Some(frame),
-            (Reading::Leave, _) => {
-                end.reads = false;
-                self.leave_if_done(wire, at);
-            }
-            _ => {}
-        }
-    }
-
-    /// Ends one side of a connection when its reader and writer have left.
-    fn leave_if_done(&mut self, wire: usize, at: Side) {
-        let end = self.wires[wire].end(at);
-        let done = !end.open || !end.reads && !end.writes;
-        if done && end.id.is_some() && !std::mem::replace(&mut end.leaving, true) {
-            let event = Event::Gone {
-                wire,
-                at_a: at == Side::A,
-            };
-            self.soon(5 * MS, event);
-        }
-    }
-
-    fn gone(&mut self, wire: usize, at: Side) {
-        if self.wires[wire].end(at).open {
-            self.shut(wire, at, false);
-        }
-        let Some(id) = self.wires[wire].end(at).id.take() else {
-            return;
-        };
-        match (at, &mut self.sender, &mut self.receiver) {
-            (Side::A, Some(sender), _) => sender.gone(self.now, id),
-            (Side::B, _, Some(receiver)) => receiver.gone(self.now, id),
-            _ => {}
-        }
-    }
-
-    /// Closes one end's socket. The other end learns of it, unless it is lost.
-    fn shut(&mut self, wire: usize, at: Side, abrupt: bool) {
-        let end = self.wires[wire].end(at);
-        end.open = false;
-        end.coming.clear();
-        let delay = self.plan.paths[self.wires[wire].path].delay;
-        if abrupt && self.random.once_in(3) {
-            self.lose_bytes(wire, at.other());
-            self.send(wire, at.other(), self.now + delay, Arrival::Reset);
-        } else {
-            self.send(wire, at.other(), self.now + delay, Arrival::End);
         }
     }
 
@@ -892,94 +520,6 @@ impl World {
         self.free_a += below - self.freed;
         self.freed = below;
         self.soon(self.plan.head_time + US, Event::Head);
-    }
-
-    /// Gives an idle writer work. True if there was any.
-    fn offer_work(&mut self, wire: usize, by: Side) -> bool {
-        let now = self.now;
-        let end = self.wires[wire].end(by);
-        let Some(id) = end.id.filter(|_| !end.busy && end.writes) else {
-            return false;
-        };
-        end.writing = None;
-        let work = match (by, &mut self.sender, &mut self.receiver) {
-            (Side::A, Some(sender), _) => sender.work(now, id),
-            (Side::B, _, Some(receiver)) => receiver.work(now, id),
-            _ => None,
-        };
-        match work {
-            None => return false,
-            Some(Work::Leave) => {
-                end.writes = false;
-                self.leave_if_done(wire, by);
-            }
-            Some(Work::Shut) => self.send(wire, by.other(), now, Arrival::End),
-            Some(Work::Frame(frame)) => self.write_frame(wire, by, frame, &[]),
-            Some(Work::Data { number }) => {
-                end.writing = Some(number);
-                let data = data_of(number);
-                let head = DataHead {
-                    number,
-                    vacant: data.is_empty(),
-                    info: (number % 3 == 0).then_some([number as u8; INFO_LEN]),
-                    len: data.len() as u32,
-                };
-                self.write_frame(wire, by, Frame::Data(head), &data);
-            }
-        }
-        true
-    }
-
-    /// Writes a frame in pieces, each at its time.
-    fn write_frame(&mut self, wire: usize, by: Side, mut frame: Frame, data: &[u8]) {
-        if self.lying && self.plan.liar == Some(by) && self.random.once_in(4) {
-            let word = self.random.word();
-            if !lie(word, &mut frame) {
-                return;
-            }
-        }
-        let path = self.plan.paths[self.wires[wire].path];
-        let is_block = matches!(frame, Frame::Data(_));
-        let mut bytes = Vec::new();
-        frame.encode(&mut bytes);
-        bytes.extend_from_slice(data);
-        let time = if is_block {
-            path.block_time
-        } else {
-            path.block_time / 1000 + US
-        };
-        let pieces = if is_block {
-            self.random.within(2, 4)
-        } else {
-            self.random.within(1, 2)
-        };
-        let (mut from, mut leaves) = (0, self.now);
-        for piece in 1..=pieces {
-            let most = (bytes.len() - from) as u64;
-            let len = if piece == pieces {
-                most
-            } else {
-                self.random.below(most + 1)
-            };
-            let next = from + len as usize;
-            leaves += time / pieces;
-            let jitter = self.random.below(path.jitter + 1);
-            let arrival = Arrival::Bytes(bytes[from..next].to_vec());
-            self.send(wire, by.other(), leaves + path.delay + jitter, arrival);
-            from = next;
-        }
-        self.wires[wire].end(by).busy = true;
-        // A connection that carries nothing takes what its socket buffer holds, or blocks its writer.
-        let blocked = self.wires[wire].end(by.other()).deaf && self.random.once_in(2);
-        if !blocked {
-            self.at(
-                leaves,
-                Event::Written {
-                    wire,
-                    by_a: by == Side::A,
-                },
-            );
-        }
     }
 
     /// Checks everything that must hold after each event.
