@@ -151,10 +151,30 @@ pub(super) struct Connection<T> {
     /// True if this half is to say BYE.
     pub(super) retiring: bool,
     pub(super) own: T,
+    /// Time at which it was made.
+    made_at: u64,
+    /// Time at which this half shut its sending direction.
+    shut_at: Option<u64>,
     greeted: bool,
     farewell: Farewell,
     /// True while its writer has no work.
     idle: bool,
+}
+
+impl<T> Connection<T> {
+    /// Time at which it is to be given up, if nothing happens until then. A peer that sends single
+    /// bytes instead of its greeting, or goes on after this half's last frame, does not delay it.
+    fn give_up_at(&self, timers: &LinkTimers) -> u64 {
+        let met = if self.met {
+            u64::MAX
+        } else {
+            self.made_at.saturating_add(timers.silence)
+        };
+        let shut = self
+            .shut_at
+            .map_or(u64::MAX, |at| at.saturating_add(timers.wait));
+        self.pulse.silent_at(timers).min(met).min(shut)
+    }
 }
 
 /// End of the sending direction of a connection.
@@ -221,6 +241,8 @@ impl<T> Connections<T> {
             bye_heard: false,
             retiring: false,
             own,
+            made_at: now,
+            shut_at: None,
             greeted: false,
             farewell: Farewell::None,
             idle: true,
@@ -385,6 +407,7 @@ impl<T> Connections<T> {
             Farewell::Shut => return Some(Work::Leave),
             Farewell::Sent => {
                 connection.farewell = Farewell::Shut;
+                connection.shut_at = Some(now);
                 return Some(Work::Shut);
             }
             Farewell::None => {}
@@ -414,8 +437,7 @@ impl<T> Connections<T> {
         let timers = self.settings.timers;
         let (mut silent, mut woken) = (Vec::new(), false);
         for connection in self.all.iter_mut().filter(|connection| connection.open) {
-            if connection.pulse.silent_at(&timers) <= now && !wrong!(self.settings, SilenceIgnored)
-            {
+            if connection.give_up_at(&timers) <= now && !wrong!(self.settings, SilenceIgnored) {
                 silent.push(connection.id);
             } else if connection.idle {
                 woken |= connection.pulse.mark_ping(now, &timers);
@@ -449,7 +471,7 @@ impl<T> Connections<T> {
         };
         for connection in self.all.iter().filter(|connection| connection.open) {
             if !wrong!(self.settings, SilenceIgnored) {
-                first = first.min(connection.pulse.silent_at(&timers));
+                first = first.min(connection.give_up_at(&timers));
             }
             if connection.idle {
                 first = first.min(connection.pulse.ping_at(&timers).unwrap_or(u64::MAX));

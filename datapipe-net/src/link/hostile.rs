@@ -1,4 +1,5 @@
-//! Tests: frames that break a promise, each refused with both numbers, and arbitrary ones.
+//! Tests of the halves by single frames: those that break a promise, each refused with both
+//! numbers, arbitrary ones, and connections that are slow in a way that their bytes do not show.
 
 use proptest::prelude::*;
 
@@ -302,6 +303,120 @@ fn lone_halves_end_after_the_wait_with_the_last_reason() {
     assert_eq!(
         error,
         "no connection to the other half for 60 s: connection reset"
+    );
+}
+
+#[test]
+fn connection_that_holds_up_an_idle_one_is_closed_after_ten_times_its_block() {
+    let (mut receiver, slow) = receiver();
+    let quick = receiver.connected(MS, 1).unwrap();
+    for connection in [slow, quick] {
+        receiver.frame(
+            MS,
+            connection,
+            &Frame::Hello {
+                lowest: 0,
+                incarnation: 1,
+            },
+        );
+    }
+    // The quick one needs 400 ms for a block, and the other has block 0 since 10 ms.
+    assert_eq!(receiver.frame(10 * MS, slow, &data(0, 100)), Reading::Take);
+    assert_eq!(receiver.frame(10 * MS, quick, &data(1, 60)), Reading::Take);
+    receiver.filled(410 * MS, quick);
+    for (time, closed) in [(4409, false), (4410, true)] {
+        (0..time / 1000).for_each(|second| receiver.heard(second * 1000 * MS, slow));
+        receiver.tick(time * MS);
+        let close = Action::Close {
+            connection: slow,
+            why: "it held up all other connections".to_owned(),
+        };
+        assert_eq!(
+            receiver.take_actions().contains(&close),
+            closed,
+            "at {time} ms"
+        );
+    }
+    // Another connection brings the block: its reader waits until the buffer is back.
+    assert_eq!(
+        receiver.frame(4411 * MS, quick, &data(0, 100)),
+        Reading::Wait(slow)
+    );
+    receiver.gone(4412 * MS, slow);
+    assert!(receiver.take_actions().contains(&Action::Resume(quick)));
+    assert_eq!(
+        receiver.frame(4412 * MS, quick, &data(0, 100)),
+        Reading::Take
+    );
+    receiver.filled(4413 * MS, quick);
+    assert!(receiver.ready());
+}
+
+#[test]
+fn slow_connection_is_kept_while_no_other_has_shown_to_be_quicker() {
+    let (mut receiver, slow) = receiver();
+    let idle = receiver.connected(MS, 1).unwrap();
+    for connection in [slow, idle] {
+        receiver.frame(
+            MS,
+            connection,
+            &Frame::Hello {
+                lowest: 0,
+                incarnation: 1,
+            },
+        );
+    }
+    // The idle one has had a block, but a much shorter one.
+    assert_eq!(receiver.frame(2 * MS, idle, &data(1, 9)), Reading::Take);
+    receiver.filled(3 * MS, idle);
+    assert_eq!(receiver.frame(4 * MS, slow, &data(0, 100)), Reading::Take);
+    for second in 1..50 {
+        [slow, idle]
+            .iter()
+            .for_each(|one| receiver.heard(second * 1000 * MS, *one));
+        receiver.tick(second * 1000 * MS);
+    }
+    assert!(
+        !receiver
+            .take_actions()
+            .iter()
+            .any(|action| matches!(action, Action::Close { .. }))
+    );
+}
+
+#[test]
+fn connections_that_greet_or_leave_too_slowly_are_closed_in_spite_of_their_bytes() {
+    let closed = |receiver: &mut Receiver| {
+        let mut actions = receiver.take_actions().into_iter();
+        actions.any(|action| matches!(action, Action::Close { .. }))
+    };
+    let (mut receiver, connection) = receiver();
+    for second in 1..=10 {
+        assert!(!closed(&mut receiver), "at {second} s");
+        receiver.heard(second * 1000 * MS, connection);
+        receiver.tick(second * 1000 * MS + MS);
+    }
+    assert!(closed(&mut receiver), "a connection without greeting");
+
+    let (mut receiver, connection) = self::receiver();
+    receiver.frame(
+        2 * MS,
+        connection,
+        &Frame::Hello {
+            lowest: 0,
+            incarnation: 1,
+        },
+    );
+    receiver.retire(connection);
+    while receiver.work(3 * MS, connection) != Some(Work::Leave) {}
+    for second in 1..=60 {
+        assert!(!closed(&mut receiver), "at {second} s");
+        receiver.heard(second * 1000 * MS, connection);
+        receiver.tick(second * 1000 * MS + 3 * MS);
+    }
+    assert!(
+        closed(&mut receiver),
+        "a connection whose BYE is not answered"
     );
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::connections::{Action, ConnectError, ConnectionId, Connections, LinkSettings, Work};
+use super::connections::{
+    Action, ConnectError, Connection, ConnectionId, Connections, LinkSettings, Work,
+};
 use super::frame::{DataHead, Frame, Receipt, StopCode, StopReason};
 use super::pace::{Pace, RateError};
 use super::violation::{LinkError, Violation};
@@ -662,36 +664,38 @@ impl Receiver {
         if !self.connections.is_running() {
             return None;
         }
-        let mut suspects = match self.claims.get(&self.next) {
+        let suspects = match self.claims.get(&self.next) {
             Some(Claim::Filled) => return None,
             Some(_) => self.claims.range(self.next..=self.next),
             None => self.claims.range(..),
         };
-        let mut first: Option<(u64, ConnectionId)> = None;
-        while let Some((_, claim)) = suspects.next() {
+        let all = &self.connections.all;
+        let of_suspect = |claim: &Claim| {
             let &Claim::Filling { by, since, len } = claim else {
-                continue;
+                return None;
             };
-            let mut all = self.connections.all.iter();
-            if !all.any(|one| one.id == by && one.open) {
-                continue;
-            }
-            for idle in &self.connections.all {
-                let is_idle = idle.open && idle.met && idle.own.taking.is_none();
-                let Some((length, time)) = idle.own.last_block.filter(|_| is_idle) else {
-                    continue;
-                };
-                if idle.own.waits_for.is_some() || length < len / 2 {
-                    continue;
-                }
-                let patience = self.settings().timers.patience(time);
-                let at = since.max(idle.own.idle_since).saturating_add(patience);
-                if first.is_none_or(|(earlier, _)| at < earlier) {
-                    first = Some((at, by));
-                }
-            }
+            all.iter().find(|one| one.id == by && one.open)?;
+            let idle = all
+                .iter()
+                .filter_map(|one| self.impatient_at(one, since, len));
+            idle.min().map(|at| (at, by))
+        };
+        suspects.filter_map(|(_, claim)| of_suspect(claim)).min()
+    }
+
+    /// Time from which an idle connection waits too long for a block of `len` bytes that another
+    /// one receives since `since`. `None` if it is not idle, or has had no such block.
+    fn impatient_at(&self, idle: &Connection<Own>, since: u64, len: u32) -> Option<u64> {
+        let is_idle = idle.open && idle.met && idle.own.taking.is_none();
+        if !is_idle || idle.own.waits_for.is_some() {
+            return None;
         }
-        first
+        let (_, time) = idle
+            .own
+            .last_block
+            .filter(|(length, _)| *length >= len / 2)?;
+        let patience = self.settings().timers.patience(time);
+        Some(since.max(idle.own.idle_since).saturating_add(patience))
     }
 
     // Helpers.
