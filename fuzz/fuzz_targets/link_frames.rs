@@ -23,7 +23,10 @@ fn decode(bytes: &[u8], piece: usize) -> (Vec<Frame>, Option<Violation>) {
 fuzz_target!(|input: (u8, &[u8])| {
     let (piece, bytes) = input;
     let (frames, violation) = decode(bytes, bytes.len().max(1));
-    assert_eq!(decode(bytes, usize::from(piece).max(1)), (frames.clone(), violation.clone()));
+    assert_eq!(
+        decode(bytes, usize::from(piece).max(1)),
+        (frames.clone(), violation.clone())
+    );
     if let Some(violation) = violation {
         assert!(!violation.to_string().is_empty());
     }

@@ -15,17 +15,40 @@ const BLOCKS: u64 = 8;
 /// An event of a link.
 #[derive(Arbitrary, Debug)]
 enum Step {
-    Connect { to_sender: bool, index: u8 },
-    Frame { to_sender: bool, connection: u8, head: [u8; 8], body: [u64; 3] },
-    Work { of_sender: bool, connection: u8 },
-    Lost { of_sender: bool, connection: u8 },
-    Gone { of_sender: bool, connection: u8 },
-    Filled { connection: u8 },
+    Connect {
+        to_sender: bool,
+        index: u8,
+    },
+    Frame {
+        to_sender: bool,
+        connection: u8,
+        head: [u8; 8],
+        body: [u64; 3],
+    },
+    Work {
+        of_sender: bool,
+        connection: u8,
+    },
+    Lost {
+        of_sender: bool,
+        connection: u8,
+    },
+    Gone {
+        of_sender: bool,
+        connection: u8,
+    },
+    Filled {
+        connection: u8,
+    },
     Block,
     End,
     Stocked,
-    Later { milliseconds: u16 },
-    Stop { sender: bool },
+    Later {
+        milliseconds: u16,
+    },
+    Stop {
+        sender: bool,
+    },
 }
 
 /// The frame of some bytes, if they are one. Its numbers are small, so that it gets far.
@@ -65,33 +88,48 @@ impl Link {
         let (of_sender, of_receiver) = (&self.of_sender, &self.of_receiver);
         let at = |sender: bool, at: u8| pick(if sender { of_sender } else { of_receiver }, at);
         match step {
-            Step::Connect { to_sender: true, index } => {
-                self.of_sender.extend(self.sender.connected(now, u16::from(index % 4)).ok());
+            Step::Connect {
+                to_sender: true,
+                index,
+            } => {
+                self.of_sender
+                    .extend(self.sender.connected(now, u16::from(index % 4)).ok());
             }
-            Step::Connect { to_sender: false, index } => {
-                self.of_receiver.extend(self.receiver.connected(now, u16::from(index % 4)).ok());
+            Step::Connect {
+                to_sender: false,
+                index,
+            } => {
+                self.of_receiver
+                    .extend(self.receiver.connected(now, u16::from(index % 4)).ok());
             }
-            Step::Frame { to_sender, connection, head, body } => {
-                let (Some(id), Some(frame)) = (at(to_sender, connection), frame(head, body)) else {
-                    return;
-                };
-                if to_sender {
-                    self.sender.frame(now, id, frame);
-                } else if let Reading::Wait(other) = self.receiver.frame(now, id, &frame) {
-                    self.receiver.gone(now, other);
-                }
+            Step::Frame {
+                to_sender,
+                connection,
+                head,
+                body,
+            } => {
+                self.frame(to_sender, at(to_sender, connection), frame(head, body));
             }
-            Step::Work { of_sender: sender, connection } => match (at(sender, connection), sender) {
+            Step::Work {
+                of_sender: sender,
+                connection,
+            } => match (at(sender, connection), sender) {
                 (Some(id), true) => drop(self.sender.work(now, id)),
                 (Some(id), false) => drop(self.receiver.work(now, id)),
                 _ => {}
             },
-            Step::Lost { of_sender: sender, connection } => match (at(sender, connection), sender) {
+            Step::Lost {
+                of_sender: sender,
+                connection,
+            } => match (at(sender, connection), sender) {
                 (Some(id), true) => self.sender.lost(now, id, "lost"),
                 (Some(id), false) => self.receiver.lost(now, id, "lost"),
                 _ => {}
             },
-            Step::Gone { of_sender: sender, connection } => match (at(sender, connection), sender) {
+            Step::Gone {
+                of_sender: sender,
+                connection,
+            } => match (at(sender, connection), sender) {
                 (Some(id), true) => self.sender.gone(now, id),
                 (Some(id), false) => self.receiver.gone(now, id),
                 _ => {}
@@ -101,12 +139,19 @@ impl Link {
                     self.receiver.filled(now, id);
                 }
             }
+            step => self.parents_step(step),
+        }
+    }
+
+    /// Events from the parents, and time.
+    fn parents_step(&mut self, step: Step) {
+        match step {
             Step::Block if self.sender.wants() && !self.ended && self.blocks < BLOCKS => {
                 assert_eq!(self.sender.block(), self.blocks);
                 self.blocks += 1;
             }
             Step::End => {
-                self.sender.end(now);
+                self.sender.end(self.now);
                 self.ended = true;
             }
             Step::Stocked if self.receiver.wants_buffer() && self.receiver.held() < BLOCKS => {
@@ -120,12 +165,24 @@ impl Link {
             Step::Stop { sender } => {
                 let reason = StopReason::new(StopCode::CANCELLED, "stopped");
                 if sender {
-                    self.sender.stop(now, reason);
+                    self.sender.stop(self.now, reason);
                 } else {
-                    self.receiver.stop(now, reason);
+                    self.receiver.stop(self.now, reason);
                 }
             }
-            Step::Block | Step::Stocked => {}
+            _ => {}
+        }
+    }
+
+    /// Gives a frame to a half.
+    fn frame(&mut self, to_sender: bool, id: Option<ConnectionId>, frame: Option<Frame>) {
+        let (Some(id), Some(frame)) = (id, frame) else {
+            return;
+        };
+        if to_sender {
+            self.sender.frame(self.now, id, frame);
+        } else if let Reading::Wait(other) = self.receiver.frame(self.now, id, &frame) {
+            self.receiver.gone(self.now, other);
         }
     }
 

@@ -147,7 +147,7 @@ pub(super) struct Connection<T> {
     /// True after the other half's greeting: the connection exists for the rule of waiting.
     pub(super) met: bool,
     /// True after the other half's BYE.
-    pub(super) bye_heard: bool,
+    pub(super) bye_received: bool,
     /// True if this half is to say BYE.
     pub(super) retiring: bool,
     pub(super) own: T,
@@ -238,7 +238,7 @@ impl<T> Connections<T> {
             pulse: Pulse::new(now),
             open: true,
             met: false,
-            bye_heard: false,
+            bye_received: false,
             retiring: false,
             own,
             made_at: now,
@@ -415,7 +415,7 @@ impl<T> Connections<T> {
         if !mem::replace(&mut connection.greeted, true) {
             return Some(Work::Frame(greeting.clone()));
         }
-        if leaving || connection.retiring || connection.bye_heard {
+        if leaving || connection.retiring || connection.bye_received {
             connection.farewell = Farewell::Sent;
             return Some(Work::Frame(stop.map_or(Frame::Bye { over }, Frame::Stop)));
         }

@@ -69,8 +69,8 @@ fn outcome(actions: Vec<Action>) -> String {
         .to_string()
 }
 
-#[test]
-fn sender_refuses_frames_that_break_promises_with_their_numbers() {
+/// Frames that a sender refuses, with words of the reason.
+fn broken_promises_to_sender() -> [(Vec<Frame>, &'static str); 12] {
     let hello = Frame::Hello {
         lowest: 0,
         incarnation: 1,
@@ -79,57 +79,61 @@ fn sender_refuses_frames_that_break_promises_with_their_numbers() {
         ended: true,
         ..receipt(2, 4)
     };
-    let cases: [(&[Frame], &str); 12] = [
+    [
         (
-            &[Frame::Ack(receipt(0, 1))],
+            vec![Frame::Ack(receipt(0, 1))],
             "the first frame has kind 4 and is not a WELCOME",
         ),
         (
-            &[welcome(0, 1), welcome(0, 1)],
+            vec![welcome(0, 1), welcome(0, 1)],
             "kind 2: it is not the first one",
         ),
         (
-            &[welcome(3, 2)],
+            vec![welcome(3, 2)],
             "3 blocks are acknowledged with a limit of 2",
         ),
         (
-            &[welcome(5, 9)],
+            vec![welcome(5, 9)],
             "5 blocks are acknowledged, and there have been 4",
         ),
         (
-            &[welcome(2, 4), Frame::Ack(receipt(1, 4))],
+            vec![welcome(2, 4), Frame::Ack(receipt(1, 4))],
             "acknowledged blocks is 1, and was 2",
         ),
         (
-            &[welcome(2, 4), Frame::Ack(receipt(2, 3))],
+            vec![welcome(2, 4), Frame::Ack(receipt(2, 3))],
             "the limit is 3, and was 4",
         ),
         (
-            &[welcome(0, 4), data(1, 1)],
+            vec![welcome(0, 4), data(1, 1)],
             "kind 3: only the sending half sends it",
         ),
         (
-            &[welcome(0, 4), hello],
+            vec![welcome(0, 4), hello],
             "kind 1: only the sending half sends it",
         ),
         (
-            &[welcome(0, 4), Frame::End { total: 1 }],
+            vec![welcome(0, 4), Frame::End { total: 1 }],
             "kind 5: only the sending half sends it",
         ),
         (
-            &[welcome(0, 4), Frame::Rate { rate: 32_767 }],
+            vec![welcome(0, 4), Frame::Rate { rate: 32_767 }],
             "32767 bytes a second; the range is 32768",
         ),
         (
-            &[welcome(0, 4), Frame::Bye { over: false }, Frame::Ack(ended)],
+            vec![welcome(0, 4), Frame::Bye { over: false }, Frame::Ack(ended)],
             "it follows a BYE",
         ),
         (
-            &[welcome(0, 4), Frame::Ack(ended)],
+            vec![welcome(0, 4), Frame::Ack(ended)],
             "complete after 2 blocks, and it has 4",
         ),
-    ];
-    for (frames, text) in cases {
+    ]
+}
+
+#[test]
+fn sender_refuses_frames_that_break_promises_with_their_numbers() {
+    for (frames, text) in broken_promises_to_sender() {
         let (mut sender, connection) = sender();
         sender.end(MS);
         assert!(matches!(
@@ -137,7 +141,7 @@ fn sender_refuses_frames_that_break_promises_with_their_numbers() {
             Some(Work::Frame(Frame::Hello { .. }))
         ));
         for frame in frames {
-            sender.frame(2 * MS, connection, frame.clone());
+            sender.frame(2 * MS, connection, frame);
         }
         let Some(Work::Frame(Frame::Stop(reason))) = sender.work(2 * MS, connection) else {
             panic!("{text}: no STOP is sent")
@@ -155,65 +159,72 @@ fn sender_refuses_frames_that_break_promises_with_their_numbers() {
     }
 }
 
-#[test]
-fn receiver_refuses_frames_that_break_promises_with_their_numbers() {
+/// Frames that a receiver refuses, with words of the reason.
+fn broken_promises_to_receiver() -> [(Vec<Frame>, &'static str); 12] {
     let hello = || Frame::Hello {
         lowest: 0,
         incarnation: 1,
     };
     let end = |total| Frame::End { total };
-    let cases: [(&[Frame], &str); 12] = [
+    [
         (
-            &[data(0, 1)],
+            vec![data(0, 1)],
             "the first frame has kind 3 and is not a HELLO",
         ),
-        (&[hello(), hello()], "kind 1: it is not the first one"),
-        (&[hello(), data(4, 1)], "block 4 is not below the limit, 4"),
+        (vec![hello(), hello()], "kind 1: it is not the first one"),
         (
-            &[hello(), end(2), data(2, 1)],
+            vec![hello(), data(4, 1)],
+            "block 4 is not below the limit, 4",
+        ),
+        (
+            vec![hello(), end(2), data(2, 1)],
             "block 2 is not below the total, 2",
         ),
         (
-            &[hello(), data(0, 101)],
+            vec![hello(), data(0, 101)],
             "block 0 has 101 bytes, and a buffer has room for 100",
         ),
         (
-            &[hello(), vacant(0, 3)],
+            vec![hello(), vacant(0, 3)],
             "block 0 is vacant and has 3 bytes",
         ),
         (
-            &[hello(), end(3), end(4)],
+            vec![hello(), end(3), end(4)],
             "the total is 4, and was 3 before",
         ),
         (
-            &[hello(), data(2, 0), end(2)],
+            vec![hello(), data(2, 0), end(2)],
             "the total is 2, but blocks up to number 2 have arrived",
         ),
         (
-            &[hello(), Frame::Ack(receipt(0, 1))],
+            vec![hello(), Frame::Ack(receipt(0, 1))],
             "kind 4: only the receiving half sends it",
         ),
         (
-            &[hello(), Frame::Rate { rate: 0 }],
+            vec![hello(), Frame::Rate { rate: 0 }],
             "kind 9: only the receiving half sends it",
         ),
         (
-            &[hello(), Frame::Bye { over: true }],
+            vec![hello(), Frame::Bye { over: true }],
             "an end of the stream that was not acknowledged",
         ),
         (
-            &[hello(), Frame::Bye { over: false }, end(1)],
+            vec![hello(), Frame::Bye { over: false }, end(1)],
             "it follows a BYE",
         ),
-    ];
-    for (frames, text) in cases {
+    ]
+}
+
+#[test]
+fn receiver_refuses_frames_that_break_promises_with_their_numbers() {
+    for (frames, text) in broken_promises_to_receiver() {
         let (mut receiver, connection) = receiver();
         assert!(matches!(
             receiver.work(MS, connection),
             Some(Work::Frame(Frame::Welcome { .. }))
         ));
         for frame in frames {
-            if receiver.frame(2 * MS, connection, frame) == Reading::Take {
+            if receiver.frame(2 * MS, connection, &frame) == Reading::Take {
                 receiver.filled(2 * MS, connection);
             }
         }
@@ -325,7 +336,7 @@ fn connection_that_holds_up_an_idle_one_is_closed_after_ten_times_its_block() {
     assert_eq!(receiver.frame(10 * MS, quick, &data(1, 60)), Reading::Take);
     receiver.filled(410 * MS, quick);
     for (time, closed) in [(4409, false), (4410, true)] {
-        (0..time / 1000).for_each(|second| receiver.heard(second * 1000 * MS, slow));
+        (0..time / 1000).for_each(|second| receiver.received(second * 1000 * MS, slow));
         receiver.tick(time * MS);
         let close = Action::Close {
             connection: slow,
@@ -373,7 +384,7 @@ fn slow_connection_is_kept_while_no_other_has_shown_to_be_quicker() {
     for second in 1..50 {
         [slow, idle]
             .iter()
-            .for_each(|one| receiver.heard(second * 1000 * MS, *one));
+            .for_each(|one| receiver.received(second * 1000 * MS, *one));
         receiver.tick(second * 1000 * MS);
     }
     assert!(
@@ -393,7 +404,7 @@ fn connections_that_greet_or_leave_too_slowly_are_closed_in_spite_of_their_bytes
     let (mut receiver, connection) = receiver();
     for second in 1..=10 {
         assert!(!closed(&mut receiver), "at {second} s");
-        receiver.heard(second * 1000 * MS, connection);
+        receiver.received(second * 1000 * MS, connection);
         receiver.tick(second * 1000 * MS + MS);
     }
     assert!(closed(&mut receiver), "a connection without greeting");
@@ -411,7 +422,7 @@ fn connections_that_greet_or_leave_too_slowly_are_closed_in_spite_of_their_bytes
     while receiver.work(3 * MS, connection) != Some(Work::Leave) {}
     for second in 1..=60 {
         assert!(!closed(&mut receiver), "at {second} s");
-        receiver.heard(second * 1000 * MS, connection);
+        receiver.received(second * 1000 * MS, connection);
         receiver.tick(second * 1000 * MS + 3 * MS);
     }
     assert!(

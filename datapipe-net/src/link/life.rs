@@ -52,7 +52,7 @@ fn nanos(time: Duration) -> u64 {
 /// Times of a connection: what was received and sent, and pings under way.
 #[derive(Clone, Debug)]
 pub(super) struct Pulse {
-    heard: u64,
+    received: u64,
     sent: u64,
     /// The last ping's clock, until its answer.
     asked: Option<u64>,
@@ -65,7 +65,7 @@ pub(super) struct Pulse {
 impl Pulse {
     pub(super) fn new(now: u64) -> Self {
         Self {
-            heard: now,
+            received: now,
             sent: now,
             asked: None,
             answer: None,
@@ -74,8 +74,8 @@ impl Pulse {
     }
 
     /// Records that bytes were received.
-    pub(super) fn heard(&mut self, now: u64) {
-        self.heard = self.heard.max(now);
+    pub(super) fn received(&mut self, now: u64) {
+        self.received = self.received.max(now);
     }
 
     /// Records that a frame was handed to the writer, or that the writer has come back.
@@ -124,7 +124,7 @@ impl Pulse {
 
     /// Time at which the connection is to be given up if nothing is received until then.
     pub(super) fn silent_at(&self, timers: &LinkTimers) -> u64 {
-        self.heard.saturating_add(timers.silence)
+        self.received.saturating_add(timers.silence)
     }
 }
 

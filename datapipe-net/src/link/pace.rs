@@ -60,7 +60,7 @@ impl fmt::Display for RateError {
 impl Error for RateError {}
 
 impl Pace {
-    /// Makes the bucket of a link of `connections` connections. A `rate` of 0 is no limit.
+    /// Makes the bucket of a link of `connections` connections. A `rate` of 0 sets no limit.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl Pace {
         Ok(pace)
     }
 
-    /// Sets the rate in bytes a second, from the next piece on. 0 is no limit.
+    /// Sets the rate in bytes a second, from the next piece on. 0 sets no limit.
     ///
     /// # Errors
     ///

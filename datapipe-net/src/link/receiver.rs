@@ -34,7 +34,7 @@ pub struct Receiver {
     total: Option<u64>,
     /// Incarnation of the sender.
     far: Option<u64>,
-    /// Bytes a second that the sender may send; 0 is no limit.
+    /// Bytes a second that the sender may send; 0 sets no limit.
     rate: u64,
     /// Buffers to have ahead of `next`.
     ahead: u64,
@@ -216,7 +216,7 @@ impl Receiver {
         }
     }
 
-    /// Limits the rate of the sender, in bytes a second; 0 is no limit.
+    /// Limits the rate of the sender, in bytes a second; 0 sets no limit.
     ///
     /// # Errors
     ///
@@ -268,9 +268,9 @@ impl Receiver {
     }
 
     /// Bytes were received on a connection.
-    pub fn heard(&mut self, now: u64, id: ConnectionId) {
+    pub fn received(&mut self, now: u64, id: ConnectionId) {
         if let Some(connection) = self.connections.open(id) {
-            connection.pulse.heard(now);
+            connection.pulse.received(now);
         }
     }
 
@@ -302,7 +302,7 @@ impl Receiver {
             if other.own.waits_for == Some(id) {
                 other.own.waits_for = None;
                 // This half did not read meanwhile: the connection was not silent.
-                other.pulse.heard(now);
+                other.pulse.received(now);
                 let resumed = other.id;
                 self.connections.act(Action::Resume(resumed));
             }
@@ -326,7 +326,7 @@ impl Receiver {
         let Some(number) = connection.own.taking.take() else {
             return;
         };
-        connection.pulse.heard(now);
+        connection.pulse.received(now);
         connection.own.idle_since = now;
         if let Some(Claim::Filling { since, len, .. }) = self.claims.insert(number, Claim::Filled) {
             connection.own.last_block = Some((len, now.saturating_sub(since)));
@@ -341,9 +341,9 @@ impl Receiver {
         let Some(connection) = self.connections.open(id) else {
             return Reading::Leave;
         };
-        connection.pulse.heard(now);
+        connection.pulse.received(now);
         let kind = frame.kind();
-        let result = if connection.bye_heard {
+        let result = if connection.bye_received {
             let why = "it follows a BYE";
             Err(Violation::Unexpected { kind, why })
         } else if !connection.met && !matches!(frame, Frame::Hello { .. } | Frame::Stop(_)) {
@@ -359,7 +359,7 @@ impl Receiver {
             Reading::Leave
         });
         match self.connections.open(id) {
-            Some(connection) if !connection.bye_heard => reading,
+            Some(connection) if !connection.bye_received => reading,
             _ => Reading::Leave,
         }
     }
@@ -398,7 +398,7 @@ impl Receiver {
                 return Err(Violation::Unexpected { kind, why });
             }
             Frame::Bye { over: false } => {
-                connection.bye_heard = true;
+                connection.bye_received = true;
                 self.connections.wake();
             }
             Frame::Welcome { .. } | Frame::Ack(_) | Frame::Rate { .. } => {
@@ -617,7 +617,7 @@ impl Receiver {
             match all.find(|one| one.id == id) {
                 // This half does not read it.
                 Some(connection) if connection.own.waits_for.is_some() => {
-                    connection.pulse.heard(now);
+                    connection.pulse.received(now);
                 }
                 _ => {
                     self.connections

@@ -209,9 +209,9 @@ impl Sender {
     }
 
     /// Bytes were received on a connection.
-    pub fn heard(&mut self, now: u64, id: ConnectionId) {
+    pub fn received(&mut self, now: u64, id: ConnectionId) {
         if let Some(connection) = self.connections.open(id) {
-            connection.pulse.heard(now);
+            connection.pulse.received(now);
         }
     }
 
@@ -230,7 +230,7 @@ impl Sender {
         self.free();
         let lasted = connection.met
             && now.saturating_sub(connection.own.met_at) >= self.settings().timers.silence;
-        let clean = connection.open && connection.bye_heard;
+        let clean = connection.open && connection.bye_received;
         if (lasted || clean)
             && let Some(backoff) = self.redials.get_mut(usize::from(connection.index))
         {
@@ -253,9 +253,9 @@ impl Sender {
         let Some(connection) = self.connections.open(id) else {
             return false;
         };
-        connection.pulse.heard(now);
+        connection.pulse.received(now);
         let kind = frame.kind();
-        if connection.bye_heard {
+        if connection.bye_received {
             let why = "it follows a BYE";
             self.violate(now, Violation::Unexpected { kind, why });
         } else if !connection.met && !matches!(frame, Frame::Welcome { .. } | Frame::Stop(_)) {
@@ -271,7 +271,7 @@ impl Sender {
         }
         self.connections
             .open(id)
-            .is_some_and(|connection| !connection.bye_heard)
+            .is_some_and(|connection| !connection.bye_received)
     }
 
     /// Handles a frame at its place.
@@ -315,7 +315,7 @@ impl Sender {
                 self.update_rate();
             }
             Frame::Bye { .. } => {
-                connection.bye_heard = true;
+                connection.bye_received = true;
                 self.connections.wake();
             }
             Frame::Hello { .. } | Frame::Data(_) | Frame::End { .. } => {

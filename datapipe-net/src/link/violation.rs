@@ -187,6 +187,15 @@ impl fmt::Display for Violation {
                 write!(f, "the first frame has kind {kind} and is not a {expected}")
             }
             Self::Unexpected { kind, why } => write!(f, "a frame of kind {kind}: {why}"),
+            _ => self.fmt_numbers(f),
+        }
+    }
+}
+
+impl Violation {
+    /// Formats violations whose frame is right by itself: its values contradict others.
+    fn fmt_numbers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::BeyondLimit { number, limit } => {
                 write!(f, "block {number} is not below the limit, {limit}")
             }
@@ -230,6 +239,14 @@ impl fmt::Display for Violation {
                 f,
                 "a rate of {rate} bytes a second; the range is {least} to {most}, or 0 for none"
             ),
+            Self::Reserved { kind, .. }
+            | Self::UnknownKind { kind }
+            | Self::Flags { kind, .. }
+            | Self::BodyLength { kind, .. }
+            | Self::Number { kind, .. }
+            | Self::First { kind, .. }
+            | Self::Unexpected { kind, .. } => write!(f, "a frame of kind {kind}"),
+            Self::Text => Ok(()),
         }
     }
 }

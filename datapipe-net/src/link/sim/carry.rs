@@ -8,7 +8,7 @@ use super::plan::{MS, SECOND, Side, US};
 use super::world::{Event, World};
 
 impl World {
-    /// Is the path carrying to a side now?
+    /// True if the path carries to a side now.
     pub(super) fn carries(&self, path: usize, to: Side) -> bool {
         self.cuts[path][to as usize] <= self.now
     }
@@ -116,8 +116,8 @@ impl World {
             return;
         };
         match (at, &mut self.sender, &mut self.receiver) {
-            (Side::A, Some(sender), _) => sender.heard(self.now, id),
-            (Side::B, _, Some(receiver)) => receiver.heard(self.now, id),
+            (Side::A, Some(sender), _) => sender.received(self.now, id),
+            (Side::B, _, Some(receiver)) => receiver.received(self.now, id),
             _ => {}
         }
         loop {

@@ -7,7 +7,7 @@
 mod carry; // readers, writers and sockets
 mod incidents; // cuts, broken connections, deaths, stops
 mod network; // connections as bytes with times
-mod plan; // what goes wrong, by seed
+mod plan; // sizes, speeds and incidents of a run, by seed
 mod random; // numbers by seed
 mod runs; // tests
 mod world; // both machines and all around them

@@ -100,7 +100,7 @@ pub(super) fn data_of(number: u64) -> Vec<u8> {
     vec![(number % 251) as u8; len as usize]
 }
 
-/// Changes a frame as a peer does that lies. Returns false if the frame is to be left out.
+/// Changes a frame as a dishonest peer does. Returns false if the frame is to be left out.
 pub(super) fn lie(word: u64, frame: &mut Frame) -> bool {
     let (what, by) = (word % 8, (word >> 8) % 5);
     let change = |value: &mut u64| match what {

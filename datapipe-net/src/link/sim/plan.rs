@@ -1,4 +1,4 @@
-//! What a run has: sizes, speeds, and what goes wrong when.
+//! Sizes and speeds of a run, and its incidents with their times.
 
 use super::random::Random;
 

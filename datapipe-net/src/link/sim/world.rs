@@ -50,11 +50,11 @@ pub(super) enum Event {
     Restart {
         a: bool,
     },
-    /// A run that does not come to an end because a peer lies is stopped.
+    /// A run that does not end because of a dishonest peer is stopped.
     GiveUp,
 }
 
-/// How a run ended.
+/// Outcome of a run on both sides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ending {
     pub(super) sender: Option<Result<(), LinkError>>,
@@ -256,7 +256,7 @@ impl World {
         if self.plan.faults.is_empty() && equal && ending.lost > 0 {
             return Err(Wreck::Ending(describe));
         }
-        // The sender's success means that everything was sent on there, unless the receiver lies.
+        // The sender's success means that everything was sent on there, unless the receiver is dishonest.
         let complete = self.complete && self.sent_on == self.plan.blocks;
         if ending.sender == Some(Ok(())) && self.plan.liar != Some(Side::B) && !complete {
             return Err(Wreck::Ending(describe));
