@@ -445,7 +445,8 @@ fn frames() -> impl Strategy<Value = Frame> {
         });
     let welcome = (receipt.clone(), number());
     prop_oneof![
-        3 => (number(), number()).prop_map(|(lowest, incarnation)| Frame::Hello { lowest, incarnation }),
+        3 => (number(), number())
+            .prop_map(|(lowest, incarnation)| Frame::Hello { lowest, incarnation }),
         3 => welcome.prop_map(|(receipt, incarnation)| Frame::Welcome { receipt, incarnation }),
         8 => (number(), 0..120_u32).prop_map(|(number, len)| data(number, len)),
         2 => number().prop_map(|number| vacant(number, 0)),

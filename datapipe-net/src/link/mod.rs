@@ -2,12 +2,11 @@
 //! as pure state machines. `docs/net-protocol.md` is normative.
 //!
 //! ```text
-//!   sending half                                            receiving half
-//!   parent -- block(), end() --> Sender                     Receiver <-- stocked(), sent_on() -- parent
-//!                                 |  ^                        |  ^
-//!              writer: work()  <--+  |                        |  +-- frame(): reader
-//!                                    +-- frame(): reader      +----> work(): writer
-//!                     HELLO, DATA, END ==== connection ====> WELCOME, ACK, RATE
+//!   sending half                                               receiving half
+//!   parent --block(), end()--> Sender          Receiver <--stocked(), sent_on()-- parent
+//!
+//!   Sender::work   -> writer == HELLO, DATA, END ===> reader -> Receiver::frame
+//!   Sender::frame <-  reader <=== WELCOME, ACK, RATE == writer <- Receiver::work
 //! ```
 //!
 //! A block is sent if its number is below the receiver's limit, which is the number of buffers that

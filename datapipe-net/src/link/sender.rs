@@ -12,8 +12,9 @@ use super::wrong::wrong;
 /// Sending half of a link.
 ///
 /// The parent gives it the numbers of blocks with [`block`](Self::block) and keeps the blocks until
-/// [`Action::Free`]. Each connection has a reader, which calls [`frame`](Self::frame), and a writer,
-/// which calls [`work`](Self::work); when both have left, one of them calls [`gone`](Self::gone).
+/// [`Action::Free`]. Each connection has a reader, which calls [`frame`](Self::frame), and a
+/// writer, which calls [`work`](Self::work); when both have left, one of them calls
+/// [`gone`](Self::gone).
 #[derive(Debug)]
 pub struct Sender {
     connections: Connections<Own>,

@@ -315,7 +315,7 @@ impl World {
             from = next;
         }
         self.wires[wire].end(by).busy = true;
-        // A connection that carries nothing takes what its socket buffer holds, or blocks its writer.
+        // A connection that carries nothing fills its socket buffer, or blocks its writer.
         let blocked = self.wires[wire].end(by.other()).deaf && self.random.once_in(2);
         if !blocked {
             self.at(

@@ -209,7 +209,8 @@ impl World {
 
     fn describe(&self, count: u64) -> String {
         format!(
-            "{count} events, {} s: {} of {} blocks made, {} taken, {} freed, {} sent on, {} written",
+            "{count} events, {} s: {} of {} blocks made, {} taken, {} freed, {} sent on, {} \
+             written",
             self.now / SECOND,
             self.made,
             self.plan.blocks,
@@ -256,7 +257,7 @@ impl World {
         if self.plan.faults.is_empty() && equal && ending.lost > 0 {
             return Err(Wreck::Ending(describe));
         }
-        // The sender's success means that everything was sent on there, unless the receiver is dishonest.
+        // Success of the sender means that everything was sent on there, by an honest receiver.
         let complete = self.complete && self.sent_on == self.plan.blocks;
         if ending.sender == Some(Ok(())) && self.plan.liar != Some(Side::B) && !complete {
             return Err(Wreck::Ending(describe));
