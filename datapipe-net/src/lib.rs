@@ -17,6 +17,7 @@
 //! - [`socket`] has the socket, the identity of a peer, and the exchange of messages.
 //! - [`daemon`] serves the requests of clients.
 //! - [`client`] sends requests.
+//! - [`link`] has the protocol of the data connections between two machines. Nothing uses it yet.
 //! - [`show`] formats lists and statuses for a terminal and for programs.
 //! - [`limits`] has every bound.
 //!
@@ -36,6 +37,7 @@ pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod limits;
+pub mod link;
 pub mod protocol;
 pub mod show;
 pub mod socket;

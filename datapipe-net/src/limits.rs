@@ -164,6 +164,55 @@ pub const PIPE_WAKE_INTERVAL: Duration = Duration::from_secs(3600);
 /// message that has begun.
 pub const CLIENT_PATIENCE: Duration = Duration::from_secs(30);
 
+/// Most connections of a link between two halves of a pipe.
+pub const MAX_LINK_CONNECTIONS: u16 = 16;
+
+/// Longest body of a frame of the link that is skipped because its kind is unknown, in bytes.
+pub const MAX_SKIPPED_BODY: u32 = 64 << 10;
+
+/// Time without a sent frame after which a connection of a link sends a ping, unless set.
+pub const LINK_PING: Duration = Duration::from_secs(2);
+
+/// Time without a received byte after which a connection of a link is given up, unless set.
+pub const LINK_SILENCE: Duration = Duration::from_secs(10);
+
+/// Time without any connection after which a half of a pipe fails, unless set.
+pub const LINK_WAIT: Duration = Duration::from_secs(60);
+
+/// Time before a connection that was lost is dialled again, unless set. It doubles with each loss
+/// up to [`LINK_REDIAL_MOST`], and is spread by a quarter in both directions.
+pub const LINK_REDIAL: Duration = Duration::from_millis(100);
+
+/// Longest time before a connection is dialled again, before it is spread.
+pub const LINK_REDIAL_MOST: Duration = Duration::from_secs(5);
+
+/// Shortest time that one connection may hold up the others, which wait for its block.
+pub const LINK_HOLD_UP: Duration = Duration::from_secs(2);
+
+/// Multiple of the time that an idle connection took for its last block, for which a slower
+/// connection may hold it up.
+pub const LINK_HOLD_UP_FACTOR: u64 = 10;
+
+/// Time for which a half that has sent its last frame reads on, so that the frame is not lost with
+/// a reset of the connection.
+pub const LINK_DRAIN: Duration = Duration::from_secs(1);
+
+/// Lowest rate of a link, in bytes a second for each connection. Below that a healthy connection
+/// could seem silent.
+pub const MIN_LINK_RATE: u64 = 16 << 10;
+
+/// Highest rate of a link in bytes a second: 1 TiB.
+pub const MAX_LINK_RATE: u64 = 1 << 40;
+
+/// Smallest piece of a block that a connection sends under a rate, in bytes.
+pub const MIN_LINK_PIECE: u64 = 4 << 10;
+
+/// Largest piece of a block that a connection sends under a rate, in bytes.
+pub const MAX_LINK_PIECE: u64 = 256 << 10;
+
+/// Most buffers that the receiving half of a link allocates ahead of the blocks that it waits for.
+pub const MAX_LINK_AHEAD: u64 = 1 << 16;
+
 const _: () = {
     // A pipe's name, its label, its explanation, and the numbers with the heads of their fields.
     let entry = 106 + MAX_LABEL + MAX_BRIEF + 174;
@@ -187,5 +236,14 @@ const _: () = {
     assert!(
         MAX_BRIEF <= MAX_EXPLANATION,
         "a brief explanation is a prefix"
+    );
+    assert!(
+        LINK_PING.as_nanos() * 2 < LINK_SILENCE.as_nanos()
+            && LINK_SILENCE.as_nanos() < LINK_WAIT.as_nanos(),
+        "a healthy connection is never silent, and one that was given up can be replaced in time"
+    );
+    assert!(
+        MIN_LINK_PIECE / MIN_LINK_RATE < LINK_PING.as_secs(),
+        "a connection under the lowest rate sends a piece before it would send a ping"
     );
 };
