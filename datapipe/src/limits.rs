@@ -278,6 +278,9 @@ pub const MIN_VOLUME_SIZE: u64 = 64 << 10;
 /// the first that did not fit: 4 KiB of records with their lengths, and a mark.
 pub const VOLUME_RESERVE: u64 = 4096 + 4;
 
+/// Bytes of a volume after which a writer lets the storage begin to write them, without waiting.
+pub const SYNC_AHEAD: u64 = 8 << 20;
+
 /// Longest label or pool of a volume, in bytes.
 pub const MAX_VOLUME_TEXT: usize = 64;
 
