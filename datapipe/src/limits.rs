@@ -271,6 +271,9 @@ pub const MAX_RESTORE_MEMORY: usize = 32 << 20;
 /// Objects with several names that a restore remembers, with 16 bytes of memory each.
 pub const MAX_LINKED_OBJECTS: usize = 4 << 20;
 
+/// Bytes of the digest of a file.
+pub(crate) const DIGEST_LEN: usize = 16;
+
 /// Smallest size that may be asked for a volume, in bytes.
 pub const MIN_VOLUME_SIZE: u64 = 64 << 10;
 

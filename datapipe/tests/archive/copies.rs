@@ -4,7 +4,7 @@ use datapipe::archive::{
     BlockSet, CopyOptions, ReadOutcome, Session, SessionOptions, Sessions, Special, StoredArchive,
     WriteOutcome,
 };
-use datapipe::media::MediumError;
+use datapipe::media::{Item, MediumError, Position, TapeReader, VolumeId};
 use datapipe::pool::BlockInfo;
 use datapipe::prelude::*;
 use datapipe::stage::{Finding, Inspect, InspectionLog};
@@ -40,7 +40,7 @@ fn salvage(medium: impl MediumReader + 'static, is_encrypted: bool) -> Salvaged 
 /// Result of a copy.
 #[derive(Debug)]
 struct Copied {
-    /// The tape of the copy; empty if nothing was written.
+    /// The tape of the copy; empty if nothing was written, or if it is not a tape in memory.
     bytes: Vec<u8>,
     read: ReadOutcome,
     written: WriteOutcome,
@@ -57,13 +57,26 @@ impl Copied {
 
 /// Copies the first archive of a tape to another one, without a key.
 fn copy(bytes: &[u8], options: impl FnOnce(CopyOptions) -> CopyOptions) -> Result<Copied, String> {
-    let log = DamageLog::new();
-    let source = StoredArchive::open(tape(bytes)).map_err(|error| error.to_string())?;
-    let source = source.salvage(&log);
     let storage = FaultyStorage::new(1);
+    let copied = copy_to(tape(bytes), create_tape(&storage), options)?;
+    Ok(Copied {
+        bytes: storage.bytes(TAPE).unwrap_or_default(),
+        ..copied
+    })
+}
+
+/// Copies the first archive of a medium to another one, without a key.
+fn copy_to(
+    from: impl MediumReader + 'static,
+    to: impl MediumWriter + 'static,
+    options: impl FnOnce(CopyOptions) -> CopyOptions,
+) -> Result<Copied, String> {
+    let log = DamageLog::new();
+    let source = StoredArchive::open(from).map_err(|error| error.to_string())?;
+    let source = source.salvage(&log);
     let plan = options(source.copy()).plan().unwrap();
     let written = plan.report();
-    let (seal, tail) = archive_stages(plan, create_tape(&storage));
+    let (seal, tail) = archive_stages(plan, to);
     assert!(seal.is_none(), "a copy seals nothing");
     let head = source.head();
     let (report, check) = (head.report(), head.check());
@@ -74,7 +87,7 @@ fn copy(bytes: &[u8], options: impl FnOnce(CopyOptions) -> CopyOptions) -> Resul
         .tail(tail.inline())
         .run();
     Ok(Copied {
-        bytes: storage.bytes(TAPE).unwrap_or_default(),
+        bytes: Vec::new(),
         read: report.snapshot(),
         written: written.snapshot(),
         damage: log
@@ -483,4 +496,157 @@ fn copy_takes_blocks_of_its_source_only() {
         open_tape(&FaultyStorage::new(1)),
         Err(MediumError::Io { .. })
     ));
+}
+
+#[test]
+fn copy_onto_a_medium_that_is_full_is_never_complete_and_is_made_again() {
+    for is_encrypted in [false, true] {
+        let data = blocks(20 * BLOCK as usize, BLOCK as usize, 9);
+        let source = volume(&data, Framing::HeaderFooter, is_encrypted);
+        let whole = copy(&source, |options| options).unwrap().bytes.len() as u64;
+        for capacity in (0..whole + 500).step_by(379) {
+            let what = format!("{capacity} of {whole} bytes, encrypted {is_encrypted}");
+            let storage = FaultyStorage::new(1);
+            let to = create_tape(&storage);
+            storage.set_capacity(capacity);
+            let copied = copy_to(tape(&source), to, |options| options).unwrap();
+            let is_complete = copied.written.complete;
+            assert_eq!(is_complete, capacity >= whole, "{what}: {copied:?}");
+            assert_eq!(is_complete, copied.error.is_none(), "{what}: {copied:?}");
+            let bytes = storage.bytes(TAPE).unwrap();
+            let salvaged = salvage(tape(&bytes), is_encrypted);
+            assert!(data.starts_with(&salvaged.bytes), "{what}: {salvaged:?}");
+            assert!(is_complete || !salvaged.is_clean(), "{what}: {salvaged:?}");
+            // With room again, the next attempt replaces what the first one has left.
+            storage.set_capacity(u64::MAX);
+            let options = VolumeOptions::default().overwrite(true);
+            let to = VirtualTape::create_on(storage.clone(), TAPE, options).unwrap();
+            let again = copy_to(tape(&source), to, |options| options).unwrap();
+            assert!(again.is_clean(), "{what}: {again:?}");
+            let salvaged = salvage(tape(&storage.bytes(TAPE).unwrap()), is_encrypted);
+            assert!(salvaged.is_clean() && salvaged.bytes == data, "{what}");
+        }
+    }
+}
+
+#[test]
+fn copy_onto_volumes_that_are_smaller_than_a_record_has_shorter_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = noise(300 * BLOCK as usize, 10);
+    let source = crate::fixture::volume(options("a", 1 << 20, 1 << 30, BLOCK), &data, BLOCK);
+    let path = dir.path().join("copy/");
+    let volumes = create_volumes(&path, Some(64 << 10), false);
+    let copied = copy_to(tape(&source), volumes, |options| options).unwrap();
+    assert!(copied.is_clean(), "{copied:?}");
+    assert!(copied.written.volumes > 2, "{copied:?}");
+    let salvaged = salvage(open(&path), false);
+    assert!(salvaged.is_clean() && salvaged.bytes == data, "{salvaged:?}");
+}
+
+/// A tape in memory whose bytes are others after some reads.
+struct Changing {
+    tape: TapeReader<FaultyStorage>,
+    storage: FaultyStorage,
+    reads: u32,
+    later: Vec<u8>,
+}
+
+impl MediumReader for Changing {
+    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        if self.reads == 0 {
+            self.storage.set_bytes(TAPE, &self.later);
+        }
+        self.reads = self.reads.wrapping_sub(1);
+        self.tape.read(record)
+    }
+
+    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        self.tape.read_back(record)
+    }
+
+    fn next_volume(&mut self) -> Result<bool, MediumError> {
+        self.tape.next_volume()
+    }
+
+    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
+        self.tape.seek(to)
+    }
+
+    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
+        self.tape.seek_end(volume)
+    }
+
+    fn volume_id(&mut self, volume: u32) -> Result<VolumeId, MediumError> {
+        self.tape.volume_id(volume)
+    }
+}
+
+#[test]
+fn copy_of_a_source_that_changes_meanwhile_has_no_other_blocks_and_says_so() {
+    for is_encrypted in [false, true] {
+        let data = blocks(20 * BLOCK as usize, BLOCK as usize, 11);
+        let before = volume(&data, Framing::HeaderFooter, is_encrypted);
+        let mut zeros = before.clone();
+        zeros[before.len() / 2..].fill(0);
+        let other = volume(&noise(data.len(), 12), Framing::HeaderFooter, is_encrypted);
+        let laters = [
+            ("cut", before[..before.len() / 2].to_vec()),
+            ("zeros", zeros),
+            ("another archive", other.clone()),
+            ("appended to", [&before[..], &other[..]].concat()),
+        ];
+        let (_, sent) = stored(&before);
+        for (how, later) in laters {
+            for reads in 1..20 {
+                let what = format!("{how} after {reads} reads, encrypted {is_encrypted}");
+                let storage = FaultyStorage::new(1);
+                storage.set_bytes(TAPE, &before);
+                let source = Changing {
+                    tape: open_tape(&storage).unwrap(),
+                    storage,
+                    reads,
+                    later: later.clone(),
+                };
+                let to = FaultyStorage::new(1);
+                let copied = match copy_to(source, create_tape(&to), |options| options) {
+                    Ok(copied) => copied,
+                    // The header was not there any more.
+                    Err(_) => continue,
+                };
+                let bytes = to.bytes(TAPE).unwrap_or_default();
+                let (_, blocks) = stored(&bytes);
+                assert!(blocks.iter().all(|block| sent.contains(block)), "{what}");
+                assert_eq!(copied.written.complete, blocks == sent, "{what}: {copied:?}");
+                if how == "appended to" {
+                    assert!(copied.is_clean(), "{what}: {copied:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn archive_can_be_copied_to_the_end_of_its_own_medium() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t");
+    let data = noise(5000, 13);
+    let options = options("a", 1024, 3000, BLOCK);
+    let tape = VirtualTape::create(&path, VolumeOptions::default()).unwrap();
+    let pipe = Pipe::builder().buffer_size(BLOCK);
+    let head = StreamHead::new(&data[..]);
+    let archive = options.plan().unwrap();
+    pipe.head(head).archive(archive, tape).run().unwrap();
+    let to = VirtualTape::append(&path, VolumeOptions::default()).unwrap();
+    let copied = copy_to(open(&path), to, |options| options).unwrap();
+    assert!(copied.error.is_none() && copied.written.complete, "{copied:?}");
+    let sessions = Sessions::read(open(&path)).unwrap();
+    let hashes: Vec<_> = sessions.archives().map(|one| one.header_hash()).collect();
+    assert!(hashes.len() == 2 && hashes[0] == hashes[1], "{hashes:?}");
+    for archive in sessions.archives() {
+        let reader = ArchiveReader::open_listed(open(&path), archive, None).unwrap();
+        let (reading, sink) = (reader.read(), Sink::default());
+        let tail = StreamRestore::new(sink.clone());
+        reading.pipe.tail(tail).run().unwrap();
+        assert!(sink.bytes() == data && reading.report.snapshot().complete);
+    }
 }

@@ -135,7 +135,7 @@ fn flipped_byte_of_a_tree_archive_is_named() {
         // Each byte in one of the two archives.
         for at in (usize::from(secret.is_some())..bytes.len()).step_by(2) {
             let mut bad = bytes.clone();
-            bad[at] ^= 1 << (at % 8);
+            bad[at] ^= 1 << (at / 2 % 8);
             let what = format!(
                 "byte {at} of {}, encrypted {}",
                 bytes.len(),

@@ -17,7 +17,7 @@ use super::super::block_header::{check_info, unit_header};
 use super::super::plan_data::PlanData;
 use super::super::report::WriteReport;
 use super::content::check_content;
-use super::copied::{copied_number, is_own_last};
+use super::copy::{copied_number, is_own_last};
 use super::session::SessionPlace;
 use super::session_writer::{ArchiveEnd, SessionWriter};
 use super::unit_writer::UnitWriter;
