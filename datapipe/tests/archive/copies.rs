@@ -100,13 +100,16 @@ fn copy_to(
     })
 }
 
-/// The archive header and the blocks of a tape, without what belongs to the session.
+/// The archive header and the blocks of a tape, without what belongs to the session. A unit that is
+/// cut off at the end is left out.
 fn stored(volume: &[u8]) -> (Vec<u8>, Vec<(UnitHeader, Vec<u8>)>) {
     let stream = stream(&frames(volume));
     let (mut at, mut archive, mut blocks) = (0, Vec::new(), Vec::new());
-    while at < stream.len() {
+    while at + UNIT_HEADER_LEN <= stream.len() {
         let header = UnitHeader::parse(&stream[at..]).unwrap();
-        let body = &stream[at + UNIT_HEADER_LEN..][..header.stored as usize];
+        let Some(body) = stream[at + UNIT_HEADER_LEN..].get(..header.stored as usize) else {
+            break;
+        };
         match header.kind {
             UnitKind::ArchiveHeader => archive = body.to_vec(),
             UnitKind::Block => {
@@ -595,7 +598,7 @@ fn copy_of_a_source_that_changes_meanwhile_has_no_other_blocks_and_says_so() {
             ("another archive", other.clone()),
             ("appended to", [&before[..], &other[..]].concat()),
         ];
-        let (_, sent) = stored(&before);
+        let (sent, of_other) = (stored(&before).1, stored(&other).1);
         for (how, later) in laters {
             for reads in 1..20 {
                 let what = format!("{how} after {reads} reads, encrypted {is_encrypted}");
@@ -614,9 +617,12 @@ fn copy_of_a_source_that_changes_meanwhile_has_no_other_blocks_and_says_so() {
                     Err(_) => continue,
                 };
                 let bytes = to.bytes(TAPE).unwrap_or_default();
+                // The other archive may have been there when the headers were read.
                 let (_, blocks) = stored(&bytes);
-                assert!(blocks.iter().all(|block| sent.contains(block)), "{what}");
-                assert_eq!(copied.written.complete, blocks == sent, "{what}: {copied:?}");
+                let is_of = |all: &[_]| blocks.iter().all(|block| all.contains(block));
+                assert!(is_of(&sent) || is_of(&of_other), "{what}");
+                let is_whole = blocks == sent || blocks == of_other;
+                assert_eq!(copied.written.complete, is_whole, "{what}: {copied:?}");
                 if how == "appended to" {
                     assert!(copied.is_clean(), "{what}: {copied:?}");
                 }
