@@ -115,7 +115,9 @@ fn check_sessions(site: &Site, count: usize) {
 /// archive.
 fn content(len: usize, session: usize, archive: usize) -> Vec<u8> {
     let mut data = vec![b'a' + (session % 26) as u8; len];
-    let mut noise = Hasher::new().update(&[session as u8, archive as u8]).finalize_xof();
+    let mut noise = Hasher::new()
+        .update(&[session as u8, archive as u8])
+        .finalize_xof();
     noise.fill(&mut data[..len / 2]);
     data
 }
@@ -150,7 +152,12 @@ fn look(site: &Site, before: &[Print], compared: &mut u64) -> Vec<Print> {
             let (mut file, mut hasher) = (File::open(&path).unwrap(), Hasher::new());
             if let Some(old) = old {
                 let earlier = io::copy(&mut (&mut file).take(old.len), &mut hasher).unwrap();
-                assert_eq!(hasher.finalize(), old.hash, "{} has changed", path.display());
+                assert_eq!(
+                    hasher.finalize(),
+                    old.hash,
+                    "{} has changed",
+                    path.display()
+                );
                 *compared += earlier;
             }
             io::copy(&mut file, &mut hasher).unwrap();

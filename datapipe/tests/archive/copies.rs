@@ -543,7 +543,10 @@ fn copy_onto_volumes_that_are_smaller_than_a_record_has_shorter_records() {
     assert!(copied.is_clean(), "{copied:?}");
     assert!(copied.written.volumes > 2, "{copied:?}");
     let salvaged = salvage(open(&path), false);
-    assert!(salvaged.is_clean() && salvaged.bytes == data, "{salvaged:?}");
+    assert!(
+        salvaged.is_clean() && salvaged.bytes == data,
+        "{salvaged:?}"
+    );
 }
 
 /// A tape in memory whose bytes are others after some reads.
@@ -644,7 +647,10 @@ fn archive_can_be_copied_to_the_end_of_its_own_medium() {
     pipe.head(head).archive(archive, tape).run().unwrap();
     let to = VirtualTape::append(&path, VolumeOptions::default()).unwrap();
     let copied = copy_to(open(&path), to, |options| options).unwrap();
-    assert!(copied.error.is_none() && copied.written.complete, "{copied:?}");
+    assert!(
+        copied.error.is_none() && copied.written.complete,
+        "{copied:?}"
+    );
     let sessions = Sessions::read(open(&path)).unwrap();
     let hashes: Vec<_> = sessions.archives().map(|one| one.header_hash()).collect();
     assert!(hashes.len() == 2 && hashes[0] == hashes[1], "{hashes:?}");

@@ -32,7 +32,7 @@ fn written(secret: Option<&Secret>, framing: Framing) -> Vec<u8> {
         std::fs::write(dir.path().join(format!("file {n}")), vec![n; 500]).unwrap();
     }
     let options = ArchiveOptions::tree("t").block_len(BLOCK).record_len(1024);
-    let options = options.chunk_len(2000).framing(framing);
+    let options = options.chunk_len(4000).framing(framing);
     let mut archive = encrypted(options, secret).plan().unwrap();
     for id in [Special::OWN | 1, Special::OWN | Special::REQUIRED | 2] {
         archive = archive

@@ -104,7 +104,12 @@ impl Site {
         archive
     }
 
-    pub(crate) fn write(&mut self, session: &Session<Box<dyn MediumWriter>>, name: &str, len: usize) {
+    pub(crate) fn write(
+        &mut self,
+        session: &Session<Box<dyn MediumWriter>>,
+        name: &str,
+        len: usize,
+    ) {
         let data = blocks(len, BLOCK as usize, self.data.len() as u64);
         self.write_data(session, name, &data);
         self.data.push((name.to_owned(), data));
