@@ -44,7 +44,7 @@ pub enum KeyRule {
     Any,
 }
 
-/// How a job writes its medium.
+/// Settings of a job that writes a medium.
 #[derive(Clone, Debug)]
 pub struct WriteSettings {
     /// Options of its volumes.
