@@ -8,14 +8,15 @@ use datapipe::media::{Item, MediumError, Position, TapeReader, VolumeId};
 use datapipe::pool::BlockInfo;
 use datapipe::prelude::*;
 use datapipe::stage::{Finding, Inspect, InspectionLog};
-use datapipe::testkit::{FaultyStorage, Random, Sink, archive_stages, frames};
+use datapipe::testkit::{FaultyStorage, Random, archive_stages, frames};
 use datapipe::wire::{
     ArchiveHeader, CopySource, Framing, Time, UNIT_HEADER_LEN, UnitHeader, UnitKind,
 };
 
 use crate::data::{blocks, key, noise, setting};
 use crate::fixture::{
-    FRAMINGS, Run, Salvaged, TAPE, create_tape, encrypted, open_tape, options, stream, tape,
+    FRAMINGS, Run, Salvaged, TAPE, create_tape, damage_of, encrypted, open_tape, options, restored,
+    stream, tape,
 };
 use crate::medium::{create_volumes, open};
 
@@ -90,12 +91,7 @@ fn copy_to(
         bytes: Vec::new(),
         read: report.snapshot(),
         written: written.snapshot(),
-        damage: log
-            .snapshot()
-            .entries
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        damage: damage_of(&log),
         error: ended.err().map(|error| error.to_string()),
     })
 }
@@ -282,16 +278,8 @@ fn copy_with_a_long_gap_is_read_up_to_its_end() {
         let last = index.blocks() - 2;
         let mut wanted = BlockSet::new();
         wanted.insert(last - 5..=last);
-        let (reading, sink) = (
-            reader.read_blocks(&index, &wanted).unwrap(),
-            Sink::default(),
-        );
-        reading
-            .pipe
-            .tail(StreamRestore::new(sink.clone()))
-            .run()
-            .unwrap();
-        assert!(data.ends_with(&sink.bytes()[sink.bytes().len() - 5 * small..]));
+        let (bytes, _) = restored(reader.read_blocks(&index, &wanted).unwrap());
+        assert!(data.ends_with(&bytes[bytes.len() - 5 * small..]));
         assert_eq!(log.snapshot().count, 0, "{:?}", log.snapshot());
         let again = copy(&copied.bytes, |options| options).unwrap();
         assert!(salvage(tape(&again.bytes), is_encrypted).bytes == of_source.bytes);
@@ -409,13 +397,8 @@ fn archives_of_several_sessions_are_copied_into_one_and_open_as_before() {
         assert_eq!(from.as_ref(), Some(source.session_id()));
         let secret = (*number > 0).then(|| key(*number));
         let reader = ArchiveReader::open_listed(open(&to), copy, secret.as_ref()).unwrap();
-        let (reading, sink) = (reader.read(), Sink::default());
-        reading
-            .pipe
-            .tail(StreamRestore::new(sink.clone()))
-            .run()
-            .unwrap();
-        assert!(&sink.bytes() == data && reading.report.snapshot().complete);
+        let (bytes, is_complete) = restored(reader.read());
+        assert!(&bytes == data && is_complete);
     }
     assert_eq!(copies.archives().count(), sent.len());
     // Without a key the last archive is the one that was begun last.
@@ -462,16 +445,13 @@ fn special_headers_and_rejected_blocks_are_copied() {
     let secret = key(9);
     let reader = ArchiveReader::open(tape(&copied.bytes), Some(&secret)).unwrap();
     let reader = reader.on_special(move |found| *found == special);
-    let (reading, sink) = (reader.read(), Sink::default());
-    reading
-        .pipe
-        .tail(StreamRestore::new(sink.clone()))
-        .run()
-        .unwrap();
+    let reading = reader.read();
+    let report = reading.report.clone();
+    let (found, _) = restored(reading);
     let (first, last) = (2 * BLOCK as usize, 3 * BLOCK as usize);
     let mut expected = data;
     expected[first..last].fill(0);
-    assert!(sink.bytes() == expected && reading.report.snapshot().rejected == 1);
+    assert!(found == expected && report.snapshot().rejected == 1);
     let header = ArchiveHeader::parse(&stored(&bytes).0).unwrap();
     assert_eq!(&header, reader.header());
     let plan = StoredArchive::open(tape(&bytes))
@@ -656,9 +636,6 @@ fn archive_can_be_copied_to_the_end_of_its_own_medium() {
     assert!(hashes.len() == 2 && hashes[0] == hashes[1], "{hashes:?}");
     for archive in sessions.archives() {
         let reader = ArchiveReader::open_listed(open(&path), archive, None).unwrap();
-        let (reading, sink) = (reader.read(), Sink::default());
-        let tail = StreamRestore::new(sink.clone());
-        reading.pipe.tail(tail).run().unwrap();
-        assert!(sink.bytes() == data && reading.report.snapshot().complete);
+        assert_eq!(restored(reader.read()), (data.clone(), true));
     }
 }

@@ -9,7 +9,7 @@ use datapipe::testkit::{FaultyStorage, Sink, frames};
 use datapipe::wire::{Framing, UnitHeader, UnitKind};
 
 use crate::data::key;
-use crate::fixture::{TAPE, create_tape, encrypted, stream, tape};
+use crate::fixture::{TAPE, create_tape, damage_of, encrypted, stream, tape};
 
 const BLOCK: u32 = 512;
 
@@ -82,12 +82,7 @@ fn read(bytes: &[u8], secret: Option<&Secret>) -> Outcome {
         bytes: sink.bytes(),
         specials,
         error: ended.err().map(|error| error.to_string()),
-        damage: log
-            .snapshot()
-            .entries
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        damage: damage_of(&log),
         complete: report.snapshot().complete,
     }
 }

@@ -7,9 +7,9 @@ use datapipe::archive::{ListedArchive, Session, SessionOptions, Sessions, Shared
 use datapipe::crypto::Argon2Cost;
 use datapipe::media::MediumWriter;
 use datapipe::prelude::*;
-use datapipe::testkit::Sink;
 
 use crate::data::{blocks, key};
+use crate::fixture::{damage_of, restored};
 use crate::medium::open;
 
 /// Size of the blocks, in bytes.
@@ -201,16 +201,8 @@ fn restore(
 ) -> (Vec<u8>, bool, Vec<String>) {
     let log = DamageLog::new();
     let reader = ArchiveReader::open_listed(open(path), archive, secret).unwrap();
-    let (reading, sink) = (reader.salvage(&log).read(), Sink::default());
-    let tail = StreamRestore::new(sink.clone());
-    reading.pipe.tail(tail).run().unwrap();
-    let damage = log
-        .snapshot()
-        .entries
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    (sink.bytes(), reading.report.snapshot().complete, damage)
+    let (bytes, is_complete) = restored(reader.salvage(&log).read());
+    (bytes, is_complete, damage_of(&log))
 }
 
 pub(crate) fn sites() -> Vec<Site> {
