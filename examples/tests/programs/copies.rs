@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::fixture::{ARCHIVE_COPY, Fixture, failed, noise, ok};
+use crate::fixture::{ARCHIVE_COPY, Fixture, failed, noise, ok, setting};
 
 fn copy(fixture: &Fixture, args: &[&str]) -> Output {
     fixture.command(ARCHIVE_COPY, args).output().unwrap()
@@ -230,9 +230,8 @@ fn stopped_or_killed_copy_leaves_its_source_and_is_made_again() {
     fs::write(fixture.path("src/data/noise"), noise(6 << 20)).unwrap();
     ok(&fixture.back_up(&["--quiet", "--key-file", "key", "src/data", "tape"]));
     let before = fs::read(fixture.path("tape")).unwrap();
-    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
-    let rounds = number("DATAPIPE_KILLS").unwrap_or(2);
-    let mut random = number("DATAPIPE_SEED").unwrap_or(1);
+    let rounds = setting("DATAPIPE_KILLS", 2);
+    let mut random = setting("DATAPIPE_SEED", 1);
     println!("DATAPIPE_SEED={random} DATAPIPE_KILLS={rounds}");
     for (signal, dest, size) in [
         ("-KILL", "other", "1GiB"),

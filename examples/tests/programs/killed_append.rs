@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::fixture::{DISK_TO_TAPE, Fixture, noise, ok};
+use crate::fixture::{DISK_TO_TAPE, Fixture, noise, ok, setting};
 
 /// Kills on one medium, after which a new one is begun: all earlier sessions are restored after
 /// each of them.
@@ -24,9 +24,8 @@ const FRAME: usize = (1 << 20) + 8;
 /// of volumes, with a key and without one.
 #[test]
 fn killed_append_costs_no_earlier_session() {
-    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
-    let kills = number("DATAPIPE_KILLS").unwrap_or(3) as usize;
-    let seed = number("DATAPIPE_SEED").unwrap_or(1);
+    let kills = setting("DATAPIPE_KILLS", 3) as usize;
+    let seed = setting("DATAPIPE_SEED", 1);
     println!("DATAPIPE_SEED={seed} DATAPIPE_KILLS={kills}");
     let mut random = seed;
     let keys: [&[&str]; 2] = [&[], &["--key-file", "key"]];
