@@ -241,6 +241,7 @@ fn stopped_or_killed_copy_leaves_its_source_and_is_made_again() {
     ] {
         let sizes = ["--record-size", "4KiB", "--volume-size", size];
         let args = [&["--quiet"], &sizes[..], &["tape", dest]].concat();
+        remove(&fixture, dest);
         let start = Instant::now();
         ok(&copy(&fixture, &args));
         let most = start.elapsed().as_micros() as u64 * 5 / 4;
