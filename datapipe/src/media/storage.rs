@@ -187,8 +187,8 @@ pub trait StorageFile: Debug + Send + 'static {
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
 
     /// Begins to write `len` bytes from `offset` on to stable storage, without waiting for it, so
-    /// that the next [`sync`](Self::sync) has less to wait for. This is advice: nothing is reported,
-    /// and a failure is one of that sync. The provided method does nothing.
+    /// that the next [`sync`](Self::sync) has less to wait for. This is advice: nothing is
+    /// reported, and a failure is one of that sync. The provided method does nothing.
     fn start_sync(&self, offset: u64, len: u64) {
         let _ = (offset, len);
     }

@@ -173,7 +173,7 @@ fn look(site: &Site, before: &[Print], compared: &mut u64) -> Vec<Print> {
     prints
 }
 
-/// Restores an archive, which must be complete and without damage, and returns the hash of its data.
+/// Restores an archive, which must be complete and without damage. Returns the hash of its data.
 fn restored(site: &Site, archive: &ListedArchive) -> Hash {
     let (secret, log) = (site.secret.as_ref(), DamageLog::new());
     let reader = ArchiveReader::open_listed(open(&site.path), archive, secret).unwrap();
