@@ -261,9 +261,28 @@ fn pieces(entry: &Entry<'_>) -> [Vec<u8>; 2] {
 /// Returns an archive with a file whose first entry is in pieces, in the data and in the catalogue,
 /// with control blocks between them.
 fn in_pieces() -> Forged {
-    let [object, end] = object(1, ObjectKind::File, b"a file");
-    let [first, mut second] = pieces(&object);
-    end.append_to(&mut second).unwrap();
+    let object = ObjectMeta {
+        kind: ObjectKind::File,
+        mode: 0o600,
+        uid: 0,
+        gid: 0,
+        modified: Time::default(),
+        size: 0,
+        device: (0, 0),
+        link: 0,
+        linked: false,
+        path: b"a file",
+        target: b"",
+    };
+    let end = ObjectEnd {
+        state: ObjectState::Whole,
+        size: 0,
+        digest: None,
+    };
+    let body = EntryBody::Object(object);
+    let [first, mut second] = pieces(&Entry { object: 1, body });
+    let body = EntryBody::End(end);
+    Entry { object: 1, body }.append_to(&mut second).unwrap();
     let mut listed = named_in(0, 0, ObjectKind::File, 0, b"a file");
     if let EntryBody::Catalogue(entry) = &mut listed.body {
         entry.blocks = (0, 4);
