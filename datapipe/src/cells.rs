@@ -16,9 +16,7 @@ use std::io::{self, Read};
 use blake3::Hasher;
 
 use crate::interrupt::retry;
-
-/// Bytes of a digest.
-const DIGEST_LEN: usize = 16;
+use crate::limits::DIGEST_LEN;
 
 /// Bytes of a cell.
 const CELL: u64 = 262_144;

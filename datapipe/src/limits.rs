@@ -271,12 +271,18 @@ pub const MAX_RESTORE_MEMORY: usize = 32 << 20;
 /// Objects with several names that a restore remembers, with 16 bytes of memory each.
 pub const MAX_LINKED_OBJECTS: usize = 4 << 20;
 
+/// Bytes of the digest of a file.
+pub(crate) const DIGEST_LEN: usize = 16;
+
 /// Smallest size that may be asked for a volume, in bytes.
 pub const MIN_VOLUME_SIZE: u64 = 64 << 10;
 
 /// Bytes that records leave free at the end of a volume of limited size, for what is written after
 /// the first that did not fit: 4 KiB of records with their lengths, and a mark.
 pub const VOLUME_RESERVE: u64 = 4096 + 4;
+
+/// Bytes of a volume after which a writer lets the storage begin to write them, without waiting.
+pub const SYNC_AHEAD: u64 = 8 << 20;
 
 /// Longest label or pool of a volume, in bytes.
 pub const MAX_VOLUME_TEXT: usize = 64;

@@ -44,6 +44,17 @@ pub enum KeyRule {
     Any,
 }
 
+/// Settings of a job that writes a medium.
+#[derive(Clone, Debug)]
+pub struct WriteSettings {
+    /// Options of its volumes.
+    pub options: VolumeOptions,
+    /// The job adds a session to those that the medium has.
+    pub append: bool,
+    /// The tail runs in a process.
+    pub in_processes: bool,
+}
+
 /// A medium that was created, with device and inode of each file that is not to be backed up to it.
 pub type CreatedMedium = (Box<dyn MediumWriter>, Vec<(u64, u64)>);
 
@@ -81,8 +92,34 @@ impl Location {
         })
     }
 
+    /// Adds to the failure of a job that writes what it has left. `is_shared` says that the archive
+    /// is in a session with others.
+    pub fn explain_failure(
+        &self,
+        failure: Failure,
+        settings: &WriteSettings,
+        written: &WriteOutcome,
+        is_shared: bool,
+    ) -> Failure {
+        let is_untouched = written.blocks == 0 && !is_shared;
+        if settings.in_processes && is_untouched && self.identity().is_ok() {
+            // A process that did not start leaves the new file that was to replace the old one, or
+            // the lock file of a directory. The next writer removes them, here one that writes
+            // nothing.
+            drop(self.open_to_write(settings));
+        }
+        let keeps_old = settings.options.overwrite || settings.append;
+        match keeps_old && is_untouched {
+            true => failure,
+            false => {
+                let is_new = keeps_old || is_shared;
+                failure.with_detail(&self.describe_unfinished(written, is_new))
+            }
+        }
+    }
+
     /// Describes what is left of an archive whose job failed.
-    pub fn describe_unfinished(&self, written: &WriteOutcome, is_new: bool) -> String {
+    fn describe_unfinished(&self, written: &WriteOutcome, is_new: bool) -> String {
         let valid = match written.safe_blocks {
             0 => "it has no checkpoint yet".to_owned(),
             _ => format!(
@@ -102,6 +139,19 @@ impl Location {
             false => self.to_string(),
         };
         format!("{archive} is incomplete: {valid}, and {unconfirmed}")
+    }
+
+    /// Opens the medium as the settings say: to append, or to create it.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create) and [`append`](Self::append).
+    pub fn open_to_write(&self, settings: &WriteSettings) -> Result<CreatedMedium, Failure> {
+        let options = settings.options.clone();
+        match settings.append {
+            true => self.append(options),
+            false => self.create(options),
+        }
     }
 
     /// Creates the medium for writing. From then on, a signal waits for the pipe. Returns it with
@@ -439,10 +489,23 @@ impl Location {
         retry(|| fs::metadata(&self.path)).map(|found| identity_of(&found))
     }
 
-    /// True if the medium has a file in common with `other`, or is in its directory.
+    /// True if the medium has a file in common with `other`, or `other` is a tape in its directory,
+    /// where that need not exist yet.
     pub fn overlaps(&self, other: &Self) -> bool {
         let files = other.files();
-        self.files().iter().any(|file| files.contains(file))
+        let is_shared = self.files().iter().any(|file| files.contains(file));
+        is_shared || other.is_inside(self)
+    }
+
+    /// True if this is a tape in the directory of the volumes of `other`.
+    fn is_inside(&self, other: &Self) -> bool {
+        let parent = match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let is_tape = !self.directory && other.directory;
+        let parent = retry(|| fs::metadata(parent)).map(|found| identity_of(&found));
+        is_tape && parent.is_ok_and(|parent| other.identity().is_ok_and(|own| own == parent))
     }
 
     /// Returns device and inode of each file of the medium, which a restore must not replace. Files

@@ -17,7 +17,7 @@ pub(super) const WORKLOAD: Workload = Workload {
         pairs: PAIRS,
         bounds: &[Bound {
             measure: Measure::Wall,
-            at_most: 1.5,
+            at_most: 1.25,
         }],
         prepare,
     },

@@ -122,8 +122,7 @@ pub struct ReadOutcome {
     pub first_rejected: Option<RejectedBlock>,
     /// Bytes of the blocks of data and catalogue that were read, before compression.
     pub plain: u64,
-    /// Number of the first block after the last file mark. The blocks before it were on stable
-    /// storage when the mark was written.
+    /// Number of the first block after the last file mark, which ends a chunk.
     pub checkpoint: u64,
     /// Bytes of the records that were read from the medium.
     pub read: u64,
@@ -377,8 +376,8 @@ pub struct WriteOutcome {
     pub rejected: u64,
     /// Bytes of those that have data or a piece of a catalogue, before compression.
     pub plain: u64,
-    /// Number of blocks up to the end of the last chunk. They are on stable storage and stay
-    /// readable if the pipe fails.
+    /// Number of blocks up to the end of the last chunk that was synced. They are on stable storage
+    /// and stay readable if the pipe fails.
     pub safe_blocks: u64,
     /// Bytes of those blocks before compression.
     pub safe_plain: u64,

@@ -217,6 +217,20 @@ impl<S: ReadShelf> ChainReader<S> {
         Ok(self.volume.as_mut().expect("it was opened"))
     }
 
+    /// Reads an item into `record`, as `read` does it. The record before is overwritten, and not
+    /// filled with zeros first. After an error it is empty.
+    fn read_with(
+        &mut self,
+        record: &mut Vec<u8>,
+        read: impl FnOnce(&mut S::Volume, &mut Vec<u8>) -> Result<Item, MediumError>,
+    ) -> Result<Item, MediumError> {
+        let item = self.opened().and_then(|volume| read(volume, record));
+        if item.is_err() {
+            record.clear();
+        }
+        item
+    }
+
     /// Checks that there can be a volume of this number.
     fn check_number(&self, to: Position) -> Result<(), MediumError> {
         let last = self.shelf.last();
@@ -254,13 +268,11 @@ impl<S: ReadShelf> ChainReader<S> {
 
 impl<S: ReadShelf> MediumReader for ChainReader<S> {
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        record.clear();
-        self.opened()?.read(record)
+        self.read_with(record, S::Volume::read)
     }
 
     fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        record.clear();
-        self.opened()?.read_back(record)
+        self.read_with(record, S::Volume::read_back)
     }
 
     fn next_volume(&mut self) -> Result<bool, MediumError> {

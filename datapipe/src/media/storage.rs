@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,7 +13,7 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{OFlags, SeekFrom};
+use rustix::fs::{Advice, OFlags, SeekFrom, fadvise};
 use rustix::io::retry_on_intr;
 
 use crate::interrupt::{for_each_name, retry};
@@ -184,6 +185,13 @@ pub trait StorageFile: Debug + Send + 'static {
     ///
     /// Those of the storage. Nothing was written then.
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
+
+    /// Begins to write `len` bytes from `offset` on to stable storage, without waiting for it, so
+    /// that the next [`sync`](Self::sync) has less to wait for. This is advice: nothing is
+    /// reported, and a failure is one of that sync. The provided method does nothing.
+    fn start_sync(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
 
     /// Cuts the file to `len` bytes.
     ///
@@ -361,6 +369,12 @@ impl StorageFile for File {
 
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         Ok(rustix::io::pwritev(self, parts, offset)?)
+    }
+
+    fn start_sync(&self, offset: u64, len: u64) {
+        // Linux begins to write pages that are not needed any more. It drops those that it has
+        // written already, and keeps the others.
+        let _ = fadvise(self, offset, NonZeroU64::new(len), Advice::DontNeed);
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {

@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, CWD, Mode, StatxAttributes, StatxFlags, statx};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::geteuid;
 
-use crate::limits::{MAX_RECORD, MIN_VOLUME_SIZE, VOLUME_RESERVE};
+use crate::limits::{MAX_RECORD, MIN_VOLUME_SIZE, SYNC_AHEAD, VOLUME_RESERVE};
 use crate::wire::{VOLUME_RECORD_LEN, VolumeRecord};
 use crate::words::describe_full;
 
@@ -29,6 +29,8 @@ pub(super) struct VolumeWriter<F> {
     used: u64,
     /// Records and marks before that offset.
     items: u64,
+    /// Offset up to which the storage was asked to begin a sync: the start of a page.
+    sync_started: u64,
     /// A record did not fit. From then on records may use the reserve.
     ended: bool,
     /// The file system had no room for a record.
@@ -112,6 +114,7 @@ impl<F: StorageFile> VolumeWriter<F> {
             limit: options.volume_size,
             used: 0,
             items: 0,
+            sync_started: 0,
             ended: false,
             out_of_room: None,
             after_full: false,
@@ -180,6 +183,7 @@ impl<F: StorageFile> VolumeWriter<F> {
         Self {
             used: whole.len,
             items: whole.items,
+            sync_started: whole.len / PAGE * PAGE,
             is_torn: whole.is_torn,
             prefix,
             ..self
@@ -386,7 +390,19 @@ impl<F: StorageFile> VolumeWriter<F> {
             .map_err(|error| self.roll_back(error))?;
         (self.used, self.items) = (end, self.items + self.prefix.items + items);
         (self.prefix, self.has_written) = (Prefix::default(), true);
+        self.start_sync();
         Ok(())
+    }
+
+    /// Asks the storage to begin with the pages that are full, once there are enough of them.
+    /// Without this the disk would be idle until a sync, and the writer would be idle then.
+    fn start_sync(&mut self) {
+        let full = self.used / PAGE * PAGE;
+        let len = full.saturating_sub(self.sync_started);
+        if len >= SYNC_AHEAD {
+            self.file.start_sync(self.sync_started, len);
+            self.sync_started = full;
+        }
     }
 
     /// Writes all of `parts` at byte `end`, and returns the byte after them.
@@ -617,6 +633,9 @@ pub(super) fn directory_of(path: &Path) -> &Path {
         _ => Path::new("."),
     }
 }
+
+/// Bytes that a file system writes at once.
+const PAGE: u64 = 4096;
 
 /// Items of a volume that has a record and a label.
 const RECORD_AND_LABEL: u64 = 2;

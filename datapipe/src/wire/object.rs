@@ -6,7 +6,7 @@ use super::object_checks::{
     MODE, check_linked, check_path, check_target, parse_mode, take_limited,
 };
 use super::object_kind::ObjectKind;
-use crate::limits::{MAX_PATH, MAX_TARGET};
+use crate::limits::{self, MAX_PATH, MAX_TARGET};
 
 /// Metadata of an object: its kind, attributes and path.
 ///
@@ -38,7 +38,7 @@ pub struct ObjectMeta<'a> {
 }
 
 /// Bytes of the digest of a file.
-pub const DIGEST_LEN: usize = 16;
+pub const DIGEST_LEN: usize = limits::DIGEST_LEN;
 
 /// The end of an object: its state, length and digest.
 ///

@@ -4,18 +4,19 @@ use datapipe::archive::{
     BlockSet, CopyOptions, ReadOutcome, Session, SessionOptions, Sessions, Special, StoredArchive,
     WriteOutcome,
 };
-use datapipe::media::MediumError;
+use datapipe::media::{Item, MediumError, Position, TapeReader, VolumeId};
 use datapipe::pool::BlockInfo;
 use datapipe::prelude::*;
 use datapipe::stage::{Finding, Inspect, InspectionLog};
-use datapipe::testkit::{FaultyStorage, Random, Sink, archive_stages, frames};
+use datapipe::testkit::{FaultyStorage, Random, archive_stages, frames};
 use datapipe::wire::{
     ArchiveHeader, CopySource, Framing, Time, UNIT_HEADER_LEN, UnitHeader, UnitKind,
 };
 
 use crate::data::{blocks, key, noise, setting};
 use crate::fixture::{
-    FRAMINGS, Run, Salvaged, TAPE, create_tape, encrypted, open_tape, options, stream, tape,
+    FRAMINGS, Run, Salvaged, TAPE, create_tape, damage_of, encrypted, open_tape, options, restored,
+    stream, tape,
 };
 use crate::medium::{create_volumes, open};
 
@@ -40,7 +41,7 @@ fn salvage(medium: impl MediumReader + 'static, is_encrypted: bool) -> Salvaged 
 /// Result of a copy.
 #[derive(Debug)]
 struct Copied {
-    /// The tape of the copy; empty if nothing was written.
+    /// The tape of the copy; empty if nothing was written, or if it is not a tape in memory.
     bytes: Vec<u8>,
     read: ReadOutcome,
     written: WriteOutcome,
@@ -57,13 +58,26 @@ impl Copied {
 
 /// Copies the first archive of a tape to another one, without a key.
 fn copy(bytes: &[u8], options: impl FnOnce(CopyOptions) -> CopyOptions) -> Result<Copied, String> {
-    let log = DamageLog::new();
-    let source = StoredArchive::open(tape(bytes)).map_err(|error| error.to_string())?;
-    let source = source.salvage(&log);
     let storage = FaultyStorage::new(1);
+    let copied = copy_to(tape(bytes), create_tape(&storage), options)?;
+    Ok(Copied {
+        bytes: storage.bytes(TAPE).unwrap_or_default(),
+        ..copied
+    })
+}
+
+/// Copies the first archive of a medium to another one, without a key.
+fn copy_to(
+    from: impl MediumReader + 'static,
+    to: impl MediumWriter + 'static,
+    options: impl FnOnce(CopyOptions) -> CopyOptions,
+) -> Result<Copied, String> {
+    let log = DamageLog::new();
+    let source = StoredArchive::open(from).map_err(|error| error.to_string())?;
+    let source = source.salvage(&log);
     let plan = options(source.copy()).plan().unwrap();
     let written = plan.report();
-    let (seal, tail) = archive_stages(plan, create_tape(&storage));
+    let (seal, tail) = archive_stages(plan, to);
     assert!(seal.is_none(), "a copy seals nothing");
     let head = source.head();
     let (report, check) = (head.report(), head.check());
@@ -74,26 +88,24 @@ fn copy(bytes: &[u8], options: impl FnOnce(CopyOptions) -> CopyOptions) -> Resul
         .tail(tail.inline())
         .run();
     Ok(Copied {
-        bytes: storage.bytes(TAPE).unwrap_or_default(),
+        bytes: Vec::new(),
         read: report.snapshot(),
         written: written.snapshot(),
-        damage: log
-            .snapshot()
-            .entries
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        damage: damage_of(&log),
         error: ended.err().map(|error| error.to_string()),
     })
 }
 
-/// The archive header and the blocks of a tape, without what belongs to the session.
+/// The archive header and the blocks of a tape, without what belongs to the session. A unit that is
+/// cut off at the end is left out.
 fn stored(volume: &[u8]) -> (Vec<u8>, Vec<(UnitHeader, Vec<u8>)>) {
     let stream = stream(&frames(volume));
     let (mut at, mut archive, mut blocks) = (0, Vec::new(), Vec::new());
-    while at < stream.len() {
+    while at + UNIT_HEADER_LEN <= stream.len() {
         let header = UnitHeader::parse(&stream[at..]).unwrap();
-        let body = &stream[at + UNIT_HEADER_LEN..][..header.stored as usize];
+        let Some(body) = stream[at + UNIT_HEADER_LEN..].get(..header.stored as usize) else {
+            break;
+        };
         match header.kind {
             UnitKind::ArchiveHeader => archive = body.to_vec(),
             UnitKind::Block => {
@@ -266,16 +278,8 @@ fn copy_with_a_long_gap_is_read_up_to_its_end() {
         let last = index.blocks() - 2;
         let mut wanted = BlockSet::new();
         wanted.insert(last - 5..=last);
-        let (reading, sink) = (
-            reader.read_blocks(&index, &wanted).unwrap(),
-            Sink::default(),
-        );
-        reading
-            .pipe
-            .tail(StreamRestore::new(sink.clone()))
-            .run()
-            .unwrap();
-        assert!(data.ends_with(&sink.bytes()[sink.bytes().len() - 5 * small..]));
+        let (bytes, _) = restored(reader.read_blocks(&index, &wanted).unwrap());
+        assert!(data.ends_with(&bytes[bytes.len() - 5 * small..]));
         assert_eq!(log.snapshot().count, 0, "{:?}", log.snapshot());
         let again = copy(&copied.bytes, |options| options).unwrap();
         assert!(salvage(tape(&again.bytes), is_encrypted).bytes == of_source.bytes);
@@ -393,13 +397,8 @@ fn archives_of_several_sessions_are_copied_into_one_and_open_as_before() {
         assert_eq!(from.as_ref(), Some(source.session_id()));
         let secret = (*number > 0).then(|| key(*number));
         let reader = ArchiveReader::open_listed(open(&to), copy, secret.as_ref()).unwrap();
-        let (reading, sink) = (reader.read(), Sink::default());
-        reading
-            .pipe
-            .tail(StreamRestore::new(sink.clone()))
-            .run()
-            .unwrap();
-        assert!(&sink.bytes() == data && reading.report.snapshot().complete);
+        let (bytes, is_complete) = restored(reader.read());
+        assert!(&bytes == data && is_complete);
     }
     assert_eq!(copies.archives().count(), sent.len());
     // Without a key the last archive is the one that was begun last.
@@ -446,16 +445,13 @@ fn special_headers_and_rejected_blocks_are_copied() {
     let secret = key(9);
     let reader = ArchiveReader::open(tape(&copied.bytes), Some(&secret)).unwrap();
     let reader = reader.on_special(move |found| *found == special);
-    let (reading, sink) = (reader.read(), Sink::default());
-    reading
-        .pipe
-        .tail(StreamRestore::new(sink.clone()))
-        .run()
-        .unwrap();
+    let reading = reader.read();
+    let report = reading.report.clone();
+    let (found, _) = restored(reading);
     let (first, last) = (2 * BLOCK as usize, 3 * BLOCK as usize);
     let mut expected = data;
     expected[first..last].fill(0);
-    assert!(sink.bytes() == expected && reading.report.snapshot().rejected == 1);
+    assert!(found == expected && report.snapshot().rejected == 1);
     let header = ArchiveHeader::parse(&stored(&bytes).0).unwrap();
     assert_eq!(&header, reader.header());
     let plan = StoredArchive::open(tape(&bytes))
@@ -483,4 +479,163 @@ fn copy_takes_blocks_of_its_source_only() {
         open_tape(&FaultyStorage::new(1)),
         Err(MediumError::Io { .. })
     ));
+}
+
+#[test]
+fn copy_onto_a_medium_that_is_full_is_never_complete_and_is_made_again() {
+    for is_encrypted in [false, true] {
+        let data = blocks(20 * BLOCK as usize, BLOCK as usize, 9);
+        let source = volume(&data, Framing::HeaderFooter, is_encrypted);
+        let whole = copy(&source, |options| options).unwrap().bytes.len() as u64;
+        for capacity in (0..whole + 500).step_by(379) {
+            let what = format!("{capacity} of {whole} bytes, encrypted {is_encrypted}");
+            let storage = FaultyStorage::new(1);
+            let to = create_tape(&storage);
+            storage.set_capacity(capacity);
+            let copied = copy_to(tape(&source), to, |options| options).unwrap();
+            let is_complete = copied.written.complete;
+            assert_eq!(is_complete, capacity >= whole, "{what}: {copied:?}");
+            assert_eq!(is_complete, copied.error.is_none(), "{what}: {copied:?}");
+            let bytes = storage.bytes(TAPE).unwrap();
+            let salvaged = salvage(tape(&bytes), is_encrypted);
+            assert!(data.starts_with(&salvaged.bytes), "{what}: {salvaged:?}");
+            assert!(is_complete || !salvaged.is_clean(), "{what}: {salvaged:?}");
+            // With room again, the next attempt replaces what the first one has left.
+            storage.set_capacity(u64::MAX);
+            let options = VolumeOptions::default().overwrite(true);
+            let to = VirtualTape::create_on(storage.clone(), TAPE, options).unwrap();
+            let again = copy_to(tape(&source), to, |options| options).unwrap();
+            assert!(again.is_clean(), "{what}: {again:?}");
+            let salvaged = salvage(tape(&storage.bytes(TAPE).unwrap()), is_encrypted);
+            assert!(salvaged.is_clean() && salvaged.bytes == data, "{what}");
+        }
+    }
+}
+
+#[test]
+fn copy_onto_volumes_that_are_smaller_than_a_record_has_shorter_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = noise(300 * BLOCK as usize, 10);
+    let source = crate::fixture::volume(options("a", 1 << 20, 1 << 30, BLOCK), &data, BLOCK);
+    let path = dir.path().join("copy/");
+    let volumes = create_volumes(&path, Some(64 << 10), false);
+    let copied = copy_to(tape(&source), volumes, |options| options).unwrap();
+    assert!(copied.is_clean(), "{copied:?}");
+    assert!(copied.written.volumes > 2, "{copied:?}");
+    let salvaged = salvage(open(&path), false);
+    assert!(
+        salvaged.is_clean() && salvaged.bytes == data,
+        "{salvaged:?}"
+    );
+}
+
+/// A tape in memory whose bytes are others after some reads.
+struct Changing {
+    tape: TapeReader<FaultyStorage>,
+    storage: FaultyStorage,
+    reads: u32,
+    later: Vec<u8>,
+}
+
+impl MediumReader for Changing {
+    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        if self.reads == 0 {
+            self.storage.set_bytes(TAPE, &self.later);
+        }
+        self.reads = self.reads.wrapping_sub(1);
+        self.tape.read(record)
+    }
+
+    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        self.tape.read_back(record)
+    }
+
+    fn next_volume(&mut self) -> Result<bool, MediumError> {
+        self.tape.next_volume()
+    }
+
+    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
+        self.tape.seek(to)
+    }
+
+    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
+        self.tape.seek_end(volume)
+    }
+
+    fn volume_id(&mut self, volume: u32) -> Result<VolumeId, MediumError> {
+        self.tape.volume_id(volume)
+    }
+}
+
+#[test]
+fn copy_of_a_source_that_changes_meanwhile_has_no_other_blocks_and_says_so() {
+    for is_encrypted in [false, true] {
+        let data = blocks(20 * BLOCK as usize, BLOCK as usize, 11);
+        let before = volume(&data, Framing::HeaderFooter, is_encrypted);
+        let mut zeros = before.clone();
+        zeros[before.len() / 2..].fill(0);
+        let other = volume(&noise(data.len(), 12), Framing::HeaderFooter, is_encrypted);
+        let laters = [
+            ("cut", before[..before.len() / 2].to_vec()),
+            ("zeros", zeros),
+            ("another archive", other.clone()),
+            ("appended to", [&before[..], &other[..]].concat()),
+        ];
+        let (sent, of_other) = (stored(&before).1, stored(&other).1);
+        for (how, later) in laters {
+            for reads in 1..20 {
+                let what = format!("{how} after {reads} reads, encrypted {is_encrypted}");
+                let storage = FaultyStorage::new(1);
+                storage.set_bytes(TAPE, &before);
+                let source = Changing {
+                    tape: open_tape(&storage).unwrap(),
+                    storage,
+                    reads,
+                    later: later.clone(),
+                };
+                let to = FaultyStorage::new(1);
+                let copied = match copy_to(source, create_tape(&to), |options| options) {
+                    Ok(copied) => copied,
+                    // The header was not there any more.
+                    Err(_) => continue,
+                };
+                let bytes = to.bytes(TAPE).unwrap_or_default();
+                // The other archive may have been there when the headers were read.
+                let (_, blocks) = stored(&bytes);
+                let is_of = |all: &[_]| blocks.iter().all(|block| all.contains(block));
+                assert!(is_of(&sent) || is_of(&of_other), "{what}");
+                let is_whole = blocks == sent || blocks == of_other;
+                assert_eq!(copied.written.complete, is_whole, "{what}: {copied:?}");
+                if how == "appended to" {
+                    assert!(copied.is_clean(), "{what}: {copied:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn archive_can_be_copied_to_the_end_of_its_own_medium() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t");
+    let data = noise(5000, 13);
+    let options = options("a", 1024, 3000, BLOCK);
+    let tape = VirtualTape::create(&path, VolumeOptions::default()).unwrap();
+    let pipe = Pipe::builder().buffer_size(BLOCK);
+    let head = StreamHead::new(&data[..]);
+    let archive = options.plan().unwrap();
+    pipe.head(head).archive(archive, tape).run().unwrap();
+    let to = VirtualTape::append(&path, VolumeOptions::default()).unwrap();
+    let copied = copy_to(open(&path), to, |options| options).unwrap();
+    assert!(
+        copied.error.is_none() && copied.written.complete,
+        "{copied:?}"
+    );
+    let sessions = Sessions::read(open(&path)).unwrap();
+    let hashes: Vec<_> = sessions.archives().map(|one| one.header_hash()).collect();
+    assert!(hashes.len() == 2 && hashes[0] == hashes[1], "{hashes:?}");
+    for archive in sessions.archives() {
+        let reader = ArchiveReader::open_listed(open(&path), archive, None).unwrap();
+        assert_eq!(restored(reader.read()), (data.clone(), true));
+    }
 }

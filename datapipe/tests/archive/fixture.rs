@@ -1,6 +1,6 @@
 //! Writes archives, and reads and salvages them, for all tests of archives.
 
-use datapipe::archive::{Archive, ReadOutcome};
+use datapipe::archive::{Archive, ReadOutcome, Reading};
 use datapipe::media::{TapeReader, TapeWriter};
 use datapipe::prelude::*;
 use datapipe::stage::IntoHead;
@@ -160,6 +160,20 @@ impl Salvaged {
     }
 }
 
+/// Returns the texts of the damage in a log.
+pub(crate) fn damage_of(log: &DamageLog) -> Vec<String> {
+    let damage = log.snapshot().entries;
+    damage.iter().map(ToString::to_string).collect()
+}
+
+/// Returns the data of an archive, or of some of its blocks, and true if it is complete.
+pub(crate) fn restored(reading: Reading) -> (Vec<u8>, bool) {
+    let sink = Sink::default();
+    let tail = StreamRestore::new(sink.clone());
+    reading.pipe.tail(tail).run().unwrap();
+    (sink.bytes(), reading.report.snapshot().complete)
+}
+
 /// Reads an archive with a reader that continues after damage, and records the damage in `log`.
 pub(crate) fn salvage(
     medium: impl MediumReader + 'static,
@@ -191,12 +205,7 @@ pub(crate) fn salvage(
     Salvaged {
         bytes: sink.bytes(),
         outcome: report.snapshot(),
-        damage: log
-            .snapshot()
-            .entries
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        damage: damage_of(log),
         error: ended.err().map(|error| error.to_string()),
     }
 }

@@ -9,7 +9,7 @@ use datapipe::testkit::{FaultyStorage, Sink, frames};
 use datapipe::wire::{Framing, UnitHeader, UnitKind};
 
 use crate::data::key;
-use crate::fixture::{TAPE, create_tape, encrypted, stream, tape};
+use crate::fixture::{TAPE, create_tape, damage_of, encrypted, stream, tape};
 
 const BLOCK: u32 = 512;
 
@@ -32,7 +32,7 @@ fn written(secret: Option<&Secret>, framing: Framing) -> Vec<u8> {
         std::fs::write(dir.path().join(format!("file {n}")), vec![n; 500]).unwrap();
     }
     let options = ArchiveOptions::tree("t").block_len(BLOCK).record_len(1024);
-    let options = options.chunk_len(2000).framing(framing);
+    let options = options.chunk_len(4000).framing(framing);
     let mut archive = encrypted(options, secret).plan().unwrap();
     for id in [Special::OWN | 1, Special::OWN | Special::REQUIRED | 2] {
         archive = archive
@@ -82,12 +82,7 @@ fn read(bytes: &[u8], secret: Option<&Secret>) -> Outcome {
         bytes: sink.bytes(),
         specials,
         error: ended.err().map(|error| error.to_string()),
-        damage: log
-            .snapshot()
-            .entries
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        damage: damage_of(&log),
         complete: report.snapshot().complete,
     }
 }
@@ -135,7 +130,7 @@ fn flipped_byte_of_a_tree_archive_is_named() {
         // Each byte in one of the two archives.
         for at in (usize::from(secret.is_some())..bytes.len()).step_by(2) {
             let mut bad = bytes.clone();
-            bad[at] ^= 1 << (at % 8);
+            bad[at] ^= 1 << (at / 2 % 8);
             let what = format!(
                 "byte {at} of {}, encrypted {}",
                 bytes.len(),

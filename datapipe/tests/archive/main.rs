@@ -1,5 +1,6 @@
 //! Archives: written, read back, read in part, damaged, and read after each kind of damage.
 
+mod appending; // many sessions on media of all sizes, none of which changes an earlier byte
 mod copies; // copies that are made without a key
 mod damage; // damage at every byte, length, record and sector
 mod false_head; // a head that sends other blocks than it has read
@@ -13,6 +14,7 @@ mod regressions; // earlier defects
 mod resync; // pages of zeros, inserted and missing bytes
 mod round_trip; // whole archives, volumes, failures and crashes
 mod sessions; // several archives in a session, several sessions on a medium
+mod site; // a medium that grows by sessions
 
 #[path = "../harness/data.rs"]
 mod data; // keys and test data

@@ -17,7 +17,7 @@ use datapipe_examples::console::{Console, EXIT_CODES, Failure};
 use datapipe_examples::descriptors;
 use datapipe_examples::errors_file::ErrorsArgs;
 use datapipe_examples::format::{count_of, escape};
-use datapipe_examples::medium::{CreatedMedium, KeyRule, Location, describe_origin};
+use datapipe_examples::medium::{KeyRule, Location, WriteSettings, describe_origin};
 use datapipe_examples::progress::JobProgress;
 use datapipe_examples::select::{SelectArgs, Stored};
 use datapipe_examples::sessions::hex;
@@ -165,7 +165,7 @@ impl Job<'_> {
             .pipe
             .tail(StreamTail::new(io::sink()))
             .plan()?;
-        let (medium, _) = self.create()?;
+        let (medium, _) = self.dest.open_to_write(&self.settings())?;
         let copy = match self.args.append {
             true => copy.after(self.dest.sessions_before()?),
             false => copy,
@@ -191,7 +191,7 @@ impl Job<'_> {
                 archives.len()
             )));
         }
-        let (medium, _) = self.create()?;
+        let (medium, _) = self.dest.open_to_write(&self.settings())?;
         let mut options = SessionOptions::new("");
         options = options.framing(self.args.framing.unwrap_or_default());
         if let Some(size) = self.record_size(DEFAULT_RECORD) {
@@ -270,18 +270,15 @@ impl Job<'_> {
         self.console.run(pipe.label(summary.job), &done, summary)
     }
 
-    /// Creates the medium of the copy, or opens it to append.
-    fn create(&self) -> Result<CreatedMedium, Failure> {
-        match self.args.append {
-            true => self.dest.append(self.volume_options()),
-            false => self.dest.create(self.volume_options()),
-        }
-    }
-
-    fn volume_options(&self) -> VolumeOptions {
-        VolumeOptions::default()
+    fn settings(&self) -> WriteSettings {
+        let options = VolumeOptions::default()
             .volume_size(self.args.volume_size)
-            .overwrite(self.args.overwrite)
+            .overwrite(self.args.overwrite);
+        WriteSettings {
+            options,
+            append: self.args.append,
+            in_processes: self.args.placement.is_in_processes(),
+        }
     }
 
     fn plan(&self, stored: &Stored) -> Result<Archive, Failure> {
@@ -339,23 +336,7 @@ impl Job<'_> {
     /// Describes the failure of a pipe, and what it leaves.
     fn failure(&self, error: Error, written: &WriteReport, is_shared: bool) -> Failure {
         let (failure, written) = (Failure::from(error), written.snapshot());
-        let (is_untouched, keeps_old) = (
-            written.blocks == 0 && !is_shared,
-            self.args.overwrite || self.args.append,
-        );
-        let is_in_processes = self.args.placement.is_in_processes() && !is_shared;
-        if is_in_processes && is_untouched && self.dest.identity().is_ok() {
-            // A process that did not start leaves the new file that was to replace the old one, or
-            // the lock file of a directory. The next writer removes them, here one that writes
-            // nothing.
-            drop(self.create());
-        }
-        match keeps_old && is_untouched {
-            true => failure,
-            false => {
-                let is_new = keeps_old || is_shared;
-                failure.with_detail(&self.dest.describe_unfinished(&written, is_new))
-            }
-        }
+        self.dest
+            .explain_failure(failure, &self.settings(), &written, is_shared)
     }
 }

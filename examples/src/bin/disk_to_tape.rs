@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use datapipe::archive::{SharedKey, WriteOutcome};
+use datapipe::archive::SharedKey;
 use datapipe::crypto::Recipient;
 use datapipe::host;
 use datapipe::interrupt::retry;
@@ -30,7 +30,7 @@ use datapipe_examples::descriptors;
 use datapipe_examples::errors_file::ErrorsArgs;
 use datapipe_examples::estimate::{Estimate, Exclusions};
 use datapipe_examples::format::count_of;
-use datapipe_examples::medium::{CreatedMedium, KeyRule, Location};
+use datapipe_examples::medium::{KeyRule, Location, WriteSettings};
 use datapipe_examples::new_file::validate_file_name;
 use datapipe_examples::progress::JobProgress;
 use datapipe_examples::secret::EncryptArgs;
@@ -229,7 +229,8 @@ fn back_up(
         .tail(StreamTail::new(io::sink()))
         .plan()?;
 
-    let (medium, files) = args.open_medium(location)?;
+    let settings = args.write_settings();
+    let (medium, files) = location.open_to_write(&settings)?;
     let archive = match args.append {
         true => archive.after(location.sessions_before()?),
         false => archive,
@@ -255,8 +256,9 @@ fn back_up(
         summary.add_tree(tree);
         found.add_left_out(location, summary);
     }
-    let report =
-        result.map_err(|error| args.failure_of(error.into(), location, &written.snapshot()))?;
+    let report = result.map_err(|error| {
+        location.explain_failure(error.into(), &settings, &written.snapshot(), false)
+    })?;
     console.info(&report.to_string());
     if let Some(hash) = &summary.header_hash {
         console.info(&format!("hash of the archive's header: {hash}"));
@@ -336,13 +338,18 @@ fn describe_counts(tree: &TreeReport) -> String {
 }
 
 impl Args {
-    fn volume_options(&self) -> VolumeOptions {
-        VolumeOptions::default()
+    fn write_settings(&self) -> WriteSettings {
+        let options = VolumeOptions::default()
             .volume_size(self.volume_size)
             .label(&*self.label)
             .overwrite(self.overwrite)
             .in_place(self.in_place)
-            .allow_empty(self.allow_empty)
+            .allow_empty(self.allow_empty);
+        WriteSettings {
+            options,
+            append: self.append,
+            in_processes: self.placement.is_in_processes(),
+        }
     }
 
     /// Checks that the medium can take the archive. Returns the data key of the archive after which
@@ -357,29 +364,6 @@ impl Args {
             (true, _) => location.check_append(secret, self.key_rule(recipients)),
             (false, false) => location.check_empty(secret).map(|()| None),
             (false, true) => Ok(None),
-        }
-    }
-
-    fn open_medium(&self, location: &Location) -> Result<CreatedMedium, Failure> {
-        match self.append {
-            true => location.append(self.volume_options()),
-            false => location.create(self.volume_options()),
-        }
-    }
-
-    /// Describes what a failed job has left.
-    fn failure_of(&self, failure: Failure, location: &Location, written: &WriteOutcome) -> Failure {
-        let is_untouched = written.blocks == 0;
-        if self.placement.is_in_processes() && is_untouched && location.identity().is_ok() {
-            // A process that did not start leaves the new file that was to replace the old one, or
-            // the lock file of a directory. The next writer removes them, here one that writes
-            // nothing.
-            drop(self.open_medium(location));
-        }
-        let keeps_old = self.overwrite || self.append;
-        match keeps_old && is_untouched {
-            true => failure,
-            false => failure.with_detail(&location.describe_unfinished(written, keeps_old)),
         }
     }
 

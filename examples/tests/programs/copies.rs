@@ -1,13 +1,13 @@
 //! `archive_copy`: copies that are made without a key, and what they say of themselves.
 
 use std::fs;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::fixture::{ARCHIVE_COPY, Fixture, failed, noise, ok};
+use crate::fixture::{ARCHIVE_COPY, Fixture, failed, noise, ok, setting};
 
 fn copy(fixture: &Fixture, args: &[&str]) -> Output {
     fixture.command(ARCHIVE_COPY, args).output().unwrap()
@@ -51,11 +51,7 @@ fn copy_without_key_restores_as_its_source_on_other_media() {
             let verified = fixture.restore(&[key, &["--verify", "--json", dest]].concat());
             ok(&verified);
             assert_eq!(json(&verified)["authenticated"], !key.is_empty());
-            let path = fixture.path(dest);
-            match dest.ends_with('/') {
-                true => fs::remove_dir_all(path).unwrap(),
-                false => fs::remove_file(path).unwrap(),
-            }
+            remove(&fixture, dest);
         }
         fixture.assert_holds(&["tape"]);
     }
@@ -199,17 +195,21 @@ fn copy_never_replaces_its_source_or_other_content() {
     ok(&fixture.back_up(&["--quiet", "--volume-size", "128KiB", "src/data", "volumes/"]));
     fs::hard_link(fixture.path("tape"), fixture.path("link")).unwrap();
     let before = fs::read(fixture.path("tape")).unwrap();
+    let volumes = fixture.names("volumes");
     for args in [
         &["--overwrite", "tape", "tape"][..],
         &["--append", "tape", "tape"],
         &["--overwrite", "tape", "link"],
         &["--overwrite", "volumes/", "volumes/000001.tap"],
         &["--append", "volumes/", "volumes"],
+        &["volumes/", "volumes/copy.tap"],
+        &["--append", "volumes/", "volumes/000999.tap"],
     ] {
         let text = failed(&copy(&fixture, args), 2);
         assert!(text.contains("is the source of the copy"), "{text}");
     }
     assert!(fs::read(fixture.path("tape")).unwrap() == before);
+    assert_eq!(fixture.names("volumes"), volumes);
     let text = failed(&copy(&fixture, &["volumes/", "tape"]), 1);
     assert!(text.contains("already holds an archive"), "{text}");
     // A source without an archive leaves what is to be replaced.
@@ -222,34 +222,71 @@ fn copy_never_replaces_its_source_or_other_content() {
     fixture.assert_holds(&["link", "nothing", "tape", "volumes"]);
 }
 
-/// The machine kills the copier at some moment. The source is whole, and a second run makes the
-/// copy.
+/// A signal stops the copy at a random moment: the source stays whole, what is left is not called
+/// complete unless it is, and the next attempt makes the copy.
 #[test]
-fn killed_copy_leaves_its_source_and_is_made_again() {
+fn stopped_or_killed_copy_leaves_its_source_and_is_made_again() {
     let fixture = Fixture::new();
-    fs::write(fixture.path("src/data/noise"), noise(24 << 20)).unwrap();
+    fs::write(fixture.path("src/data/noise"), noise(6 << 20)).unwrap();
     ok(&fixture.back_up(&["--quiet", "--key-file", "key", "src/data", "tape"]));
     let before = fs::read(fixture.path("tape")).unwrap();
-    let args = ["--quiet", "--record-size", "4KiB", "tape", "other"];
-    let mut child = fixture.command(ARCHIVE_COPY, &args);
-    let mut child = child.stderr(Stdio::null()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let has_begun = || fs::metadata(fixture.path("other")).is_ok_and(|found| found.len() > 9 << 20);
-    while !has_begun() && Instant::now() < deadline && child.try_wait().unwrap().is_none() {
-        sleep(Duration::from_millis(1));
+    let rounds = setting("DATAPIPE_KILLS", 2);
+    let mut random = setting("DATAPIPE_SEED", 1);
+    println!("DATAPIPE_SEED={random} DATAPIPE_KILLS={rounds}");
+    for (signal, dest, size) in [
+        ("-KILL", "other", "1GiB"),
+        ("-KILL", "volumes/", "1MiB"),
+        ("-INT", "other", "1GiB"),
+        ("-INT", "volumes/", "1MiB"),
+    ] {
+        let sizes = ["--record-size", "4KiB", "--volume-size", size];
+        let args = [&["--quiet"], &sizes[..], &["tape", dest]].concat();
+        remove(&fixture, dest);
+        let start = Instant::now();
+        ok(&copy(&fixture, &args));
+        let most = start.elapsed().as_micros() as u64 * 5 / 4;
+        let mut complete = 0;
+        for _ in 0..rounds {
+            remove(&fixture, dest);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let mut child = fixture.command(ARCHIVE_COPY, &args);
+            let mut child = child.stderr(Stdio::null()).spawn().unwrap();
+            sleep(Duration::from_micros((random >> 33) % most));
+            let id = child.id().to_string();
+            // The copy may have ended already.
+            let _ = Command::new("kill").args([signal, &id]).output().unwrap();
+            child.wait().unwrap();
+            assert!(fs::read(fixture.path("tape")).unwrap() == before);
+            let verified = fixture.restore(&["--verify", "--quiet", dest]);
+            match verified.status.code() {
+                Some(0) => {
+                    complete += 1;
+                    restore_same(&fixture, dest);
+                }
+                // Damaged or incomplete, or there is no archive yet.
+                code => assert!(matches!(code, Some(1 | 3)), "{verified:?}"),
+            }
+            ok(&copy(&fixture, &[&["--overwrite"], &args[..]].concat()));
+            restore_same(&fixture, dest);
+        }
+        println!("{signal} {dest}: {rounds} copies stopped, {complete} of them complete");
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(fs::read(fixture.path("tape")).unwrap() == before);
-    let verified = fixture.restore(&["--verify", "--quiet", "other"]);
-    assert!(
-        matches!(verified.status.code(), Some(0 | 3)),
-        "{verified:?}"
-    );
-    ok(&copy(
-        &fixture,
-        &["--quiet", "--overwrite", "tape", "other"],
-    ));
-    ok(&fixture.restore(&["--quiet", "--key-file", "key", "other", "out"]));
+}
+
+fn restore_same(fixture: &Fixture, medium: &str) {
+    ok(&fixture.restore(&["--quiet", "--key-file", "key", medium, "out"]));
     fixture.assert_same();
+    fixture.clear("out");
+}
+
+/// Removes a medium, if there is one.
+fn remove(fixture: &Fixture, medium: &str) {
+    let path = fixture.path(medium);
+    if path.is_dir() {
+        fs::remove_dir_all(path).unwrap();
+    } else if path.exists() {
+        fs::remove_file(path).unwrap();
+    }
 }

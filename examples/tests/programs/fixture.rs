@@ -185,6 +185,14 @@ pub(crate) fn failed(output: &Output, code: i32) -> String {
     errors
 }
 
+/// Returns the number in the environment variable `name`, or `default` if there is none.
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
+    let value = std::env::var(name).ok();
+    value
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
+}
+
 /// Bytes that do not compress.
 pub(crate) fn noise(len: usize) -> Vec<u8> {
     let mut state = 88_172_645_463_325_252u64;

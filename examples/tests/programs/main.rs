@@ -8,6 +8,7 @@ mod fidelity; // everything that a tree can hold
 mod fixture; // a directory with a source, secrets, and room for the rest
 mod hostile; // archives that an attacker wrote
 mod json; // output for programs
+mod killed_append; // appends that are killed at any moment
 mod left_out; // objects that are not in an archive, and their reports
 mod listing; // output for people
 mod options; // keys, pools, usage errors, existing files

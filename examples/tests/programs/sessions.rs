@@ -1,9 +1,6 @@
-//! Media with several sessions: appended, listed, selected, and cut off in the middle.
+//! Media with several sessions: appended, listed, selected, and cut off at the end.
 
 use std::fs;
-use std::process::Stdio;
-use std::thread::sleep;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -157,53 +154,4 @@ fn archives_are_selected_by_their_names_and_an_unfinished_one_is_named() {
         text.contains("number 2, of session 2; 1 that may be newer is not whole"),
         "{text}"
     );
-}
-
-/// An append that is killed at any moment costs nothing but itself: 20 times, or as many as
-/// `DATAPIPE_KILLS` says.
-#[test]
-fn killed_append_costs_no_earlier_session() {
-    let kills = std::env::var("DATAPIPE_KILLS").ok();
-    let kills: usize = kills.and_then(|kills| kills.parse().ok()).unwrap_or(20);
-    let fixture = Fixture::new();
-    let mut finished = Vec::new();
-    let mut random = 1u64;
-    println!("seed {random}");
-    fs::write(fixture.path("src/data/large"), noise(3 << 20)).unwrap();
-    for number in 0..kills {
-        let args = [
-            "--append",
-            "--quiet",
-            "--compress",
-            "none",
-            "src/data",
-            "tape",
-        ];
-        let mut command = fixture.command(DISK_TO_TAPE, &args);
-        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        sleep(Duration::from_micros((random >> 33) % 150_000));
-        let _ = child.kill();
-        child.wait().unwrap();
-        if number % 5 == 4 || finished.is_empty() {
-            append(&fixture, &[], number + 1);
-            finished.push(fixture.names("src/data").len());
-        }
-    }
-    let sessions = list(&fixture);
-    let whole: Vec<_> = sessions
-        .iter()
-        .filter(|session| session["state"] == "finished")
-        .map(|session| session["session"].as_u64().unwrap() as usize)
-        .collect();
-    assert!(whole.len() >= finished.len(), "{whole:?}, {finished:?}");
-    for number in whole {
-        let found = restored(&fixture, &[], number);
-        assert!(
-            finished.iter().any(|files| found <= *files),
-            "session {number}"
-        );
-    }
 }

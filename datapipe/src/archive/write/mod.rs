@@ -9,8 +9,7 @@
 //! This module does not compress, and does not encrypt blocks: stages before the tail do.
 
 mod content; // stream or tree: a block must be of the archive's content
-mod copied; // the blocks of a copy, with the numbers that they have
-mod copy; // the options of a copy
+mod copy; // the options of a copy, and the numbers of its blocks
 mod options; // the options of an archive, and the plan made from them
 mod pipe; // the stages of an archive in a pipe
 mod plan_error; // reasons why an archive cannot be planned

@@ -3,9 +3,7 @@
 use std::fmt;
 
 use crate::crypto::{Argon2Cost, DataKey, KeySlot, Recipient, Secret, fill_random};
-use crate::limits::{
-    DEFAULT_BUFFER_SIZE, DEFAULT_RECORD, MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_TEXT,
-};
+use crate::limits::{DEFAULT_BUFFER_SIZE, MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_TEXT};
 use crate::stage::{MiddleStage, TailStage};
 use crate::wire::{self, ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader, SessionsBefore};
 
@@ -17,7 +15,7 @@ use super::super::seal;
 use super::super::shared_key::SharedKey;
 use super::super::special::Special;
 use super::plan_error::PlanError;
-use super::session::{SessionOptions, rounded_record};
+use super::session::SessionOptions;
 use super::squeeze::squeeze_stage;
 
 /// Options of an archive that is to be written.
@@ -44,11 +42,10 @@ use super::squeeze::squeeze_stage;
 #[derive(Debug)]
 pub struct ArchiveOptions {
     name: String,
-    label: String,
     program: String,
-    framing: Framing,
     content: Content,
-    record_len: usize,
+    /// The session that the archive gets for itself. Its label is the name.
+    session: SessionOptions,
     chunk_len: u64,
     block_len: u32,
     shared_key: Option<SharedKey>,
@@ -79,12 +76,10 @@ impl ArchiveOptions {
 
     fn new(name: String, content: Content) -> Self {
         Self {
-            label: name.clone(),
+            session: SessionOptions::new(name.clone()),
             name,
             program: concat!("datapipe ", env!("CARGO_PKG_VERSION")).to_owned(),
-            framing: Framing::default(),
             content,
-            record_len: DEFAULT_RECORD,
             chunk_len: DEFAULT_CHUNK,
             block_len: DEFAULT_BUFFER_SIZE,
             shared_key: None,
@@ -157,17 +152,16 @@ impl ArchiveOptions {
     /// Sets which chunks have headers and footers; by default every chunk has both.
     #[must_use]
     pub fn framing(self, framing: Framing) -> Self {
-        Self { framing, ..self }
+        let session = self.session.framing(framing);
+        Self { session, ..self }
     }
 
     /// Sets the length of records; 1 MiB by default. `bytes` is rounded down to a multiple of 8 and
     /// limited to 1 KiB to 16 MiB. The label of a volume is a record of its own length.
     #[must_use]
     pub fn record_len(self, bytes: usize) -> Self {
-        Self {
-            record_len: rounded_record(bytes),
-            ..self
-        }
+        let session = self.session.record_len(bytes);
+        Self { session, ..self }
     }
 
     /// Ends a chunk after `bytes` on the medium, and at least one block: it is on stable storage
@@ -214,10 +208,7 @@ impl ArchiveOptions {
         fill_random(&mut salt)?;
         let shared = self.key()?;
         let data_key = shared.as_ref().map(|shared| &*shared.data_key);
-        let session = SessionOptions::new(self.label)
-            .framing(self.framing)
-            .record_len(self.record_len)
-            .header()?;
+        let session = self.session.header()?;
         let created = session.created;
         let header = ArchiveHeader {
             id: archive_id,
@@ -267,11 +258,7 @@ impl ArchiveOptions {
     }
 
     fn validate(&self) -> Result<(), PlanError> {
-        let texts = [
-            ("name", &self.name),
-            ("label", &self.label),
-            ("program", &self.program),
-        ];
+        let texts = [("name", &self.name), ("program", &self.program)];
         if let Some((what, text)) = texts.into_iter().find(|(_, text)| text.len() > MAX_TEXT) {
             let text = text.clone();
             return Err(PlanError::TextTooLong { what, text });

@@ -21,6 +21,8 @@ pub(super) struct RecordWriter<M> {
     volumes: VecDeque<([u8; 16], u32)>,
     /// Records of data were written after the last mark.
     has_unmarked: bool,
+    /// Something was written after the last sync.
+    has_unsynced: bool,
     /// The medium has failed, so that the end of the stream on it is not known.
     has_failed: bool,
 }
@@ -35,6 +37,7 @@ impl<M: MediumWriter> RecordWriter<M> {
             label: LabelPlace::default(),
             volumes: VecDeque::new(),
             has_unmarked: false,
+            has_unsynced: false,
             has_failed: false,
         }
     }
@@ -131,18 +134,26 @@ impl<M: MediumWriter> RecordWriter<M> {
         Ok(None)
     }
 
-    /// Ends a chunk with `marks` marks, and returns when everything is on stable storage.
-    pub(super) fn checkpoint(&mut self, marks: u32) -> Result<(), StageError> {
-        for _ in 0..marks {
+    /// Writes `count` marks. What is before them may not be on stable storage yet.
+    pub(super) fn write_marks(&mut self, count: u32) -> Result<(), StageError> {
+        for _ in 0..count {
             match self.medium.write_mark() {
-                // The end of a volume ends the chunk as a mark does.
+                // The end of a volume ends a chunk as a mark does.
                 Ok(()) | Err(MediumError::EndOfVolume { .. }) => {}
                 failed => self.check(failed)?,
             }
         }
-        let synced = self.medium.sync();
-        self.check(synced)?;
-        self.has_unmarked = false;
+        (self.has_unmarked, self.has_unsynced) = (false, true);
+        Ok(())
+    }
+
+    /// Returns when everything is on stable storage.
+    pub(super) fn sync(&mut self) -> Result<(), StageError> {
+        if self.has_unsynced {
+            let synced = self.medium.sync();
+            self.check(synced)?;
+            self.has_unsynced = false;
+        }
         Ok(())
     }
 
@@ -185,6 +196,7 @@ impl<M: MediumWriter> RecordWriter<M> {
             Ok(at) => {
                 self.sequence += 1;
                 self.has_unmarked |= kind == RecordKind::Data;
+                self.has_unsynced = true;
                 Ok(Some(Position {
                     volume: self.volume,
                     ..at

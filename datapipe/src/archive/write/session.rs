@@ -55,7 +55,7 @@ impl SessionOptions {
     /// [`ArchiveOptions::record_len`](super::ArchiveOptions::record_len).
     #[must_use]
     pub fn record_len(self, bytes: usize) -> Self {
-        let record_len = rounded_record(bytes);
+        let record_len = bytes.clamp(MIN_RECORD, MAX_RECORD) / 8 * 8;
         Self { record_len, ..self }
     }
 
@@ -87,11 +87,6 @@ impl SessionOptions {
             extensions: Vec::new(),
         })
     }
-}
-
-/// Rounds and limits the length of a record.
-pub(super) fn rounded_record(bytes: usize) -> usize {
-    bytes.clamp(MIN_RECORD, MAX_RECORD) / 8 * 8
 }
 
 /// A session on a medium, to which one pipe after the other writes an archive.

@@ -103,9 +103,9 @@ impl<M: MediumWriter> SessionWriter<M> {
         Ok(())
     }
 
-    /// Ends the open archive. Everything is on stable storage when this returns.
+    /// Ends the open archive with a mark. The caller syncs it, or ends the session.
     pub(super) fn end_archive(&mut self, end: ArchiveEnd) -> Result<(), StageError> {
-        self.units.checkpoint(1)?;
+        self.units.write_marks(1)?;
         self.close_archive(Some(end));
         Ok(())
     }
@@ -131,8 +131,9 @@ impl<M: MediumWriter> SessionWriter<M> {
         self.units.flush()?;
         // Two marks in a row are an end.
         if self.units.has_unmarked() {
-            self.units.checkpoint(1)?;
+            self.units.write_marks(1)?;
         }
+        self.units.sync()?;
         self.close_archive(None);
         Ok(())
     }
@@ -169,7 +170,8 @@ impl<M: MediumWriter> SessionWriter<M> {
         let header = UnitHeader::new(UnitKind::SessionFooter);
         self.units.write_unit(header, &footer.to_bytes())?;
         self.units.flush()?;
-        self.units.checkpoint(2)?;
+        self.units.write_marks(2)?;
+        self.units.sync()?;
         self.units.finish()
     }
 }

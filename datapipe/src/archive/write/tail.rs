@@ -17,7 +17,7 @@ use super::super::block_header::{check_info, unit_header};
 use super::super::plan_data::PlanData;
 use super::super::report::WriteReport;
 use super::content::check_content;
-use super::copied::{copied_number, is_own_last};
+use super::copy::{copied_number, is_own_last};
 use super::session::SessionPlace;
 use super::session_writer::{ArchiveEnd, SessionWriter};
 use super::unit_writer::UnitWriter;
@@ -28,7 +28,7 @@ use super::unit_writer::UnitWriter;
 /// must reach it in the order of the stream and, if the archive is encrypted, from its own seal:
 /// the tail does not have the key. The stream ends with a last block, without which the archive is
 /// not complete. When the pipe reports success everything is on stable storage; if the pipe fails,
-/// everything up to the last chunk is.
+/// everything up to the last sync is: one follows each chunk but those that end early.
 pub(in crate::archive) struct ArchiveTail<M> {
     plan: PlanData,
     /// The session, from the first block on; before it, if the session is this archive's own.
@@ -63,6 +63,8 @@ pub(in crate::archive) struct ArchiveTail<M> {
     chunk: u32,
     /// Position in the stream of the last locator.
     locator: u64,
+    /// Position in the stream up to which it is on stable storage.
+    synced: u64,
     /// First blocks of the last checkpoint and of the one that is not whole yet.
     checkpoint: Option<u64>,
     begun_checkpoint: Option<u64>,
@@ -105,6 +107,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
             chunk_start: None,
             chunk: 0,
             locator: 0,
+            synced: 0,
             checkpoint: None,
             begun_checkpoint: None,
             is_busy: false,
@@ -132,6 +135,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
         }
         let session = self.session.as_mut().expect("it was taken");
         self.archive = session.begin_archive(&self.plan.header)?;
+        self.synced = session.units.end();
         self.header_is_open = true;
         Ok(())
     }
@@ -161,8 +165,35 @@ impl<M: MediumWriter> ArchiveTail<M> {
         Ok(())
     }
 
+    /// Ends the open chunk, and waits for stable storage.
+    fn end_full_chunk(&mut self) -> Result<(), StageError> {
+        self.end_chunk(false)?;
+        self.sync()
+    }
+
+    /// Ends the open chunk before it is full. A source with many gaps has many such chunks, and a
+    /// sync for each would take most of the time of its copy: only the length of a chunk is synced.
+    fn end_chunk_early(&mut self) -> Result<(), StageError> {
+        self.end_chunk(false)?;
+        let unsynced = self.stream().end() - self.synced;
+        match unsynced >= self.plan.chunk_len {
+            true => self.sync(),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits until everything is on stable storage. A chunk was ended.
+    fn sync(&mut self) -> Result<(), StageError> {
+        self.stream().sync()?;
+        self.synced = self.stream().end();
+        let (blocks, plain) = (self.blocks(), self.plain);
+        self.report
+            .update(|outcome| (outcome.safe_blocks, outcome.safe_plain) = (blocks, plain));
+        Ok(())
+    }
+
     /// Closes the open chunk, if one is open: writes its footer, if the framing asks for one, a
-    /// locator and a mark, and waits for stable storage.
+    /// locator and a mark. They may not be on stable storage yet.
     ///
     /// With [`Framing::Once`] only the last chunk has a footer. It is open at the end of the stream
     /// (`is_last`), because the last block is in it.
@@ -195,11 +226,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
             // There is a mark here already, and two in a row mean the end of a tape.
             return Ok(());
         }
-        self.stream().checkpoint(1)?;
-        let (blocks, plain) = (self.blocks(), self.plain);
-        self.report
-            .update(|outcome| (outcome.safe_blocks, outcome.safe_plain) = (blocks, plain));
-        Ok(())
+        self.stream().write_marks(1)
     }
 
     /// Writes the locator before the mark after a chunk, in a record of its own. The chunk, its
@@ -251,11 +278,17 @@ impl<M: MediumWriter> ArchiveTail<M> {
             position,
             locator,
         })?;
-        // The session of others is ended by its owner.
-        match self.shared {
-            None => session.finish(),
-            Some(_) => Ok(()),
+        self.finish_session()
+    }
+
+    /// Ends the session, or what the archive has in the session of others, which its owner ends.
+    fn finish_session(&mut self) -> Result<(), StageError> {
+        if self.shared.is_none() {
+            let session = self.session.as_mut().expect("the archive was begun");
+            session.finish()?;
         }
+        // After the end of the session there is nothing to sync.
+        self.sync()
     }
 
     /// Returns a header of this archive and the current chunk.
@@ -329,7 +362,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
             if self.chunk_start.is_some() {
                 // The closing run begins with a chunk, because the locator lists the starts of
                 // chunks.
-                self.end_chunk(false)?;
+                self.end_chunk_early()?;
             }
         }
         let is_special = info.kind == BlockKind::Special.code();
@@ -369,7 +402,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
             || self.stream().index.open_blocks() as usize >= MAX_CHUNK_BLOCKS;
         // The end of the stream closes the last chunk, and its footer.
         if !self.has_last && (is_full || info.marks.contains(Marks::CHUNK)) {
-            self.end_chunk(false)?;
+            self.end_full_chunk()?;
         }
         Ok(())
     }
@@ -418,7 +451,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
             return Ok(0);
         }
         if self.chunk_start.is_some() {
-            self.end_chunk(false)?;
+            self.end_chunk_early()?;
         }
         self.stream().index.drop_entries();
         (self.next, self.offset) = (number, offset);
@@ -478,11 +511,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
             ));
         }
         self.end_chunk(true)?;
-        let session = self.session.as_mut().expect("the archive was begun");
-        match self.shared {
-            None => session.finish(),
-            Some(_) => Ok(()),
-        }
+        self.finish_session()
     }
 
     /// Writes a block of the pipe.

@@ -226,9 +226,15 @@ impl<M: MediumWriter> UnitWriter<M> {
         self.records.has_unmarked()
     }
 
-    /// Ends a chunk with `marks` marks, and returns when everything is on stable storage.
-    pub(super) fn checkpoint(&mut self, marks: u32) -> Result<(), StageError> {
-        self.records.checkpoint(marks)
+    /// Writes `count` marks, which end a chunk. What is before them may not be on stable storage
+    /// yet.
+    pub(super) fn write_marks(&mut self, count: u32) -> Result<(), StageError> {
+        self.records.write_marks(count)
+    }
+
+    /// Returns when everything is on stable storage.
+    pub(super) fn sync(&mut self) -> Result<(), StageError> {
+        self.records.sync()
     }
 
     /// Completes the medium.
