@@ -62,9 +62,7 @@ impl Plan {
             shape,
             stages: stages.iter().map(PlannedStage::public_settings).collect(),
             budget,
-            sends_last_block: stages
-                .last()
-                .is_some_and(|tail| tail.settings.wants_last_block()),
+            sends_last_block: sends_last_block(&stages),
             first_block: stages.iter().map(|stage| stage.settings.sends_first).sum(),
             checkpoint: checkpoint_interval(&stages),
         })
@@ -242,6 +240,19 @@ impl<'s> PlannedStage<'s> {
                  it the longest time that a block may take"
             ));
         }
+        if self.settings.is_replaceable && self.kind != StageKind::Loop {
+            return refused(format!(
+                "stage \"{name}\" is declared replaceable but is called for each block, and only a \
+                 loop over its port can go on where a dead process has stopped: use head_port or \
+                 tail_port"
+            ));
+        }
+        if self.settings.is_replaceable && matches!(placement, Placement::Unbound(_)) {
+            return refused(format!(
+                "stage \"{name}\" is declared replaceable but is a process that attaches, which the \
+                 controller cannot start again: use in_processes"
+            ));
+        }
         if self.settings.memory_limit.is_some() && !matches!(placement, Placement::Process(_)) {
             return refused(format!(
                 "stage \"{name}\" has a memory limit but does not run in processes that the \
@@ -326,6 +337,15 @@ fn check_process(settings: &Settings) -> Result<(), Refusal> {
         );
     }
     Ok(())
+}
+
+/// True if the library sends the last block of an archive: the tail wants one, and the head does
+/// not pass on that of another pipe.
+fn sends_last_block(stages: &[PlannedStage<'_>]) -> bool {
+    let [head, .., tail] = stages else {
+        return false;
+    };
+    tail.settings.wants_last_block() && !head.settings.is_replaceable
 }
 
 /// Returns the bytes of data after which the head makes a checkpoint, or `u64::MAX` if it makes

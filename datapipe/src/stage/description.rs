@@ -26,9 +26,9 @@ use super::traits::{Analyze, FlatMap, Head, InPlace, Tail, Transform};
 /// do.
 ///
 /// The methods follow in this order: constructors for each role, settings for every role, stages
-/// without code in this program. Two parts are elsewhere: the constructor [`Stage::inspect`] is
-/// next to its trait, and `work.rs` has the methods that the controller and a host call (`kind`,
-/// `has_code`, `worker`).
+/// without code in this program. Three parts are elsewhere: the constructor [`Stage::inspect`] is
+/// next to its trait, `replaceable.rs` has [`Stage::replaceable`], and `work.rs` the methods that
+/// the controller and a host call (`kind`, `has_code`, `worker`).
 pub struct Stage<W> {
     pub(crate) settings: Settings,
     pub(super) work: W,
