@@ -113,8 +113,14 @@ impl Loan {
         }
     }
 
+    /// The buffer.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> Held {
+        self.held
+    }
+
     /// Ends the loan without returning the buffer, for which the caller is responsible then.
-    fn settle(&mut self) -> LeaseKind {
+    pub(super) fn settle(&mut self) -> LeaseKind {
         if std::mem::take(&mut self.is_owed) {
             self.lender.returns.take_back();
         }
