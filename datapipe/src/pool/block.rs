@@ -15,8 +15,8 @@
 //! writes cannot make the bytes anything but bytes; lengths and offsets are checked. A stage that
 //! has more rights than other processes of the pipe copies what it checks: `Block::shared`.
 //!
-//! A block and its loan to another thread ([`Lent`](super::Lent)) are the same [`Lease`] with
-//! different holders.
+//! A block and one that is lent to another thread ([`Lent`](super::Lent)) are the same [`Lease`]
+//! with different holders.
 
 use std::cell::Cell;
 use std::fmt;
@@ -31,7 +31,7 @@ use crate::memory::atomic::Ordering;
 use crate::memory::tables::{BufferEntry, Tables};
 use crate::memory::{Corruption, Number, Shape, TableIndex};
 
-use super::lent::{Lent, Loan};
+use super::lent::{Borrower, Lent};
 use super::participant::Held;
 use super::port_core::PortCore;
 use super::returns::LeaseKind;
@@ -59,7 +59,7 @@ pub(super) struct Lease<H: Holder> {
     pub(super) kind: H::Kind,
 }
 
-/// Holder of a lease: a port, or the loans of one.
+/// Holder of a lease: a port, or a thread that it has lent the buffer to.
 pub(super) trait Holder {
     /// Store of the kind of the lease.
     type Kind;
@@ -335,12 +335,12 @@ impl Block {
     }
 
     /// Lends the buffer to another thread of this process, which reads the data or fills the room.
-    /// The port goes on meanwhile, and gets the block back by its `take_back`; a loan that is
-    /// dropped is freed by the port. [`Lent`] describes how.
+    /// The port goes on meanwhile, and gets the block back by its `take_back`; what is dropped is
+    /// freed by the port. [`Lent`] describes how.
     pub fn lend(self) -> Lent {
         let lease = self.into_lease();
-        let loan = Loan::new(lease.holder.lender(), lease.held, lease.kind.get());
-        let (lease, core) = lease.held_by(loan, ());
+        let borrower = Borrower::new(lease.holder.lender(), lease.held, lease.kind.get());
+        let (lease, core) = lease.held_by(borrower, ());
         core.note_lent();
         Lent::new(lease)
     }
@@ -408,7 +408,7 @@ impl<H: Holder> Lease<H> {
         (lease, self.holder)
     }
 
-    /// Writes what a block or a loan prints for debugging.
+    /// Writes what a block prints for debugging.
     pub(super) fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct(name)
             .field("buffer", &self.held.buffer)

@@ -26,7 +26,7 @@ use crate::memory::{Number, ParticipantId, QueueId, Shape, StageId, StageShape, 
 use crate::queue::Put;
 
 use super::audit::{audit, free_buffers};
-use super::lent::{Lender, Loan};
+use super::lent::{Borrower, Lender};
 use super::loans::Loans;
 use super::participant::{Alloc, Held, Participant, fill_reserve};
 use super::port_core::inheritance;
@@ -99,7 +99,7 @@ impl Actor {
         !self.is_done()
     }
 
-    /// SIGKILL: nothing of it runs any more. (What unwinds here holds no block, and a loan that
+    /// SIGKILL: nothing of it runs any more. (What unwinds here holds no block, and a lease that
     /// it drops goes to a list in its own memory, which no thread reads any more.)
     fn kill(&mut self) {
         set_hook(None);
@@ -405,22 +405,22 @@ fn tail(tables: &Tables, world: &World, id: ParticipantId) {
 /// What the two threads of a lending participant have for each other.
 #[derive(Default)]
 struct Desk {
-    /// Loans for the other thread, with their numbers.
-    lent: RefCell<VecDeque<(u64, Loan)>>,
-    /// Loans that it has done with.
-    done: RefCell<BTreeMap<u64, Loan>>,
-    /// Numbers whose loans it has dropped.
+    /// Leases for the other thread, with their numbers.
+    lent: RefCell<VecDeque<(u64, Borrower)>>,
+    /// Leases that it has done with.
+    done: RefCell<BTreeMap<u64, Borrower>>,
+    /// Numbers whose leases it has dropped.
     dropped: RefCell<Vec<u64>>,
-    /// There will be no more loans.
+    /// There will be no more leases.
     is_over: Cell<bool>,
 }
 
 impl Desk {
-    /// The next loan for the other thread. Waits until there is one; `None` at the end.
-    fn next(&self) -> Option<(u64, Loan)> {
+    /// The next lease for the other thread. Waits until there is one; `None` at the end.
+    fn next(&self) -> Option<(u64, Borrower)> {
         loop {
-            if let Some(loan) = self.lent.borrow_mut().pop_front() {
-                return Some(loan);
+            if let Some(lease) = self.lent.borrow_mut().pop_front() {
+                return Some(lease);
             }
             if self.is_over.get() {
                 return None;
@@ -431,7 +431,7 @@ impl Desk {
 }
 
 /// Frees what the other thread has dropped, as a port does before each primitive. Returns the
-/// number of loans that it still has.
+/// number of leases that it still has.
 fn collect(me: &Participant<'_>, lender: &Lender) -> u32 {
     let (returned, lent) = lender.returns().collect();
     for (held, _) in returned {
@@ -440,7 +440,7 @@ fn collect(me: &Participant<'_>, lender: &Lender) -> u32 {
     lent
 }
 
-/// Takes leave as a port does: when all loans are back.
+/// Ends as a port does: when all leases are back.
 fn finish_lender(me: &Participant<'_>, lender: &Lender, desk: &Desk) {
     desk.is_over.set(true);
     while collect(me, lender) > 0 {
@@ -471,14 +471,14 @@ fn lending_head(tables: &Arc<Tables>, id: ParticipantId) -> Vec<Body> {
             if let Some(number) = unlent.first().copied()
                 && let Alloc::Got(held) = me.alloc(&mut loans).expect("no corruption")
             {
-                let loan = Loan::new(&lender, held, LeaseKind::Loan);
-                desk.lent.borrow_mut().push_back((number, loan));
+                let lease = Borrower::new(&lender, held, LeaseKind::Loan);
+                desk.lent.borrow_mut().push_back((number, lease));
                 unlent.remove(&number);
             }
             let filled = desk.done.borrow_mut().remove(&next);
-            if let Some(mut loan) = filled {
-                loan.settle();
-                me.send(loan.held(), queue, Number::FIRST)
+            if let Some(mut lease) = filled {
+                lease.settle();
+                me.send(lease.held(), queue, Number::FIRST)
                     .expect("no corruption");
                 next += 1;
                 let sent = me.count_put(queue).expect("no corruption");
@@ -490,15 +490,15 @@ fn lending_head(tables: &Arc<Tables>, id: ParticipantId) -> Vec<Body> {
     };
     let agent = move || {
         let mut dropped = BTreeSet::new();
-        while let Some((number, loan)) = agents.next() {
+        while let Some((number, lease)) = agents.next() {
             if number % 2 == 1 && dropped.insert(number) {
-                write(&agents_tables, loan.held(), u64::MAX);
-                drop(loan);
+                write(&agents_tables, lease.held(), u64::MAX);
+                drop(lease);
                 agents.dropped.borrow_mut().push(number);
             } else {
                 let data = u64::from(id.get()) << 32 | number;
-                write(&agents_tables, loan.held(), data);
-                agents.done.borrow_mut().insert(number, loan);
+                write(&agents_tables, lease.held(), data);
+                agents.done.borrow_mut().insert(number, lease);
             }
         }
     };
@@ -524,9 +524,9 @@ fn lending_tail(tables: &Arc<Tables>, world: &Rc<World>, id: ParticipantId) -> V
         let mut is_ended = false;
         while !is_ended || !desk.lent.borrow().is_empty() || !desk.done.borrow().is_empty() {
             collect(&me, &lender);
-            while let Some((_, mut loan)) = desk.done.borrow_mut().pop_first() {
-                loan.settle();
-                me.free(loan.held()).expect("no corruption");
+            while let Some((_, mut lease)) = desk.done.borrow_mut().pop_first() {
+                lease.settle();
+                me.free(lease.held()).expect("no corruption");
             }
             let input = match inherited.pop_front() {
                 Some(input) => Some(input),
@@ -543,8 +543,8 @@ fn lending_tail(tables: &Arc<Tables>, world: &Rc<World>, id: ParticipantId) -> V
             };
             match input {
                 Some((held, number)) => {
-                    let loan = Loan::new(&lender, held, LeaseKind::Input);
-                    desk.lent.borrow_mut().push_back((number.get(), loan));
+                    let lease = Borrower::new(&lender, held, LeaseKind::Input);
+                    desk.lent.borrow_mut().push_back((number.get(), lease));
                 }
                 None => pause(),
             }
@@ -552,13 +552,13 @@ fn lending_tail(tables: &Arc<Tables>, world: &Rc<World>, id: ParticipantId) -> V
         finish_lender(&me, &lender, &desk);
     };
     let agent = move || {
-        while let Some((number, loan)) = agents.next() {
-            let data = read(&agents_tables, loan.held());
+        while let Some((number, lease)) = agents.next() {
+            let data = read(&agents_tables, lease.held());
             let key = Number::new(number);
             let before = world.received.borrow_mut().insert(key, data);
             assert!(before.is_none_or(|before| before == data));
             if number % 2 == 1 {
-                agents.done.borrow_mut().insert(number, loan);
+                agents.done.borrow_mut().insert(number, lease);
             }
         }
     };

@@ -1,4 +1,4 @@
-//! Loans of blocks to other threads of the same process.
+//! Blocks that are lent to other threads of the same process.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,9 +27,9 @@ use super::returns::{LeaseKind, Returns};
 /// The buffer stays with the instance meanwhile, and counts against its quota, and as one of the
 /// inputs or outputs that it holds. While anything is lent, a wait of the port also ends for what
 /// is dropped, and it does not count as one for other stages, so the standstill detection leaves
-/// the instance alone. The port's `finish` waits until all loans are back. If a port is dropped
-/// before, which fails the pipe, the threads that have loans keep its seat until they drop the last
-/// one.
+/// the instance alone. The port's `finish` waits until everything is back. If a port is dropped
+/// before, which fails the pipe, the threads that have something keep its seat until they drop the
+/// last of it.
 ///
 /// ```
 /// use std::sync::mpsc;
@@ -66,23 +66,23 @@ use super::returns::{LeaseKind, Returns};
 /// # Ok::<(), datapipe::Error>(())
 /// ```
 pub struct Lent {
-    lease: Lease<Loan>,
+    lease: Lease<Borrower>,
 }
 
 impl Lent {
-    pub(super) fn new(lease: Lease<Loan>) -> Self {
+    pub(super) fn new(lease: Lease<Borrower>) -> Self {
         Self { lease }
     }
 
     data_methods!();
 
-    /// True if the port that lent the block has these loans.
+    /// True if the block is of the port that has this lender.
     pub(super) fn is_of(&self, lender: &Arc<Lender>) -> bool {
         Arc::ptr_eq(&self.lease.holder.lender, lender)
     }
 
     /// The lease, which is no longer lent.
-    pub(super) fn into_lease(mut self) -> (Lease<Loan>, LeaseKind) {
+    pub(super) fn into_lease(mut self) -> (Lease<Borrower>, LeaseKind) {
         let kind = self.lease.holder.settle();
         (self.lease, kind)
     }
@@ -94,15 +94,15 @@ impl fmt::Debug for Lent {
     }
 }
 
-/// Holder of a lease that is lent. Dropping it returns the buffer to the port.
-pub(super) struct Loan {
+/// Holder of a lease that is lent: another thread. Dropping it returns the buffer to the port.
+pub(super) struct Borrower {
     lender: Arc<Lender>,
     held: Held,
     kind: LeaseKind,
     is_owed: bool,
 }
 
-impl Loan {
+impl Borrower {
     pub(super) fn new(lender: &Arc<Lender>, held: Held, kind: LeaseKind) -> Self {
         lender.returns.lend();
         Self {
@@ -119,7 +119,7 @@ impl Loan {
         self.held
     }
 
-    /// Ends the loan without returning the buffer, for which the caller is responsible then.
+    /// Ends the lending without returning the buffer, for which the caller is responsible then.
     pub(super) fn settle(&mut self) -> LeaseKind {
         if std::mem::take(&mut self.is_owed) {
             self.lender.returns.take_back();
@@ -128,7 +128,7 @@ impl Loan {
     }
 }
 
-impl Holder for Loan {
+impl Holder for Borrower {
     type Kind = ();
 
     #[inline]
@@ -137,7 +137,7 @@ impl Holder for Loan {
     }
 }
 
-impl Drop for Loan {
+impl Drop for Borrower {
     fn drop(&mut self) {
         if self.is_owed {
             self.lender.give(self.held, self.kind);
@@ -145,7 +145,7 @@ impl Drop for Loan {
     }
 }
 
-/// The side of a port that the threads with its loans share.
+/// The side of a port that the threads with its lent blocks share.
 #[derive(Debug)]
 pub(super) struct Lender {
     tables: Arc<Tables>,

@@ -50,7 +50,7 @@ pub(crate) struct PortCore {
     answered: Cell<Number>,
     /// What every primitive has to deal with first: [`UNANSWERED`], [`LENT`].
     attention: Cell<u8>,
-    /// The side of the port that threads with its loans share; none before the first loan.
+    /// The side of the port that threads with its lent blocks share; none before the first loan.
     lender: OnceCell<Arc<Lender>>,
     /// A writer that was to become blocks was dropped with data in it.
     unsent: Cell<bool>,
@@ -526,7 +526,7 @@ impl PortCore {
         Ok(())
     }
 
-    /// The side of the port that threads with its loans share.
+    /// The side of the port that threads with its lent blocks share.
     pub(super) fn lender(&self) -> &Arc<Lender> {
         let new = || Arc::new(Lender::new(Arc::clone(&self.tables), self.id));
         self.lender.get_or_init(new)
@@ -610,7 +610,7 @@ impl Drop for PortCore {
                 }
                 Closing::AllBack => break,
                 // The stage has failed. Its threads notice that the pipe stops, and the last one
-                // to drop its loan leaves the seat.
+                // to drop a lent block leaves the seat.
                 Closing::Orphaned => return,
             }
         }
@@ -625,8 +625,8 @@ pub(super) fn leave_seat(tables: &Tables, id: ParticipantId) {
     point!("leave.timed");
     Activity::Ended.record(tables, id, false);
     point!("leave.ended");
-    // SYNC(seat-taken): the last block is gone, too, for each holds a count of the port, or is one
-    // of its loans.
+    // SYNC(seat-taken): the last block is gone, too, for each holds a count of the port, or is
+    // lent, and the last of those is back.
     entry.owner.store(0, Ordering::Release);
     point!("leave.left");
 }

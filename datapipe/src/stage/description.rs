@@ -96,7 +96,8 @@ impl<'a> Stage<HeadWork<'a>> {
     }
 
     /// A first stage that drives its port itself, in a loop. It needs a thread and has one
-    /// instance.
+    /// instance. Its process is replaced when it is killed if it is declared
+    /// [`replaceable`](Stage::replaceable).
     pub fn head_port(
         name: impl Into<String>,
         run: impl FnOnce(&HeadPort) -> Result<(), StageError> + Send + 'a,
@@ -258,10 +259,11 @@ impl<'a> Stage<MiddleWork<'a>> {
     }
 
     /// A stage that drives its port itself, in a loop: it may merge, split or reorder blocks. It
-    /// must receive until the end of the stream, and it does not see blocks that earlier stages
-    /// have dropped, nor control blocks ([`BlockInfo::is_control`](crate::pool::BlockInfo)): those
-    /// go on at once, and the last block of an archive after all that the loop has sent. It needs a
-    /// thread and has one instance. If it holds more than one input or
+    /// must receive until the end of the stream. Unless it asks for them
+    /// ([`MiddlePort::take_vacant_blocks`], [`MiddlePort::take_control_blocks`]), it does not see
+    /// blocks that earlier stages have dropped, nor control blocks
+    /// ([`BlockInfo::is_control`](crate::pool::BlockInfo)): those go on at once, and the last block
+    /// of an archive after all that the loop has sent. It needs a thread and has one instance. If it holds more than one input or
     /// more than one buffer at a time, declare that with [`holds_in`](Stage::holds_in) and
     /// [`holds_out`](Stage::holds_out).
     ///
@@ -300,7 +302,8 @@ impl<'a> Stage<TailWork<'a>> {
     }
 
     /// A last stage that drives its port itself, in a loop that receives until the end of the
-    /// stream. It needs a thread and has one instance.
+    /// stream. It needs a thread and has one instance. Its process is replaced when it is killed if
+    /// it is declared [`replaceable`](Stage::replaceable).
     pub fn tail_port(
         name: impl Into<String>,
         run: impl FnOnce(&TailPort) -> Result<(), StageError> + Send + 'a,

@@ -169,7 +169,6 @@ fn seat_of_a_port_that_has_gone_is_kept_until_the_last_loan_is_dropped() {
 #[test]
 fn wait_ends_by_a_bell_a_block_a_deadline_and_a_stop() {
     let segment = segment(2);
-    let head = Seat::new(&segment, HEAD).head().unwrap();
     let tail = Seat::new(&segment, TAIL).tail().unwrap();
     let bell = Bell::new();
     let rung = AtomicU64::new(0);
@@ -204,6 +203,7 @@ fn wait_ends_by_a_bell_a_block_a_deadline_and_a_stop() {
             while seen().activity != Activity::WaitingForInput {
                 thread::yield_now();
             }
+            let head = Seat::new(segment, HEAD).head().unwrap();
             let block = head.alloc().unwrap();
             head.send_vacant(block).unwrap();
             assert_eq!(head.sent().unwrap().get(), 1);
@@ -321,7 +321,7 @@ fn vacant_block_of_a_head_that_is_not_replaceable_is_refused_by_an_archive() {
             .tail(StreamRestore::new(&mut restored))
             .run()
             .unwrap();
-        Ok::<_, datapipe::Error>(restored)
+        Ok::<_, Error>(restored)
     };
     let error = write(false).unwrap_err();
     assert!(
@@ -342,7 +342,7 @@ fn pipe_of_lending_loops_delivers_each_block_once() {
         while let Some(block) = port.receive()? {
             let lent = block.lend();
             let other = thread::spawn(move || {
-                assert_eq!(lent.len(), 8);
+                assert!(!lent.is_empty());
                 lent
             });
             let lent = other.join().map_err(|_| StageError::new("panicked"))?;
