@@ -52,6 +52,9 @@ impl Plan {
         stages.iter().try_for_each(PlannedStage::check)?;
         stages
             .iter()
+            .try_for_each(PlannedStage::check_replaceable)?;
+        stages
+            .iter()
             .try_for_each(|stage| check_process(stage.settings))?;
         let needs: Vec<_> = stages.iter().map(PlannedStage::needs).collect();
         let budget = Budget::new(&needs, description.buffers)?;
@@ -240,19 +243,6 @@ impl<'s> PlannedStage<'s> {
                  it the longest time that a block may take"
             ));
         }
-        if self.settings.is_replaceable && self.kind != StageKind::Loop {
-            return refused(format!(
-                "stage \"{name}\" is declared replaceable but is called for each block, and only a \
-                 loop over its port can go on where a dead process has stopped: use head_port or \
-                 tail_port"
-            ));
-        }
-        if self.settings.is_replaceable && matches!(placement, Placement::Unbound(_)) {
-            return refused(format!(
-                "stage \"{name}\" is declared replaceable but is a process that attaches, which the \
-                 controller cannot start again: use in_processes"
-            ));
-        }
         if self.settings.memory_limit.is_some() && !matches!(placement, Placement::Process(_)) {
             return refused(format!(
                 "stage \"{name}\" has a memory limit but does not run in processes that the \
@@ -264,6 +254,29 @@ impl<'s> PlannedStage<'s> {
                 "stage \"{name}\" was described without its code: \
                  name the program that has it with in_processes_of"
             ));
+        }
+        Ok(())
+    }
+
+    /// Checks that a stage that is declared replaceable can be replaced.
+    fn check_replaceable(&self) -> Result<(), Refusal> {
+        let name = &self.settings.name;
+        let describe = |why: &str| format!("stage \"{name}\" is declared replaceable but {why}");
+        let refused = |why: &str| Err(Refusal::Stages(describe(why)));
+        if !self.settings.is_replaceable {
+            return Ok(());
+        }
+        if self.kind != StageKind::Loop {
+            return refused(
+                "is called for each block, and only a loop over its port can go on where a dead \
+                 process has stopped: use head_port or tail_port",
+            );
+        }
+        if matches!(self.settings.placement, Placement::Unbound(_)) {
+            return refused(
+                "is a process that attaches, which the controller cannot start again: use \
+                 in_processes",
+            );
         }
         Ok(())
     }

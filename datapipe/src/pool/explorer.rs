@@ -58,7 +58,7 @@ struct Actor {
     turns: u64,
 }
 
-/// What a thread of a participant does.
+/// Work of a thread of a participant.
 type Body = Box<dyn FnOnce()>;
 
 impl Actor {
@@ -402,7 +402,7 @@ fn tail(tables: &Tables, world: &World, id: ParticipantId) {
     assert_ne!(queue, QueueId::FREE_LIST);
 }
 
-/// What the two threads of a lending participant have for each other.
+/// Leases that the two threads of a lending participant have for each other.
 #[derive(Default)]
 struct Desk {
     /// Leases for the other thread, with their numbers.

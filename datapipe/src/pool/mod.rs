@@ -38,7 +38,7 @@ mod port_error; // the errors of the primitives
 #[cfg(not(loom))]
 mod port_wait; // the waits of a port
 mod reclaim; // buffers of a dead participant
-mod returns; // what other threads have returned to a port
+mod returns; // leases that other threads have returned to a port
 #[cfg(not(loom))]
 mod seat; // an instance's seat, before a port has taken it
 #[cfg(not(loom))]

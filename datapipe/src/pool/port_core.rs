@@ -48,7 +48,7 @@ pub(crate) struct PortCore {
     open: Cell<u32>,
     /// The highest number that was answered, and one more: a numbered stage answers in order.
     answered: Cell<Number>,
-    /// What every primitive has to deal with first: [`UNANSWERED`], [`LENT`].
+    /// Matters that every primitive deals with first: [`UNANSWERED`], [`LENT`].
     attention: Cell<u8>,
     /// The side of the port that threads with its lent blocks share; none before the first loan.
     lender: OnceCell<Arc<Lender>>,

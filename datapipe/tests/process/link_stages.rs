@@ -75,7 +75,7 @@ fn read_words<const N: usize>(mut from: impl Read) -> io::Result<[u64; N]> {
     Ok(words)
 }
 
-/// What the threads of the sending end share.
+/// State that the threads of the sending end share.
 #[derive(Default)]
 struct Sending {
     state: Mutex<SendingState>,
@@ -131,6 +131,8 @@ fn send_all(port: &TailPort, link: &Sending) -> Result<(), StageError> {
             }
         })?;
         match event {
+            // A predecessor has sent it, and died before it knew that it had arrived.
+            ToSend::Block(block) if block.number().get() < freed => drop(block),
             ToSend::Block(block) => {
                 let number = block.number().get();
                 let mut state = link.state.lock();
@@ -254,7 +256,7 @@ fn note_ack(link: &Sending, ack: Ack) {
     link.bell.ring();
 }
 
-/// What the threads of the receiving end share.
+/// State that the threads of the receiving end share.
 #[derive(Default)]
 struct Receiving {
     state: Mutex<ReceivingState>,
@@ -376,9 +378,11 @@ fn receive_over(link: &Receiving, stream: &UnixStream, stop: &Stop) {
         };
         link.bell.ring();
         if received.is_err() {
-            return;
+            break;
         }
     }
+    // The sending end must notice it, although others have the connection, too.
+    let _ = stream.shutdown(Shutdown::Both);
 }
 
 fn receive_block(

@@ -142,7 +142,7 @@ pub(crate) fn killed_ends_of_a_link_are_replaced() {
         let deed = random.below(8);
         if random.below(3) == 0 {
             let before = arrived.load(Ordering::SeqCst);
-            wait_until("blocks arrive again", || {
+            wait_until(&format!("blocks arrive again, seed {seed}"), || {
                 assert!(!near.is_finished() && !far.is_finished(), "seed {seed}");
                 arrived.load(Ordering::SeqCst) > before
             });
