@@ -94,8 +94,19 @@ impl PortCore {
         Ok(wait(&wait_for, attempt)??)
     }
 
-    /// Waits until other threads have no block of the port any more.
+    /// Waits until other threads have no block of the port any more. Without such a block it does
+    /// nothing, also in a pipe that has been stopped.
+    #[inline]
     pub(super) fn await_returns(&self) -> Result<(), PortError> {
+        if self.is_lent() {
+            self.await_returns_now()
+        } else {
+            Ok(())
+        }
+    }
+
+    #[cold]
+    fn await_returns_now(&self) -> Result<(), PortError> {
         let all_back = || {
             self.check()?;
             Ok(if self.is_lent() {
