@@ -1,6 +1,6 @@
 //! Two pipes joined by a link: the tail of one and the head of the other run in processes that are
 //! replaced when they are killed. Every block arrives once, with its number, its content and its
-//! info, whichever of them dies, and when.
+//! info, no matter which of them dies, and when.
 //!
 //! `DATAPIPE_KILLS=n` kills n processes instead of 24; `DATAPIPE_SEED=n` makes the same choices
 //! again.
