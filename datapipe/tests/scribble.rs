@@ -117,7 +117,7 @@ fn garbage_in_shared_memory_ends_in_a_result_or_an_error() {
             _ => pipe,
         };
         let pipe = pipe.tail(collect(&got)).start().unwrap();
-        std::thread::sleep(Duration::from_micros(random.below(5000)));
+        thread::sleep(Duration::from_micros(random.below(5000)));
         let len = control_len(&pipe);
         // From a single word to all of them many times.
         let count = [1, 3, 30, 1000, len as u64][random.below(5) as usize];
@@ -162,7 +162,7 @@ impl Head for Slow {
             return Ok(Fill::End);
         }
         self.0 -= 1;
-        std::thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
         block.put(&[1; 64])?;
         Ok(Fill::Block)
     }
@@ -201,7 +201,7 @@ fn slightly_wrong_word_ends_in_an_error() {
     for (what, at, change, harmless) in words {
         let pipe = Pipe::builder().buffer_size(512).buffers(8).head(Slow(60));
         let pipe = pipe.tail(StreamTail::new(std::io::sink())).start().unwrap();
-        std::thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
         let map = memmap2::MmapOptions::new()
             .map_raw(&pipe.segment().descriptor().unwrap())
             .unwrap();

@@ -153,7 +153,7 @@ pub(crate) fn killed_ends_of_a_link_are_replaced() {
             });
         }
         thread::sleep(Duration::from_micros(random.below(4000)));
-        if deed % 2 == 0 || deed == 1 {
+        if deed.is_multiple_of(2) || deed == 1 {
             killed[0] += kill_end(&near, 2);
         }
         if deed % 2 == 1 {
