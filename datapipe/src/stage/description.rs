@@ -263,8 +263,9 @@ impl<'a> Stage<MiddleWork<'a>> {
     /// ([`MiddlePort::take_vacant_blocks`], [`MiddlePort::take_control_blocks`]), it does not see
     /// blocks that earlier stages have dropped, nor control blocks
     /// ([`BlockInfo::is_control`](crate::pool::BlockInfo)): those go on at once, and the last block
-    /// of an archive after all that the loop has sent. It needs a thread and has one instance. If it
-    /// holds more than one input or more than one buffer at a time, declare that with [`holds_in`](Stage::holds_in) and
+    /// of an archive after all that the loop has sent. It needs a thread and has one instance. If
+    /// it holds more than one input or more than one buffer at a time, declare that with
+    /// [`holds_in`](Stage::holds_in) and
     /// [`holds_out`](Stage::holds_out).
     ///
     /// ```
