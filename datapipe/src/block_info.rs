@@ -52,6 +52,39 @@ impl BlockInfo {
         self.kind >= FIRST_CONTROL_KIND || self.marks.contains(Marks::LAST)
     }
 
+    /// The facts as 64 bytes, for a stage that carries blocks to another machine: the eight words
+    /// of a descriptor as `docs/shared-memory.md` lists them, each in little-endian order.
+    ///
+    /// ```
+    /// use datapipe::pool::{BlockInfo, Codec};
+    ///
+    /// let mut info = BlockInfo::default();
+    /// (info.offset, info.codec) = (4096, Codec::ZSTD);
+    /// assert_eq!(info.to_bytes()[..8], 4096_u64.to_le_bytes());
+    /// assert_eq!(BlockInfo::from_bytes(info.to_bytes()), info);
+    /// ```
+    pub fn to_bytes(self) -> [u8; 64] {
+        let mut bytes = [0; 64];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(self.to_words()) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// The facts that [`to_bytes`](Self::to_bytes) has written. All bytes are valid, because all
+    /// words of a descriptor are: unused ones are ignored, and a truth that is not 0 is true. An
+    /// unknown codec, class or mark stays what it is.
+    pub fn from_bytes(bytes: [u8; 64]) -> Self {
+        let mut words = [0; 8];
+        for (word, place) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = place
+                .iter()
+                .rev()
+                .fold(0, |word, &byte| word << 8 | u64::from(byte));
+        }
+        Self::from_words(words)
+    }
+
     /// The information of the last block of an archive.
     pub(crate) fn last() -> Self {
         Self {
@@ -335,6 +368,52 @@ impl fmt::Display for ContentClass {
         match names.get(usize::from(self.0)) {
             Some(name) => f.pad(name),
             None => write!(f, "class {}", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The places of `docs/shared-memory.md`, written out by hand.
+    #[test]
+    fn bytes_of_an_info_are_where_the_page_says() {
+        let info = BlockInfo {
+            offset: 0x0807_0605_0403_0201,
+            plain_len: 0x0c0b_0a09,
+            codec: Codec(13),
+            class: ContentClass(14),
+            sealed: true,
+            marks: Marks(16),
+            kind: 25,
+            entries: true,
+            form: 27,
+            lane: 28,
+            sequence: Some(0x1817_1615_1413_1211 - 1),
+            user: [33, 0, 0, u64::MAX],
+        };
+        let mut expected = [0; 64];
+        for place in (0..15).chain(16..25).chain([26, 27]) {
+            expected[place] = place as u8 + 1;
+        }
+        (expected[14], expected[15]) = (1, 16);
+        (expected[24], expected[25], expected[26], expected[27]) = (25, 1, 27, 28);
+        expected[32] = 33;
+        expected[56..].fill(0xff);
+        assert_eq!(info.to_bytes(), expected);
+        assert_eq!(BlockInfo::from_bytes(expected), info);
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_of_another_machine_are_an_info(bytes in any::<[u8; 32]>(), fill: u8) {
+            let mut all = [fill; 64];
+            all[..32].copy_from_slice(&bytes);
+            let info = BlockInfo::from_bytes(all);
+            prop_assert_eq!(BlockInfo::from_bytes(info.to_bytes()), info);
         }
     }
 }

@@ -5,8 +5,11 @@
 //! `DATAPIPE_SCRIBBLES=n` runs n pipes instead of 60; `DATAPIPE_SEED=n` starts with another seed.
 #![allow(unsafe_code, reason = "writes where it should not")]
 
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use datapipe::pool::{Lent, MiddlePort};
 use datapipe::prelude::*;
 use datapipe::testkit::{Collected, Random, collect, drop_every, numbers, pass};
 
@@ -56,6 +59,34 @@ fn control_len(pipe: &Pipe) -> usize {
     (total - room * u64::from(shape.buffers())) as usize
 }
 
+/// A loop whose blocks another thread reads and changes.
+fn lending<'a>() -> MiddleStage<'a> {
+    let run = |port: &MiddlePort| {
+        let (to_reader, lent) = mpsc::channel::<Lent>();
+        let (to_port, read) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                for mut lent in lent {
+                    let info = lent.info();
+                    lent.bytes_mut().rotate_left(1);
+                    lent.bytes_mut().rotate_right(1);
+                    lent.set_info(info);
+                    if to_port.send(lent).is_err() {
+                        return;
+                    }
+                }
+            });
+            while let Some(block) = port.receive()? {
+                to_reader.send(block.lend())?;
+                port.forward(port.take_back(read.recv()?)?)?;
+            }
+            drop(to_reader);
+            Ok(())
+        })
+    };
+    Stage::port("lend", run).holds_out(0)
+}
+
 #[test]
 fn garbage_in_shared_memory_ends_in_a_result_or_an_error() {
     let first = setting("DATAPIPE_SEED", 1);
@@ -80,11 +111,13 @@ fn garbage_in_shared_memory_ends_in_a_result_or_an_error() {
             .buffer_size(512)
             .head(numbers(blocks))
             .stage(pass(seed).instances(2))
-            .stage(drop_every(1_000_000).instances(2))
-            .tail(collect(&got))
-            .start()
-            .unwrap();
-        std::thread::sleep(Duration::from_micros(random.below(5000)));
+            .stage(drop_every(1_000_000).instances(2));
+        let pipe = match seed % 3 {
+            0 => pipe.stage(lending()),
+            _ => pipe,
+        };
+        let pipe = pipe.tail(collect(&got)).start().unwrap();
+        thread::sleep(Duration::from_micros(random.below(5000)));
         let len = control_len(&pipe);
         // From a single word to all of them many times.
         let count = [1, 3, 30, 1000, len as u64][random.below(5) as usize];
@@ -129,7 +162,7 @@ impl Head for Slow {
             return Ok(Fill::End);
         }
         self.0 -= 1;
-        std::thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
         block.put(&[1; 64])?;
         Ok(Fill::Block)
     }
@@ -168,7 +201,7 @@ fn slightly_wrong_word_ends_in_an_error() {
     for (what, at, change, harmless) in words {
         let pipe = Pipe::builder().buffer_size(512).buffers(8).head(Slow(60));
         let pipe = pipe.tail(StreamTail::new(std::io::sink())).start().unwrap();
-        std::thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
         let map = memmap2::MmapOptions::new()
             .map_raw(&pipe.segment().descriptor().unwrap())
             .unwrap();

@@ -113,10 +113,12 @@ impl<'a> Description<'a> {
     }
 
     /// Returns the test if a stage is part of the pipe. One that closes the gaps of dropped blocks
-    /// is needed only if a stage before it may drop any.
+    /// is needed only if a stage before it may drop any, or the head passes on dropped ones.
     fn needed_stages(&self) -> impl Fn(&MiddleStage<'a>) -> bool + use<'a> {
         let mut middles = self.middles.iter();
-        let are_kept = middles.all(|stage| stage.settings.keeps_blocks);
+        let head = self.head.as_ref();
+        let sends_vacant = head.is_some_and(|head| head.settings.is_replaceable);
+        let are_kept = middles.all(|stage| stage.settings.keeps_blocks) && !sends_vacant;
         move |stage| !are_kept || !stage.settings.is_for_drops
     }
 

@@ -52,6 +52,9 @@ impl Plan {
         stages.iter().try_for_each(PlannedStage::check)?;
         stages
             .iter()
+            .try_for_each(PlannedStage::check_replaceable)?;
+        stages
+            .iter()
             .try_for_each(|stage| check_process(stage.settings))?;
         let needs: Vec<_> = stages.iter().map(PlannedStage::needs).collect();
         let budget = Budget::new(&needs, description.buffers)?;
@@ -62,9 +65,7 @@ impl Plan {
             shape,
             stages: stages.iter().map(PlannedStage::public_settings).collect(),
             budget,
-            sends_last_block: stages
-                .last()
-                .is_some_and(|tail| tail.settings.wants_last_block()),
+            sends_last_block: sends_last_block(&stages),
             first_block: stages.iter().map(|stage| stage.settings.sends_first).sum(),
             checkpoint: checkpoint_interval(&stages),
         })
@@ -257,6 +258,29 @@ impl<'s> PlannedStage<'s> {
         Ok(())
     }
 
+    /// Checks that a stage that is declared replaceable can be replaced.
+    fn check_replaceable(&self) -> Result<(), Refusal> {
+        let name = &self.settings.name;
+        let describe = |why: &str| format!("stage \"{name}\" is declared replaceable but {why}");
+        let refused = |why: &str| Err(Refusal::Stages(describe(why)));
+        if !self.settings.is_replaceable {
+            return Ok(());
+        }
+        if self.kind != StageKind::Loop {
+            return refused(
+                "is called for each block, and only a loop over its port can go on where a dead \
+                 process has stopped: use head_port or tail_port",
+            );
+        }
+        if matches!(self.settings.placement, Placement::Unbound(_)) {
+            return refused(
+                "is a process that attaches, which the controller cannot start again: use \
+                 in_processes",
+            );
+        }
+        Ok(())
+    }
+
     fn needs(&self) -> StageNeeds {
         let Settings {
             name,
@@ -326,6 +350,15 @@ fn check_process(settings: &Settings) -> Result<(), Refusal> {
         );
     }
     Ok(())
+}
+
+/// True if the library sends the last block of an archive: the tail wants one, and the head does
+/// not pass on that of another pipe.
+fn sends_last_block(stages: &[PlannedStage<'_>]) -> bool {
+    let [head, .., tail] = stages else {
+        return false;
+    };
+    tail.settings.wants_last_block() && !head.settings.is_replaceable
 }
 
 /// Returns the bytes of data after which the head makes a checkpoint, or `u64::MAX` if it makes

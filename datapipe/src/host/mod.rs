@@ -69,7 +69,8 @@
 //! [`MAX_FRUITLESS_DEATHS`](crate::limits::MAX_FRUITLESS_DEATHS) deaths in a row without progress;
 //! [`StageError::death`](crate::StageError::death) says which it was. Heads and tails are not
 //! replaced: a head that reads again may read other data, and a tail may have written part of a
-//! block.
+//! block. A loop at either end is replaced if it is declared
+//! [replaceable](crate::stage::Stage::replaceable).
 //!
 //! A process that is stopped (SIGSTOP) for longer than [the
 //! limit](crate::PipeBuilder::stopped_limit) is killed. So is one that works on one block for

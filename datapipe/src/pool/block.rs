@@ -14,6 +14,9 @@
 //! buffer that it does not hold: such a process was trusted with what passes through the pipe. Its
 //! writes cannot make the bytes anything but bytes; lengths and offsets are checked. A stage that
 //! has more rights than other processes of the pipe copies what it checks: `Block::shared`.
+//!
+//! A block and one that is lent to another thread ([`Lent`](super::Lent)) are the same [`Lease`]
+//! with different holders.
 
 use std::cell::Cell;
 use std::fmt;
@@ -25,37 +28,53 @@ use std::time::Duration;
 #[cfg(not(loom))]
 use crate::memory::StageId;
 use crate::memory::atomic::Ordering;
-use crate::memory::tables::BufferEntry;
-use crate::memory::{Corruption, Number, TableIndex};
+use crate::memory::tables::{BufferEntry, Tables};
+use crate::memory::{Corruption, Number, Shape, TableIndex};
 
+use super::lent::{Borrower, Lent};
 use super::participant::Held;
 use super::port_core::PortCore;
+use super::returns::LeaseKind;
 use super::stop::Stop;
 use crate::block_info::BlockInfo;
 use crate::shared_bytes::SharedBytes;
 
 /// A block of data in a buffer of the pool, exclusively ours until it is sent or dropped.
 pub struct Block {
-    core: Rc<PortCore>,
-    held: Held,
-    number: Number,
+    pub(super) lease: Lease<Rc<PortCore>>,
+}
+
+/// A buffer that is held exclusively, and the place of the data in it. Dropping a lease does
+/// nothing: its owner returns the buffer.
+pub(super) struct Lease<H: Holder> {
+    pub(super) holder: H,
+    pub(super) held: Held,
+    pub(super) number: Number,
     /// Start of the data, counted from the first byte of the headroom; `start + len` is within
     /// the buffer.
     start: u32,
     len: u32,
     flags: u32,
-    kind: Cell<LeaseKind>,
+    /// In the lease, where it takes no more than the padding.
+    pub(super) kind: H::Kind,
 }
 
-/// Origin of a block that an instance holds, and what the instance owes for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LeaseKind {
-    /// It was allocated.
-    Loan,
-    /// It was received, and not answered yet.
-    Input,
-    /// It was received, and its number is taken care of.
-    Answered,
+/// Holder of a lease: a port, or a thread that it has lent the buffer to.
+pub(super) trait Holder {
+    /// Store of the kind of the lease.
+    type Kind;
+
+    /// The tables that have the buffer.
+    fn tables(&self) -> &Tables;
+}
+
+impl Holder for Rc<PortCore> {
+    type Kind = Cell<LeaseKind>;
+
+    #[inline]
+    fn tables(&self) -> &Tables {
+        &self.tables
+    }
 }
 
 /// A block has less room than was asked for.
@@ -87,20 +106,130 @@ const HAS_INFO: u32 = 2;
 /// pass look at each block.
 pub(super) const CONTROL: u32 = 4;
 
+/// The public methods on the data of a block: the same for a [`Block`] and for a
+/// [`Lent`](super::Lent), each of which has a `lease`.
+macro_rules! data_methods {
+    () => {
+        /// The data.
+        ///
+        /// A process that maps the pipe's memory can change them at any time. A stage with more
+        /// rights than another process of the pipe copies what it checks, for example a path,
+        /// before it checks it, and then uses only the copy.
+        pub fn bytes(&self) -> &[u8] {
+            self.lease.bytes()
+        }
+
+        /// The data, to be changed in place.
+        pub fn bytes_mut(&mut self) -> &mut [u8] {
+            self.lease.bytes_mut()
+        }
+
+        /// Length of the data in bytes.
+        pub fn len(&self) -> usize {
+            self.lease.len()
+        }
+
+        /// True if there is no data.
+        pub fn is_empty(&self) -> bool {
+            self.lease.len() == 0
+        }
+
+        /// Bytes that fit between headroom and tailroom: the same for every block of a pipe.
+        pub fn capacity(&self) -> usize {
+            self.lease.shape().buffer_size() as usize
+        }
+
+        /// Number of the block: its position in the input of the stage that received it, counted
+        /// from 0 without gaps.
+        pub fn number(&self) -> Number {
+            self.lease.number
+        }
+
+        /// Removes the data and puts the start back to the end of the headroom.
+        pub fn clear(&mut self) {
+            self.lease.clear();
+        }
+
+        /// The room after the data, up to the tailroom, to be filled and then claimed with
+        /// [`grow`](Self::grow).
+        pub fn spare(&mut self) -> &mut [u8] {
+            self.lease.spare()
+        }
+
+        /// Takes `n` bytes of the room after the data, tailroom included, into the data, and
+        /// returns them.
+        ///
+        /// # Errors
+        ///
+        /// [`NoRoom`] if the buffer ends before that; nothing has changed then.
+        pub fn grow(&mut self, n: usize) -> Result<&mut [u8], NoRoom> {
+            self.lease.grow(n)
+        }
+
+        /// Takes `n` bytes of the room before the data, headroom included, into the data, and
+        /// returns them.
+        ///
+        /// # Errors
+        ///
+        /// [`NoRoom`] if the buffer begins after that; nothing has changed then.
+        pub fn grow_front(&mut self, n: usize) -> Result<&mut [u8], NoRoom> {
+            self.lease.grow_front(n)
+        }
+
+        /// Shortens the data to its first `len` bytes; does nothing if it has no more.
+        pub fn truncate(&mut self, len: usize) {
+            self.lease.truncate(len);
+        }
+
+        /// Drops the first `n` bytes of the data; all of it if it has no more.
+        pub fn trim_front(&mut self, n: usize) {
+            self.lease.trim_front(n);
+        }
+
+        /// Appends `bytes`, all of them, without using the tailroom.
+        ///
+        /// # Errors
+        ///
+        /// [`NoRoom`] if they do not fit; nothing has changed then.
+        pub fn put(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
+            self.lease.put(bytes)
+        }
+
+        /// The facts that earlier stages recorded about the block.
+        pub fn info(&self) -> BlockInfo {
+            self.lease.info()
+        }
+
+        /// Records facts about the block for later stages.
+        pub fn set_info(&mut self, info: BlockInfo) {
+            self.lease.set_info(info);
+        }
+
+        /// True if the block is vacant: a stage dropped it on its way, and only its number and its
+        /// info are left. A loop over a port sees such a block only if it asks for them, with the
+        /// port's `take_vacant_blocks`. A caller that takes a seat itself sees them: forward one
+        /// if the stage is numbered, drop it otherwise.
+        pub fn is_vacant(&self) -> bool {
+            self.lease.has_flags(VACANT)
+        }
+    };
+}
+pub(super) use data_methods;
+
 impl Block {
     #[inline]
     pub(super) fn loan(core: &Rc<PortCore>, held: Held) -> Self {
         let start = core.tables.shape.headroom();
-        let kind = Cell::new(LeaseKind::Loan);
-        Self {
-            core: Rc::clone(core),
+        let lease = Lease {
+            holder: Rc::clone(core),
             held,
             number: Number::FIRST,
             start,
             len: 0,
             flags: 0,
-            kind,
-        }
+            kind: Cell::new(LeaseKind::Loan),
+        };
+        Self { lease }
     }
 
     /// Copies the descriptor out, checks it, and only then trusts it.
@@ -121,79 +250,48 @@ impl Block {
                 Corruption::new("a block's data is outside of its buffer").at_buffer(held.buffer)
             );
         }
-        let kind = Cell::new(LeaseKind::Input);
-        Ok(Self {
-            core: Rc::clone(core),
+        let lease = Lease {
+            holder: Rc::clone(core),
             held,
             number,
             start,
             len,
             flags,
-            kind,
-        })
+            kind: Cell::new(LeaseKind::Input),
+        };
+        Ok(Self { lease })
     }
+
+    data_methods!();
 
     /// Counts time for which the holder of this block waited for another instance, while that one
     /// waited for buffers.
     pub(crate) fn count_wait(&self, time: Duration) {
-        self.core.count_wait(time);
-    }
-
-    /// The data.
-    ///
-    /// A process that maps the pipe's memory can change them at any time. A stage with more rights
-    /// than another process of the pipe copies what it checks, for example a path, before it checks
-    /// it, and then uses only the copy.
-    pub fn bytes(&self) -> &[u8] {
-        self.area(self.start as usize, self.len as usize)
+        self.lease.holder.count_wait(time);
     }
 
     /// The data, of which a stage copies what it checks: see [`SharedBytes`].
     pub(crate) fn shared(&self) -> SharedBytes<'_> {
-        let first = self.first_byte(self.start as usize, self.len as usize);
+        let Lease { start, len, .. } = self.lease;
+        let first = self.lease.first_byte(start as usize, len as usize);
         // SAFETY: the range is inside our buffer, initialised, and mapped as long as `self` is
         // borrowed, which keeps this process from writing to it.
-        unsafe { SharedBytes::new(first, self.len as usize) }
-    }
-
-    /// The data, to be changed in place.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        self.area_mut(self.start as usize, self.len as usize)
-    }
-
-    /// Length of the data in bytes.
-    pub fn len(&self) -> usize {
-        self.len as usize
-    }
-
-    /// True if there is no data.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Bytes that fit between headroom and tailroom: the same for every block of a pipe.
-    pub fn capacity(&self) -> usize {
-        self.core.tables.shape.buffer_size() as usize
-    }
-
-    /// Number of the block: its position in the input of the stage that received it, counted from 0
-    /// without gaps.
-    pub fn number(&self) -> Number {
-        self.number
+        unsafe { SharedBytes::new(first, len as usize) }
     }
 
     /// Number of the block in its archive, by which people know it: the number that a sequencer or
     /// a reader gave it, or else its position in the stage's input.
     #[cfg(not(loom))]
     pub(crate) fn archive_number(&self) -> u64 {
-        self.info().sequence.unwrap_or_else(|| self.number.get())
+        let number = self.number();
+        self.info().sequence.unwrap_or_else(|| number.get())
     }
 
     /// Number, in the archive that the pipe writes, of the first block that the head sends: blocks
     /// of the archive's own come before it.
     #[cfg(not(loom))]
     pub(crate) fn first_of_head(&self) -> u64 {
-        let head = &self.core.tables.stages[StageId::HEAD];
+        let head = &self.lease.holder.tables.stages[StageId::HEAD];
         head.first_block.load(Ordering::Relaxed)
     }
 
@@ -201,120 +299,16 @@ impl Block {
     /// decides to; 0: never.
     #[cfg(all(not(loom), feature = "archive"))]
     pub(crate) fn checkpoint_every(&self) -> u64 {
-        self.core.checkpoint_every()
-    }
-
-    /// Removes the data and puts the start back to the end of the headroom.
-    pub fn clear(&mut self) {
-        self.start = self.core.tables.shape.headroom();
-        self.len = 0;
-    }
-
-    /// The room after the data, up to the tailroom, to be filled and then claimed with
-    /// [`grow`](Self::grow).
-    pub fn spare(&mut self) -> &mut [u8] {
-        let end = (self.start + self.len) as usize;
-        let limit =
-            (self.core.tables.shape.headroom() + self.core.tables.shape.buffer_size()) as usize;
-        self.area_mut(end, limit.saturating_sub(end))
-    }
-
-    /// Takes `n` bytes of the room after the data, tailroom included, into the data, and returns
-    /// them.
-    ///
-    /// # Errors
-    ///
-    /// [`NoRoom`] if the buffer ends before that; nothing has changed then.
-    pub fn grow(&mut self, n: usize) -> Result<&mut [u8], NoRoom> {
-        let end = (self.start + self.len) as usize;
-        let available = self.core.tables.buffer_len() - end;
-        if n > available {
-            return Err(NoRoom {
-                wanted: n,
-                available,
-            });
-        }
-        self.len += n as u32;
-        Ok(self.area_mut(end, n))
-    }
-
-    /// Takes `n` bytes of the room before the data, headroom included, into the data, and returns
-    /// them.
-    ///
-    /// # Errors
-    ///
-    /// [`NoRoom`] if the buffer begins after that; nothing has changed then.
-    pub fn grow_front(&mut self, n: usize) -> Result<&mut [u8], NoRoom> {
-        let available = self.start as usize;
-        if n > available {
-            return Err(NoRoom {
-                wanted: n,
-                available,
-            });
-        }
-        self.start -= n as u32;
-        self.len += n as u32;
-        Ok(self.area_mut(available - n, n))
-    }
-
-    /// Shortens the data to its first `len` bytes; does nothing if it has no more.
-    pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(u32::try_from(len).unwrap_or(u32::MAX));
-    }
-
-    /// Drops the first `n` bytes of the data; all of it if it has no more.
-    pub fn trim_front(&mut self, n: usize) {
-        let n = self.len.min(u32::try_from(n).unwrap_or(u32::MAX));
-        self.start += n;
-        self.len -= n;
-    }
-
-    /// Appends `bytes`, all of them, without using the tailroom.
-    ///
-    /// # Errors
-    ///
-    /// [`NoRoom`] if they do not fit; nothing has changed then.
-    pub fn put(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
-        let (wanted, available) = (bytes.len(), self.spare().len());
-        let Some(room) = self.spare().get_mut(..wanted) else {
-            return Err(NoRoom { wanted, available });
-        };
-        room.copy_from_slice(bytes);
-        self.len += wanted as u32;
-        Ok(())
+        self.lease.holder.checkpoint_every()
     }
 
     /// Becomes the same as `other`: its number, its data at the same offset of the buffer, and its
     /// block info.
     pub(crate) fn copy_of(&mut self, other: &Self) {
-        (self.number, self.start, self.len) = (other.number, other.start, other.len);
+        let (ours, theirs) = (&mut self.lease, &other.lease);
+        (ours.number, ours.start, ours.len) = (theirs.number, theirs.start, theirs.len);
         self.bytes_mut().copy_from_slice(other.bytes());
         self.set_info(other.info());
-    }
-
-    /// The facts that earlier stages recorded about the block.
-    pub fn info(&self) -> BlockInfo {
-        if self.flags & HAS_INFO == 0 {
-            return BlockInfo::default();
-        }
-        let words = &self.entry().info;
-        BlockInfo::from_words(std::array::from_fn(|i| words[i].load(Ordering::Relaxed)))
-    }
-
-    /// Records facts about the block for later stages.
-    pub fn set_info(&mut self, info: BlockInfo) {
-        let control = if info.is_control() { CONTROL } else { 0 };
-        self.flags = self.flags & !CONTROL | HAS_INFO | control;
-        for (word, value) in self.entry().info.iter().zip(info.to_words()) {
-            word.store(value, Ordering::Relaxed);
-        }
-    }
-
-    /// True if the block is vacant: a stage dropped it on its way, and only its number and its info
-    /// are left. Only a caller that takes a seat itself sees such a block: forward it if the stage
-    /// is numbered, drop it otherwise.
-    pub fn is_vacant(&self) -> bool {
-        self.flags & VACANT != 0
     }
 
     /// True if the block passes a stage without being shown to it: it is vacant, or a control block
@@ -331,63 +325,214 @@ impl Block {
     /// True if any of these flags is set.
     #[inline]
     pub(super) fn has_flags(&self, flags: u32) -> bool {
-        self.flags & flags != 0
+        self.lease.has_flags(flags)
     }
 
     /// Removes the data: only the number travels on.
     pub(crate) fn make_vacant(&mut self) {
-        self.flags |= VACANT;
+        self.lease.flags |= VACANT;
         self.clear();
+    }
+
+    /// Lends the buffer to another thread of this process, which reads the data or fills the room.
+    /// The port goes on meanwhile, and gets the block back by its `take_back`; what is dropped is
+    /// freed by the port. [`Lent`] describes how.
+    pub fn lend(self) -> Lent {
+        let lease = self.into_lease();
+        let borrower = Borrower::new(lease.holder.lender(), lease.held, lease.kind.get());
+        let (lease, core) = lease.held_by(borrower, ());
+        core.note_lent();
+        Lent::new(lease)
+    }
+
+    /// The block that was lent, held by its port again.
+    pub(super) fn taken_back(lent: Lent, core: &Rc<PortCore>) -> Self {
+        let (lease, kind) = lent.into_lease();
+        let (lease, _settled) = lease.held_by(Rc::clone(core), Cell::new(kind));
+        Self { lease }
     }
 
     /// True if the block came from this port.
     #[inline]
     pub(super) fn is_of(&self, core: &PortCore) -> bool {
-        std::ptr::eq(Rc::as_ptr(&self.core), core)
+        std::ptr::eq(Rc::as_ptr(&self.lease.holder), core)
     }
 
     pub(super) fn lease_kind(&self) -> LeaseKind {
-        self.kind.get()
+        self.lease.kind.get()
     }
 
     pub(super) fn set_answered(&self) {
-        self.kind.set(LeaseKind::Answered);
+        self.lease.kind.set(LeaseKind::Answered);
     }
 
     /// Returns a handle for waits outside of the pipe that end when the pipe stops. Making one
     /// takes a few nanoseconds.
     pub fn stop(&self) -> Stop {
-        self.core.stop()
+        self.lease.holder.stop()
     }
 
     /// Writes the descriptor and lets go, to send, or to be made a block again with
     /// [`input`](Self::input).
     #[inline]
     pub(super) fn release(self) -> Held {
-        let mut this = ManuallyDrop::new(self);
-        let entry = this.entry();
-        entry.start.store(this.start, Ordering::Relaxed);
-        entry.len.store(this.len, Ordering::Relaxed);
-        entry.flags.store(this.flags, Ordering::Relaxed);
-        let held = this.held;
-        // SAFETY: `this` is never dropped nor used again, so the count is given back exactly once.
-        drop(unsafe { std::ptr::read(&raw mut this.core) });
-        held
+        let lease = self.into_lease();
+        let entry = lease.entry();
+        entry.start.store(lease.start, Ordering::Relaxed);
+        entry.len.store(lease.len, Ordering::Relaxed);
+        entry.flags.store(lease.flags, Ordering::Relaxed);
+        lease.held
+    }
+
+    /// The lease, for which the caller is responsible from now on.
+    #[inline]
+    fn into_lease(self) -> Lease<Rc<PortCore>> {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is never dropped nor used again, so the lease has one owner.
+        unsafe { std::ptr::read(&raw const this.lease) }
+    }
+}
+
+impl<H: Holder> Lease<H> {
+    /// The same lease with another holder, and the holder that it had.
+    fn held_by<G: Holder>(self, holder: G, kind: G::Kind) -> (Lease<G>, H) {
+        let lease = Lease {
+            holder,
+            kind,
+            held: self.held,
+            number: self.number,
+            start: self.start,
+            len: self.len,
+            flags: self.flags,
+        };
+        (lease, self.holder)
+    }
+
+    /// Writes what a block prints for debugging.
+    pub(super) fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("buffer", &self.held.buffer)
+            .field("number", &self.number)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+
+    #[inline]
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.area(self.start as usize, self.len as usize)
+    }
+
+    #[inline]
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.area_mut(self.start as usize, self.len as usize)
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    #[inline]
+    pub(super) fn shape(&self) -> &Shape {
+        &self.holder.tables().shape
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.start = self.shape().headroom();
+        self.len = 0;
+    }
+
+    #[inline]
+    pub(super) fn spare(&mut self) -> &mut [u8] {
+        let end = (self.start + self.len) as usize;
+        let limit = (self.shape().headroom() + self.shape().buffer_size()) as usize;
+        self.area_mut(end, limit.saturating_sub(end))
+    }
+
+    #[inline]
+    pub(super) fn grow(&mut self, n: usize) -> Result<&mut [u8], NoRoom> {
+        let end = (self.start + self.len) as usize;
+        let available = self.holder.tables().buffer_len() - end;
+        if n > available {
+            return Err(NoRoom {
+                wanted: n,
+                available,
+            });
+        }
+        self.len += n as u32;
+        Ok(self.area_mut(end, n))
+    }
+
+    pub(super) fn grow_front(&mut self, n: usize) -> Result<&mut [u8], NoRoom> {
+        let available = self.start as usize;
+        if n > available {
+            return Err(NoRoom {
+                wanted: n,
+                available,
+            });
+        }
+        self.start -= n as u32;
+        self.len += n as u32;
+        Ok(self.area_mut(available - n, n))
+    }
+
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(u32::try_from(len).unwrap_or(u32::MAX));
+    }
+
+    pub(super) fn trim_front(&mut self, n: usize) {
+        let n = self.len.min(u32::try_from(n).unwrap_or(u32::MAX));
+        self.start += n;
+        self.len -= n;
+    }
+
+    #[inline]
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
+        let (wanted, available) = (bytes.len(), self.spare().len());
+        let Some(room) = self.spare().get_mut(..wanted) else {
+            return Err(NoRoom { wanted, available });
+        };
+        room.copy_from_slice(bytes);
+        self.len += wanted as u32;
+        Ok(())
+    }
+
+    pub(super) fn info(&self) -> BlockInfo {
+        if !self.has_flags(HAS_INFO) {
+            return BlockInfo::default();
+        }
+        let words = &self.entry().info;
+        BlockInfo::from_words(std::array::from_fn(|i| words[i].load(Ordering::Relaxed)))
+    }
+
+    pub(super) fn set_info(&mut self, info: BlockInfo) {
+        let control = if info.is_control() { CONTROL } else { 0 };
+        self.flags = self.flags & !CONTROL | HAS_INFO | control;
+        for (word, value) in self.entry().info.iter().zip(info.to_words()) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(super) fn has_flags(&self, flags: u32) -> bool {
+        self.flags & flags != 0
     }
 
     #[inline]
     fn entry(&self) -> &BufferEntry {
-        &self.core.tables.buffers[self.held.buffer]
+        &self.holder.tables().buffers[self.held.buffer]
     }
 
+    #[inline]
     fn area(&self, offset: usize, len: usize) -> &[u8] {
         let first = self.first_byte(offset, len);
         // SAFETY: the range is inside our buffer; the bytes are initialised (a segment starts as
-        // zeros); the ledger says that we hold the buffer, so no other block refers to it, and
-        // `self` is borrowed.
+        // zeros); the ledger says that we hold the buffer, and it has one lease, so no other block
+        // refers to it, and `self` is borrowed.
         unsafe { slice::from_raw_parts(first, len) }
     }
 
+    #[inline]
     fn area_mut(&mut self, offset: usize, len: usize) -> &mut [u8] {
         let first = self.first_byte(offset, len);
         // SAFETY: as in `area`, and `self` is borrowed exclusively.
@@ -395,8 +540,9 @@ impl Block {
     }
 
     /// The byte at `offset` of our buffer, with `len` bytes of the buffer from there on.
+    #[inline]
     fn first_byte(&self, offset: usize, len: usize) -> *mut u8 {
-        let tables = &self.core.tables;
+        let tables = self.holder.tables();
         assert!(
             offset
                 .checked_add(len)
@@ -413,16 +559,14 @@ impl Block {
 impl Drop for Block {
     #[inline]
     fn drop(&mut self) {
-        self.core.on_drop(self.held, self.kind.get());
+        self.lease
+            .holder
+            .on_drop(self.lease.held, self.lease.kind.get());
     }
 }
 
 impl fmt::Debug for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Block")
-            .field("buffer", &self.held.buffer)
-            .field("number", &self.number)
-            .field("len", &self.len)
-            .finish_non_exhaustive()
+        self.lease.debug("Block", f)
     }
 }

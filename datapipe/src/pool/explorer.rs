@@ -10,10 +10,11 @@
 //! `DATAPIPE_EXPLORE=n` runs n random prefixes for each point instead of one.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::resume_unwind;
 use std::ptr::NonNull;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 
 use corosensei::stack::DefaultStack;
@@ -25,10 +26,12 @@ use crate::memory::{Number, ParticipantId, QueueId, Shape, StageId, StageShape, 
 use crate::queue::Put;
 
 use super::audit::{audit, free_buffers};
+use super::lent::{Borrower, Lender};
 use super::loans::Loans;
 use super::participant::{Alloc, Held, Participant, fill_reserve};
 use super::port_core::inheritance;
 use super::reclaim::{Inputs, Reclaimed, reclaim};
+use super::returns::LeaseKind;
 
 type Step = Yielder<(), ()>;
 
@@ -47,48 +50,65 @@ fn pause() {
     }
 }
 
+/// A participant: one process, of one thread or several.
 struct Actor {
-    coroutine: Option<Coroutine<(), (), ()>>,
+    threads: Vec<Coroutine<(), (), ()>>,
     steps: u32,
+    /// Chooses the thread that has the next turn.
+    turns: u64,
 }
+
+/// Work of a thread of a participant.
+type Body = Box<dyn FnOnce()>;
 
 impl Actor {
     fn new(body: impl FnOnce() + 'static) -> Self {
-        let stack = DefaultStack::new(64 << 10).expect("a small stack");
-        let coroutine = Coroutine::with_stack(stack, move |step: &Step, ()| {
-            RUNNING.set(Some(NonNull::from(step)));
-            body();
-            RUNNING.set(None);
-        });
+        Self::of_threads(vec![Box::new(body)])
+    }
+
+    fn of_threads(bodies: Vec<Body>) -> Self {
+        let thread = |body: Body| {
+            let stack = DefaultStack::new(64 << 10).expect("a small stack");
+            Coroutine::with_stack(stack, move |step: &Step, ()| {
+                RUNNING.set(Some(NonNull::from(step)));
+                body();
+                RUNNING.set(None);
+            })
+        };
         Self {
-            coroutine: Some(coroutine),
+            threads: bodies.into_iter().map(thread).collect(),
             steps: 0,
+            turns: 0x2545_f491_4f6c_dd1d,
         }
     }
 
-    /// Runs up to the next atomic operation. Returns whether there is more to come.
+    /// Runs one of the threads up to its next atomic operation. Returns whether there is more to
+    /// come.
     fn step(&mut self) -> bool {
-        let Some(coroutine) = &mut self.coroutine else {
-            return false;
+        let turn = match self.threads.len() {
+            0 => return false,
+            1 => 0,
+            count => (xorshift(&mut self.turns) % count as u64) as usize,
         };
         self.steps += 1;
-        let done = coroutine.resume(()).as_return().is_some();
+        let done = self.threads[turn].resume(()).as_return().is_some();
         RUNNING.set(None);
         if done {
-            self.coroutine = None;
+            drop(self.threads.remove(turn));
         }
-        !done
+        !self.is_done()
     }
 
-    /// SIGKILL: nothing of it runs any more. (What unwinds here holds no block.)
+    /// SIGKILL: nothing of it runs any more. (What unwinds here holds no block, and a lease that
+    /// it drops goes to a list in its own memory, which no thread reads any more.)
     fn kill(&mut self) {
         set_hook(None);
-        self.coroutine = None;
+        self.threads.clear();
         set_hook(Some(pause));
     }
 
     fn is_done(&self) -> bool {
-        self.coroutine.is_none()
+        self.threads.is_empty()
     }
 }
 
@@ -103,8 +123,10 @@ struct World {
 }
 
 struct Run {
-    tables: Rc<Tables>,
+    tables: Arc<Tables>,
     world: Rc<World>,
+    /// Head and tail lend their blocks to another thread each.
+    lends: bool,
     actors: Vec<Actor>,
     random: u64,
     trace: String,
@@ -121,15 +143,16 @@ fn xorshift(state: &mut u64) -> u64 {
 }
 
 impl Run {
-    fn new(stages: &[StageShape], buffers: u32, random: u64) -> Self {
-        let stages = stages.iter().copied();
+    fn new(pipe: &Topology, random: u64) -> Self {
+        let (stages, buffers) = (pipe.stages.iter().copied(), pipe.buffers);
         let shape = Shape::builder(buffers, 512).stages(stages).build();
-        let tables = Rc::new(Tables::on_heap(shape.unwrap()));
+        let tables = Arc::new(Tables::on_heap(shape.unwrap()));
         fill_reserve(&tables);
         let world = Rc::new(World::default());
         let mut run = Self {
             tables,
             world,
+            lends: pipe.lends,
             actors: Vec::new(),
             random,
             trace: String::new(),
@@ -142,9 +165,13 @@ impl Run {
     }
 
     fn actor(&self, id: ParticipantId) -> Actor {
-        let (tables, world) = (Rc::clone(&self.tables), Rc::clone(&self.world));
+        let (tables, world) = (Arc::clone(&self.tables), Rc::clone(&self.world));
         let stage = tables.shape.stage_of(id).unwrap();
-        if stage == StageId::HEAD {
+        if stage == StageId::HEAD && self.lends {
+            Actor::of_threads(lending_head(&tables, id))
+        } else if stage == tables.shape.tail() && self.lends {
+            Actor::of_threads(lending_tail(&tables, &world, id))
+        } else if stage == StageId::HEAD {
             Actor::new(move || head(&tables, &world, id))
         } else if stage == tables.shape.tail() {
             Actor::new(move || tail(&tables, &world, id))
@@ -165,7 +192,7 @@ impl Run {
 
     fn kill_and_reclaim(&mut self, victim: ParticipantId) {
         self.actors[victim.as_index()].kill();
-        let tables = Rc::clone(&self.tables);
+        let tables = Arc::clone(&self.tables);
         let report: Rc<Cell<Option<Reclaimed>>> = Rc::default();
         let result = Rc::clone(&report);
         let mut controller = Actor::new(move || {
@@ -375,29 +402,224 @@ fn tail(tables: &Tables, world: &World, id: ParticipantId) {
     assert_ne!(queue, QueueId::FREE_LIST);
 }
 
-fn topologies() -> Vec<(&'static str, Vec<StageShape>, u32)> {
+/// Leases that the two threads of a lending participant have for each other.
+#[derive(Default)]
+struct Desk {
+    /// Leases for the other thread, with their numbers.
+    lent: RefCell<VecDeque<(u64, Borrower)>>,
+    /// Leases that it has done with.
+    done: RefCell<BTreeMap<u64, Borrower>>,
+    /// Numbers whose leases it has dropped.
+    dropped: RefCell<Vec<u64>>,
+    /// There will be no more leases.
+    is_over: Cell<bool>,
+}
+
+impl Desk {
+    /// The next lease for the other thread. Waits until there is one; `None` at the end.
+    fn next(&self) -> Option<(u64, Borrower)> {
+        loop {
+            if let Some(lease) = self.lent.borrow_mut().pop_front() {
+                return Some(lease);
+            }
+            if self.is_over.get() {
+                return None;
+            }
+            pause();
+        }
+    }
+}
+
+/// Frees what the other thread has dropped, as a port does before each primitive. Returns the
+/// number of leases that it still has.
+fn collect(me: &Participant<'_>, lender: &Lender) -> u32 {
+    let (returned, lent) = lender.returns().collect();
+    for (held, _) in returned {
+        me.free(held).expect("no corruption");
+    }
+    lent
+}
+
+/// Ends as a port does: when all leases are back.
+fn finish_lender(me: &Participant<'_>, lender: &Lender, desk: &Desk) {
+    desk.is_over.set(true);
+    while collect(me, lender) > 0 {
+        pause();
+    }
+    me.finish(me.id);
+}
+
+/// A head whose blocks another thread fills, some of them at the second attempt. It goes on after
+/// the blocks that its predecessors have sent.
+fn lending_head(tables: &Arc<Tables>, id: ParticipantId) -> Vec<Body> {
+    let desk = Rc::new(Desk::default());
+    let (agents, agents_tables) = (Rc::clone(&desk), Arc::clone(tables));
+    let tables = Arc::clone(tables);
+    let port = move || {
+        let me = Participant {
+            tables: &tables,
+            id,
+        };
+        let lender = Arc::new(Lender::new(Arc::clone(&tables), id));
+        let mut loans = Loans::of(&me);
+        let queue = QueueId::output_of(StageId::HEAD);
+        let mut next = me.count_put(queue).expect("no corruption").get();
+        let mut unlent: BTreeSet<_> = (next..BLOCKS).collect();
+        while next < BLOCKS {
+            collect(&me, &lender);
+            unlent.extend(desk.dropped.borrow_mut().drain(..));
+            if let Some(number) = unlent.first().copied()
+                && let Alloc::Got(held) = me.alloc(&mut loans).expect("no corruption")
+            {
+                let lease = Borrower::new(&lender, held, LeaseKind::Loan);
+                desk.lent.borrow_mut().push_back((number, lease));
+                unlent.remove(&number);
+            }
+            let filled = desk.done.borrow_mut().remove(&next);
+            if let Some(mut lease) = filled {
+                lease.settle();
+                me.send(lease.held(), queue, Number::FIRST)
+                    .expect("no corruption");
+                next += 1;
+                let sent = me.count_put(queue).expect("no corruption");
+                assert_eq!(sent.get(), next, "the number of blocks sent is exact");
+            }
+            pause();
+        }
+        finish_lender(&me, &lender, &desk);
+    };
+    let agent = move || {
+        let mut dropped = BTreeSet::new();
+        while let Some((number, lease)) = agents.next() {
+            if number % 2 == 1 && dropped.insert(number) {
+                write(&agents_tables, lease.held(), u64::MAX);
+                drop(lease);
+                agents.dropped.borrow_mut().push(number);
+            } else {
+                let data = u64::from(id.get()) << 32 | number;
+                write(&agents_tables, lease.held(), data);
+                agents.done.borrow_mut().insert(number, lease);
+            }
+        }
+    };
+    vec![Box::new(port), Box::new(agent)]
+}
+
+/// A tail whose blocks another thread reads, which drops some of them and gives others back.
+fn lending_tail(tables: &Arc<Tables>, world: &Rc<World>, id: ParticipantId) -> Vec<Body> {
+    let desk = Rc::new(Desk::default());
+    let (agents, agents_tables) = (Rc::clone(&desk), Arc::clone(tables));
+    let (tables, world) = (Arc::clone(tables), Rc::clone(world));
+    let port = move || {
+        let me = Participant {
+            tables: &tables,
+            id,
+        };
+        let lender = Arc::new(Lender::new(Arc::clone(&tables), id));
+        let queue = QueueId::input_of(tables.shape.tail());
+        let mut inherited = inheritance(&tables, id);
+        let taken = me.count_taken(queue).expect("no corruption");
+        let are_counted = inherited.iter().all(|&(_, number)| number < taken);
+        assert!(are_counted, "inherited blocks count as received");
+        let mut is_ended = false;
+        while !is_ended || !desk.lent.borrow().is_empty() || !desk.done.borrow().is_empty() {
+            collect(&me, &lender);
+            while let Some((_, mut lease)) = desk.done.borrow_mut().pop_first() {
+                lease.settle();
+                me.free(lease.held()).expect("no corruption");
+            }
+            let input = match inherited.pop_front() {
+                Some(input) => Some(input),
+                None => {
+                    let was_last = me.feeders_done(queue);
+                    let input = me.receive(queue).expect("no corruption");
+                    is_ended = was_last && input.is_none();
+                    if let Some((_, number)) = input {
+                        let taken = me.count_taken(queue).expect("no corruption");
+                        assert_eq!(taken, number.next(), "the number of blocks taken is exact");
+                    }
+                    input
+                }
+            };
+            match input {
+                Some((held, number)) => {
+                    let lease = Borrower::new(&lender, held, LeaseKind::Input);
+                    desk.lent.borrow_mut().push_back((number.get(), lease));
+                }
+                None => pause(),
+            }
+        }
+        finish_lender(&me, &lender, &desk);
+    };
+    let agent = move || {
+        while let Some((number, lease)) = agents.next() {
+            let data = read(&agents_tables, lease.held());
+            let key = Number::new(number);
+            let before = world.received.borrow_mut().insert(key, data);
+            assert!(before.is_none_or(|before| before == data));
+            if number % 2 == 1 {
+                agents.done.borrow_mut().insert(number, lease);
+            }
+        }
+    };
+    vec![Box::new(port), Box::new(agent)]
+}
+
+/// A pipe to explore.
+struct Topology {
+    name: &'static str,
+    stages: Vec<StageShape>,
+    buffers: u32,
+    /// Head and tail lend their blocks to another thread each.
+    lends: bool,
+}
+
+impl Topology {
+    /// Number of participants.
+    fn people(&self) -> u32 {
+        self.stages.iter().map(|stage| stage.instances).sum()
+    }
+}
+
+fn topologies() -> Vec<Topology> {
     let end = |instances, share| StageShape::new(instances).share(share);
     let middle = |instances, share| end(instances, share).numbered();
+    let pipe = |name, buffers, stages| Topology {
+        name,
+        stages,
+        buffers,
+        lends: false,
+    };
+    let lending = |name, buffers, stages| Topology {
+        lends: true,
+        ..pipe(name, buffers, stages)
+    };
     vec![
-        (
+        pipe(
             "head > middle x2 > tail",
+            4,
             vec![end(1, 2), middle(2, 2), end(1, 0)],
-            4,
         ),
-        (
+        pipe(
             "head x2 > middle > tail",
-            vec![end(2, 2), middle(1, 1), end(1, 0)],
             3,
+            vec![end(2, 2), middle(1, 1), end(1, 0)],
         ),
-        (
+        pipe(
             "head > middle > middle x2 > tail x2",
+            4,
             vec![end(1, 1), middle(1, 1), middle(2, 2), end(2, 0)],
-            4,
         ),
-        (
+        pipe(
             "head > flat map x2, up to 3 > squeeze > tail",
-            vec![end(1, 2), middle(2, 2).parts(3), end(1, 0), end(1, 0)],
             4,
+            vec![end(1, 2), middle(2, 2).parts(3), end(1, 0), end(1, 0)],
+        ),
+        lending("lending head > lending tail", 2, vec![end(1, 2), end(1, 0)]),
+        lending(
+            "lending head > middle > lending tail",
+            3,
+            vec![end(1, 2), middle(1, 1), end(1, 0)],
         ),
     ]
 }
@@ -414,10 +636,9 @@ fn every_step_of_every_participant_may_be_its_last() {
     let topologies = topologies();
     let runs: u64 = thread::scope(|scope| {
         let mut explorations = Vec::new();
-        for (name, stages, buffers) in &topologies {
-            let people: u32 = stages.iter().map(|stage| stage.instances).sum();
-            for victim in (0..people).map(ParticipantId::new) {
-                let explore = move || explore(name, stages, *buffers, victim);
+        for pipe in &topologies {
+            for victim in (0..pipe.people()).map(ParticipantId::new) {
+                let explore = move || explore(pipe, victim);
                 explorations.push(scope.spawn(explore));
             }
         }
@@ -436,15 +657,17 @@ fn every_step_of_every_participant_may_be_its_last() {
 
 /// Cuts `victim` at each of its steps, with random steps of the others before and after. Returns
 /// the number of runs. The hook and the coroutines are of this thread.
-fn explore(name: &str, stages: &[StageShape], buffers: u32, victim: ParticipantId) -> u64 {
+fn explore(pipe: &Topology, victim: ParticipantId) -> u64 {
     set_hook(Some(pause));
-    let people: u32 = stages.iter().map(|stage| stage.instances).sum();
+    let name = pipe.name;
+    // A process of two threads that wait for each other takes many more steps.
+    let cases = if pipe.lends { 2 } else { 16 };
     let mut runs = 0u64;
     for cut in 0.. {
         let mut reached = false;
-        for case in 0..16 * prefixes() {
+        for case in 0..cases * prefixes() {
             let seed = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(runs + 1) | 1;
-            let mut run = Run::new(stages, buffers, seed);
+            let mut run = Run::new(pipe, seed);
             let (x, y) = (case % 4, case / 4 % 4);
             run.trace = format!(
                 "{name}, victim {victim}, cut {cut}, then {x} and {y} steps, seed {seed:#x}"
@@ -456,14 +679,14 @@ fn explore(name: &str, stages: &[StageShape], buffers: u32, victim: ParticipantI
             }
             if !run.actors[victim.as_index()].is_done() {
                 reached = true;
-                let others: Vec<_> = (0..people as usize)
+                let others: Vec<_> = (0..pipe.people() as usize)
                     .filter(|&p| p != victim.as_index())
                     .collect();
                 for _ in 0..x {
                     run.actors[others[0]].step();
                 }
                 for _ in 0..y {
-                    run.actors[others[1]].step();
+                    run.actors[others[1 % others.len()]].step();
                 }
                 run.kill_and_reclaim(victim);
             }
@@ -485,9 +708,12 @@ fn many_may_die_one_after_the_other() {
     set_hook(Some(pause));
     let mut seed = 0x1234_5678_9abc_def1;
     for round in 0..2_000 * prefixes() {
-        let (name, stages, buffers) = topologies().swap_remove((round % 4) as usize);
+        let mut topologies = topologies();
+        let which = round % topologies.len() as u64;
+        let pipe = topologies.swap_remove(which as usize);
         let start = seed;
-        let mut run = Run::new(&stages, buffers, xorshift(&mut seed));
+        let mut run = Run::new(&pipe, xorshift(&mut seed));
+        let name = pipe.name;
         run.trace = format!("{name}, round {round}, seed {start:#x}");
         let kills = 1 + xorshift(&mut seed) % 6;
         for _ in 0..kills {

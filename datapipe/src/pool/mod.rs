@@ -17,12 +17,16 @@ mod activity; // a participant's activity, as it last recorded it
 #[cfg(not(loom))]
 mod audit; // the comparison of every word with the ledger
 #[cfg(not(loom))]
+mod bell; // the end of a wait, from another thread
+#[cfg(not(loom))]
 #[allow(unsafe_code, reason = "turns a held buffer into slices")]
 mod block; // a buffer that an instance holds
 #[cfg(not(loom))]
 mod budget; // the number of buffers that a chain needs, and each instance's share
 #[cfg(not(loom))]
 mod create; // a segment whose buffers are all free
+#[cfg(not(loom))]
+mod lent; // blocks that another thread reads or fills
 mod loans; // the outstanding buffers of an allocator
 mod participant; // the four primitives, for one instance or the controller
 #[cfg(not(loom))]
@@ -31,7 +35,10 @@ mod port; // the primitives with waiting, by role
 mod port_core; // the innards of a port of any role
 #[cfg(not(loom))]
 mod port_error; // the errors of the primitives
+#[cfg(not(loom))]
+mod port_wait; // the waits of a port
 mod reclaim; // buffers of a dead participant
+mod returns; // leases that other threads have returned to a port
 #[cfg(not(loom))]
 mod seat; // an instance's seat, before a port has taken it
 #[cfg(not(loom))]
@@ -58,12 +65,16 @@ pub use audit::AuditFinding;
 #[cfg(not(loom))]
 pub(crate) use audit::{Tally, queue_depth, tally};
 #[cfg(not(loom))]
+pub use bell::Bell;
+#[cfg(not(loom))]
 pub use block::{Block, NoRoom};
 #[cfg(not(loom))]
 pub use budget::Refusal;
 #[cfg(not(loom))]
 #[doc(hidden)]
 pub use budget::{Budget, StageNeeds};
+#[cfg(not(loom))]
+pub use lent::Lent;
 #[cfg(not(loom))]
 pub use port::{HeadPort, MiddlePort, TailPort};
 #[cfg(not(loom))]

@@ -21,6 +21,7 @@
 //! points only; the step explorer kills at all of them.
 
 mod hand_over; // buffers change hands
+mod lending; // buffers that another thread of a participant has
 mod pipe; // a pipe on the heap, and the exploration of it
 mod reclaim; // buffers of the dead, and of a participant that unwinds
 mod waiting; // sleeps and wake-ups

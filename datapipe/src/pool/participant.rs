@@ -256,6 +256,30 @@ impl<'a> Participant<'a> {
         before == 1
     }
 
+    /// Number of buffers that were ever put into a plain queue. Exact while its only feeder, if it
+    /// has one, does not send.
+    #[cfg(not(loom))]
+    pub(crate) fn count_put(&self, queue: QueueId) -> Result<Number, Corruption> {
+        Ok(self.ring(queue).end_of_puts()?.number())
+    }
+
+    /// Number of buffers that were ever taken from a queue. Exact while its only taker, if it has
+    /// one, does not receive.
+    #[cfg(not(loom))]
+    pub(crate) fn count_taken(&self, queue: QueueId) -> Result<Number, Corruption> {
+        let is_there = |buffer, generation| {
+            let word = self
+                .tables
+                .shape
+                .has_buffer(buffer)
+                .then(|| self.word(buffer));
+            word.is_some_and(|word| {
+                word.is_ok_and(|word| word.state == State::Sent && word.generation == generation)
+            })
+        };
+        Ok(self.ring(queue).end_of_takes(is_there)?.number())
+    }
+
     /// True if every instance of the stage that feeds `queue` has finished. Look into the queue
     /// once more after that: what it holds then is the last.
     pub(crate) fn feeders_done(&self, queue: QueueId) -> bool {

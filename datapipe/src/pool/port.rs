@@ -10,9 +10,11 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::memory::Number;
+use crate::memory::{Number, QueueId, StageId};
 
+use super::bell::Bell;
 use super::block::Block;
+use super::lent::Lent;
 use super::port_core::PortCore;
 use super::port_error::{PortError, TryError};
 use super::stop::Stop;
@@ -106,6 +108,22 @@ macro_rules! receiving {
                 .receive_by(|| Ok(self.core.wait(deadline, || self.core.try_input())??))
         }
 
+        /// Returns vacant blocks to the loop from now on, too, and in their places: blocks that an
+        /// earlier stage has dropped, of which only the number and the info are left
+        /// ([`Block::is_vacant`]). A loop over its port does not see them unless it asks for them
+        /// here: they are freed. A loop that carries blocks to another pipe needs them, because the
+        /// numbers of its blocks then have no gaps.
+        pub fn take_vacant_blocks(&self) {
+            self.core.skip_vacant(false);
+        }
+
+        /// Returns control blocks to the loop from now on, too, and in their places:
+        /// [`BlockInfo::is_control`](super::BlockInfo::is_control). The loop is responsible for
+        /// them: one between two queues sends each on, and the last block after everything else.
+        pub fn take_control_blocks(&self) {
+            self.core.take_control_blocks();
+        }
+
         /// The next block, if there is one at once; `None` at the end of the stream.
         ///
         /// # Errors
@@ -128,6 +146,9 @@ macro_rules! every_port {
         /// archive's last block here, which has no data, and waits for a buffer if necessary. A
         /// stage between two queues sends it on here, after all that it has sent itself.
         ///
+        /// Waits until other threads have dropped all blocks that the port has lent and not taken
+        /// back.
+        ///
         /// A port that is dropped without this leaves the stream open: later stages wait until
         /// the pipe stops.
         ///
@@ -136,11 +157,53 @@ macro_rules! every_port {
         /// [`PortError::Misuse`] if a numbered stage leaves an input without an answer, if the
         /// input has not been received to its end, or if a
         /// [`BlockWriter`](crate::stage::BlockWriter) was dropped with data in it.
+        /// [`PortError::Stopped`] if it has to wait and the pipe stops.
         pub fn finish(self) -> Result<(), PortError> {
+            self.core.await_returns()?;
             self.core.check_finished()?;
             self.core.end_stream(None)?;
             self.core.participant().finish(self.core.id);
             Ok(())
+        }
+
+        /// Repeats `attempt` until it gets something, sleeping in between until that may be so, and
+        /// returns what it got. So a loop can wait for its port and for other threads of its
+        /// process at once: `bell` ends each sleep, and so do blocks that other threads drop.
+        ///
+        /// `attempt` does not wait. It returns [`TryError::Blocked`], which says what the instance
+        /// waits for, and therefore what ends the sleep besides the bell: the reason that
+        /// [`try_receive`](TailPort::try_receive) or [`try_alloc`](HeadPort::try_alloc) has
+        /// returned, or [`Blocked::Outside`] if it waits for the bell alone. Waiting outside counts
+        /// as work in the [status](crate::controller::Status): if the pipe is slow because of it,
+        /// this stage is the one that limits the pipe. The standstill detection does not count an
+        /// instance that waits here as one that waits for others.
+        ///
+        /// # Errors
+        ///
+        /// [`TryError::Blocked`] after `deadline`, with the reason of the last attempt. Without a
+        /// deadline the wait has no end but the stop of the pipe. [`TryError::Port`] with
+        /// [`PortError::Stopped`] when the pipe stops, and with an error of `attempt`.
+        ///
+        /// # Examples
+        ///
+        /// [`Bell`] has one.
+        pub fn wait<T>(
+            &self,
+            bell: &Bell,
+            deadline: Option<Instant>,
+            attempt: impl FnMut() -> Result<T, TryError>,
+        ) -> Result<T, TryError> {
+            self.core.wait_for_bell(bell, deadline, attempt)
+        }
+
+        /// Takes back a block that was [lent](Block::lend), with what the other thread has made of
+        /// it.
+        ///
+        /// # Errors
+        ///
+        /// [`PortError::Misuse`] if another port has lent it, which gets it back.
+        pub fn take_back(&self, lent: Lent) -> Result<Block, PortError> {
+            self.core.take_back(lent)
         }
 
         /// Returns a handle for waits outside of the pipe that end when the pipe stops.
@@ -166,6 +229,39 @@ impl HeadPort {
     #[inline]
     pub fn send(&self, block: Block) -> Result<(), PortError> {
         self.core.send(block, Number::FIRST)
+    }
+
+    /// Hands on a block without its data: only its number and its info travel on, and later stages
+    /// skip it, as if a stage had dropped it. For a head that gets its blocks from another pipe,
+    /// and keeps their numbers.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and [`PortError::Misuse`] if the pipe ends with an archive and the
+    /// head is not declared [replaceable](crate::stage::Stage::replaceable): the archive would
+    /// count the block as lost.
+    pub fn send_vacant(&self, mut block: Block) -> Result<(), PortError> {
+        if self.core.ends_archive() {
+            return Err(PortError::Misuse(
+                "a head sends vacant blocks to an archive only if it is declared replaceable",
+            ));
+        }
+        block.make_vacant();
+        self.send(block)
+    }
+
+    /// Number of blocks that the stage has sent since the pipe began, vacant ones and those of all
+    /// instances and dead processes included: the number that the next block gets. Exact if this is
+    /// the only instance.
+    ///
+    /// A process that replaces another one at this place continues from here.
+    ///
+    /// # Errors
+    ///
+    /// [`PortError::Corrupt`] if the shared words contradict each other.
+    pub fn sent(&self) -> Result<Number, PortError> {
+        let queue = QueueId::output_of(StageId::HEAD);
+        Ok(self.core.participant().count_put(queue)?)
     }
 
     /// Ends as [`finish`](Self::finish) does, with an empty block in hand that may become the last
@@ -239,8 +335,24 @@ impl TailPort {
     receiving!();
     every_port!();
 
+    /// Number of blocks that the stage has received since the pipe began, vacant ones and those of
+    /// all instances and dead processes included: the number of the next block that it has not
+    /// received yet. Exact if this is the only instance.
+    ///
+    /// The inputs that a process inherits from a dead one are among them, although
+    /// [`receive`](Self::receive) returns them again.
+    ///
+    /// # Errors
+    ///
+    /// [`PortError::Corrupt`] if the shared words contradict each other.
+    pub fn received(&self) -> Result<Number, PortError> {
+        let queue = QueueId::input_of(self.core.stage());
+        Ok(self.core.participant().count_taken(queue)?)
+    }
+
     /// Records that this instance has received everything it ever will, and goes on.
     pub(crate) fn close(&self) -> Result<(), PortError> {
+        self.core.await_returns()?;
         self.core.check_finished()?;
         self.core.participant().finish(self.core.id);
         Ok(())

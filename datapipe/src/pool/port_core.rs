@@ -1,14 +1,13 @@
 //! The innards of a port of any role: the rules of its stage, its counters, its waits.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::block_info::{BlockInfo, Marks};
 use crate::memory::atomic::{AtomicU64, Ordering};
-use crate::memory::event_count::{EventCount, WaitKey};
 use crate::memory::points::point;
 use crate::memory::tables::{ParticipantEntry, Tables};
 use crate::memory::{
@@ -17,13 +16,15 @@ use crate::memory::{
 use crate::queue::Put;
 
 use super::activity::Activity;
-use super::block::{Block, CONTROL, LeaseKind, VACANT};
+use super::block::{Block, CONTROL, VACANT};
+use super::lent::{Lender, Lent};
 use super::loans::Loans;
 use super::participant::{Alloc, Held, Participant};
 use super::port_error::PortError;
+use super::returns::{Closing, LeaseKind};
 use super::seat::AtLimit;
 use super::stop::Stop;
-use super::wait::{Blocked, Waiter, wait};
+use super::wait::Blocked;
 use super::word::State;
 
 /// The part of a port that every role has in common.
@@ -47,8 +48,10 @@ pub(crate) struct PortCore {
     open: Cell<u32>,
     /// The highest number that was answered, and one more: a numbered stage answers in order.
     answered: Cell<Number>,
-    /// A numbered stage let go of an input without answering it.
-    unanswered: Cell<bool>,
+    /// Matters that every primitive deals with first: [`UNANSWERED`], [`LENT`].
+    attention: Cell<u8>,
+    /// The side of the port that threads with its lent blocks share; none before the first loan.
+    lender: OnceCell<Arc<Lender>>,
     /// A writer that was to become blocks was dropped with data in it.
     unsent: Cell<bool>,
     /// Flags of the blocks that are not shown to the stage: vacant ones are freed here, and control
@@ -60,6 +63,11 @@ pub(crate) struct PortCore {
     /// The stream was seen to have ended: true from the start for a head.
     drained: Cell<bool>,
 }
+
+/// A numbered stage let go of an input without answering it.
+const UNANSWERED: u8 = 1;
+/// Other threads have blocks of the port, or have returned some.
+const LENT: u8 = 2;
 
 impl PortCore {
     /// Takes the seat of an instance, with the policy for its quota.
@@ -102,7 +110,8 @@ impl PortCore {
             inherited: RefCell::new(inherited),
             open: Cell::new(0),
             answered: Cell::new(answered),
-            unanswered: Cell::new(false),
+            attention: Cell::new(0),
+            lender: OnceCell::new(),
             hidden: Cell::new(if is_numbered { 0 } else { CONTROL }),
             last: Cell::new(None),
             unsent: Cell::new(false),
@@ -233,6 +242,12 @@ impl PortCore {
     pub(crate) fn checkpoint_every(&self) -> u64 {
         let head = &self.tables.stages[StageId::HEAD];
         head.checkpoint.load(Ordering::Relaxed)
+    }
+
+    /// True if the library sends the last block of an archive after what the head sends.
+    pub(super) fn ends_archive(&self) -> bool {
+        let head = &self.tables.stages[StageId::HEAD];
+        head.unended.load(Ordering::Relaxed) > 0
     }
 
     /// Ends the stream of this instance: if it is the last instance of the head to end, and the
@@ -453,7 +468,9 @@ impl PortCore {
         let _ = self.participant().free(held);
         if kind == LeaseKind::Input {
             self.open.set(self.open.get() - 1);
-            self.unanswered.set(self.numbered);
+            if self.numbered {
+                self.attention.set(self.attention.get() | UNANSWERED);
+            }
         }
     }
 
@@ -478,7 +495,7 @@ impl PortCore {
                 "a numbered stage ended with an input that it has not answered",
             ));
         }
-        self.check_answered()
+        self.attend()
     }
 
     #[inline]
@@ -486,12 +503,22 @@ impl PortCore {
         if self.is_stopped() {
             return Err(PortError::Stopped);
         }
-        self.check_answered()
+        self.attend()
     }
 
     #[inline]
-    fn check_answered(&self) -> Result<(), PortError> {
-        if self.unanswered.get() {
+    fn attend(&self) -> Result<(), PortError> {
+        match self.attention.get() {
+            0 => Ok(()),
+            _ => self.attend_now(),
+        }
+    }
+
+    /// Frees what other threads have returned, and fails if an input was lost without an answer.
+    #[cold]
+    fn attend_now(&self) -> Result<(), PortError> {
+        self.collect_returns();
+        if self.attention.get() & UNANSWERED != 0 {
             return Err(PortError::Misuse(
                 "a numbered stage let go of an input without sending or dropping it",
             ));
@@ -499,50 +526,45 @@ impl PortCore {
         Ok(())
     }
 
-    /// Repeats `attempt` until it gets something; after `deadline`, returns what blocks it.
-    ///
-    /// `attempt` must itself notice a stop, as every `try_` primitive does.
-    #[inline(always)]
-    pub(crate) fn wait<T, E>(
-        &self,
-        deadline: Option<Instant>,
-        attempt: impl FnMut() -> Result<Result<T, Blocked>, E>,
-    ) -> Result<Result<T, Blocked>, E> {
-        let core = self;
-        wait(&TimedWait { core, deadline }, attempt)
+    /// The side of the port that threads with its lent blocks share.
+    pub(super) fn lender(&self) -> &Arc<Lender> {
+        let new = || Arc::new(Lender::new(Arc::clone(&self.tables), self.id));
+        self.lender.get_or_init(new)
     }
 
-    /// Marks a sleeper on the event that ends `blocked`. The caller looks once more before it
-    /// sleeps.
-    pub(crate) fn prepare_wait(&self, blocked: Blocked) -> (&EventCount, WaitKey) {
-        let event = self.event(blocked);
-        (event, event.prepare_wait())
+    /// Notes that a block was lent to another thread.
+    pub(super) fn note_lent(&self) {
+        self.attention.set(self.attention.get() | LENT);
     }
 
-    fn event(&self, blocked: Blocked) -> &EventCount {
-        blocked.event(&self.participant(), self.stage())
+    /// True if another thread has a block of the port, as far as it has looked.
+    pub(super) fn is_lent(&self) -> bool {
+        self.attention.get() & LENT != 0
     }
 
-    /// Runs `sleep`, and counts its time as time spent waiting. `timed`: it ends by itself.
-    pub(crate) fn sleep_with(&self, blocked: Blocked, timed: bool, sleep: impl FnOnce()) {
-        let (activity, counter) = match blocked {
-            Blocked::AtLimit | Blocked::NoneFree => (
-                Activity::WaitingForBuffer,
-                &self.entry().counters.alloc_wait,
-            ),
-            Blocked::NoInput => (
-                Activity::WaitingForInput,
-                &self.entry().counters.receive_wait,
-            ),
-        };
-        let start = now();
-        self.entry().since.store(start, Ordering::Relaxed);
-        activity.record(&self.tables, self.id, timed);
-        point!("wait.noted");
-        sleep();
-        point!("wait.woken");
-        add(counter, now().saturating_sub(start));
-        self.set_activity(Activity::Working);
+    /// Frees what other threads have returned.
+    fn collect_returns(&self) {
+        if !self.is_lent() {
+            return;
+        }
+        let (returned, lent) = self.lender().returns().collect();
+        if lent == 0 {
+            self.attention.set(self.attention.get() & !LENT);
+        }
+        for (held, kind) in returned {
+            self.on_drop(held, kind);
+        }
+    }
+
+    /// Takes back a block that another thread had.
+    pub(super) fn take_back(self: &Rc<Self>, lent: Lent) -> Result<Block, PortError> {
+        if lent.is_of(self.lender()) {
+            Ok(Block::taken_back(lent, self))
+        } else {
+            Err(PortError::Misuse(
+                "a block that was lent goes back to the port that it came from",
+            ))
+        }
     }
 
     pub(super) fn stop(&self) -> Stop {
@@ -563,40 +585,13 @@ impl PortCore {
         );
     }
 
-    fn set_activity(&self, activity: Activity) {
+    pub(super) fn set_activity(&self, activity: Activity) {
         activity.record(&self.tables, self.id, false);
     }
 
     #[inline]
-    fn entry(&self) -> &ParticipantEntry {
+    pub(super) fn entry(&self) -> &ParticipantEntry {
         &self.tables.participants[self.id]
-    }
-}
-
-/// A wait of a port, with its deadline.
-struct TimedWait<'a> {
-    core: &'a PortCore,
-    deadline: Option<Instant>,
-}
-
-/// Eight looks with equal pauses take about 10 us in all; waking a sleeper takes 8 to 50 us.
-/// Shorter pauses are worse, for a look takes the words from under those who are to move them.
-impl Waiter for TimedWait<'_> {
-    const LOOKS: u32 = 8;
-    const PAUSES: u32 = 64;
-
-    fn event(&self, blocked: Blocked) -> &EventCount {
-        self.core.event(blocked)
-    }
-
-    fn is_over(&self) -> bool {
-        self.deadline.is_some_and(|at| Instant::now() >= at)
-    }
-
-    fn sleep(&self, blocked: Blocked, event: &EventCount, key: WaitKey) {
-        let timed = self.deadline.is_some();
-        self.core
-            .sleep_with(blocked, timed, || event.sleep(key, self.deadline));
     }
 }
 
@@ -606,14 +601,34 @@ impl Drop for PortCore {
             // As in `on_drop`.
             let _ = self.participant().free(held);
         }
-        self.entry().ended.store(now(), Ordering::Relaxed);
-        point!("leave.timed");
-        self.set_activity(Activity::Ended);
-        point!("leave.ended");
-        // SYNC(seat-taken): the last block is gone, too, for each holds a count of us.
-        self.entry().owner.store(0, Ordering::Release);
-        point!("leave.left");
+        while let Some(lender) = self.lender.get() {
+            match lender.returns().close() {
+                Closing::Free(returned) => {
+                    returned
+                        .into_iter()
+                        .for_each(|(held, kind)| self.on_drop(held, kind));
+                }
+                Closing::AllBack => break,
+                // The stage has failed. Its threads notice that the pipe stops, and the last one
+                // to drop a lent block leaves the seat.
+                Closing::Orphaned => return,
+            }
+        }
+        leave_seat(&self.tables, self.id);
     }
+}
+
+/// Leaves the seat of a participant that holds nothing any more.
+pub(super) fn leave_seat(tables: &Tables, id: ParticipantId) {
+    let entry = &tables.participants[id];
+    entry.ended.store(now(), Ordering::Relaxed);
+    point!("leave.timed");
+    Activity::Ended.record(tables, id, false);
+    point!("leave.ended");
+    // SYNC(seat-taken): the last block is gone, too, for each holds a count of the port, or is
+    // lent, and the last of those is back.
+    entry.owner.store(0, Ordering::Release);
+    point!("leave.left");
 }
 
 /// The inputs that participant `id` already holds, in the order of their numbers: its predecessor
@@ -639,7 +654,7 @@ pub(super) fn inheritance(tables: &Tables, id: ParticipantId) -> VecDeque<(Held,
 
 /// Adds to a counter that only the caller writes.
 #[inline]
-fn add(counter: &AtomicU64, amount: u64) {
+pub(super) fn add(counter: &AtomicU64, amount: u64) {
     counter.store(
         counter.load(Ordering::Relaxed).wrapping_add(amount),
         Ordering::Relaxed,

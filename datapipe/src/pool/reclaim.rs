@@ -11,7 +11,7 @@ use crate::memory::points::point;
 use crate::memory::tables::Tables;
 use crate::memory::{Corruption, Number, ParticipantId, QueueId, QueueKind};
 #[cfg(not(loom))]
-use crate::memory::{Dead, InstanceId, Segment};
+use crate::memory::{Dead, InstanceId, Segment, StageId};
 
 use super::activity::Activity;
 use super::participant::{Held, Participant};
@@ -109,6 +109,30 @@ impl Segment {
             .counters
             .blocks_in
             .load(Ordering::Relaxed)
+    }
+
+    /// True if a process that died had taken the seat of an instance, and the seat was not given
+    /// back.
+    pub(crate) fn has_seat(&self, instance: InstanceId, process: &Dead) -> bool {
+        let participant = self.shape().participant_of(instance);
+        let owner = &self.tables().participants[participant].owner;
+        owner.load(Ordering::Acquire) == process.process() // SYNC(seat-taken)
+    }
+
+    /// Place in the stream of the only instance of a head or tail, which is not running: number of
+    /// the first block that it has not sent, or not freed.
+    pub(crate) fn place_of_end(&self, instance: InstanceId) -> Result<Number, Corruption> {
+        let controller = Participant {
+            tables: self.tables(),
+            id: CONTROLLER,
+        };
+        if instance.stage() == StageId::HEAD {
+            return controller.count_put(QueueId::output_of(StageId::HEAD));
+        }
+        match self.first_input(instance) {
+            Some(number) => Ok(number),
+            None => controller.count_taken(QueueId::input_of(instance.stage())),
+        }
     }
 
     /// Activity of an instance, and a count that grows with each block that it takes up or sends.

@@ -12,7 +12,7 @@
 use std::fmt;
 
 use crate::memory::atomic::spin_loop;
-use crate::memory::event_count::{EventCount, WaitKey};
+use crate::memory::event_count::EventCount;
 use crate::memory::{QueueId, StageId};
 
 use super::participant::Participant;
@@ -27,6 +27,9 @@ pub enum Blocked {
     NoneFree,
     /// There is no input.
     NoInput,
+    /// Something outside of the pipe has not happened yet. No primitive returns it: an attempt of
+    /// a port's `wait` does, and only a [`Bell`](super::Bell) ends it.
+    Outside,
 }
 
 impl Blocked {
@@ -36,6 +39,12 @@ impl Blocked {
             Self::AtLimit => &participant.tables.participants[participant.id].credit.event,
             Self::NoneFree => participant.ring(QueueId::FREE_LIST).event(),
             Self::NoInput => participant.ring(QueueId::input_of(stage)).event(),
+            // For a stop only. The instance moves the event of its own output, so while it sleeps
+            // nothing else does, and a tail has no credit that could come back.
+            Self::Outside if stage == participant.tables.shape.tail() => {
+                &participant.tables.participants[participant.id].credit.event
+            }
+            Self::Outside => participant.ring(QueueId::output_of(stage)).event(),
         }
     }
 }
@@ -46,6 +55,7 @@ impl fmt::Display for Blocked {
             Self::AtLimit => "all buffers that the instance may have are outstanding",
             Self::NoneFree => "no buffer is free at present",
             Self::NoInput => "there is no input at present",
+            Self::Outside => "what is outside of the pipe has not happened yet",
         })
     }
 }
@@ -58,16 +68,18 @@ pub(super) trait Waiter {
     const LOOKS: u32;
     /// The processor's own short pauses before each look.
     const PAUSES: u32;
+    /// Marks of a sleeper on the events that end a wait.
+    type Keys;
 
-    /// The event that ends `blocked`.
-    fn event(&self, blocked: Blocked) -> &EventCount;
+    /// Marks a sleeper on each event that ends `blocked`.
+    fn mark(&self, blocked: Blocked) -> Self::Keys;
 
     /// True if the time for the wait is over.
     fn is_over(&self) -> bool;
 
-    /// Sleeps until `event` moves on from `key`, or the time for the wait is over. May return
-    /// early.
-    fn sleep(&self, blocked: Blocked, event: &EventCount, key: WaitKey);
+    /// Sleeps until one of the events moves on from its key, or the time for the wait is over. May
+    /// return early.
+    fn sleep(&self, blocked: Blocked, keys: Self::Keys);
 }
 
 /// Repeats `attempt` until it gets something. If the time for the wait is over before, returns what
@@ -108,15 +120,14 @@ fn wait_longer<W: Waiter, T, E>(
         }
     }
     loop {
-        let event = waiter.event(blocked);
-        let key = event.prepare_wait();
+        let keys = waiter.mark(blocked);
         // The attempt after the mark: a waker that missed the mark published before this look.
         match attempt()? {
             Ok(done) => return Ok(Ok(done)),
             // Another event will end it, on which no sleeper is marked yet.
             Err(other) if other != blocked => blocked = other,
             Err(_) if waiter.is_over() => return Ok(Err(blocked)),
-            Err(_) => waiter.sleep(blocked, event, key),
+            Err(_) => waiter.sleep(blocked, keys),
         }
     }
 }

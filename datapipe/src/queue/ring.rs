@@ -244,6 +244,44 @@ impl<'a> Ring<'a> {
         (self.head(), self.tail())
     }
 
+    /// One past the highest position of a plain queue that was filled. The hint may lag, so this
+    /// goes on from there.
+    #[cfg(not(loom))]
+    pub(crate) fn end_of_puts(&self) -> Result<RingPosition, Corruption> {
+        let mut position = self.tail();
+        // Fewer slots are full than there are, so an empty one on its lap ends this.
+        for _ in 0..=self.slots.len() {
+            match Slot::decode(self.slot(position).load(Ordering::Acquire)) {
+                Slot::Empty { lap } if lap == self.lap(position) => return Ok(position),
+                Slot::Empty { lap } if lap != self.next_lap(position) => break,
+                // It was filled, and perhaps taken since.
+                Slot::Empty { .. } | Slot::Full { .. } => position = position.next(),
+            }
+        }
+        Err(self.corrupt("the tail of a queue is not where its slots say"))
+    }
+
+    /// The position of the next take. The hint may lag, so this goes on from there.
+    /// `is_there(buffer, generation)` tells if a buffer has not been taken from its slot.
+    #[cfg(not(loom))]
+    pub(crate) fn end_of_takes(
+        &self,
+        is_there: impl Fn(BufferId, Generation) -> bool,
+    ) -> Result<RingPosition, Corruption> {
+        let mut position = self.head();
+        for _ in 0..=self.slots.len() {
+            match Slot::decode(self.slot(position).load(Ordering::Acquire)) {
+                Slot::Empty { lap } if lap == self.lap(position) => return Ok(position),
+                Slot::Empty { lap } if lap != self.next_lap(position) => break,
+                Slot::Full { buffer, generation } if is_there(buffer, generation) => {
+                    return Ok(position);
+                }
+                Slot::Empty { .. } | Slot::Full { .. } => position = position.next(),
+            }
+        }
+        Err(self.corrupt("the head of a queue is not where its slots say"))
+    }
+
     /// Every slot of the window that starts at the head, with its position.
     pub(crate) fn window(&self) -> impl Iterator<Item = (RingPosition, Slot)> {
         let head = self.head();

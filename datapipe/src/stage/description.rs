@@ -26,9 +26,9 @@ use super::traits::{Analyze, FlatMap, Head, InPlace, Tail, Transform};
 /// do.
 ///
 /// The methods follow in this order: constructors for each role, settings for every role, stages
-/// without code in this program. Two parts are elsewhere: the constructor [`Stage::inspect`] is
-/// next to its trait, and `work.rs` has the methods that the controller and a host call (`kind`,
-/// `has_code`, `worker`).
+/// without code in this program. Three parts are elsewhere: the constructor [`Stage::inspect`] is
+/// next to its trait, `replaceable.rs` has [`Stage::replaceable`], and `work.rs` the methods that
+/// the controller and a host call (`kind`, `has_code`, `worker`).
 pub struct Stage<W> {
     pub(crate) settings: Settings,
     pub(super) work: W,
@@ -96,7 +96,8 @@ impl<'a> Stage<HeadWork<'a>> {
     }
 
     /// A first stage that drives its port itself, in a loop. It needs a thread and has one
-    /// instance.
+    /// instance. Its process is replaced when it is killed if it is declared
+    /// [`replaceable`](Stage::replaceable).
     pub fn head_port(
         name: impl Into<String>,
         run: impl FnOnce(&HeadPort) -> Result<(), StageError> + Send + 'a,
@@ -258,11 +259,13 @@ impl<'a> Stage<MiddleWork<'a>> {
     }
 
     /// A stage that drives its port itself, in a loop: it may merge, split or reorder blocks. It
-    /// must receive until the end of the stream, and it does not see blocks that earlier stages
-    /// have dropped, nor control blocks ([`BlockInfo::is_control`](crate::pool::BlockInfo)): those
-    /// go on at once, and the last block of an archive after all that the loop has sent. It needs a
-    /// thread and has one instance. If it holds more than one input or
-    /// more than one buffer at a time, declare that with [`holds_in`](Stage::holds_in) and
+    /// must receive until the end of the stream. Unless it asks for them
+    /// ([`MiddlePort::take_vacant_blocks`], [`MiddlePort::take_control_blocks`]), it does not see
+    /// blocks that earlier stages have dropped, nor control blocks
+    /// ([`BlockInfo::is_control`](crate::pool::BlockInfo)): those go on at once, and the last block
+    /// of an archive after all that the loop has sent. It needs a thread and has one instance. If
+    /// it holds more than one input or more than one buffer at a time, declare that with
+    /// [`holds_in`](Stage::holds_in) and
     /// [`holds_out`](Stage::holds_out).
     ///
     /// ```
@@ -300,7 +303,8 @@ impl<'a> Stage<TailWork<'a>> {
     }
 
     /// A last stage that drives its port itself, in a loop that receives until the end of the
-    /// stream. It needs a thread and has one instance.
+    /// stream. It needs a thread and has one instance. Its process is replaced when it is killed if
+    /// it is declared [`replaceable`](Stage::replaceable).
     pub fn tail_port(
         name: impl Into<String>,
         run: impl FnOnce(&TailPort) -> Result<(), StageError> + Send + 'a,

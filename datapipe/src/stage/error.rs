@@ -395,8 +395,12 @@ pub enum NotReplaced {
     Attached,
     /// It worked on the block with this number, as an earlier one did that died.
     PoisonBlock(u64),
-    /// This many died one after the other before any of them had taken up a block.
+    /// This many died one after the other before any of them had taken up a block; of a
+    /// [replaceable](super::Stage::replaceable) stage, before any of them had begun.
     Fruitless(u32),
+    /// This many of a [replaceable](super::Stage::replaceable) stage died one after the other, and
+    /// no block of it was sent or freed in between.
+    Futile(u32),
 }
 
 impl fmt::Display for Death {
@@ -435,6 +439,12 @@ impl fmt::Display for Death {
                 return write!(
                     f,
                     ", the last of {count} in a row that died before they had taken up a block"
+                );
+            }
+            NotReplaced::Futile(count) => {
+                return write!(
+                    f,
+                    ", the last of {count} in a row during which the stage moved no block on"
                 );
             }
         };

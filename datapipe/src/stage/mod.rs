@@ -59,6 +59,7 @@ mod outputs; // the blocks that a stage makes from one
 mod problem_count; // problems of a pipe
 pub(crate) mod problem_sink; // problems on their way to the caller
 mod process_rights; // user, program and temporary files of a stage's processes
+mod replaceable; // loops at either end that go on after a death
 mod role; // head, middle or tail
 pub(crate) mod runner; // one instance, step by step, on a thread or inline
 mod settings; // name, instances, placement and module of a stage

@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) single: Option<&'static str>,
     /// An instance keeps state from earlier blocks.
     pub(crate) stateful: bool,
+    /// A killed process of this head or tail, a loop, is replaced.
+    pub(crate) is_replaceable: bool,
     /// All instances run in one process, if they run in processes.
     pub(crate) together: bool,
     /// Module that makes the stage in another process, if there is one.
@@ -97,6 +99,7 @@ impl Settings {
             is_for_drops: false,
             single: None,
             stateful: false,
+            is_replaceable: false,
             together: false,
             module: None,
             local: None,

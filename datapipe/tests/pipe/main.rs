@@ -7,6 +7,7 @@ mod encryption; // sealed blocks
 mod failures; // stages that fail
 mod fixture; // the builder that the tests share
 mod flow; // order, placement, status
+mod lending; // loops that lend blocks to other threads
 mod misuse; // seats, ports and blocks used wrongly
 mod ports; // loops over a port
 

@@ -16,6 +16,8 @@ mod causes; // causes of errors in processes
 mod deaths; // killed, crashed or failed processes
 mod ends; // heads and tails
 mod keys; // keys in the memory of processes
+mod link_stages; // the ends of a link between two pipes
+mod links; // killed ends of a link
 mod logs; // logs of the caller, written in processes
 mod own_medium; // media of an adopter
 mod refusals; // stages and hosts that cannot run in processes
@@ -76,6 +78,9 @@ const TESTS: &[Test] = suite::tests![
     deaths::processes_die_with_their_controller,
     causes::causes_cross_with_their_texts_and_codes,
     causes::full_destination_in_a_process_keeps_its_system_error,
+    links::killed_ends_of_a_link_are_replaced,
+    links::tail_that_dies_without_end_is_given_up,
+    links::replaceable_stages_of_other_kinds_are_refused,
     logs::inspection_in_processes_fills_the_callers_log,
     logs::findings_of_a_killed_process_are_kept,
     logs::handler_of_the_caller_and_reports_both_receive,

@@ -222,6 +222,7 @@ fn doer(arguments: &[u8]) -> Result<Doer, StageError> {
 pub(crate) fn modules() -> Modules {
     let modules = crate::unruly::add(crate::ends::add(datapipe::modules()));
     let modules = crate::archive_stages::add(crate::logs::add(crate::causes::add(modules)));
+    let modules = crate::links::add(modules);
     crate::suites::add(crate::own_medium::add(modules))
         .with("test.out-of-place", |call| {
             Ok(described("test.out-of-place", doer(call.arguments())?))

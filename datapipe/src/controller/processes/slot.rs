@@ -1,9 +1,11 @@
 //! A slot for a process: the instances that it runs, and the processes that have run them so far.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::error::StageError;
-use crate::memory::{InstanceId, Segment};
+use crate::error::{NotReplaced, StageError};
+use crate::limits::{MAX_FRUITLESS_DEATHS, MAX_FUTILE_DEATHS};
+use crate::memory::{InstanceId, Number, Segment, StageId};
 use crate::pool::Activity;
 
 use super::running_process::RunningProcess;
@@ -21,9 +23,13 @@ pub(super) struct Slot {
     /// Number of processes that the slot has had.
     pub(super) processes: u64,
     /// Blocks that the instance had taken up when a process of it last died.
-    pub(super) taken_up: u64,
+    taken_up: u64,
     /// Consecutive deaths without a block taken up.
-    pub(super) fruitless_deaths: u32,
+    fruitless_deaths: u32,
+    /// Place of a head or tail in the stream when a process of it last died.
+    place: Number,
+    /// Consecutive deaths at that place.
+    futile_deaths: u32,
     /// Time for which the process was seen stopped.
     pub(super) stopped_for: Duration,
     /// Work of each instance, as it was at the last check.
@@ -62,6 +68,8 @@ impl Slot {
             processes: 0,
             taken_up: 0,
             fruitless_deaths: 0,
+            place: Number::FIRST,
+            futile_deaths: 0,
             stopped_for: Duration::ZERO,
             work: spec.ids().map(|_| InstanceWork::default()).collect(),
             over_limit: None,
@@ -74,6 +82,66 @@ impl Slot {
     /// True if the controller starts the slot's process.
     pub(super) fn is_bound(&self) -> bool {
         self.spec.is_bound()
+    }
+
+    /// Counts a death at a block, or before one was taken up. `first_input` is the block that the
+    /// dead process left, and `fatal_blocks` has those at which an instance died. Fails if the
+    /// process is not to be replaced.
+    ///
+    /// Two bounds end every series of deaths. If the dead process had taken up a block since the
+    /// last death, the block it left is to blame, and the same block may kill only once. If not,
+    /// the program is to blame, and may die [`MAX_FRUITLESS_DEATHS`] times in a row.
+    pub(super) fn count_death(
+        &mut self,
+        taken_up: u64,
+        first_input: Option<Number>,
+        fatal_blocks: &mut HashSet<(StageId, Number)>,
+    ) -> Result<(), NotReplaced> {
+        if taken_up == std::mem::replace(&mut self.taken_up, taken_up) {
+            // No block was taken up, so no block can be to blame.
+            return self.count_fruitless_death();
+        }
+        self.fruitless_deaths = 0;
+        match first_input {
+            Some(number) if !fatal_blocks.insert((self.spec.id.stage(), number)) => {
+                Err(NotReplaced::PoisonBlock(number.get()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// As [`count_death`](Self::count_death), for a head or tail that is replaced. `has_begun` is
+    /// true if the process had taken its seat; `place` is the number of the first block that the
+    /// stage has not sent or freed.
+    ///
+    /// Such a stage may keep a block for as long as another machine takes, so neither the block nor
+    /// the time without one is to blame for a death. But a program that always dies before it moves
+    /// anything must not be started for ever.
+    pub(super) fn count_death_at_end(
+        &mut self,
+        has_begun: bool,
+        place: Number,
+    ) -> Result<(), NotReplaced> {
+        if place != std::mem::replace(&mut self.place, place) {
+            self.futile_deaths = 0;
+        }
+        self.futile_deaths += 1;
+        if self.futile_deaths >= MAX_FUTILE_DEATHS {
+            return Err(NotReplaced::Futile(self.futile_deaths));
+        }
+        if !has_begun {
+            return self.count_fruitless_death();
+        }
+        self.fruitless_deaths = 0;
+        Ok(())
+    }
+
+    fn count_fruitless_death(&mut self) -> Result<(), NotReplaced> {
+        self.fruitless_deaths += 1;
+        if self.fruitless_deaths >= MAX_FRUITLESS_DEATHS {
+            return Err(NotReplaced::Fruitless(self.fruitless_deaths));
+        }
+        Ok(())
     }
 
     /// True if the end of every instance was reported.

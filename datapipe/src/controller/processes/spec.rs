@@ -36,6 +36,8 @@ pub(crate) struct ProcessSpec {
     arguments: Arc<KeptArguments>,
     /// Reason for which a process that is killed is not replaced; `None` if it is.
     pub(super) irreplaceable: Option<NotReplaced>,
+    /// True if the process is a head or tail that is replaced.
+    pub(super) is_replaceable_end: bool,
     pub(super) message_handler: MessageHandler,
     /// Longest time for which the process may work on one block.
     pub(super) work_limit: Option<Duration>,
@@ -108,6 +110,7 @@ impl ProcessSpec {
             },
             arguments: Arc::clone(&arguments),
             irreplaceable,
+            is_replaceable_end: settings.is_replaceable,
             message_handler: settings.message_handler.clone(),
             work_limit: settings.work_limit,
             memory_limit: settings.memory_limit,
@@ -220,6 +223,7 @@ fn is_relative(path: &Path) -> bool {
 /// Returns the reason for which a process that is killed is not replaced, if there is one.
 fn irreplaceable(settings: &Settings, kind: StageKind, role: Role) -> Option<NotReplaced> {
     match (role, kind) {
+        (Role::Head | Role::Tail, StageKind::Loop) if settings.is_replaceable => None,
         (Role::Head, _) => Some(NotReplaced::Head),
         (Role::Tail, _) => Some(NotReplaced::Tail),
         _ if settings.together && settings.instances > 1 => Some(NotReplaced::Together),

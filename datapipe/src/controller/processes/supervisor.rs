@@ -25,7 +25,6 @@ use crate::error::{Death, NotReplaced, StageError};
 use crate::host::StageMessage;
 use crate::host::message::About;
 use crate::host::message::{self, Message, Received};
-use crate::limits::MAX_FRUITLESS_DEATHS;
 use crate::memory::{Dead, Number, StageId};
 use crate::pool::{Activity, Inputs, PortError};
 use crate::stage::mirror::Receipt;
@@ -536,54 +535,44 @@ impl Supervisor<'_> {
 
     /// Reclaims what a dead process held, so that a replacement can take over and inherit its
     /// inputs. Fails with the death if it is not to be replaced.
-    ///
-    /// Two bounds end every series of deaths. If the dead process had taken up a block since the
-    /// last death, the block it left is to blame, and the same block may kill only once. If not,
-    /// the program is to blame, and may die [`MAX_FRUITLESS_DEATHS`] times in a row.
     fn prepare_replacement(
         &mut self,
         slot: &mut Slot,
         dead: &Dead,
         status: Option<ExitStatus>,
     ) -> Result<(), StageError> {
-        let not_replaced = |reason| {
-            Err(StageError::died(Death {
+        let over_limit = slot.over_limit;
+        let death = |reason| {
+            StageError::died(Death {
                 process: dead.process(),
                 status,
                 reason,
-                over_limit: slot.over_limit,
-            }))
+                over_limit,
+            })
         };
         if status.is_some_and(|status| status.signal().is_none()) {
             let left_request = slot.running.as_ref().is_some_and(|p| p.left_request);
-            return not_replaced(match left_request {
+            return Err(death(match left_request {
                 true => NotReplaced::NotServed,
                 false => NotReplaced::Exited,
-            });
+            }));
         }
         if let Some(reason) = slot.spec.irreplaceable {
-            return not_replaced(reason);
+            return Err(death(reason));
         }
-        let id = slot.spec.id;
-        let segment = self.context.segment;
+        let (id, segment) = (slot.spec.id, self.context.segment);
+        let has_begun = segment.has_seat(id, dead);
         segment
             .reclaim(id, dead, Inputs::Inherit)
             .map_err(PortError::from)?;
-        let taken_up = segment.taken_up(id);
-        if taken_up == std::mem::replace(&mut slot.taken_up, taken_up) {
-            // No block was taken up, so no block can be to blame.
-            slot.fruitless_deaths += 1;
-            if slot.fruitless_deaths >= MAX_FRUITLESS_DEATHS {
-                return not_replaced(NotReplaced::Fruitless(slot.fruitless_deaths));
-            }
+        let counted = if slot.spec.is_replaceable_end {
+            let place = segment.place_of_end(id).map_err(PortError::from)?;
+            slot.count_death_at_end(has_begun, place)
         } else {
-            slot.fruitless_deaths = 0;
-            if let Some(number) = segment.first_input(id)
-                && !self.fatal_blocks.insert((id.stage(), number))
-            {
-                return not_replaced(NotReplaced::PoisonBlock(number.get()));
-            }
-        }
+            let first_input = segment.first_input(id);
+            slot.count_death(segment.taken_up(id), first_input, &mut self.fatal_blocks)
+        };
+        counted.map_err(death)?;
         (slot.stopped_for, slot.running, slot.over_limit) = (Duration::ZERO, None, None);
         slot.work.fill(InstanceWork::default());
         Ok(())

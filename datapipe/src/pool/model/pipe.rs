@@ -10,7 +10,7 @@ use loom::model::Builder;
 use loom::thread::{self, JoinHandle};
 
 use crate::memory::atomic::Ordering;
-use crate::memory::event_count::{EventCount, WaitKey};
+use crate::memory::event_count::WaitKey;
 use crate::memory::tables::Tables;
 use crate::memory::{Number, ParticipantId, QueueId, Shape, StageId, StageShape, TableIndex};
 use crate::pool::loans::Loans;
@@ -106,16 +106,18 @@ impl Waiter for Seat<'_> {
     const LOOKS: u32 = 0;
     const PAUSES: u32 = 0;
 
-    fn event(&self, blocked: Blocked) -> &EventCount {
-        blocked.event(&self.me, self.stage())
+    type Keys = WaitKey;
+
+    fn mark(&self, blocked: Blocked) -> WaitKey {
+        blocked.event(&self.me, self.stage()).prepare_wait()
     }
 
     fn is_over(&self) -> bool {
         false
     }
 
-    fn sleep(&self, _: Blocked, event: &EventCount, key: WaitKey) {
-        event.sleep(key);
+    fn sleep(&self, blocked: Blocked, key: WaitKey) {
+        blocked.event(&self.me, self.stage()).sleep(key);
     }
 }
 

@@ -75,7 +75,8 @@ pub(crate) fn run<I: Copy>(
 fn waiting_instance(core: &PortCore, blocked: Option<Blocked>) -> WaitingInstance {
     let waits_for = match blocked {
         Some(Blocked::AtLimit | Blocked::NoneFree) => WaitsFor::Buffer,
-        Some(Blocked::NoInput) | None => WaitsFor::Input,
+        // A task does not wait for anything outside: only a loop does, which is not inline.
+        Some(Blocked::NoInput | Blocked::Outside) | None => WaitsFor::Input,
     };
     WaitingInstance::of(&tally(&core.tables), core.id(), waits_for)
 }
