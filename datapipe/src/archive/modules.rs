@@ -212,6 +212,13 @@ impl<'b> HeadFields<'b> {
                     "the module got the field `place` without `session`, of which it is a place",
                 ));
             }
+            // The archive's header says which of both it is.
+            (None, _) if is_tree => {
+                return Err(StageError::new(
+                    "the module got the field `tree` without `session`: leave it out, the header \
+                     of the archive that is opened says what the archive is of",
+                ));
+            }
             (None, None) if !is_encrypted => {
                 let reader = ArchiveReader::open(medium, None)?;
                 match log {

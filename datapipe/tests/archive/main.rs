@@ -6,6 +6,7 @@ mod false_head; // a head that sends other blocks than it has read
 mod fixture; // writing, reading and salvaging for all of them
 mod headers; // every byte and record of a tree archive with special headers
 mod later_versions; // archives as later versions may write them
+mod lists; // lists of sessions: what they read, and of what media
 mod openers; // secrets and recipients that open archives
 mod parts; // some blocks, found by the index
 mod records; // zeros after records, kinds of later versions, volume records

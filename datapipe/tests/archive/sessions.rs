@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use datapipe::archive::{ListedArchive, OpenError, Session, SessionOptions, Sessions, SharedKey};
 use datapipe::crypto::Argon2Cost;
-use datapipe::media::{Item, MediumError, MediumWriter, Position, VolumeId};
+use datapipe::media::{MediumError, MediumWriter, Position};
 use datapipe::prelude::*;
 use datapipe::testkit::Sink;
 use datapipe::wire::{UNIT_HEADER_LEN, UnitHeader, UnitKind};
@@ -17,18 +17,18 @@ use crate::medium::open;
 const BLOCK: u32 = 4096;
 
 /// A medium that grows by sessions, with the data of all archives.
-struct Site {
-    path: PathBuf,
+pub(crate) struct Site {
+    pub(crate) path: PathBuf,
     volume_size: Option<u64>,
     secret: Option<Secret>,
     key: Option<SharedKey>,
     /// Data of each archive, by its name.
-    data: Vec<(String, Vec<u8>)>,
+    pub(crate) data: Vec<(String, Vec<u8>)>,
     _dir: tempfile::TempDir,
 }
 
 impl Site {
-    fn new(name: &str, volume_size: Option<u64>, secret: Option<Secret>) -> Self {
+    pub(crate) fn new(name: &str, volume_size: Option<u64>, secret: Option<Secret>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self {
             path: dir.path().join(name),
@@ -40,11 +40,11 @@ impl Site {
         }
     }
 
-    fn is_directory(&self) -> bool {
+    pub(crate) fn is_directory(&self) -> bool {
         self.volume_size.is_some()
     }
 
-    fn append(&self) -> Box<dyn MediumWriter> {
+    pub(crate) fn append(&self) -> Box<dyn MediumWriter> {
         let options = VolumeOptions::default().volume_size(self.volume_size);
         match self.is_directory() {
             true => Box::new(VolumeDirectory::append(&self.path, options).unwrap()),
@@ -52,7 +52,7 @@ impl Site {
         }
     }
 
-    fn session(&self, label: &str) -> Session<Box<dyn MediumWriter>> {
+    pub(crate) fn session(&self, label: &str) -> Session<Box<dyn MediumWriter>> {
         let medium = self.append();
         let is_new = !self.path.join("000001.tap").exists() && self.is_directory();
         let is_new = is_new || self.files().iter().all(|(_, bytes)| bytes.is_empty());
@@ -79,7 +79,12 @@ impl Site {
         archive
     }
 
-    fn write(&mut self, session: &Session<Box<dyn MediumWriter>>, name: &str, len: usize) {
+    pub(crate) fn write(
+        &mut self,
+        session: &Session<Box<dyn MediumWriter>>,
+        name: &str,
+        len: usize,
+    ) {
         let archive = self.plan(name);
         let data = blocks(len, BLOCK as usize, self.data.len() as u64);
         pipe(&data).archive_in(archive, session).run().unwrap();
@@ -87,7 +92,7 @@ impl Site {
     }
 
     /// Adds a finished session with three archives.
-    fn add_session(&mut self, number: usize) {
+    pub(crate) fn add_session(&mut self, number: usize) {
         self.add_session_of(number, 30_000);
     }
 
@@ -117,11 +122,11 @@ impl Site {
             .collect()
     }
 
-    fn list(&self) -> Sessions {
+    pub(crate) fn list(&self) -> Sessions {
         Sessions::read(open(&self.path)).unwrap()
     }
 
-    fn restore(&self, archive: &ListedArchive) -> (Vec<u8>, bool, Vec<String>) {
+    pub(crate) fn restore(&self, archive: &ListedArchive) -> (Vec<u8>, bool, Vec<String>) {
         restore(&self.path, archive, self.secret.as_ref())
     }
 
@@ -172,7 +177,7 @@ fn restore(
     (sink.bytes(), reading.report.snapshot().complete, damage)
 }
 
-fn sites() -> Vec<Site> {
+pub(crate) fn sites() -> Vec<Site> {
     let mut sites = Vec::new();
     for is_encrypted in [false, true] {
         for volume_size in [None, Some(64 << 10), Some(1 << 20)] {
@@ -403,80 +408,6 @@ fn cut(before: &[(PathBuf, Vec<u8>)], after: &[(PathBuf, Vec<u8>)], random: u64)
         if len > 0 {
             fs::write(&file.0, &file.1[..len]).unwrap();
         }
-    }
-}
-
-#[test]
-fn list_reads_the_footers_and_a_record_for_each_archive() {
-    let mut site = Site::new("t", None, None);
-    for number in 1..=5 {
-        site.add_session(number);
-    }
-    let bytes = fs::metadata(&site.path).unwrap().len();
-    let read = Arc::new(Mutex::new(0));
-    let medium = Counting(VirtualTape::open(&site.path).unwrap(), Arc::clone(&read));
-    let sessions = Sessions::read(medium).unwrap();
-    assert_eq!(sessions.archives().count(), 15);
-    let read = *read.lock().unwrap();
-    assert!(
-        read < 5 * 4096 && read < bytes / 4,
-        "{read} of {bytes} bytes"
-    );
-}
-
-#[test]
-fn list_of_a_session_of_500_archives_reads_64_kib_and_a_record_for_each() {
-    let mut site = Site::new("t", None, None);
-    let session = Session::new(site.append(), SessionOptions::new("many")).unwrap();
-    for number in 0..500 {
-        site.write(&session, &number.to_string(), 0);
-    }
-    session.finish().unwrap();
-    let read = Arc::new(Mutex::new(0));
-    let medium = Counting(VirtualTape::open(&site.path).unwrap(), Arc::clone(&read));
-    let sessions = Sessions::read(medium).unwrap();
-    assert_eq!(sessions.archives().count(), 500);
-    let read = *read.lock().unwrap();
-    // A record with the header of an archive without a key has less than 512 bytes.
-    assert!(read <= (64 << 10) + 500 * 512, "{read}");
-}
-
-/// Counts the bytes of the records that are read.
-struct Counting(datapipe::media::TapeReader, Arc<Mutex<u64>>);
-
-impl Counting {
-    fn count(&self, record: &[u8]) {
-        *self.1.lock().unwrap() += record.len() as u64;
-    }
-}
-
-impl MediumReader for Counting {
-    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        let item = self.0.read(record);
-        self.count(record);
-        item
-    }
-
-    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        let item = self.0.read_back(record);
-        self.count(record);
-        item
-    }
-
-    fn next_volume(&mut self) -> Result<bool, MediumError> {
-        self.0.next_volume()
-    }
-
-    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
-        self.0.seek(to)
-    }
-
-    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
-        self.0.seek_end(volume)
-    }
-
-    fn volume_id(&mut self, volume: u32) -> Result<VolumeId, MediumError> {
-        self.0.volume_id(volume)
     }
 }
 

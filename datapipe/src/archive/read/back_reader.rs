@@ -15,6 +15,8 @@ pub(super) struct BackReader<M> {
     medium: SharedMedium<M>,
     units: UnitReader<SharedMedium<M>>,
     session: [u8; 16],
+    /// Bytes of the records that were read backwards.
+    passed: u64,
 }
 
 impl<M: MediumReader> BackReader<M> {
@@ -23,7 +25,13 @@ impl<M: MediumReader> BackReader<M> {
             medium: medium.clone(),
             units: UnitReader::new(medium.clone(), Some(session)),
             session,
+            passed: 0,
         }
+    }
+
+    /// Bytes of all records that were read.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.passed.saturating_add(self.units.totals().0)
     }
 
     pub(super) fn seek_end(&mut self) -> Result<(), OpenError> {
@@ -57,7 +65,10 @@ impl<M: MediumReader> BackReader<M> {
         let (mut record, mut left) = (Vec::new(), MAX_BACK);
         while left > 0 {
             let at = match self.medium.read_back(&mut record)? {
-                Item::Record(at) => at,
+                Item::Record(at) => {
+                    self.passed = self.passed.saturating_add(record.len() as u64);
+                    at
+                }
                 Item::Mark(_) => {
                     left = left.saturating_sub(MARK_COST);
                     continue;
@@ -141,6 +152,7 @@ impl<M: MediumReader> BackReader<M> {
 
     /// The next unit, which must be of this kind.
     fn next_unit(&mut self, kind: UnitKind) -> Result<(UnitHeader, Option<Position>), OpenError> {
+        self.units.limit(longest(kind));
         loop {
             match self.units.next()? {
                 UnitEvent::Unit(header, at) if header.kind == kind => return Ok((header, at)),
@@ -161,6 +173,16 @@ impl<M: MediumReader> BackReader<M> {
                 }
             }
         }
+    }
+}
+
+/// Bytes of records that are read for a unit of a kind at most, besides those of the last one. They
+/// are more than a unit of a version 1 writer needs, in the smallest records.
+fn longest(kind: UnitKind) -> u64 {
+    match kind {
+        // That of 1,024 archives, or one extension of the largest size.
+        UnitKind::SessionFooter | UnitKind::ArchiveFooter => 128 << 10,
+        _ => 2 * MAX_RECORD as u64,
     }
 }
 

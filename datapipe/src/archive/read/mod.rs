@@ -19,6 +19,7 @@ mod footer; // the archive footer, checked
 mod front; // special headers at the start of an archive
 mod head; // the head of a pipe that reads an archive
 mod index; // positions of the blocks of an archive
+mod listed_header; // archives of a finished session, by its footer
 mod numbering; // the number and the position that the next block must have
 mod order; // the stage that decides the outcome of a read
 mod reader; // headers and keys of an archive

@@ -100,6 +100,7 @@ pub(super) fn order_stage<'a>(
         unexplained: unexplained.clone(),
         specials,
         special_count: 0,
+        has_data: false,
     };
     let mut once = Some(order);
     let stage = Stage::in_place("order", move |_| once.take().expect("one instance"));
@@ -128,6 +129,8 @@ struct Order {
     specials: Specials,
     /// Number of special headers that came.
     special_count: usize,
+    /// A block of data has come, after which no special header can be required.
+    has_data: bool,
 }
 
 impl Order {
@@ -218,7 +221,20 @@ impl Order {
             return self.count_damaged(number, &what);
         }
         match Special::copy_of(block.shared(), &mut Vec::new())? {
-            Ok(special) => self.specials.show(number, &special),
+            Ok(special) => {
+                self.specials.show(number, &special)?;
+                if special.is_required() && self.has_data {
+                    let what = format!(
+                        "has the required special header {:08x} after data, which it should \
+                         precede: they may have been read in another way than it demands",
+                        special.id()
+                    );
+                    self.damaged += 1;
+                    let (block, at) = (Some(number), None);
+                    self.reporter.report(StreamDamage { block, at, what })?;
+                }
+                Ok(())
+            }
             Err(error) => self.count_damaged(number, &error.to_string()),
         }
     }
@@ -271,6 +287,8 @@ impl InPlace for Order {
         if is_special && is_valid && !self.specials.is_stored {
             self.show_special(number, block)?;
         }
+        // The kind of a damaged block is not authenticated.
+        self.has_data |= is_valid && !info.is_control() && info.kind == BlockKind::Data.code();
         if !goes_on {
             return Ok(Verdict::Drop);
         }
