@@ -19,7 +19,7 @@ use super::arguments::{
     ALLOW_EMPTY, APPEND, ARCHIVE, BESIDE, BLOCK_LEN, CHUNK_LEN, CONTENT, CONTINUED, COPY_OF,
     DIRECTORY, ENCRYPTED, HEAD_MODULE, IN_PLACE, KEY, MEDIUM, MEDIUM_ARGUMENTS, NAME, OPEN_MODULE,
     OPENED, OVERWRITE, PATH, PLACE, POOL, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION,
-    TAIL_MODULE, TAPE, TREE, VOLUME_LABEL, VOLUME_SIZE, WRITE_ONCE, read_runs,
+    TAIL_MODULE, TAPE, TO_END, TREE, VOLUME_LABEL, VOLUME_SIZE, WRITE_ONCE, read_runs,
 };
 use super::key::ArchiveKey;
 use super::media_modules::{MediumArgs, ReaderMaker, WriterMaker};
@@ -160,6 +160,7 @@ struct HeadFields<'b> {
     block_len: Option<u32>,
     salvages: bool,
     has_runs: bool,
+    is_to_end: bool,
     is_tree: bool,
 }
 
@@ -172,6 +173,7 @@ impl<'b> HeadFields<'b> {
             block_len: optional_number(fields, BLOCK_LEN)?,
             salvages: fields.flag(SALVAGE)?,
             has_runs: fields.flag(RUNS)?,
+            is_to_end: fields.flag(TO_END)?,
             is_tree: fields.flag(TREE)?,
         })
     }
@@ -188,8 +190,14 @@ impl<'b> HeadFields<'b> {
             block_len,
             salvages,
             has_runs,
+            is_to_end,
             is_tree,
         } = self;
+        if is_to_end && !has_runs {
+            return Err(StageError::new(
+                "the module got the field `to-end` without `runs`, of which it is a property",
+            ));
+        }
         let log = salvages.then(|| call.damage_log());
         let head = match (session, block_len) {
             (Some(session), Some(block_len)) => {
@@ -234,7 +242,11 @@ impl<'b> HeadFields<'b> {
         };
         let head = if has_runs {
             let runs = call.descriptor(call.descriptors().saturating_sub(1))?;
-            head.only(read_runs(&runs.into())?)
+            let head = head.only(read_runs(&runs.into())?);
+            match is_to_end {
+                true => head.to_end(),
+                false => head,
+            }
         } else {
             head
         };
