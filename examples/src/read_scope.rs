@@ -21,7 +21,7 @@ pub enum ReadScope {
     Paths(Index, BlockSet, CatalogueQuery),
     /// The entire archive, of which some paths are restored.
     AllForPaths(CatalogueQuery),
-    /// What the checkpoints of an archive without an end say, for a list.
+    /// The objects of an archive without an end, by its checkpoints, for a list.
     Cut(CutTree),
     /// The blocks that hold some paths in an archive without an end, and the damage that a search
     /// of it has found.

@@ -178,11 +178,27 @@ impl<'b> HeadFields<'b> {
         })
     }
 
+    /// Refuses fields that have no effect without another one.
+    fn check(&self) -> Result<(), StageError> {
+        let why = if self.session.is_none() && self.place.is_some() {
+            "the module got the field `place` without `session`, of which it is a place"
+        } else if self.session.is_none() && self.is_tree {
+            "the module got the field `tree` without `session`: leave it out, the header of the \
+             archive that is opened says what the archive is of"
+        } else if self.is_to_end && !self.has_runs {
+            "the module got the field `to-end` without `runs`, of which it is a property"
+        } else {
+            return Ok(());
+        };
+        Err(StageError::new(why))
+    }
+
     fn head(
         self,
         call: &StageArgs<'_>,
         medium: Box<dyn MediumReader>,
     ) -> Result<HeadStage<'static>, StageError> {
+        self.check()?;
         let Self {
             is_encrypted,
             session,
@@ -193,11 +209,7 @@ impl<'b> HeadFields<'b> {
             is_to_end,
             is_tree,
         } = self;
-        if is_to_end && !has_runs {
-            return Err(StageError::new(
-                "the module got the field `to-end` without `runs`, of which it is a property",
-            ));
-        }
+
         let log = salvages.then(|| call.damage_log());
         let head = match (session, block_len) {
             (Some(session), Some(block_len)) => {
@@ -214,18 +226,6 @@ impl<'b> HeadFields<'b> {
                     .at(place.unwrap_or(Place::ONLY))
                     .of_tree(is_tree)
                     .encrypted(is_encrypted)
-            }
-            (None, _) if place.is_some() => {
-                return Err(StageError::new(
-                    "the module got the field `place` without `session`, of which it is a place",
-                ));
-            }
-            // The archive's header says which of both it is.
-            (None, _) if is_tree => {
-                return Err(StageError::new(
-                    "the module got the field `tree` without `session`: leave it out, the header \
-                     of the archive that is opened says what the archive is of",
-                ));
             }
             (None, None) if !is_encrypted => {
                 let reader = ArchiveReader::open(medium, None)?;
@@ -244,7 +244,7 @@ impl<'b> HeadFields<'b> {
             let runs = call.descriptor(call.descriptors().saturating_sub(1))?;
             let head = head.only(read_runs(&runs.into())?);
             match is_to_end {
-                true => head.to_end(),
+                true => head.until_end(),
                 false => head,
             }
         } else {

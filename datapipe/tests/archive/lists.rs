@@ -18,7 +18,7 @@ use crate::fixture::{TAPE, volume};
 use crate::medium::open;
 use crate::sessions::{Site, sites};
 
-/// What was read of a medium.
+/// Bytes and items that were read of a medium.
 #[derive(Clone, Default)]
 struct Count(Arc<Mutex<(u64, u64)>>);
 

@@ -421,6 +421,10 @@ fn check_invalid_head_arguments(path: &Path) {
             fields().with("tree", ""),
             "the field `tree` without `session`",
         ),
+        (
+            fields().with("to-end", ""),
+            "the field `to-end` without `runs`",
+        ),
         (fields().with("key", [7; 32]), "unknown field `key`"),
         (directory(Path::new("/nowhere")), "/nowhere"),
         (fields().with("runs", ""), "0 descriptors"),

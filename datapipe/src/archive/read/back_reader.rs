@@ -10,7 +10,7 @@ use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
 use super::unit_reader::UnitReader;
 
-/// What a record that is read backwards says of the locators of an archive.
+/// Evidence of a record that is read backwards on the locators of an archive.
 enum Before<L = Box<Locator>> {
     /// It is one.
     Locator(L),

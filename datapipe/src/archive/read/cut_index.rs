@@ -169,7 +169,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     ) -> Result<ArchiveHead<M>, MediumError> {
         let mut blocks = blocks.clone();
         blocks.insert(index.checkpoint..=u64::MAX);
-        Ok(self.head_of(&index.index, &blocks)?.to_end())
+        Ok(self.head_of(&index.index, &blocks)?.until_end())
     }
 }
 

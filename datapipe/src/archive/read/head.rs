@@ -146,9 +146,9 @@ impl<M: MediumReader> ArchiveHead<M> {
     }
 
     /// Lets the last of the runs go on to the end of the archive, which is not known.
-    pub(in crate::archive) fn to_end(self) -> Self {
+    pub(in crate::archive) fn until_end(self) -> Self {
         Self {
-            runs: self.runs.to_end(),
+            runs: self.runs.until_end(),
             ..self
         }
     }

@@ -31,7 +31,7 @@ impl RunCursor {
     }
 
     /// Lets the last run go on to the end of the archive.
-    pub(super) fn to_end(self) -> Self {
+    pub(super) fn until_end(self) -> Self {
         Self {
             is_open: true,
             ..self

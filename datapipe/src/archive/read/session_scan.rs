@@ -255,7 +255,7 @@ impl Scan {
     }
 }
 
-/// Where a record belongs.
+/// Place of a record among the sessions.
 enum RecordPlace {
     /// To the session of the record before.
     Current,

@@ -48,9 +48,12 @@ pub(super) struct CutPoint {
     pub(super) checkpoint: u64,
     /// Number of the last object that had begun.
     pub(super) objects: u64,
-    /// The object that had begun and not ended: its number, and the place of its first entry.
-    pub(super) open: Option<(u64, (u64, u32))>,
+    /// The object that had begun and not ended.
+    pub(super) open: Option<BegunBefore>,
 }
+
+/// Number of an object, and the block and the byte in it at which its first entry begins.
+pub(super) type BegunBefore = (u64, (u64, u32));
 
 impl CutTree {
     /// Reads the checkpoints of an archive without an end.
@@ -129,7 +132,7 @@ impl CutTree {
 }
 
 /// Returns the open object of a checkpoint. Its first entry must be in one block.
-fn open_of(walk: &WalkCheckpoint, block_len: u32) -> Result<Option<(u64, (u64, u32))>, OpenError> {
+fn open_of(walk: &WalkCheckpoint, block_len: u32) -> Result<Option<BegunBefore>, OpenError> {
     let Some(open) = &walk.open else {
         return Ok(None);
     };

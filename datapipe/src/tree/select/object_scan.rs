@@ -14,7 +14,7 @@ use crate::wire::{
 use crate::words::count_of;
 
 use super::closing_run::ClosingRun;
-use super::cut_tree::{CutPoint, CutTree};
+use super::cut_tree::{BegunBefore, CutPoint, CutTree};
 
 /// Receiver of the objects of a scan.
 pub(in crate::tree) trait VisitObject {
@@ -167,7 +167,7 @@ impl<V: VisitObject> ObjectScan<V> {
     fn read_entries_before(
         &mut self,
         number: u64,
-        open: Option<(u64, (u64, u32))>,
+        open: Option<BegunBefore>,
         entries: &BlockEntries<'_>,
     ) -> Result<(), StageError> {
         for fetched in entries.iter() {

@@ -55,8 +55,8 @@ pub struct TreeReader<'r, M> {
     reader: &'r ArchiveReader<M>,
     /// The index and the blocks of the catalogue; `None` if there is none that can be used.
     catalogue: Option<(Index, BlockSet)>,
-    /// What the checkpoints of an archive without an end say; without it, and without a catalogue,
-    /// the whole archive is read.
+    /// The checkpoints of an archive without an end; without them, and without a catalogue, the
+    /// whole archive is read.
     cut: Option<CutTree>,
     instances: u32,
 }
