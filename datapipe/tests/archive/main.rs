@@ -12,6 +12,7 @@ mod parts; // some blocks, found by the index
 mod records; // zeros after records, kinds of later versions, volume records
 mod regressions; // earlier defects
 mod resync; // pages of zeros, inserted and missing bytes
+mod resync_sessions; // the same on media of several sessions, with copies
 mod round_trip; // whole archives, volumes, failures and crashes
 mod sessions; // several archives in a session, several sessions on a medium
 
