@@ -55,8 +55,8 @@ impl ReadScope {
     }
 
     /// Returns the part that holds these paths of a tree. An archive without an end is searched by
-    /// its checkpoints, if it has any. If the catalogue cannot be used, the objects are searched, so
-    /// the archive is read twice.
+    /// its checkpoints, if it has any. If the catalogue cannot be used, the objects are searched,
+    /// so the archive is read twice.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! A tree's archive without an end: what its checkpoints say, so that a list need not read all data.
+//! A tree's archive without an end: what its checkpoints say, so that a list need not read all
+//! data.
 //!
 //! ```text
 //!   data | catalogue | checkpoint | data | catalogue | checkpoint | data | data .. cut

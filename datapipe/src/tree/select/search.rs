@@ -144,8 +144,8 @@ impl CatalogueQuery {
 
     /// Returns the tail for the next pipe that reads an archive without an end, from the blocks of
     /// [`CutTree::reading`], or `None` if the query is complete. It takes one pass, or two if hard
-    /// links are selected, and skips what is damaged, which `log` records. The blocks that a restore
-    /// needs are then those of [`blocks`](Self::blocks), with the positions of the cut index.
+    /// links are selected, and skips what is damaged, which `log` records. A restore needs the
+    /// blocks of [`blocks`](Self::blocks) then, with the positions of the cut index.
     pub fn search_cut(&self, cut: &CutTree, log: &DamageLog) -> Option<impl Tail + use<>> {
         let step = self.0.lock().step;
         let is_over = matches!(step, SearchStep::Done | SearchStep::Objects);
