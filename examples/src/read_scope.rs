@@ -6,7 +6,7 @@ use datapipe::archive::{BlockSet, Index, Reading};
 use datapipe::media::MediumError;
 use datapipe::prelude::*;
 use datapipe::stage::IntoTail;
-use datapipe::tree::{CatalogueCheck, CatalogueQuery};
+use datapipe::tree::{CatalogueCheck, CatalogueQuery, CutTree};
 
 use crate::arguments::PlacementArgs;
 
@@ -21,11 +21,17 @@ pub enum ReadScope {
     Paths(Index, BlockSet, CatalogueQuery),
     /// The entire archive, of which some paths are restored.
     AllForPaths(CatalogueQuery),
+    /// The objects of an archive without an end, by its checkpoints, for a list.
+    Cut(CutTree),
+    /// The blocks that hold some paths in an archive without an end, and the damage that a search
+    /// of it has found.
+    CutPaths(CutTree, CatalogueQuery, DamageLog),
 }
 
 impl ReadScope {
-    /// Returns the part that a list of a tree needs. An archive that is incomplete, or whose
-    /// catalogue is damaged or cannot be read, is read entirely.
+    /// Returns the part that a list of a tree needs. An archive without an end is read by its
+    /// checkpoints, if it has any. It is read entirely if its catalogue is damaged or cannot be
+    /// read.
     ///
     /// # Errors
     ///
@@ -35,7 +41,8 @@ impl ReadScope {
         placement: PlacementArgs,
     ) -> Result<Self, Box<dyn Error>> {
         let Some(index) = read_index(reader) else {
-            return Ok(Self::Everything);
+            let cut = CutTree::read(reader).map(Self::Cut);
+            return Ok(cut.unwrap_or(Self::Everything));
         };
         let catalogue = index.catalogue();
         // Printed lines cannot be taken back, so the blocks of the catalogue are read in advance.
@@ -47,8 +54,9 @@ impl ReadScope {
         })
     }
 
-    /// Returns the part that holds these paths of a tree. If the catalogue cannot be used, the
-    /// objects are searched, so the archive is read twice.
+    /// Returns the part that holds these paths of a tree. An archive without an end is searched by
+    /// its checkpoints, if it has any. If the catalogue cannot be used, the objects are searched,
+    /// so the archive is read twice.
     ///
     /// # Errors
     ///
@@ -60,7 +68,10 @@ impl ReadScope {
     ) -> Result<Self, Box<dyn Error>> {
         let query = CatalogueQuery::new(paths);
         let Some(index) = read_index(reader) else {
-            return Self::searched(reader, query, placement);
+            return match CutTree::read(reader) {
+                Ok(cut) => Self::searched_cut(reader, cut, query, placement),
+                Err(_) => Self::searched(reader, query, placement),
+            };
         };
         let catalogue = index.catalogue();
         while let Some(search) = query.search() {
@@ -70,6 +81,29 @@ impl ReadScope {
         }
         let blocks = query.blocks(&index);
         Ok(Self::Paths(index, blocks, query))
+    }
+
+    /// Searches an archive without an end.
+    fn searched_cut<M: MediumReader + 'static>(
+        reader: &ArchiveReader<M>,
+        cut: CutTree,
+        query: CatalogueQuery,
+        placement: PlacementArgs,
+    ) -> Result<Self, Box<dyn Error>> {
+        let mut log = DamageLog::new();
+        loop {
+            // Each pass finds the same damage.
+            let pass = DamageLog::new();
+            let Some(search) = query.search_cut(&cut, &pass) else {
+                return Ok(Self::CutPaths(cut, query, log));
+            };
+            let reading = cut.reading(&reader.clone().salvage(&pass))?;
+            match placement.pipe(reading.pipe).tail(search).run() {
+                Ok(_) => log = pass,
+                Err(datapipe::Error::Stage(_)) => return Self::searched(reader, query, placement),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Searches the objects themselves.
@@ -101,6 +135,12 @@ impl ReadScope {
             Self::Everything | Self::AllForPaths(_) => Ok(reader.read().instances(instances)),
             Self::Catalogue(index, blocks) | Self::Paths(index, blocks, _) => {
                 Ok(reader.read_blocks(index, blocks)?.instances(instances))
+            }
+            Self::Cut(cut) => Ok(cut.reading(reader)?.instances(instances)),
+            Self::CutPaths(cut, query, _) => {
+                let positions = cut.index().positions();
+                let blocks = query.blocks(positions);
+                Ok(reader.read_blocks(positions, &blocks)?.instances(instances))
             }
         }
     }

@@ -54,6 +54,8 @@ pub(super) const CHUNK_LEN: &str = "chunk-len";
 pub(super) const BLOCK_LEN: &str = "block-len";
 pub(super) const RECORD_LEN: &str = "record-len";
 pub(super) const RUNS: &str = "runs";
+/// Flag: the last of the runs goes on to the end of the archive.
+pub(super) const TO_END: &str = "to-end";
 pub(super) const TREE: &str = "tree";
 /// Flag: the archive's blocks are encrypted.
 pub(super) const ENCRYPTED: &str = "encrypted";
@@ -172,6 +174,8 @@ pub(super) struct HeadSettings<'r> {
     pub(super) is_encrypted: bool,
     /// The blocks to be read, if not all.
     pub(super) runs: Option<&'r VecDeque<Run>>,
+    /// The last of them goes on to the end of the archive.
+    pub(super) is_to_end: bool,
     pub(super) reporter: &'r DamageReporter,
     pub(super) report: &'r ReadReport,
 }
@@ -197,6 +201,7 @@ pub(super) fn describe_head<'a>(
         .with_flag(TREE, settings.is_tree)
         .with_flag(ENCRYPTED, settings.is_encrypted)
         .with_flag(RUNS, settings.runs.is_some())
+        .with_flag(TO_END, settings.is_to_end)
         .with_flag(SALVAGE, settings.reporter.log.is_some());
     let (module, arguments) = with_medium(arguments, HEAD_MODULE, &medium);
     let stage = stage

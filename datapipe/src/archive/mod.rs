@@ -48,8 +48,8 @@ pub use modules::modules;
 pub use open_error::OpenError;
 pub use origin::ArchiveOrigin;
 pub use read::{
-    ArchiveHead, ArchiveReader, BlockSet, Index, ListedArchive, ListedSession, Reading, Sessions,
-    StoredArchive, StreamRestore,
+    ArchiveHead, ArchiveReader, BlockSet, CutIndex, Index, ListedArchive, ListedSession, Reading,
+    Sessions, StoredArchive, StreamRestore,
 };
 pub use report::{
     AfterEnd, ArchiveReport, ReadOutcome, ReadReport, RejectedBlock, WriteOutcome, WriteReport,

@@ -19,7 +19,7 @@ use super::arguments::{
     ALLOW_EMPTY, APPEND, ARCHIVE, BESIDE, BLOCK_LEN, CHUNK_LEN, CONTENT, CONTINUED, COPY_OF,
     DIRECTORY, ENCRYPTED, HEAD_MODULE, IN_PLACE, KEY, MEDIUM, MEDIUM_ARGUMENTS, NAME, OPEN_MODULE,
     OPENED, OVERWRITE, PATH, PLACE, POOL, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION,
-    TAIL_MODULE, TAPE, TREE, VOLUME_LABEL, VOLUME_SIZE, WRITE_ONCE, read_runs,
+    TAIL_MODULE, TAPE, TO_END, TREE, VOLUME_LABEL, VOLUME_SIZE, WRITE_ONCE, read_runs,
 };
 use super::key::ArchiveKey;
 use super::media_modules::{MediumArgs, ReaderMaker, WriterMaker};
@@ -160,6 +160,7 @@ struct HeadFields<'b> {
     block_len: Option<u32>,
     salvages: bool,
     has_runs: bool,
+    is_to_end: bool,
     is_tree: bool,
 }
 
@@ -172,8 +173,24 @@ impl<'b> HeadFields<'b> {
             block_len: optional_number(fields, BLOCK_LEN)?,
             salvages: fields.flag(SALVAGE)?,
             has_runs: fields.flag(RUNS)?,
+            is_to_end: fields.flag(TO_END)?,
             is_tree: fields.flag(TREE)?,
         })
+    }
+
+    /// Refuses fields that have no effect without another one.
+    fn check(&self) -> Result<(), StageError> {
+        let why = if self.session.is_none() && self.place.is_some() {
+            "the module got the field `place` without `session`, of which it is a place"
+        } else if self.session.is_none() && self.is_tree {
+            "the module got the field `tree` without `session`: leave it out, the header of the \
+             archive that is opened says what the archive is of"
+        } else if self.is_to_end && !self.has_runs {
+            "the module got the field `to-end` without `runs`, of which it is a property"
+        } else {
+            return Ok(());
+        };
+        Err(StageError::new(why))
     }
 
     fn head(
@@ -181,6 +198,7 @@ impl<'b> HeadFields<'b> {
         call: &StageArgs<'_>,
         medium: Box<dyn MediumReader>,
     ) -> Result<HeadStage<'static>, StageError> {
+        self.check()?;
         let Self {
             is_encrypted,
             session,
@@ -188,8 +206,10 @@ impl<'b> HeadFields<'b> {
             block_len,
             salvages,
             has_runs,
+            is_to_end,
             is_tree,
         } = self;
+
         let log = salvages.then(|| call.damage_log());
         let head = match (session, block_len) {
             (Some(session), Some(block_len)) => {
@@ -207,11 +227,6 @@ impl<'b> HeadFields<'b> {
                     .of_tree(is_tree)
                     .encrypted(is_encrypted)
             }
-            (None, _) if place.is_some() => {
-                return Err(StageError::new(
-                    "the module got the field `place` without `session`, of which it is a place",
-                ));
-            }
             (None, None) if !is_encrypted => {
                 let reader = ArchiveReader::open(medium, None)?;
                 match log {
@@ -227,7 +242,11 @@ impl<'b> HeadFields<'b> {
         };
         let head = if has_runs {
             let runs = call.descriptor(call.descriptors().saturating_sub(1))?;
-            head.only(read_runs(&runs.into())?)
+            let head = head.only(read_runs(&runs.into())?);
+            match is_to_end {
+                true => head.until_end(),
+                false => head,
+            }
         } else {
             head
         };

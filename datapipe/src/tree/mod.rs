@@ -42,5 +42,5 @@ pub use read::{
 pub use restore::{
     RestoreOptions, RestoreOutcome, RestoreProblem, RestoreReport, TreeRestore, TreeVerify,
 };
-pub use select::{CatalogueCheck, CatalogueQuery, Search, Selection, TreeList};
+pub use select::{CatalogueCheck, CatalogueQuery, CutTree, Search, Selection, TreeList};
 pub use single::{ArchivedFile, TreeReadError, TreeReader};

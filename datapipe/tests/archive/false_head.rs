@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use datapipe::archive::{ArchiveHead, Special};
+use datapipe::archive::{ArchiveHead, Session, SessionOptions, Sessions, Special};
+use datapipe::crypto::Argon2Cost;
 use datapipe::media::TapeReader;
 use datapipe::pool::BlockInfo;
 use datapipe::prelude::*;
@@ -57,6 +58,8 @@ struct Case {
     block: u32,
     /// Only the blocks of the catalogue are read.
     only_catalogue: bool,
+    /// Number of the archive, if the medium has others.
+    archive: Option<u32>,
 }
 
 impl Case {
@@ -69,6 +72,7 @@ impl Case {
             secret,
             block: BLOCK,
             only_catalogue: false,
+            archive: None,
         }
     }
 
@@ -90,11 +94,18 @@ impl Case {
             secret,
             block,
             only_catalogue,
+            archive: None,
         }
     }
 
     fn open(&self) -> ArchiveReader<TapeReader<FaultyStorage>> {
-        ArchiveReader::open(tape(&self.bytes), self.secret.as_ref()).unwrap()
+        let (medium, secret) = (tape(&self.bytes), self.secret.as_ref());
+        let Some(number) = self.archive else {
+            return ArchiveReader::open(medium, secret).unwrap();
+        };
+        let list = Sessions::read(tape(&self.bytes)).unwrap();
+        let listed = list.archives().find(|listed| listed.number() == number);
+        ArchiveReader::open_listed(medium, listed.unwrap(), secret).unwrap()
     }
 
     fn head(
@@ -243,6 +254,17 @@ fn forge(random: &mut Random, sent: &mut Vec<Sent>, is_encrypted: bool) -> &'sta
     }
 }
 
+/// Reads what a false head sends that is not what an honest one does.
+fn check_false(case: &Case, sent: &[Sent], data: &[u8], what: &str) {
+    for salvages in [true, false] {
+        let (read, complete, is_told) = case.read_from(sent.to_vec(), salvages);
+        assert!(!complete, "{what}, salvages {salvages}");
+        // The offsets of a few blocks are not known, and nothing depends on them.
+        let is_same = case.only_catalogue && read == data;
+        assert!(is_told || is_same, "{what}, salvages {salvages}");
+    }
+}
+
 /// Reads what 200 false heads send. Without an error or a problem the data are those of the
 /// archive, and a false head never makes it complete.
 fn check_false_heads(case: &Case, what: &str) {
@@ -265,14 +287,8 @@ fn check_false_heads(case: &Case, what: &str) {
             continue;
         }
         tried.extend(forgeries.iter().copied());
-        for salvages in [true, false] {
-            let (read, complete, is_told) = case.read_from(sent.clone(), salvages);
-            let what = format!("{what}, round {round}, {forgeries:?}, salvages {salvages}");
-            assert!(!complete, "{what}");
-            // The offsets of a few blocks are not known, and nothing depends on them.
-            let is_same = case.only_catalogue && read == data;
-            assert!(is_told || is_same, "{what}");
-        }
+        let what = format!("{what}, round {round}, {forgeries:?}");
+        check_false(case, &sent, &data, &what);
     }
     let kinds = if case.secret.is_some() { 12 } else { 8 };
     assert!(tried.len() >= kinds, "{tried:?}");
@@ -305,6 +321,100 @@ fn false_head_leaves_nothing_out_of_a_tree_or_its_catalogue() {
     }
 }
 
+/// An archive of a stream with special headers and checkpoints, and one of the same session with
+/// the same key and other data.
+fn two_archives(is_encrypted: bool) -> [Case; 2] {
+    let storage = FaultyStorage::new(1);
+    let session = Session::new(create_tape(&storage), SessionOptions::new("two")).unwrap();
+    let (secret, mut shared) = (is_encrypted.then(|| key(3)), None);
+    let cost = {
+        let mut cost = Argon2Cost::default();
+        (cost.memory_kib, cost.passes, cost.lanes) = (64, 1, 1);
+        cost
+    };
+    for number in [1, 2] {
+        let options = ArchiveOptions::stream("s").block_len(BLOCK);
+        let options = match (&secret, shared.take()) {
+            (None, _) => options,
+            (Some(_), Some(shared)) => options.share_key(shared),
+            (Some(secret), None) => options.encrypt_at(secret.clone(), cost),
+        };
+        let mut archive = options.plan().unwrap();
+        shared = archive.shared_key();
+        for id in [1, 2] {
+            let special = Special::new(Special::OWN | id, vec![number; 10]).unwrap();
+            archive = archive.special(special).unwrap();
+        }
+        let data = vec![number; COUNT * BLOCK as usize];
+        let head = HeadStage::from(StreamHead::new(&data[..]));
+        let head = head.checkpoint_every(3 * u64::from(BLOCK));
+        let pipe = Pipe::builder().buffer_size(BLOCK).head(head);
+        pipe.archive_in(archive, &session).run().unwrap();
+    }
+    session.finish().unwrap();
+    let bytes = storage.bytes(TAPE).unwrap();
+    [1, 2].map(|archive| Case {
+        bytes: bytes.clone(),
+        secret: secret.clone(),
+        block: BLOCK,
+        only_catalogue: false,
+        archive: Some(archive),
+    })
+}
+
+/// Each block of an archive in the place of each of another one with the same key, or before it;
+/// each block dropped or repeated, with its number or the next one; a cut after each; the last
+/// block at each place. Special headers and checkpoints are among the blocks.
+#[test]
+fn false_head_with_blocks_of_two_archives_completes_none() {
+    for is_encrypted in [false, true] {
+        let [case, other] = two_archives(is_encrypted);
+        let (good, strange) = (case.honest(), other.honest());
+        let (data, complete, is_told) = case.read_from(good.clone(), true);
+        assert!(complete && !is_told && data == vec![1; COUNT * BLOCK as usize]);
+        let kinds: BTreeSet<u8> = good.iter().map(|(info, _)| info.kind).collect();
+        assert_eq!(kinds.len(), 3, "data, special headers, checkpoints");
+        for at in 0..good.len() {
+            let what = format!("encrypted {is_encrypted}, block {at} of {}", good.len());
+            let check = |sent: &[Sent], how: &str| {
+                if sent != good {
+                    check_false(&case, sent, &data, &format!("{what} {how}"));
+                }
+            };
+            check(&good[..at], "and all after it cut");
+            let mut sent = good.clone();
+            sent.remove(at);
+            check(&sent, "dropped");
+            // The ones after it take its place: their numbers are dense.
+            for later in &mut sent[at..] {
+                later.0.sequence = later.0.sequence.map(|number| number - 1);
+            }
+            if is_encrypted {
+                check(&sent, "dropped, and the others renumbered");
+            }
+            let mut sent = good.clone();
+            sent.insert(at, good[at].clone());
+            check(&sent, "repeated");
+            let mut sent = good.clone();
+            sent.insert(at, good[good.len() - 1].clone());
+            check(&sent, "after the last one");
+            sent.truncate(at + 1);
+            check(&sent, "replaced by the last one, and all after it cut");
+            // Without encryption any block can be anything.
+            for strange in strange.iter().filter(|_| is_encrypted) {
+                let mut sent = good.clone();
+                sent[at].1.clone_from(&strange.1);
+                check(&sent, "with the content of another archive");
+                sent[at] = strange.clone();
+                check(&sent, "replaced by one of another archive");
+                let mut sent = good.clone();
+                sent.insert(at, strange.clone());
+                check(&sent, "after one of another archive");
+            }
+        }
+    }
+}
+
 /// The 17th special header was shown to the caller, and the archive complete.
 #[test]
 fn special_header_beyond_the_limit_is_damage() {
@@ -321,6 +431,7 @@ fn special_header_beyond_the_limit_is_damage() {
             secret: None,
             block: BLOCK,
             only_catalogue: false,
+            archive: None,
         };
         let mut sent = case.honest();
         (1..count).for_each(|_| sent.insert(0, sent[0].clone()));

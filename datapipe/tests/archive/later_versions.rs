@@ -425,6 +425,40 @@ fn special_headers_of_later_versions_are_passed_over_or_refused() {
     }
 }
 
+/// A required special header after data was shown as one before them, and the archive complete.
+#[test]
+fn required_special_header_after_data_is_damage() {
+    let (optional, required) = (special(2 << 30 | 9), special(3 << 30 | 9));
+    for (special, is_first, is_late) in [
+        (&optional, false, false),
+        (&required, true, false),
+        (&required, false, true),
+    ] {
+        let mut units = Units::of_stream().add_block(BlockKind::Special, special);
+        if !is_first {
+            units = units.add_block(BlockKind::Data, b"data");
+        }
+        let bytes = units.tape();
+        for salvages in [false, true] {
+            let log = DamageLog::new();
+            let reader = ArchiveReader::open(tape(&bytes), None).unwrap();
+            let reader = reader.on_special(|_| true);
+            let reading = match salvages {
+                true => reader.salvage(&log).read(),
+                false => reader.read(),
+            };
+            let ended = reading.pipe.tail(StreamTail::new(std::io::sink())).run();
+            let text = match &ended {
+                Ok(_) => format!("{:?}", log.snapshot().entries),
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(reading.report.snapshot().complete, !is_late, "{text}");
+            assert_eq!(text.contains("required special header c0000009"), is_late);
+            assert_eq!(ended.is_err(), is_late && !salvages, "{text}");
+        }
+    }
+}
+
 /// An entry of a block: its kind, object and body.
 fn entry(kind: u8, object: u64, body: &[u8]) -> Vec<u8> {
     let length = (body.len() as u32).to_le_bytes();

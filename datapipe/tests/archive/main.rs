@@ -7,11 +7,13 @@ mod false_head; // a head that sends other blocks than it has read
 mod fixture; // writing, reading and salvaging for all of them
 mod headers; // every byte and record of a tree archive with special headers
 mod later_versions; // archives as later versions may write them
+mod lists; // lists of sessions: what they read, and of what media
 mod openers; // secrets and recipients that open archives
 mod parts; // some blocks, found by the index
 mod records; // zeros after records, kinds of later versions, volume records
 mod regressions; // earlier defects
 mod resync; // pages of zeros, inserted and missing bytes
+mod resync_sessions; // the same on media of several sessions, with copies
 mod round_trip; // whole archives, volumes, failures and crashes
 mod sessions; // several archives in a session, several sessions on a medium
 mod site; // a medium that grows by sessions

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use datapipe::archive::{ListedArchive, OpenError, Session, SessionOptions, Sessions, SharedKey};
-use datapipe::media::{Item, MediumError, MediumWriter, Position, VolumeId};
+use datapipe::media::{MediumError, MediumWriter, Position};
 use datapipe::prelude::*;
 use datapipe::testkit::Sink;
 use datapipe::wire::{UNIT_HEADER_LEN, UnitHeader, UnitKind};
@@ -192,80 +192,6 @@ fn cut(before: &[(PathBuf, Vec<u8>)], after: &[(PathBuf, Vec<u8>)], random: u64)
         if len > 0 {
             fs::write(&file.0, &file.1[..len]).unwrap();
         }
-    }
-}
-
-#[test]
-fn list_reads_the_footers_and_a_record_for_each_archive() {
-    let mut site = Site::new("t", None, None);
-    for number in 1..=5 {
-        site.add_session(number);
-    }
-    let bytes = fs::metadata(&site.path).unwrap().len();
-    let read = Arc::new(Mutex::new(0));
-    let medium = Counting(VirtualTape::open(&site.path).unwrap(), Arc::clone(&read));
-    let sessions = Sessions::read(medium).unwrap();
-    assert_eq!(sessions.archives().count(), 15);
-    let read = *read.lock().unwrap();
-    assert!(
-        read < 5 * 4096 && read < bytes / 4,
-        "{read} of {bytes} bytes"
-    );
-}
-
-#[test]
-fn list_of_a_session_of_500_archives_reads_64_kib_and_a_record_for_each() {
-    let mut site = Site::new("t", None, None);
-    let session = Session::new(site.append(), SessionOptions::new("many")).unwrap();
-    for number in 0..500 {
-        site.write(&session, &number.to_string(), 0);
-    }
-    session.finish().unwrap();
-    let read = Arc::new(Mutex::new(0));
-    let medium = Counting(VirtualTape::open(&site.path).unwrap(), Arc::clone(&read));
-    let sessions = Sessions::read(medium).unwrap();
-    assert_eq!(sessions.archives().count(), 500);
-    let read = *read.lock().unwrap();
-    // A record with the header of an archive without a key has less than 512 bytes.
-    assert!(read <= (64 << 10) + 500 * 512, "{read}");
-}
-
-/// Counts the bytes of the records that are read.
-struct Counting(datapipe::media::TapeReader, Arc<Mutex<u64>>);
-
-impl Counting {
-    fn count(&self, record: &[u8]) {
-        *self.1.lock().unwrap() += record.len() as u64;
-    }
-}
-
-impl MediumReader for Counting {
-    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        let item = self.0.read(record);
-        self.count(record);
-        item
-    }
-
-    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        let item = self.0.read_back(record);
-        self.count(record);
-        item
-    }
-
-    fn next_volume(&mut self) -> Result<bool, MediumError> {
-        self.0.next_volume()
-    }
-
-    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
-        self.0.seek(to)
-    }
-
-    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
-        self.0.seek_end(volume)
-    }
-
-    fn volume_id(&mut self, volume: u32) -> Result<VolumeId, MediumError> {
-        self.0.volume_id(volume)
     }
 }
 

@@ -65,7 +65,7 @@ impl Site {
         }
     }
 
-    fn is_directory(&self) -> bool {
+    pub(crate) fn is_directory(&self) -> bool {
         self.volume_size.is_some()
     }
 

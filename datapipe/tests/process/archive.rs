@@ -417,6 +417,14 @@ fn check_invalid_head_arguments(path: &Path) {
             fields().with("place", [0; 69]),
             "the field `place` without `session`",
         ),
+        (
+            fields().with("tree", ""),
+            "the field `tree` without `session`",
+        ),
+        (
+            fields().with("to-end", ""),
+            "the field `to-end` without `runs`",
+        ),
         (fields().with("key", [7; 32]), "unknown field `key`"),
         (directory(Path::new("/nowhere")), "/nowhere"),
         (fields().with("runs", ""), "0 descriptors"),

@@ -7,6 +7,7 @@
 #[macro_use]
 mod placement; // threads or processes
 
+mod cut; // archives without an end, listed and restored by their checkpoints
 mod fixture; // sources, archives and comparisons
 mod forged; // catalogues of hostile archives
 mod head; // trees read by one instance, and by three

@@ -364,6 +364,10 @@ impl Job<'_> {
             }
             Ok(())
         });
+        let tail = match &self.scope {
+            ReadScope::Cut(cut) => tail.of_cut(cut),
+            _ => tail,
+        };
         let pipe = self.pipe(reader)?.tail(tail.salvage(&self.log));
         let result = self.run(pipe, None);
         listing.set_counts(self.summary);
@@ -433,15 +437,22 @@ impl Job<'_> {
             .keep(self.location.files())
             .keep(self.args.secret.file_identity());
         let tail = match &self.scope {
-            ReadScope::Paths(_, _, query) | ReadScope::AllForPaths(query) => {
-                TreeRestore::part(dest, options, query)
-            }
+            ReadScope::Paths(_, _, query)
+            | ReadScope::AllForPaths(query)
+            | ReadScope::CutPaths(_, query, _) => TreeRestore::part(dest, options, query),
             _ => TreeRestore::new(dest, options),
         };
         let tail = tail.map_err(|error| {
             Failure::new(format!("cannot restore to {}: {error}", dest.display()))
         })?;
         let report = tail.report();
+        if let ReadScope::CutPaths(_, _, found) = &self.scope {
+            // The restore reads the blocks of the paths only.
+            for damage in found.snapshot().entries {
+                let what = damage.to_string();
+                self.summary.add_error(Vec::new(), "medium", what);
+            }
+        }
         let pipe = self
             .pipe(reader)?
             .tail(self.args.placement.stage(tail.into()));

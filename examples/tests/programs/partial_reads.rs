@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use datapipe::prelude::*;
+use datapipe::tree::CutTree;
 use datapipe::wire::{
     BlockKind, RECORD_HEADER_LEN, RecordHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind,
 };
@@ -303,6 +305,56 @@ fn cut_archive_lists_the_objects_before_the_cut() {
         assert_eq!(fixture.names("out/data"), ["a"]);
         fixture.clear("out");
     }
+}
+
+/// All of an archive that was cut off was read for a list of it, and twice for a path.
+#[test]
+fn cut_archive_with_checkpoints_is_listed_without_its_data() {
+    let fixture = with_haystack();
+    let (source, path) = (fixture.path("src/data"), fixture.path("whole"));
+    fs::write(source.join("a/large"), noise(3_000_000)).unwrap();
+    // A run of blocks is read from the start of a record on.
+    let options = ArchiveOptions::tree("t").block_len(64 << 10);
+    let archive = options.record_len(16 << 10).plan().unwrap();
+    let head = TreeHead::new(&[&source], TreeOptions::default()).unwrap();
+    let head = HeadStage::from(head).checkpoint_every(400_000);
+    let pipe = Pipe::builder().buffer_size(64 << 10).head(head);
+    let tape = VirtualTape::create(&path, VolumeOptions::default()).unwrap();
+    pipe.archive(archive, tape).run().unwrap();
+    let tape = fs::read(&path).unwrap();
+    fs::write(fixture.path("cut"), &tape[..tape.len() - 100_000]).unwrap();
+
+    let reader =
+        ArchiveReader::open(VirtualTape::open(fixture.path("cut")).unwrap(), None).unwrap();
+    let cut = CutTree::read(&reader).unwrap();
+    let reading = cut.reading(&reader.salvage(&DamageLog::new())).unwrap();
+    let pipe = reading.pipe.tail(StreamTail::new(std::io::sink()));
+    pipe.run().unwrap();
+    let read = reading.report.snapshot().read;
+    assert!(
+        read * 3 < tape.len() as u64,
+        "{read} of {} bytes",
+        tape.len()
+    );
+
+    let output = fixture.restore(&["--quiet", "--list", "cut"]);
+    let text = failed(&output, 3);
+    assert!(text.contains("the archive is incomplete"), "{text}");
+    let list = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        list.contains(" data/a/7\n") && list.contains("data/a/large\n"),
+        "{list}"
+    );
+    let text = failed(
+        &fixture.restore(&["--quiet", "--path", "data/a", "cut", "out"]),
+        3,
+    );
+    assert!(text.contains("the archive is incomplete"), "{text}");
+    for name in fixture.names("src/data/a") {
+        let read = |at: &str| fs::read(fixture.path(at).join(&name)).unwrap();
+        assert!(read("src/data/a") == read("out/data/a"), "{name:?}");
+    }
+    assert_eq!(fixture.names("out/data"), ["a"]);
 }
 
 #[test]

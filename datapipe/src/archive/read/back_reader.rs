@@ -2,12 +2,49 @@
 
 use crate::limits::MAX_RECORD;
 use crate::media::{Item, MediumReader, Position};
-use crate::wire::{RecordHeader, RecordKind, UnitHeader, UnitKind};
+use crate::wire::{Locator, RecordHeader, RecordKind, UnitHeader, UnitKind};
 
 use super::super::open_error::OpenError;
+use super::session_list::is_failure;
 use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
 use super::unit_reader::UnitReader;
+
+/// Evidence of a record that is read backwards on the locators of an archive.
+enum Before<L = Box<Locator>> {
+    /// It is one.
+    Locator(L),
+    /// None can be before it.
+    Nothing,
+    Unknown,
+}
+
+/// Tells if a record begins with a locator of the archive.
+fn unit_before(record: &[u8], session: &[u8; 16], archive: u32) -> Before<()> {
+    let Ok((header, content)) = RecordHeader::parse(record) else {
+        return Before::Unknown;
+    };
+    if header.session != *session {
+        return Before::Unknown;
+    }
+    if header.kind == RecordKind::Label && header.volume == 1 {
+        return Before::Nothing;
+    }
+    let first = header.first.filter(|_| header.kind == RecordKind::Data);
+    let unit = first.and_then(|first| content.get(first as usize..));
+    match unit.map(UnitHeader::parse) {
+        Some(Ok(unit)) if unit.archive > 0 && unit.archive < archive => Before::Nothing,
+        Some(Ok(unit))
+            if (unit.kind, unit.archive, first) == (UnitKind::Locator, archive, Some(0)) =>
+        {
+            Before::Locator(())
+        }
+        _ => Before::Unknown,
+    }
+}
+
+/// Bytes at the end of damage that are looked at first.
+const FIRST_STRETCH: u64 = 256 << 10;
 
 /// Finds records before a position, and the units in them. Nothing here is trusted: any damage, and
 /// anything unexpected, ends in [`OpenError::NoIndex`] after a bounded number of items.
@@ -15,6 +52,8 @@ pub(super) struct BackReader<M> {
     medium: SharedMedium<M>,
     units: UnitReader<SharedMedium<M>>,
     session: [u8; 16],
+    /// Bytes of the records that were read backwards.
+    passed: u64,
 }
 
 impl<M: MediumReader> BackReader<M> {
@@ -23,7 +62,13 @@ impl<M: MediumReader> BackReader<M> {
             medium: medium.clone(),
             units: UnitReader::new(medium.clone(), Some(session)),
             session,
+            passed: 0,
         }
+    }
+
+    /// Bytes of all records that were read.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.passed.saturating_add(self.units.totals().0)
     }
 
     pub(super) fn seek_end(&mut self) -> Result<(), OpenError> {
@@ -57,7 +102,10 @@ impl<M: MediumReader> BackReader<M> {
         let (mut record, mut left) = (Vec::new(), MAX_BACK);
         while left > 0 {
             let at = match self.medium.read_back(&mut record)? {
-                Item::Record(at) => at,
+                Item::Record(at) => {
+                    self.passed = self.passed.saturating_add(record.len() as u64);
+                    at
+                }
                 Item::Mark(_) => {
                     left = left.saturating_sub(MARK_COST);
                     continue;
@@ -85,6 +133,127 @@ impl<M: MediumReader> BackReader<M> {
         Err(OpenError::no_index(format!(
             "a record was not found within {MAX_BACK} bytes of its position"
         )))
+    }
+
+    /// Moves back to the last locator of an archive, which is within `left` bytes, and reads it.
+    /// Damage, other sessions, and later archives of the session are passed.
+    ///
+    /// Reading back cannot pass damage, which a crash leaves at the end. The bytes before it are
+    /// then read forwards, in stretches from the end on, each as long as all after it.
+    pub(super) fn last_locator(
+        &mut self,
+        archive: u32,
+        mut left: u64,
+    ) -> Result<(Locator, Position), OpenError> {
+        let mut record = Vec::new();
+        while left > 0 {
+            let cost = match self.medium.read_back(&mut record)? {
+                Item::Record(at) => {
+                    match self.locator_at(&record, at, archive)? {
+                        Before::Locator(locator) => return Ok((*locator, at)),
+                        Before::Nothing => break,
+                        Before::Unknown => {}
+                    }
+                    record.len() as u64
+                }
+                Item::Damaged { at, skipped } => {
+                    let found = self.locator_between(at, skipped.min(left), skipped, archive)?;
+                    match found {
+                        Some((Before::Locator(locator), at)) => return Ok((*locator, at)),
+                        Some(_) => break,
+                        None if skipped >= left => break,
+                        None => {}
+                    }
+                    self.medium.seek(at)?;
+                    skipped
+                }
+                Item::Mark(_) => MARK_COST as u64,
+                Item::End => {
+                    self.previous_volume()?;
+                    MARK_COST as u64
+                }
+            };
+            left = left.saturating_sub(cost.max(MARK_COST as u64));
+        }
+        Err(OpenError::no_index("it has no locator that can be read"))
+    }
+
+    /// Looks for the last locator in the last `reach` bytes of `len` that begin at `begins`.
+    /// Returns nothing if the archive may have one before them.
+    fn locator_between(
+        &mut self,
+        begins: Position,
+        reach: u64,
+        len: u64,
+        archive: u32,
+    ) -> Result<Option<(Before, Position)>, OpenError> {
+        let end = begins.byte.saturating_add(len);
+        let (first, mut to, mut record) = (end - reach, end, Vec::new());
+        while to > first {
+            let from = to.saturating_sub((end - to).max(FIRST_STRETCH)).max(first);
+            let mut found = None;
+            self.medium.seek(Position {
+                byte: from,
+                ..begins
+            })?;
+            let mut is_over = false;
+            loop {
+                match self.medium.read(&mut record)? {
+                    Item::End => break,
+                    Item::Record(at) | Item::Mark(at) | Item::Damaged { at, .. }
+                        if at.byte >= to =>
+                    {
+                        break;
+                    }
+                    Item::Record(at) => match unit_before(&record, &self.session, archive) {
+                        Before::Nothing => is_over = true,
+                        Before::Unknown => {}
+                        Before::Locator(()) => found = Some(at),
+                    },
+                    Item::Mark(_) | Item::Damaged { .. } => {}
+                }
+            }
+            if let Some(at) = found {
+                self.medium.seek(at)?;
+                if let Some(locator) = self.read_locator()? {
+                    return Ok(Some((Before::Locator(Box::new(locator)), at)));
+                }
+            }
+            if is_over {
+                return Ok(Some((Before::Nothing, begins)));
+            }
+            to = from;
+        }
+        Ok(None)
+    }
+
+    /// Reads the locator at this place, if it is intact.
+    fn read_locator(&mut self) -> Result<Option<Locator>, OpenError> {
+        match self.read_unit(UnitKind::Locator) {
+            Err(error) if is_failure(&error) => Err(error),
+            read => Ok(read.ok().and_then(|(_, body)| Locator::parse(&body).ok())),
+        }
+    }
+
+    /// Returns the locator of the archive that begins a record, if it is one. The medium is before
+    /// the record again.
+    fn locator_at(
+        &mut self,
+        record: &[u8],
+        at: Position,
+        archive: u32,
+    ) -> Result<Before<Box<Locator>>, OpenError> {
+        match unit_before(record, &self.session, archive) {
+            Before::Nothing => return Ok(Before::Nothing),
+            Before::Unknown => return Ok(Before::Unknown),
+            Before::Locator(()) => {}
+        }
+        self.medium.seek(at)?;
+        let read = self.read_locator()?;
+        self.medium.seek(at)?;
+        Ok(read.map_or(Before::Unknown, |locator| {
+            Before::Locator(Box::new(locator))
+        }))
     }
 
     /// Moves back past the last mark.
@@ -141,6 +310,7 @@ impl<M: MediumReader> BackReader<M> {
 
     /// The next unit, which must be of this kind.
     fn next_unit(&mut self, kind: UnitKind) -> Result<(UnitHeader, Option<Position>), OpenError> {
+        self.units.limit(longest(kind));
         loop {
             match self.units.next()? {
                 UnitEvent::Unit(header, at) if header.kind == kind => return Ok((header, at)),
@@ -161,6 +331,16 @@ impl<M: MediumReader> BackReader<M> {
                 }
             }
         }
+    }
+}
+
+/// Bytes of records that are read for a unit of a kind at most, besides those of the last one. They
+/// are more than a unit of a version 1 writer needs, in the smallest records.
+fn longest(kind: UnitKind) -> u64 {
+    match kind {
+        // That of 1,024 archives, or one extension of the largest size.
+        UnitKind::SessionFooter | UnitKind::ArchiveFooter => 128 << 10,
+        _ => 2 * MAX_RECORD as u64,
     }
 }
 

@@ -60,7 +60,14 @@ impl PipeBuilder<'_> {
             let (reporter, report) = (DamageReporter { log }, ReadReport::default());
             // Control blocks go on to every tail, which takes those that it knows.
             let specials = Specials::default();
-            order_stage(None, settings.block_len, true, &reporter, &report, specials)
+            order_stage(
+                (None, false),
+                settings.block_len,
+                true,
+                &reporter,
+                &report,
+                specials,
+            )
         };
         self.stage_at(opened.map_or(0, |at| at + 1), check)
     }

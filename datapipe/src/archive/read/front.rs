@@ -86,7 +86,7 @@ impl Front {
             return true;
         }
         let is_special = header.block_kind == BlockKind::Special;
-        let content = content_of(header, body, key);
+        let content = content_of(header, body, BlockKind::Special, key);
         // One lost block before data that do not begin the stream had the data before them. Offsets
         // are not authenticated, so in an encrypted archive it may have been a special header.
         let lost = header.number - next;
@@ -124,13 +124,18 @@ impl Front {
     }
 }
 
-/// Returns the data of a block if they are valid; nothing of what is not a special header.
-fn content_of(header: &UnitHeader, body: &[u8], key: Option<&ArchiveKey>) -> Option<Vec<u8>> {
-    let is_special = header.block_kind == BlockKind::Special;
-    let is_stored = header.codec == Codec::NONE || !is_special;
+/// Returns the data of a control block if they are valid; nothing of what is not of this kind.
+pub(super) fn content_of(
+    header: &UnitHeader,
+    body: &[u8],
+    kind: BlockKind,
+    key: Option<&ArchiveKey>,
+) -> Option<Vec<u8>> {
+    let is_wanted = header.block_kind == kind;
+    let is_stored = header.codec == Codec::NONE || !is_wanted;
     let Some(key) = key else {
         let is_valid = header.cipher == CipherKind::None && is_stored;
-        return is_valid.then(|| if is_special { body } else { &[] }.to_vec());
+        return is_valid.then(|| if is_wanted { body } else { &[] }.to_vec());
     };
     let is_valid = header.cipher == CipherKind::Aes256Gcm && is_stored;
     let (data, tag) = body.split_last_chunk::<TAG_LEN>().filter(|_| is_valid)?;

@@ -58,6 +58,8 @@ struct Trailer {
     /// A valid archive footer.
     archive_footer: bool,
     session_footer: bool,
+    /// The end of the last run has come, which is that of the archive.
+    has_come: bool,
     /// Number of marks after the session footer: two of them end the session.
     marks: u32,
     /// The session has another archive.
@@ -143,6 +145,14 @@ impl<M: MediumReader> ArchiveHead<M> {
         }
     }
 
+    /// Lets the last of the runs go on to the end of the archive, which is not known.
+    pub(in crate::archive) fn until_end(self) -> Self {
+        Self {
+            runs: self.runs.until_end(),
+            ..self
+        }
+    }
+
     /// Returns the report of the reading. It is final when the pipe has ended, and complete only if
     /// the pipe has this head's [`check`](Self::check).
     pub fn report(&self) -> ReadReport {
@@ -162,7 +172,7 @@ impl<M: MediumReader> ArchiveHead<M> {
             numbers.collect()
         });
         order_stage(
-            runs,
+            (runs, self.runs.is_to_end()),
             self.block_len,
             self.is_tree,
             &self.reporter,
@@ -227,7 +237,10 @@ impl<M: MediumReader> ArchiveHead<M> {
 
     /// Ends the current run here, and reports the rest of its blocks missing.
     fn cut_run(&mut self, at: Option<Position>) -> Result<(), StageError> {
-        if let Some(run) = self.runs.current() {
+        if self.runs.reads_to_end() {
+            self.runs.abandon();
+            self.trailer.has_come = true;
+        } else if let Some(run) = self.runs.current() {
             self.advance_past(run.last.saturating_add(1), at)?;
             self.runs.abandon();
         }
@@ -258,10 +271,12 @@ impl<M: MediumReader> ArchiveHead<M> {
                     UnitKind::Block if self.take_block(&header, at, block)? => {
                         return Ok(Fill::Block);
                     }
-                    UnitKind::ArchiveFooter if self.runs.is_partial() => self.cut_run(at)?,
+                    UnitKind::ArchiveFooter if !self.runs.reads_to_end() => self.cut_run(at)?,
                     UnitKind::ArchiveFooter => {
                         self.check_footer(&header, at)?;
-                        if self.place.is_selected && self.trailer.archive_footer {
+                        let is_over = self.place.is_selected || self.runs.is_partial();
+                        if is_over && self.trailer.archive_footer {
+                            self.trailer.has_come = true;
                             break;
                         }
                     }
@@ -440,10 +455,11 @@ impl<M: MediumReader> ArchiveHead<M> {
             return Ok(false);
         }
         if number < next {
-            if !self.runs.is_partial() {
+            let start = self.runs.current().map(|run| run.start.record);
+            if self.runs.reads_to_end() && (start.is_none() || at != start) {
                 let what = "appears again, or out of order";
                 self.report_damage(Some(number), at, what.to_owned())?;
-            } else if at != self.runs.current().map(|run| run.start.record) {
+            } else if at != start {
                 self.cut_run(at)?;
             }
             return Ok(false);
@@ -501,7 +517,7 @@ impl<M: MediumReader> ArchiveHead<M> {
             self.count_missing(is_wanted.into());
         }
         // While runs are read, blocks that are missing in them are reported anyway.
-        if is_wanted || !self.runs.is_partial() {
+        if is_wanted || self.runs.reads_to_end() {
             self.reporter.report(damage)
         } else {
             Ok(())
@@ -539,7 +555,8 @@ impl<M: MediumReader> ArchiveHead<M> {
         }
         let read = self.report.snapshot();
         let found = (self.numbering.plain(), read.rejected);
-        if read.missing == 0 && found != (footer.plain, footer.rejected) {
+        let is_known = read.missing == 0 && !self.runs.is_partial();
+        if is_known && found != (footer.plain, footer.rejected) {
             let what = format!(
                 "the archive footer says {} and {}, but the blocks have {}, {} rejected",
                 count_of(footer.plain, "byte"),
@@ -555,7 +572,7 @@ impl<M: MediumReader> ArchiveHead<M> {
 
     /// Reports footers that were not found, once the whole medium has been read.
     fn check_trailer(&self) -> Result<(), StageError> {
-        if self.runs.is_partial() {
+        if self.runs.is_partial() && !self.trailer.has_come {
             return Ok(());
         }
         let next = self.numbering.next();
@@ -594,7 +611,8 @@ impl<M: MediumReader> ArchiveHead<M> {
                  be read; {blocks} read before that{unknown}"
             );
             self.report_damage(None, None, what)
-        } else if !self.trailer.session_footer && !self.place.is_selected {
+        } else if !self.trailer.session_footer && !self.place.is_selected && !self.runs.is_partial()
+        {
             let what = "the session's footer is missing: data that followed the archive may be \
                         missing too";
             self.report_damage(None, None, what.to_owned())
@@ -649,6 +667,7 @@ impl<M: MediumReader> Head for ArchiveHead<M> {
             is_tree: self.is_tree,
             is_encrypted: self.is_encrypted,
             runs: self.runs.remaining(),
+            is_to_end: self.runs.is_to_end(),
             reporter: &self.reporter,
             report: &self.report,
         };

@@ -136,6 +136,37 @@ impl Index {
         })
     }
 
+    /// The index of an archive without an end, up to its last locator.
+    pub(super) fn of_cut(
+        session: &SessionHeader,
+        place: &Place,
+        (locator, at): (&Locator, Position),
+        chunks: Vec<ChunkEntry>,
+    ) -> Self {
+        let blocks = locator.blocks;
+        Self {
+            footer: ArchiveFooter {
+                blocks,
+                plain: locator.offset,
+                rejected: locator.rejected,
+                catalogue: blocks,
+                copy_of: None,
+            },
+            chunks,
+            framing: session.framing,
+            locator: at,
+            header: place.start.unwrap_or(Position::start_of(1)),
+            volumes_before: place.volumes_before,
+        }
+    }
+
+    /// The chunk that has a block.
+    pub(super) fn chunk_of(&self, block: u64) -> Option<&ChunkEntry> {
+        let after = self.chunks.partition_point(|chunk| chunk.first <= block);
+        let chunk = self.chunks.get(after.checked_sub(1)?)?;
+        (block - chunk.first < chunk.blocks.into()).then_some(chunk)
+    }
+
     /// Returns the runs of a set of blocks, each with the position at which to begin to read.
     ///
     /// The closest known position is that of a block in its chunk's footer; without a footer, the

@@ -15,10 +15,12 @@ mod back_reader; // records, backwards from the end of a medium
 mod block_set; // numbers of blocks, as runs
 #[cfg(feature = "processes")]
 mod check_modules; // the check of pipes whose stages are modules
+mod cut_index; // positions of the blocks of an archive without an end
 mod footer; // the archive footer, checked
 mod front; // special headers at the start of an archive
 mod head; // the head of a pipe that reads an archive
 mod index; // positions of the blocks of an archive
+mod listed_header; // archives of a finished session, by its footer
 mod numbering; // the number and the position that the next block must have
 mod order; // the stage that decides the outcome of a read
 mod reader; // headers and keys of an archive
@@ -36,6 +38,7 @@ mod unit_reader; // the units of a session
 mod window; // the part of the stream that is in memory
 
 pub use block_set::BlockSet;
+pub use cut_index::CutIndex;
 pub use head::ArchiveHead;
 pub use index::Index;
 pub use reader::{ArchiveReader, Reading};

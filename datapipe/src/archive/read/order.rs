@@ -76,9 +76,10 @@ pub(super) fn unknown_special(number: u64, special: &Special) -> String {
 }
 
 /// Returns the stage. `runs` are the numbers of the blocks that are read, ascending, or all if
-/// there are none; `block_len` is the largest size of a block.
+/// there are none, and true if the last of them go on to the end of the archive; `block_len` is
+/// the largest size of a block.
 pub(super) fn order_stage<'a>(
-    runs: Option<VecDeque<(u64, u64)>>,
+    runs: (Option<VecDeque<(u64, u64)>>, bool),
     block_len: u32,
     is_tree: bool,
     reporter: &DamageReporter,
@@ -87,7 +88,7 @@ pub(super) fn order_stage<'a>(
 ) -> MiddleStage<'a> {
     let unexplained = Unexplained::default();
     let order = Order {
-        expected: Expected::new(runs),
+        expected: Expected::new(runs.0, runs.1),
         continuity: Continuity::new(block_len),
         is_tree,
         next: 0,
@@ -100,6 +101,7 @@ pub(super) fn order_stage<'a>(
         unexplained: unexplained.clone(),
         specials,
         special_count: 0,
+        has_data: false,
     };
     let mut once = Some(order);
     let stage = Stage::in_place("order", move |_| once.take().expect("one instance"));
@@ -128,6 +130,8 @@ struct Order {
     specials: Specials,
     /// Number of special headers that came.
     special_count: usize,
+    /// A block of data has come, after which no special header can be required.
+    has_data: bool,
 }
 
 impl Order {
@@ -218,7 +222,20 @@ impl Order {
             return self.count_damaged(number, &what);
         }
         match Special::copy_of(block.shared(), &mut Vec::new())? {
-            Ok(special) => self.specials.show(number, &special),
+            Ok(special) => {
+                self.specials.show(number, &special)?;
+                if special.is_required() && self.has_data {
+                    let what = format!(
+                        "has the required special header {:08x} after data, which it should \
+                         precede: they may have been read in another way than it demands",
+                        special.id()
+                    );
+                    self.damaged += 1;
+                    let (block, at) = (Some(number), None);
+                    self.reporter.report(StreamDamage { block, at, what })?;
+                }
+                Ok(())
+            }
             Err(error) => self.count_damaged(number, &error.to_string()),
         }
     }
@@ -271,6 +288,8 @@ impl InPlace for Order {
         if is_special && is_valid && !self.specials.is_stored {
             self.show_special(number, block)?;
         }
+        // The kind of a damaged block is not authenticated.
+        self.has_data |= is_valid && !info.is_control() && info.kind == BlockKind::Data.code();
         if !goes_on {
             return Ok(Verdict::Drop);
         }
@@ -295,7 +314,8 @@ impl InPlace for Order {
                 );
                 self.fail_if_strict(None, &what)?;
             }
-        } else if self.last.is_none() {
+        }
+        if self.expected.is_to_end && self.last.is_none() {
             let what = "the archive is incomplete: its last block did not come";
             self.fail_if_strict(None, what)?;
         }
@@ -305,7 +325,8 @@ impl InPlace for Order {
             has_last: self.last.is_some(),
             is_complete: is_whole && self.last.is_some() && self.rejected == 0 && !is_partial,
         });
-        *self.unexplained.0.lock() = !(is_whole && (is_partial || self.last.is_some()));
+        let has_end = !self.expected.is_to_end || self.last.is_some();
+        *self.unexplained.0.lock() = !(is_whole && has_end);
         Ok(())
     }
 }
@@ -314,14 +335,17 @@ impl InPlace for Order {
 #[derive(Debug)]
 struct Expected {
     is_partial: bool,
+    /// The last run is as long as the archive.
+    is_to_end: bool,
     /// First and last number of each run, ascending.
     runs: VecDeque<(u64, u64)>,
 }
 
 impl Expected {
-    fn new(runs: Option<VecDeque<(u64, u64)>>) -> Self {
+    fn new(runs: Option<VecDeque<(u64, u64)>>, is_to_end: bool) -> Self {
         Self {
             is_partial: runs.is_some(),
+            is_to_end: is_to_end || runs.is_none(),
             runs: runs.unwrap_or_else(|| [(0, u64::MAX)].into()),
         }
     }
@@ -352,9 +376,11 @@ impl Expected {
         Some(missing)
     }
 
-    /// Number of the blocks that are still to come.
+    /// Number of the blocks that are still to come, as far as it is known.
     fn remaining(&self) -> u64 {
-        let lens = self.runs.iter().copied().map(len_of);
+        let unknown = usize::from(self.is_to_end);
+        let known = self.runs.len().saturating_sub(unknown);
+        let lens = self.runs.iter().take(known).copied().map(len_of);
         lens.fold(0, u64::saturating_add)
     }
 }

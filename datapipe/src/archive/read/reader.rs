@@ -202,6 +202,12 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     /// a pipe that reads the archive then fails with the reason.
     pub fn index(&self) -> Result<Index, OpenError> {
         let _claim = self.medium.claim()?;
+        self.check_specials()?;
+        Index::read(&self.medium, &self.session, &self.place)
+    }
+
+    /// Checks that the special headers at the start of the archive can be known.
+    pub(super) fn check_specials(&self) -> Result<(), OpenError> {
         let can_know = |special: &Special| {
             special.id() & Special::OWN != 0 && self.on_special.is_some() || !special.is_required()
         };
@@ -209,7 +215,12 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         if let Some((number, special)) = specials.find(|(_, special)| !can_know(special)) {
             return Err(OpenError::no_index(unknown_special(number, special)));
         }
-        Index::read(&self.medium, &self.session, &self.place)
+        Ok(())
+    }
+
+    /// The place of the archive on its medium.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Returns a pipe that reads all blocks from the start, in order, on threads.
@@ -240,7 +251,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         Ok(self.front.get_or_init(|| front))
     }
 
-    fn reading(&self, head: ArchiveHead<M>) -> Reading {
+    pub(super) fn reading(&self, head: ArchiveHead<M>) -> Reading {
         let (pipe, report) = self.pipe_of(head);
         Reading { pipe, report }
     }

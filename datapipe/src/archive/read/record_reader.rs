@@ -54,10 +54,23 @@ pub(super) struct RecordReader<M> {
     bytes_read: u64,
     /// Number of the last volume from which a record was read.
     last_volume: u32,
+    /// Bytes after which the reader ends, if only the start of something is read.
+    budget: Option<u64>,
 }
 
 /// Most items that are looked at after the end of the session. A mark is one, and zeros are marks.
 const MAX_ITEMS_AFTER_END: u32 = 1 << 18;
+
+/// Bytes that an item counts as which has fewer, or none.
+const MIN_COST: u64 = 512;
+
+/// Bytes of an item of a medium, for a reader that is limited.
+fn cost_of(item: &Result<Item, MediumError>, len: usize) -> u64 {
+    match item {
+        Ok(Item::Record(_) | Item::Damaged { .. }) => MIN_COST.max(len as u64),
+        _ => MIN_COST,
+    }
+}
 
 /// A part of the medium that is, or delimits, a part of the stream.
 pub(super) enum StreamItem {
@@ -93,7 +106,14 @@ impl<M: MediumReader> RecordReader<M> {
             is_foreign: false,
             bytes_read: 0,
             last_volume: 0,
+            budget: None,
         }
+    }
+
+    /// Ends after the item with which `bytes` have been read from here: what a medium says of
+    /// itself must not make a list read it again and again. One item is always read.
+    pub(super) fn limit(&mut self, bytes: u64) {
+        self.budget = Some(bytes.max(1));
     }
 
     /// Reads the session at `place` only, up to the next one.
@@ -201,7 +221,13 @@ impl<M: MediumReader> RecordReader<M> {
         if let Some((from, at)) = self.damaged.take() {
             return Ok(self.search_damage(from, at));
         }
+        if self.budget == Some(0) {
+            return Ok(Some(StreamItem::End));
+        }
         let item = self.medium.read(&mut self.record);
+        if let Some(budget) = &mut self.budget {
+            *budget = budget.saturating_sub(cost_of(&item, self.record.len()));
+        }
         let is_first = std::mem::take(&mut self.is_at_start);
         match item {
             Ok(Item::Record(at) | Item::Mark(at) | Item::Damaged { at, .. })

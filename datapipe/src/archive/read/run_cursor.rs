@@ -14,6 +14,8 @@ pub(super) struct RunCursor {
     /// The medium was moved to where reading begins, and reading on from there can reach the next
     /// run.
     is_positioned: bool,
+    /// The last run has no end that is known: it ends with the archive.
+    is_open: bool,
 }
 
 impl RunCursor {
@@ -25,6 +27,27 @@ impl RunCursor {
         Self {
             remaining: Some(runs.into()),
             ..Self::default()
+        }
+    }
+
+    /// Lets the last run go on to the end of the archive.
+    pub(super) fn until_end(self) -> Self {
+        Self {
+            is_open: true,
+            ..self
+        }
+    }
+
+    /// True if the last run goes on to the end of the archive.
+    pub(super) fn is_to_end(&self) -> bool {
+        self.is_open
+    }
+
+    /// True if what follows is to be read up to the end of the archive.
+    pub(super) fn reads_to_end(&self) -> bool {
+        match &self.remaining {
+            None => true,
+            Some(remaining) => self.is_open && remaining.is_empty() && self.current.is_some(),
         }
     }
 

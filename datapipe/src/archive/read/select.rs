@@ -15,6 +15,9 @@ use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
 use super::unit_reader::UnitReader;
 
+/// Most archives without a header at its place that are read to find one.
+const MAX_SEARCHES: u32 = 8;
+
 /// Most data keys that are unlocked to find an archive: a passphrase is stretched for each.
 const MAX_KEYS: usize = 8;
 
@@ -43,7 +46,8 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     /// encrypted. If no archive has a footer, it is the last one of the others.
     ///
     /// Slots of at most eight archives are tried, from the last archive on, those that have a data
-    /// key which is known by then not counted.
+    /// key which is known by then not counted. Of archives whose header is damaged, at most eight
+    /// are read to find a copy of it.
     ///
     /// # Errors
     ///
@@ -57,7 +61,15 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         let archives = newest_first(archives);
         let mut tried = TriedKeys::default();
         let mut first_error = None;
+        let mut searches = MAX_SEARCHES;
         for archive in archives {
+            if !archive.has_header {
+                // Its header is looked for in all of it. A medium may have many such archives.
+                let Some(left) = searches.checked_sub(1) else {
+                    continue;
+                };
+                searches = left;
+            }
             match Self::open_candidate(&medium, archive, secret, &mut tried) {
                 Ok(reader) => return Ok(reader),
                 Err(error) if is_failure(&error) => return Err(error),

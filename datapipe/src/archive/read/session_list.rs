@@ -16,19 +16,17 @@ use std::sync::Arc;
 use crate::limits::{MAX_LISTED_ARCHIVES, MAX_RECORD, MAX_VOLUMES};
 use crate::media::{Item, MediumError, MediumReader, Position};
 use crate::wire::{
-    ArchiveEntry, ArchiveHeader, CipherKind, Content, CopySource, Locator, RecordHeader,
-    RecordKind, SessionFooter, SessionHeader, SessionsBefore, Time, UnitKind,
+    ArchiveHeader, CipherKind, Content, CopySource, RecordHeader, RecordKind, SessionFooter,
+    SessionHeader, SessionsBefore, Time, UnitKind,
 };
 
 use super::super::key::header_hash;
 use super::super::open_error::OpenError;
-use super::super::place::{Place, is_before, on_medium};
+use super::super::place::{Place, is_before};
 use super::back_reader::BackReader;
-use super::footer::parse_footer;
+use super::listed_header::{MAX_COPIES_READ, list_archive, places_in_order, read_source};
 use super::session_scan::{label_headers, locate, scan};
 use super::shared_medium::SharedMedium;
-use super::unit_event::UnitEvent;
-use super::unit_reader::UnitReader;
 
 /// The sessions of a medium, with their archives.
 ///
@@ -95,6 +93,8 @@ pub struct ListedArchive {
     pub(super) has_footer: bool,
     pub(super) blocks: u64,
     pub(super) header: Option<HeaderFacts>,
+    /// The header is at its place, and was not found as a copy.
+    pub(super) has_header: bool,
     /// Position of its footer, if that was not read.
     pub(super) footer: Option<Position>,
     pub(super) copy_of: Option<CopySource>,
@@ -141,12 +141,13 @@ impl Sessions {
 
     pub(super) fn list<M: MediumReader>(medium: &SharedMedium<M>) -> Result<Self, OpenError> {
         let (mut newest_first, mut total) = (Vec::new(), 0);
+        let mut copies = MAX_COPIES_READ;
         let mut until = None;
         let is_cut = loop {
             if total >= MAX_LISTED_ARCHIVES {
                 break true;
             }
-            match step_back(medium, until, true) {
+            match step_back(medium, until, Some(&mut copies)) {
                 Ok(None) => break false,
                 Ok(Some(session)) => {
                     total += 1 + session.archives.len();
@@ -226,7 +227,7 @@ impl Sessions {
     pub fn before_next<M: MediumReader>(medium: M) -> Result<SessionsBefore, OpenError> {
         let medium = SharedMedium::new(medium);
         let _claim = medium.claim()?;
-        let last = match step_back(&medium, None, false) {
+        let last = match step_back(&medium, None, None) {
             Ok(last) => last,
             Err(error) if is_failure(&error) => return Err(error),
             Err(_) => Self::list(&medium)?.sessions.pop(),
@@ -473,7 +474,8 @@ const MAX_MARKS: u32 = 1 << 18;
 const MAX_FOOTER: usize = MAX_RECORD;
 
 /// Finds the finished session before `until`, or at the end of the medium. Returns nothing at the
-/// start of the medium. `with_archives`: reads the headers of its archives, too.
+/// start of the medium. With `copies`, the bytes that may be read for copies of damaged headers,
+/// it reads the headers of its archives, too.
 ///
 /// # Errors
 ///
@@ -481,7 +483,7 @@ const MAX_FOOTER: usize = MAX_RECORD;
 fn step_back<M: MediumReader>(
     medium: &SharedMedium<M>,
     until: Option<Position>,
-    with_archives: bool,
+    mut copies: Option<&mut u64>,
 ) -> Result<Option<ListedSession>, OpenError> {
     let Some((at, record)) = footer_before(medium, until)? else {
         return Ok(None);
@@ -511,8 +513,9 @@ fn step_back<M: MediumReader>(
         volumes_before,
     });
     let mut archives = Vec::new();
-    for (entry, number) in footer.archives.iter().zip(1..) {
-        archives.push(list_archive(medium, &facts, entry, number, with_archives)?);
+    for (entry, number) in places_in_order(&footer.archives, &facts).zip(1..) {
+        let copies = copies.as_deref_mut();
+        archives.push(list_archive(medium, &facts, &entry, number, copies)?);
     }
     Ok(Some(ListedSession::new(facts, archives)))
 }
@@ -608,114 +611,6 @@ fn read_label<M: MediumReader>(
         return Ok(header);
     }
     Err(OpenError::NoArchive("a label is damaged".to_owned()))
-}
-
-/// Most units before an archive's header in its record.
-const MAX_UNITS_BEFORE: u32 = 4;
-
-/// Lists an archive by the entry of its session's footer.
-fn list_archive<M: MediumReader>(
-    medium: &SharedMedium<M>,
-    facts: &Arc<SessionFacts>,
-    entry: &ArchiveEntry,
-    number: u32,
-    with_header: bool,
-) -> Result<ListedArchive, OpenError> {
-    let at = on_medium(entry.header, facts.volumes_before);
-    let is_it = |header: &ArchiveHeader| header.id == entry.id;
-    let found = |found: Result<ArchiveHeader, OpenError>| match found {
-        Err(error) if is_failure(&error) => Err(error),
-        found => Ok(found.ok().filter(is_it)),
-    };
-    let mut header = None;
-    if with_header {
-        header = found(read_header(medium, facts.id, at, number))?;
-    }
-    if with_header && header.is_none() && entry.has_footer() {
-        let place = on_medium(entry.place, facts.volumes_before);
-        header = found(read_header_copy(medium, facts.id, place))?;
-    }
-    Ok(ListedArchive {
-        session: Arc::clone(facts),
-        session_number: 0,
-        number,
-        // Without a position the archive is looked for from the start of its session.
-        at: match entry.header.volume {
-            0 => facts.label,
-            _ => at,
-        },
-        has_footer: entry.has_footer(),
-        blocks: entry.blocks,
-        header: header.as_ref().map(HeaderFacts::of),
-        footer: entry
-            .has_footer()
-            .then(|| on_medium(entry.place, facts.volumes_before)),
-        copy_of: None,
-        until: None,
-    })
-}
-
-/// Reads the archive footer at `at`, and returns the session of which the archive is a copy, if it
-/// is one.
-fn read_source<M: MediumReader>(
-    medium: &SharedMedium<M>,
-    session: [u8; 16],
-    at: Position,
-) -> Result<Option<CopySource>, OpenError> {
-    let mut reader = BackReader::new(medium, session);
-    let footer = reader
-        .seek(at)
-        .and_then(|()| reader.read_unit(UnitKind::ArchiveFooter));
-    match footer {
-        Err(error) if is_failure(&error) => Err(error),
-        Err(_) => Ok(None),
-        Ok((header, body)) => {
-            let footer = parse_footer(&header, &body).ok();
-            Ok(footer.and_then(|footer| footer.copy_of))
-        }
-    }
-}
-
-/// Reads the header of archive `number` of a session from the record at `at`.
-pub(super) fn read_header<M: MediumReader>(
-    medium: &SharedMedium<M>,
-    session: [u8; 16],
-    at: Position,
-    number: u32,
-) -> Result<ArchiveHeader, OpenError> {
-    let mut medium = medium.clone();
-    medium.seek(at)?;
-    let mut units = UnitReader::new(medium, Some(session));
-    units.moved(at.volume);
-    for _ in 0..MAX_UNITS_BEFORE {
-        match units.next()? {
-            UnitEvent::Unit(header, _)
-                if (header.kind, header.archive) == (UnitKind::ArchiveHeader, number) =>
-            {
-                return Ok(ArchiveHeader::parse(units.body())?);
-            }
-            UnitEvent::Unit(..) | UnitEvent::Label(..) => {}
-            _ => break,
-        }
-    }
-    Err(OpenError::NoArchive(
-        "an archive header is damaged".to_owned(),
-    ))
-}
-
-/// Reads the copy of an archive's header in its last locator, which precedes the mark before its
-/// footer. `footer` is the place of that.
-fn read_header_copy<M: MediumReader>(
-    medium: &SharedMedium<M>,
-    session: [u8; 16],
-    footer: Position,
-) -> Result<ArchiveHeader, OpenError> {
-    let mut reader = BackReader::new(medium, session);
-    reader.seek(footer)?;
-    reader.back_to(|header| header.first == Some(0))?;
-    let (_, body) = reader.read_unit(UnitKind::Locator)?;
-    let locator = Locator::parse(&body)?;
-    Ok(ArchiveHeader::parse(&locator.archive)?)
 }
 
 /// Returns the label of an unfinished session, which the session after it names.

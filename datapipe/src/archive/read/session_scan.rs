@@ -1,33 +1,68 @@
 //! Finds sessions by reading records, where their footers are missing.
 //!
-//! Bounded memory: a record, and the list. Every record is read once.
+//! ```text
+//!   A A A B A A | B B B B      a stray record of B, then B itself
+//!         \---> interrupted: it goes on after the last record of A, or begins anew
+//! ```
+//!
+//! Bounded memory: a record, and the list. Every record is read once, and again only for a header
+//! that goes on in the next one.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::media::{Item, MediumError, MediumReader, Position};
 use crate::wire::{
-    ArchiveFooter, ArchiveHeader, CopySource, RecordHeader, RecordKind, SessionHeader,
+    ArchiveFooter, ArchiveHeader, CopySource, Locator, RecordHeader, RecordKind, SessionHeader,
     SessionsBefore, UNIT_HEADER_LEN, UnitHeader, UnitKind,
 };
 
 use super::super::open_error::OpenError;
 use super::super::place::{Place, is_before};
-use super::session_list::{
-    HeaderFacts, ListedArchive, ListedSession, SessionFacts, is_failure, read_header,
-};
+use super::listed_header::read_header;
+use super::session_list::{HeaderFacts, ListedArchive, ListedSession, SessionFacts, is_failure};
 use super::shared_medium::SharedMedium;
+
+/// Id of a session.
+type Id = [u8; 16];
+
+/// The sessions of which records were found.
+struct Scan {
+    /// In the order in which they begin. One that began anew has left nothing in its old place.
+    sessions: Vec<Option<Found>>,
+    /// Index of each session.
+    by_id: HashMap<Id, usize>,
+    /// Index of the session to which the last record belonged.
+    current: Option<usize>,
+    /// Number of sessions and archives for which there is room.
+    left: usize,
+}
 
 /// A session whose records were found.
 struct Found {
     facts: SessionFacts,
-    archives: Vec<FoundArchive>,
+    has_label: bool,
+    /// Number of its records, and the sequence numbers of the first and of the last one.
+    records: u64,
+    first: u64,
+    last: u64,
+    /// The session of which a record came after those of this one, which was there before, and the
+    /// number of records that session had by then. One of the two records is out of place.
+    interrupted: Option<(Id, u64)>,
+    /// By their numbers.
+    archives: BTreeMap<u32, FoundArchive>,
 }
 
 /// An archive of which units were found.
 struct FoundArchive {
-    number: u32,
     at: Position,
     header: Option<HeaderFacts>,
+    /// Its header begins in the record at `at`.
+    has_place: bool,
+    /// The header is a copy in a locator.
+    is_copy: bool,
+    /// The header goes on in the next record.
+    is_cut: bool,
     /// Number of its blocks, if its footer was found.
     blocks: Option<u64>,
     /// The session of which it is a copy, if its footer says so.
@@ -51,7 +86,7 @@ pub(super) fn scan<M: MediumReader>(
         until,
         ..Place::ONLY
     };
-    let (mut record, mut found, mut left) = (Vec::new(), Vec::<Found>::new(), room);
+    let (mut record, mut scan) = (Vec::new(), Scan::new(room));
     let is_cut = loop {
         match reader.read(&mut record) {
             Ok(Item::Record(at) | Item::Mark(at) | Item::Damaged { at, .. })
@@ -60,7 +95,7 @@ pub(super) fn scan<M: MediumReader>(
                 break false;
             }
             Ok(Item::Record(at)) => {
-                if !note_record(&mut found, &record, at, &mut left) {
+                if !scan.note_record(&record, at) {
                     break true;
                 }
             }
@@ -74,8 +109,7 @@ pub(super) fn scan<M: MediumReader>(
             Err(error) => return Err(error.into()),
         }
     };
-    let sessions = found.into_iter().map(|found| found.listed(medium));
-    Ok((sessions.collect::<Result<_, _>>()?, is_cut))
+    Ok((scan.listed(medium)?, is_cut))
 }
 
 /// Goes to the next volume that exists. Returns false if there is none.
@@ -88,45 +122,149 @@ fn next_volume<M: MediumReader>(medium: &mut SharedMedium<M>) -> Result<bool, Me
     }
 }
 
-/// Notes a record. Returns false if there is no room for another session or archive.
-fn note_record(found: &mut Vec<Found>, record: &[u8], at: Position, left: &mut usize) -> bool {
-    let Ok((header, content)) = RecordHeader::parse(record) else {
-        return true;
-    };
-    if !matches!(header.kind, RecordKind::Label | RecordKind::Data) {
-        return true;
+impl Scan {
+    fn new(room: usize) -> Self {
+        Self {
+            sessions: Vec::new(),
+            by_id: HashMap::new(),
+            current: None,
+            left: room,
+        }
     }
-    // Records of an earlier session among those of another one belong to a tape that was itself
-    // backed up, or are copies.
-    let is_last = |found: &Found| found.facts.id == header.session;
-    if !found.last().is_some_and(is_last) {
+
+    /// Notes a record. Returns false if there is no room for another session or archive.
+    fn note_record(&mut self, record: &[u8], at: Position) -> bool {
+        let Ok((header, content)) = RecordHeader::parse(record) else {
+            return true;
+        };
+        if !matches!(header.kind, RecordKind::Label | RecordKind::Data) {
+            return true;
+        }
         let Some(volumes_before) = at.volume.checked_sub(header.volume) else {
             return true;
         };
-        if found.iter().any(is_last) {
+        match self.place_of(&header) {
+            RecordPlace::Current => {}
+            RecordPlace::Next(index) => self.go_to(index),
+            RecordPlace::Elsewhere => return true,
+            RecordPlace::New => {
+                let old = self.by_id.get(&header.session);
+                let old = old.and_then(|&index| self.sessions[index].take());
+                // What is taken out makes room.
+                self.left += old.as_ref().map_or(0, |old| 1 + old.archives.len());
+                if self.left == 0 {
+                    return false;
+                }
+                self.left -= 1;
+                let (id, first) = (header.session, header.sequence);
+                let mut found = Found::new(id, at, volumes_before, first);
+                if let Some(old) = old {
+                    (found.has_label, found.facts.header) = (old.has_label, old.facts.header);
+                }
+                self.begin(found);
+            }
+        }
+        let current = self.current.and_then(|index| self.sessions[index].as_mut());
+        let session = current.expect("there is a current one");
+        session.records += 1;
+        session.last = session.last.max(header.sequence);
+        if header.kind == RecordKind::Label {
+            session.has_label = true;
+            let known = session.facts.header.take();
+            session.facts.header = known.or_else(|| label_headers(content));
             return true;
         }
-        if *left == 0 {
-            return false;
-        }
-        *left -= 1;
-        let facts = SessionFacts {
-            id: header.session,
-            header: None,
-            label: at,
-            footer: None,
-            volumes_before,
+        session.note_units(&header, content, at, &mut self.left)
+    }
+
+    /// Decides where a record belongs.
+    ///
+    /// A record of an earlier session that comes after the last one of it continues that session:
+    /// those in between were out of place, or it is itself, which the next record shows. Any other
+    /// one belongs to a tape that was itself backed up, or is a copy. A session of which a record
+    /// was out of place begins where its first record is.
+    fn place_of(&self, header: &RecordHeader) -> RecordPlace {
+        let Some(&index) = self.by_id.get(&header.session) else {
+            return RecordPlace::New;
         };
-        let archives = Vec::new();
-        found.push(Found { facts, archives });
+        if self.current == Some(index) {
+            return RecordPlace::Current;
+        }
+        let is_label = header.kind == RecordKind::Label;
+        match &self.sessions[index] {
+            // Its label was out of place: it begins here.
+            Some(found) if found.interrupted.is_some() && found.archives.is_empty() => {
+                RecordPlace::New
+            }
+            Some(found) if header.sequence > found.last => RecordPlace::Next(index),
+            Some(found) if found.interrupted.is_some() => RecordPlace::New,
+            // What was there may have been one record of it that was out of place.
+            Some(found) if is_label && found.may_be_stray() => RecordPlace::New,
+            _ => RecordPlace::Elsewhere,
+        }
     }
-    let session = found.last_mut().expect("there is one");
-    if header.kind == RecordKind::Label {
-        let known = session.facts.header.take();
-        session.facts.header = known.or_else(|| label_headers(content));
-        return true;
+
+    /// Continues an earlier session.
+    fn go_to(&mut self, index: usize) {
+        let returned = self.sessions[index].as_mut().map(|found| {
+            found.interrupted = None;
+            (found.facts.id, found.records)
+        });
+        let left = self.current.replace(index);
+        // Going back to an earlier session interrupts the one that came after it.
+        if let Some(left) = left.filter(|&left| left > index)
+            && let Some(found) = &mut self.sessions[left]
+        {
+            found.interrupted = returned;
+        }
     }
-    session.note_units(&header, content, at, left)
+
+    fn begin(&mut self, found: Found) {
+        let index = self.sessions.len();
+        self.by_id.insert(found.facts.id, index);
+        self.current = Some(index);
+        self.sessions.push(Some(found));
+    }
+
+    /// The sessions as a list has them, without those that are stray records of another medium.
+    fn listed<M: MediumReader>(
+        self,
+        medium: &SharedMedium<M>,
+    ) -> Result<Vec<ListedSession>, OpenError> {
+        let records_of = |id: &Id| {
+            let found = self.by_id.get(id).map(|&index| &self.sessions[index]);
+            found.and_then(Option::as_ref).map_or(0, |one| one.records)
+        };
+        let is_stray = |found: &Found| {
+            let has_content = found.has_label && !found.archives.is_empty();
+            let after = found
+                .interrupted
+                .map_or(0, |(id, before)| records_of(&id).saturating_sub(before));
+            !has_content && after >= found.records
+        };
+        let strays: Vec<bool> = self
+            .sessions
+            .iter()
+            .map(|found| found.as_ref().is_none_or(is_stray))
+            .collect();
+        let found = self.sessions.into_iter().zip(strays);
+        let kept = found.filter(|(_, is_stray)| !is_stray);
+        kept.filter_map(|(found, _)| found)
+            .map(|found| found.listed(medium))
+            .collect()
+    }
+}
+
+/// Place of a record among the sessions.
+enum RecordPlace {
+    /// To the session of the record before.
+    Current,
+    /// To an earlier session, which it continues.
+    Next(usize),
+    /// To no session that is there.
+    Elsewhere,
+    /// To a session that begins with it.
+    New,
 }
 
 /// Returns the copy of the session's header on a label.
@@ -148,6 +286,29 @@ fn whole_unit(bytes: &[u8]) -> Option<(UnitHeader, &[u8])> {
 }
 
 impl Found {
+    fn new(id: Id, label: Position, volumes_before: u32, first: u64) -> Self {
+        Self {
+            facts: SessionFacts {
+                id,
+                header: None,
+                label,
+                footer: None,
+                volumes_before,
+            },
+            has_label: false,
+            records: 0,
+            first,
+            last: first,
+            interrupted: None,
+            archives: BTreeMap::new(),
+        }
+    }
+
+    /// True if the session has no label here, and perhaps more does not belong here.
+    fn may_be_stray(&self) -> bool {
+        !self.has_label && (self.records == 1 || self.first > 1)
+    }
+
     /// Notes the units that begin in a record. Returns false if there is no room for an archive.
     fn note_units(
         &mut self,
@@ -182,7 +343,7 @@ impl Found {
         true
     }
 
-    /// Notes a unit of an archive.
+    /// Notes a unit of an archive. The bodies of most units are not looked at.
     fn note_archive(
         &mut self,
         unit: &UnitHeader,
@@ -190,78 +351,81 @@ impl Found {
         at: Position,
         left: &mut usize,
     ) -> bool {
-        let is_it = |archive: &FoundArchive| archive.number == unit.archive;
-        if !self.archives.last().is_some_and(is_it) {
-            if self.archives.iter().any(is_it) {
-                return true;
-            }
-            if *left == 0 {
-                return false;
-            }
-            *left -= 1;
-            self.archives.push(FoundArchive {
-                number: unit.archive,
-                at,
-                header: None,
-                blocks: None,
-                copy_of: None,
-            });
+        let is_new = !self.archives.contains_key(&unit.archive);
+        if is_new && *left == 0 {
+            return false;
         }
-        if !matches!(unit.kind, UnitKind::ArchiveHeader | UnitKind::ArchiveFooter) {
-            // Their bodies are not looked at.
-            return true;
-        }
-        let archive = self.archives.last_mut().expect("there is one");
-        let body = whole_unit(bytes).map(|(_, body)| body);
-        match (unit.kind, body) {
-            (UnitKind::ArchiveHeader, Some(body)) => {
-                archive.at = at;
-                let header = ArchiveHeader::parse(body).ok();
-                archive.header = header.as_ref().map(HeaderFacts::of);
+        *left -= usize::from(is_new);
+        let archive = self.archives.entry(unit.archive);
+        let archive = archive.or_insert_with(|| FoundArchive::at(at));
+        match unit.kind {
+            UnitKind::ArchiveHeader if !archive.has_place => {
+                (archive.at, archive.has_place) = (at, true);
+                let body = whole_unit(bytes).map(|(_, body)| body);
+                let header = body.and_then(|body| ArchiveHeader::parse(body).ok());
+                archive.is_cut = bytes.len() < unit.unit_len();
+                if let Some(header) = header {
+                    (archive.header, archive.is_copy) = (Some(HeaderFacts::of(&header)), false);
+                }
             }
-            (UnitKind::ArchiveHeader, None) => archive.at = at,
-            (UnitKind::ArchiveFooter, Some(body)) => {
-                let footer = ArchiveFooter::parse(body).ok();
+            UnitKind::ArchiveFooter => {
+                let footer =
+                    whole_unit(bytes).and_then(|(_, body)| ArchiveFooter::parse(body).ok());
                 archive.blocks = footer.map(|footer| footer.blocks);
                 archive.copy_of = footer.and_then(|footer| footer.copy_of);
+            }
+            UnitKind::Locator if archive.header.is_none() && !archive.is_cut => {
+                let locator = whole_unit(bytes).and_then(|(_, body)| Locator::parse(body).ok());
+                let header = locator.and_then(|found| ArchiveHeader::parse(&found.archive).ok());
+                archive.header = header.as_ref().map(HeaderFacts::of);
+                archive.is_copy = archive.header.is_some();
             }
             _ => {}
         }
         true
     }
 
-    /// The session as a list has it. Headers that are in several records are read again.
+    /// The session as a list has it. A header that goes on in the next record is read again.
     fn listed<M: MediumReader>(self, medium: &SharedMedium<M>) -> Result<ListedSession, OpenError> {
         let facts = Arc::new(self.facts);
         let mut archives = Vec::new();
-        for FoundArchive {
-            number,
-            at,
-            mut header,
-            blocks,
-            copy_of,
-        } in self.archives
-        {
-            if header.is_none() {
-                header = match read_header(medium, facts.id, at, number) {
+        for (number, found) in self.archives {
+            let mut header = found.header;
+            if found.is_cut {
+                header = match read_header(medium, facts.id, found.at, number) {
                     Err(error) if is_failure(&error) => return Err(error),
-                    found => found.ok().as_ref().map(HeaderFacts::of),
+                    read => read.ok().as_ref().map(HeaderFacts::of),
                 };
             }
             archives.push(ListedArchive {
                 session: Arc::clone(&facts),
                 session_number: 0,
                 number,
-                at,
-                has_footer: blocks.is_some(),
-                blocks: blocks.unwrap_or_default(),
+                at: found.at,
+                has_footer: found.blocks.is_some(),
+                blocks: found.blocks.unwrap_or_default(),
+                has_header: found.has_place && !found.is_copy && header.is_some(),
                 header,
                 footer: None,
-                copy_of,
+                copy_of: found.copy_of,
                 until: None,
             });
         }
         Ok(ListedSession::new(facts, archives))
+    }
+}
+
+impl FoundArchive {
+    fn at(at: Position) -> Self {
+        Self {
+            at,
+            header: None,
+            has_place: false,
+            is_copy: false,
+            is_cut: false,
+            blocks: None,
+            copy_of: None,
+        }
     }
 }
 

@@ -102,6 +102,11 @@ impl<M: MediumReader> UnitReader<M> {
         (self.is_lost, self.floor, self.has_ended) = (false, 0, false);
     }
 
+    /// Ends after the item with which `bytes` have been read from here.
+    pub(super) fn limit(&mut self, bytes: u64) {
+        self.records.limit(bytes);
+    }
+
     /// The session that is read, once it is known.
     pub(super) fn session(&self) -> Option<[u8; 16]> {
         self.records.session()

@@ -85,13 +85,14 @@ impl Checkpoints {
     }
 
     /// Returns the next block of the checkpoint, and if it is the last one. `block` is its number,
-    /// and `capacity` its size.
+    /// and `capacity` its size. `links` returns the files with further names, without the object
+    /// that it is given, which is open.
     pub(super) fn next(
         &mut self,
         (block, capacity): (u64, usize),
         last: &LastObject,
         open: &OpenObjectState<'_>,
-        links: impl FnOnce() -> Vec<LinkedFile>,
+        links: impl FnOnce(Option<u64>) -> Vec<LinkedFile>,
     ) -> Result<(Vec<u8>, bool), DecodeError> {
         if self.blocks.is_empty() {
             let (objects, path, open) = match open {
@@ -105,7 +106,7 @@ impl Checkpoints {
                 sources: self.sources,
                 open,
                 path: path.to_vec(),
-                links: links(),
+                links: links(open.map(|open| open.object)),
             };
             self.blocks = Checkpoint::Walk(walk).to_blocks(capacity)?.into();
         }

@@ -80,9 +80,17 @@ impl HardLinks {
         self.recent.as_ref().map_or(0, Vec::len)
     }
 
-    /// Takes the files that were added since the last call.
-    pub(super) fn take_recent(&mut self) -> Vec<LinkedFile> {
-        self.recent.as_mut().map(std::mem::take).unwrap_or_default()
+    /// Takes the files that were added since the last call, except the `open` object, which the
+    /// next call returns: it may still be rejected, and nothing must refer to it then.
+    pub(super) fn take_recent(&mut self, open: Option<u64>) -> Vec<LinkedFile> {
+        let Some(recent) = &mut self.recent else {
+            return Vec::new();
+        };
+        let is_open = |last: &mut LinkedFile| Some(last.object) == open;
+        let kept = recent.pop_if(is_open);
+        let taken = std::mem::take(recent);
+        recent.extend(kept);
+        taken
     }
 
     /// Returns the number of the object that a file is another name of, if one is known. Counts
@@ -232,6 +240,29 @@ mod tests {
             None,
             "another file with the same inode"
         );
+    }
+
+    /// A checkpoint within a file had it among those with further names. Then inspection rejected
+    /// it, and a writer that went on there would have made links to it.
+    #[test]
+    fn open_file_is_for_the_next_checkpoint_unless_it_is_rejected() {
+        let objects =
+            |links: Vec<LinkedFile>| -> Vec<u64> { links.iter().map(|link| link.object).collect() };
+        for is_rejected in [false, true] {
+            let mut links = HardLinks::default();
+            links.keep_recent();
+            links.add((1, 1), 0, 5, 2).unwrap();
+            links.add((1, 2), 0, 6, 2).unwrap();
+            assert_eq!(objects(links.take_recent(Some(6))), [5]);
+            assert_eq!(objects(links.take_recent(Some(6))), []);
+            if is_rejected {
+                links.forget((1, 2));
+                assert_eq!(links.find((1, 2), 0).unwrap(), None);
+            }
+            links.add((1, 3), 0, 7, 2).unwrap();
+            let rest: &[u64] = if is_rejected { &[7] } else { &[6, 7] };
+            assert_eq!(objects(links.take_recent(None)), rest);
+        }
     }
 
     #[test]

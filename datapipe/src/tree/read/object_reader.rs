@@ -1,7 +1,6 @@
 //! Reads the objects of a batch into blocks, one entry after the other.
 
 use std::collections::HashSet;
-use std::mem;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -69,8 +68,6 @@ struct Current {
     bytes: u64,
     state: ObjectState,
     next: NextEntry,
-    /// The names of its owners were written again, after the object did not fit into their block.
-    has_names_again: bool,
     /// Its inode flags, once they were read.
     flags: Option<u32>,
 }
@@ -213,7 +210,6 @@ impl ObjectReader {
             bytes: 0,
             state,
             next: NextEntry::Owners,
-            has_names_again: false,
             flags: None,
         })
     }
@@ -325,11 +321,11 @@ impl ObjectReader {
         match put {
             Ok(Put::Written) => {}
             Ok(other) => {
+                // The object begins in a later block, which has the names again. That may be
+                // the second one after this: the next one begins with what is left over of this
+                // one. An empty block has room for both, so this ends.
                 let fits = self.entry.len() + 2 * MAX_OWNER_ENTRY <= block.capacity();
-                if current.first.is_none()
-                    && fits
-                    && !mem::replace(&mut current.has_names_again, true)
-                {
+                if current.first.is_none() && fits {
                     current.next = NextEntry::Owners;
                 }
                 return Ok(other);

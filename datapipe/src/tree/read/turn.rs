@@ -429,8 +429,8 @@ impl CommitOrder {
         let (place, links) = ((self.blocks, block.capacity()), &mut self.links);
         let (bytes, is_last) =
             self.checkpoints
-                .next(place, self.unplaced.last(), &reader.open_object(), || {
-                    links.take_recent()
+                .next(place, self.unplaced.last(), &reader.open_object(), |open| {
+                    links.take_recent(open)
                 })?;
         let info = BlockInfo {
             offset: self.bytes,

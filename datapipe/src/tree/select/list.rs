@@ -7,6 +7,7 @@ use crate::pool::Block;
 use crate::stage::{DamageLog, Tail, TailStage};
 use crate::wire::CatalogueEntry;
 
+use super::cut_tree::CutTree;
 use super::object_scan::{ObjectScan, VisitObject};
 
 /// Tail that calls a function with each object of an archived tree, once.
@@ -46,6 +47,13 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> TreeList<F>
     /// Creates a tail that calls `visit` with each object. An error from it ends the pipe.
     pub fn new(visit: F) -> Self {
         Self(ObjectScan::new(EachObject(visit)))
+    }
+
+    /// Lists the objects of an archive without an end, from the blocks of
+    /// [`CutTree::reading`](crate::tree::CutTree::reading).
+    #[must_use]
+    pub fn of_cut(self, cut: &CutTree) -> Self {
+        Self(self.0.of_cut(cut))
     }
 
     /// Records data that cannot be decoded in `log`, and continues after the block, instead of

@@ -13,6 +13,7 @@
 
 mod catalogue_check; // check of the catalogue before it is used
 mod closing_run; // count of a catalogue's closing run
+mod cut_tree; // an archive without an end, by its checkpoints
 mod list; // objects of an archived tree, for a function
 mod object_scan; // objects of an archived tree, one by one
 mod paths; // selection of objects by path
@@ -20,6 +21,7 @@ mod search; // blocks of the selected objects, from the catalogue
 
 pub use catalogue_check::CatalogueCheck;
 pub(super) use closing_run::ClosingRun;
+pub use cut_tree::CutTree;
 pub use list::TreeList;
 pub(super) use object_scan::{ObjectScan, VisitObject};
 pub use paths::Selection;

@@ -14,6 +14,7 @@ use crate::wire::{
 use crate::words::count_of;
 
 use super::closing_run::ClosingRun;
+use super::cut_tree::{BegunBefore, CutPoint, CutTree};
 
 /// Receiver of the objects of a scan.
 pub(in crate::tree) trait VisitObject {
@@ -23,6 +24,9 @@ pub(in crate::tree) trait VisitObject {
 
     /// Receives the name of a user or a group.
     fn owner(&mut self, _: &OwnerName<'_>) {}
+
+    /// Receives the end of the scan.
+    fn finish(&mut self) {}
 }
 
 /// Tail that visits each object once.
@@ -47,6 +51,10 @@ pub(in crate::tree) struct ObjectScan<V> {
     copy: EntryCopy,
     /// Log of entries that cannot be decoded; without one they end the pipe.
     log: Option<DamageLog>,
+    /// Before this place the pieces of the catalogue are read, and not the objects.
+    cut: Option<CutPoint>,
+    /// Number of the last block that came.
+    last_block: u64,
 }
 
 /// An object that has begun.
@@ -70,6 +78,20 @@ impl<V: VisitObject> ObjectScan<V> {
             has_names: false,
             copy: EntryCopy::default(),
             log: None,
+            cut: None,
+            last_block: 0,
+        }
+    }
+
+    /// Reads an archive without an end: the pieces of the catalogue before its last checkpoint, and
+    /// the objects after that.
+    pub(in crate::tree) fn of_cut(self, cut: &CutTree) -> Self {
+        let point = cut.point();
+        Self {
+            cut: Some(point),
+            last: point.objects,
+            has_data: true,
+            ..self
         }
     }
 
@@ -108,17 +130,9 @@ impl<V: VisitObject> ObjectScan<V> {
                 entry,
                 bytes,
                 start,
-            } = match (fetched, &self.log) {
-                (Ok(fetched), _) => fetched,
-                (Err(DamagedEntry { offset, error, .. }), Some(log)) => {
-                    log.report(number, format!("byte {offset}: {error}"));
-                    return Ok(());
-                }
-                (Err(DamagedEntry { offset, error, .. }), None) => {
-                    return Err(StageError::new(format!(
-                        "block {number}, byte {offset}: {error}"
-                    )));
-                }
+            } = match fetched {
+                Ok(fetched) => fetched,
+                Err(damaged) => return self.report(number, &damaged),
             };
             match entry.body {
                 EntryBody::OwnerName(name) => self.visitor.owner(&name),
@@ -131,6 +145,72 @@ impl<V: VisitObject> ObjectScan<V> {
             }
         }
         Ok(())
+    }
+
+    /// Takes a block before the last checkpoint of an archive without an end.
+    fn read_before(&mut self, block: &Block, number: u64, cut: CutPoint) -> Result<(), StageError> {
+        let kind = block.info().kind;
+        let open = cut.open.filter(|&(_, (begins, _))| begins == number);
+        let is_piece = kind == BlockKind::Catalogue.code();
+        if !is_piece && (open.is_none() || kind != BlockKind::Data.code()) {
+            self.copy.pass(number);
+            return Ok(());
+        }
+        let mut copy = mem::take(&mut self.copy);
+        let entries = copy.fetch(block.shared(), number, kind);
+        let read = self.read_entries_before(number, open, &entries);
+        self.copy = copy;
+        read
+    }
+
+    /// Takes the entries of the catalogue, and the first one of the object that had not ended.
+    fn read_entries_before(
+        &mut self,
+        number: u64,
+        open: Option<BegunBefore>,
+        entries: &BlockEntries<'_>,
+    ) -> Result<(), StageError> {
+        for fetched in entries.iter() {
+            let FetchedEntry {
+                entry,
+                bytes,
+                start,
+            } = match fetched {
+                Ok(fetched) => fetched,
+                Err(damaged) => return self.report(number, &damaged),
+            };
+            match entry.body {
+                EntryBody::Catalogue(object) => {
+                    self.visited = self.visited.saturating_add(1);
+                    self.visitor.visit(entry.object, &object)?;
+                }
+                EntryBody::OwnerName(name) => self.visitor.owner(&name),
+                EntryBody::Object(_) if open.is_some_and(|open| open.0 == entry.object) => {
+                    self.begun.push(BegunObject {
+                        number: entry.object,
+                        entry: bytes.to_vec(),
+                        block: start.0,
+                        offset: u32::try_from(start.1)?,
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports an entry that cannot be decoded, with which the rest of its block is lost.
+    fn report(&self, number: u64, damaged: &DamagedEntry) -> Result<(), StageError> {
+        let DamagedEntry { offset, error, .. } = damaged;
+        match &self.log {
+            Some(log) => {
+                log.report(number, format!("byte {offset}: {error}"));
+                Ok(())
+            }
+            None => Err(StageError::new(format!(
+                "block {number}, byte {offset}: {error}"
+            ))),
+        }
     }
 
     /// Takes an entry of a block of data, at block and offset `at`.
@@ -269,9 +349,13 @@ impl<V: VisitObject + Send> Tail for ObjectScan<V> {
         let number = block.archive_number();
         let is_data = info.kind == BlockKind::Data.code() && !info.is_control();
         self.has_data |= is_data;
+        self.last_block = number;
         let is_closing = info.kind == BlockKind::ClosingCatalogue.code();
         if info.marks.intersects(Marks::DAMAGED | Marks::REJECTED) {
             return Ok(());
+        }
+        if let Some(cut) = self.cut.filter(|cut| number < cut.checkpoint) {
+            return self.read_before(block, number, cut);
         }
         if !is_data && (self.has_data || !is_closing) {
             match is_closing && !self.has_names {
@@ -294,9 +378,14 @@ impl<V: VisitObject + Send> Tail for ObjectScan<V> {
 
     fn finish(&mut self) -> Result<(), StageError> {
         while let Some(begun) = self.begun.first() {
-            let block = begun.block;
+            // Its data go on to the end, as far as they are there.
+            let block = match self.cut {
+                Some(_) => self.last_block.max(begun.block),
+                None => begun.block,
+            };
             self.end(0, ObjectState::Unread, 0, block)?;
         }
+        self.visitor.finish();
         let Err(why) = self.check() else {
             return Ok(());
         };

@@ -24,6 +24,7 @@ use crate::stage::{DamageLog, Tail, TailStage};
 use crate::wire::{BlockKind, CatalogueEntry, EntryBody, EntryCopy, OwnerKind, OwnerName};
 
 use super::closing_run::ClosingRun;
+use super::cut_tree::CutTree;
 use super::object_scan::{ObjectScan, VisitObject};
 use super::paths::Selection;
 
@@ -141,6 +142,17 @@ impl CatalogueQuery {
         ObjectScan::new(ObjectSearch(self.clone())).with_log(Some(DamageLog::new()))
     }
 
+    /// Returns the tail for the next pipe that reads an archive without an end, from the blocks of
+    /// [`CutTree::reading`], or `None` if the query is complete. It takes one pass, or two if hard
+    /// links are selected, and skips what is damaged, which `log` records. A restore needs the
+    /// blocks of [`blocks`](Self::blocks) then, with the positions of the cut index.
+    pub fn search_cut(&self, cut: &CutTree, log: &DamageLog) -> Option<impl Tail + use<>> {
+        let step = self.0.lock().step;
+        let is_over = matches!(step, SearchStep::Done | SearchStep::Objects);
+        let scan = ObjectScan::new(CutSearch(self.clone())).with_log(Some(log.clone()));
+        (!is_over).then(|| scan.of_cut(cut))
+    }
+
     /// Returns the blocks that a restore needs, and those of the catalogue, which names the objects
     /// that are lost if one of the blocks is.
     pub fn blocks(&self, index: &Index) -> BlockSet {
@@ -195,7 +207,35 @@ impl VisitObject for ObjectSearch {
     }
 }
 
+/// Visitor that searches an archive without an end.
+struct CutSearch(CatalogueQuery);
+
+impl VisitObject for CutSearch {
+    fn visit(&mut self, number: u64, object: &CatalogueEntry<'_>) -> Result<(), StageError> {
+        self.0.0.lock().entry(number, object)
+    }
+
+    fn owner(&mut self, name: &OwnerName<'_>) {
+        self.0.0.lock().owner(name);
+    }
+
+    fn finish(&mut self) {
+        self.0.0.lock().next_step();
+    }
+}
+
 impl QueryInner {
+    /// Goes on to the next pass, if there is one.
+    fn next_step(&mut self) {
+        self.step = match self.step {
+            SearchStep::Paths if !self.linked.is_empty() => SearchStep::Links,
+            _ => SearchStep::Done,
+        };
+        if self.step == SearchStep::Done {
+            drop(mem::take(&mut self.linked));
+        }
+    }
+
     fn new(selection: Selection, step: SearchStep) -> Self {
         Self {
             selection,
@@ -318,14 +358,7 @@ impl Tail for Search {
 
     fn finish(&mut self) -> Result<(), StageError> {
         self.closing.check_found().map_err(StageError::new)?;
-        let mut inner = self.query.0.lock();
-        inner.step = match inner.step {
-            SearchStep::Paths if !inner.linked.is_empty() => SearchStep::Links,
-            _ => SearchStep::Done,
-        };
-        if inner.step == SearchStep::Done {
-            drop(mem::take(&mut inner.linked));
-        }
+        self.query.0.lock().next_step();
         Ok(())
     }
 

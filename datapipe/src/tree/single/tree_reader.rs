@@ -3,12 +3,12 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use crate::archive::{ArchiveReader, BlockSet, Index, OpenError};
+use crate::archive::{ArchiveHead, ArchiveReader, BlockSet, Index, OpenError};
 use crate::controller::{Error, PipeBuilder};
 use crate::error::StageError;
 use crate::media::{MediumError, MediumReader};
 use crate::tree::read::{Excluded, TreeError};
-use crate::tree::select::{CatalogueCheck, ObjectScan, TreeList, VisitObject};
+use crate::tree::select::{CatalogueCheck, CutTree, ObjectScan, TreeList, VisitObject};
 use crate::wire::{CatalogueEntry, Content, DIGEST_LEN, ObjectKind, ObjectState, Time};
 
 use super::error::TreeReadError;
@@ -18,7 +18,8 @@ use super::find::{Finder, FoundObject, Wanted};
 /// Reads from an archived tree without a destination: lists objects, and reads single files.
 ///
 /// It reads the catalogue, and of the data only the blocks of the file. If the end of the archive
-/// or the catalogue is missing or damaged, it reads the whole archive instead, each time. With a
+/// is missing, it reads what the checkpoints say, and all after the last one, each time. If that is
+/// not possible, or the catalogue is damaged, it reads the whole archive instead, each time. With a
 /// [salvaging](ArchiveReader::salvage) reader damage is recorded in its log, and costs the files
 /// that it hits; otherwise the first damage that a call meets is its error.
 ///
@@ -52,8 +53,11 @@ use super::find::{Finder, FoundObject, Wanted};
 /// ```
 pub struct TreeReader<'r, M> {
     reader: &'r ArchiveReader<M>,
-    /// The index and the blocks of the catalogue; `None` if the whole archive is read.
+    /// The index and the blocks of the catalogue; `None` if there is none that can be used.
     catalogue: Option<(Index, BlockSet)>,
+    /// The checkpoints of an archive without an end; without them, and without a catalogue, the
+    /// whole archive is read.
+    cut: Option<CutTree>,
     instances: u32,
 }
 
@@ -91,9 +95,15 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         if self.header().content != Content::Tree {
             return Err(TreeReadError::NotATree);
         }
+        let catalogue = intact_catalogue(self)?;
+        let cut = match catalogue {
+            None => CutTree::read(self).ok(),
+            Some(_) => None,
+        };
         Ok(TreeReader {
             reader: self,
-            catalogue: intact_catalogue(self)?,
+            catalogue,
+            cut,
             instances: 1,
         })
     }
@@ -137,7 +147,8 @@ impl<M: MediumReader + 'static> TreeReader<'_, M> {
         self
     }
 
-    /// Returns true if the catalogue is intact. If it is not, each call reads the whole archive.
+    /// Returns true if the catalogue is intact. If it is not, each call reads the whole archive, or
+    /// what the checkpoints of an archive without an end say, and all after them.
     pub fn has_catalogue(&self) -> bool {
         self.catalogue.is_some()
     }
@@ -178,6 +189,9 @@ impl<M: MediumReader + 'static> TreeReader<'_, M> {
         });
         if let Some(log) = self.reader.log() {
             list = list.salvage(log);
+        }
+        if let Some(cut) = &self.cut {
+            list = list.of_cut(cut);
         }
         self.catalogue_pipe()?.tail(list).run()?;
         Ok(())
@@ -289,13 +303,20 @@ impl<M: MediumReader + 'static> TreeReader<'_, M> {
 
     /// Visits all objects of the tree.
     fn scan(&self, visit: impl VisitObject + Send) -> Result<(), TreeReadError> {
-        let scan = ObjectScan::new(visit).with_log(self.reader.log().cloned());
+        let mut scan = ObjectScan::new(visit).with_log(self.reader.log().cloned());
+        if let Some(cut) = &self.cut {
+            scan = scan.of_cut(cut);
+        }
         self.catalogue_pipe()?.tail(scan).run()?;
         Ok(())
     }
 
     /// Returns the pipe, without its tail, that reads the catalogue, or the whole archive.
     fn catalogue_pipe<'a>(&self) -> Result<PipeBuilder<'a>, TreeReadError> {
+        if let Some(cut) = &self.cut {
+            let head = self.reader.head_of_cut(cut.index(), cut.blocks())?;
+            return Ok(self.pipe_of(head));
+        }
         self.pipe(
             self.catalogue
                 .as_ref()
@@ -308,7 +329,9 @@ impl<M: MediumReader + 'static> TreeReader<'_, M> {
     fn blocks_pipe<'a>(&self, blocks: (u64, u64)) -> Result<PipeBuilder<'a>, TreeReadError> {
         let mut set = BlockSet::new();
         set.insert(blocks.0..=blocks.1);
-        self.pipe(self.catalogue.as_ref().map(|(index, _)| (index, &set)))
+        let of_cut = self.cut.as_ref().map(|cut| cut.index().positions());
+        let index = self.catalogue.as_ref().map(|(index, _)| index).or(of_cut);
+        self.pipe(index.map(|index| (index, &set)))
     }
 
     fn pipe<'a>(
@@ -319,8 +342,12 @@ impl<M: MediumReader + 'static> TreeReader<'_, M> {
             Some((index, blocks)) => self.reader.head_of(index, blocks)?,
             None => self.reader.head(),
         };
+        Ok(self.pipe_of(head))
+    }
+
+    fn pipe_of<'a>(&self, head: ArchiveHead<M>) -> PipeBuilder<'a> {
         let (pipe, _) = self.reader.pipe_of(head);
-        Ok(pipe.map_middles(|stage| stage.instances(self.instances)))
+        pipe.map_middles(|stage| stage.instances(self.instances))
     }
 }
 

@@ -1,0 +1,169 @@
+//! The archives of a finished session, by the entries of its footer.
+//!
+//! Nothing of it is authenticated, and a forged footer may name any place. So each read is limited,
+//! and no record is read twice for it.
+
+use std::sync::Arc;
+
+use crate::media::{MediumReader, Position};
+use crate::wire::{ArchiveEntry, ArchiveHeader, CopySource, Locator, UnitKind};
+
+use super::super::open_error::OpenError;
+use super::super::place::{is_before, on_medium};
+use super::back_reader::BackReader;
+use super::footer::parse_footer;
+use super::session_list::{HeaderFacts, ListedArchive, SessionFacts, is_failure};
+use super::shared_medium::SharedMedium;
+use super::unit_event::UnitEvent;
+use super::unit_reader::UnitReader;
+
+/// Bytes of records that a list may read for copies of headers that are damaged. An intact medium
+/// needs none of them, and each forged entry could name another place.
+pub(super) const MAX_COPIES_READ: u64 = 256 << 20;
+
+/// Bytes of records that are read for an archive's header, besides those of the last one: a header
+/// of the largest size has fewer, in the smallest records.
+const MAX_HEADER_READ: u64 = 64 << 10;
+
+/// Most units before an archive's header in its record.
+const MAX_UNITS_BEFORE: u32 = 4;
+
+/// Returns the entries with positions on the medium. A position that is not after all before it
+/// does not count: archives follow each other, and a list reads no record twice.
+pub(super) fn places_in_order<'e>(
+    entries: &'e [ArchiveEntry],
+    facts: &SessionFacts,
+) -> impl Iterator<Item = PlacedEntry> + use<'e> {
+    let (mut last, volumes_before) = (facts.label, facts.volumes_before);
+    let mut in_order = move |place: Position| {
+        let at = on_medium(place, volumes_before);
+        let is_after = place.volume > 0 && is_before(last, at);
+        is_after.then(|| last = at).map(|()| at)
+    };
+    entries.iter().map(move |entry| PlacedEntry {
+        id: entry.id,
+        blocks: entry.blocks,
+        has_footer: entry.has_footer(),
+        header: in_order(entry.header),
+        footer: entry.has_footer().then(|| in_order(entry.place)).flatten(),
+    })
+}
+
+/// An archive as the footer of its session has it.
+pub(super) struct PlacedEntry {
+    id: [u8; 16],
+    blocks: u64,
+    has_footer: bool,
+    /// The record in which its header begins, if that is known.
+    header: Option<Position>,
+    /// The record of its footer, if that is known.
+    footer: Option<Position>,
+}
+
+/// Lists an archive by the entry of its session's footer.
+pub(super) fn list_archive<M: MediumReader>(
+    medium: &SharedMedium<M>,
+    facts: &Arc<SessionFacts>,
+    entry: &PlacedEntry,
+    number: u32,
+    copies: Option<&mut u64>,
+) -> Result<ListedArchive, OpenError> {
+    let is_it = |header: &ArchiveHeader| header.id == entry.id;
+    let found = |found: Result<ArchiveHeader, OpenError>| match found {
+        Err(error) if is_failure(&error) => Err(error),
+        found => Ok(found.ok().filter(is_it)),
+    };
+    let (mut header, mut has_header) = (None, false);
+    if let (Some(copies), Some(at)) = (copies, entry.header) {
+        header = found(read_header(medium, facts.id, at, number))?;
+        has_header = header.is_some();
+        if let (None, Some(footer)) = (&header, entry.footer) {
+            header = found(read_header_copy(medium, facts.id, footer, copies))?;
+        }
+    }
+    Ok(ListedArchive {
+        session: Arc::clone(facts),
+        session_number: 0,
+        number,
+        // Without a position the archive is looked for from the start of its session.
+        at: entry.header.unwrap_or(facts.label),
+        has_footer: entry.has_footer,
+        blocks: entry.blocks,
+        header: header.as_ref().map(HeaderFacts::of),
+        has_header,
+        footer: entry.footer,
+        copy_of: None,
+        until: None,
+    })
+}
+
+/// Reads the archive footer at `at`, and returns the session of which the archive is a copy, if it
+/// is one.
+pub(super) fn read_source<M: MediumReader>(
+    medium: &SharedMedium<M>,
+    session: [u8; 16],
+    at: Position,
+) -> Result<Option<CopySource>, OpenError> {
+    let mut reader = BackReader::new(medium, session);
+    let footer = reader
+        .seek(at)
+        .and_then(|()| reader.read_unit(UnitKind::ArchiveFooter));
+    match footer {
+        Err(error) if is_failure(&error) => Err(error),
+        Err(_) => Ok(None),
+        Ok((header, body)) => {
+            let footer = parse_footer(&header, &body).ok();
+            Ok(footer.and_then(|footer| footer.copy_of))
+        }
+    }
+}
+
+/// Reads the header of archive `number` of a session from the record at `at`.
+pub(super) fn read_header<M: MediumReader>(
+    medium: &SharedMedium<M>,
+    session: [u8; 16],
+    at: Position,
+    number: u32,
+) -> Result<ArchiveHeader, OpenError> {
+    let mut medium = medium.clone();
+    medium.seek(at)?;
+    let mut units = UnitReader::new(medium, Some(session));
+    units.moved(at.volume);
+    units.limit(MAX_HEADER_READ);
+    for _ in 0..MAX_UNITS_BEFORE {
+        match units.next()? {
+            UnitEvent::Unit(header, _)
+                if (header.kind, header.archive) == (UnitKind::ArchiveHeader, number) =>
+            {
+                return Ok(ArchiveHeader::parse(units.body())?);
+            }
+            UnitEvent::Unit(..) | UnitEvent::Label(..) => {}
+            _ => break,
+        }
+    }
+    Err(OpenError::NoArchive(
+        "an archive header is damaged".to_owned(),
+    ))
+}
+
+/// Reads the copy of an archive's header in its last locator, which precedes the mark before its
+/// footer. `footer` is the place of that, and `left` the bytes that may be read.
+fn read_header_copy<M: MediumReader>(
+    medium: &SharedMedium<M>,
+    session: [u8; 16],
+    footer: Position,
+    left: &mut u64,
+) -> Result<ArchiveHeader, OpenError> {
+    if *left == 0 {
+        let why = "the copies of too many damaged headers were looked for";
+        return Err(OpenError::NoArchive(why.to_owned()));
+    }
+    let mut reader = BackReader::new(medium, session);
+    reader.seek(footer)?;
+    let found = reader.back_to(|header| header.first == Some(0));
+    let found = found.and_then(|_| reader.read_unit(UnitKind::Locator));
+    *left = left.saturating_sub(reader.bytes_read());
+    let (_, body) = found?;
+    let locator = Locator::parse(&body)?;
+    Ok(ArchiveHeader::parse(&locator.archive)?)
+}
