@@ -206,10 +206,10 @@ pub const MAX_EXTENSIONS: usize = 16 << 10;
 /// Longest body of a session header in bytes: fixed fields, three texts, extensions.
 pub(crate) const MAX_SESSION_HEADER: usize = 96 + MAX_TEXTS + MAX_EXTENSIONS;
 
-/// Longest body of an archive header in bytes: fixed fields, three texts, bases, extensions, and
-/// the slots after their number.
+/// Longest body of an archive header in bytes: fixed fields, bases, extensions, and the slots after
+/// their number.
 pub(crate) const MAX_ARCHIVE_HEADER: usize =
-    152 + MAX_TEXTS + 48 * MAX_BASES + MAX_EXTENSIONS + 8 + 128 * MAX_KEY_SLOTS;
+    152 + 48 * MAX_BASES + MAX_EXTENSIONS + 8 + 128 * MAX_KEY_SLOTS;
 
 /// Bytes of the three texts of a header, padding included.
 const MAX_TEXTS: usize = (3 * MAX_TEXT).next_multiple_of(8);

@@ -18,7 +18,7 @@ use crate::wire::{ArchiveHeader, Content, CopySource, SessionHeader, SessionsBef
 use super::arguments::{
     ALLOW_EMPTY, APPEND, ARCHIVE, BESIDE, BLOCK_LEN, CHUNK_LEN, CONTENT, CONTINUED, COPY_OF,
     DIRECTORY, ENCRYPTED, HEAD_MODULE, IN_PLACE, KEY, MEDIUM, MEDIUM_ARGUMENTS, NAME, OPEN_MODULE,
-    OPENED, OVERWRITE, PATH, PLACE, POOL, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION,
+    OPENED, ORIGIN, OVERWRITE, PATH, PLACE, POOL, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION,
     TAIL_MODULE, TAPE, TREE, VOLUME_LABEL, VOLUME_SIZE, WRITE_ONCE, read_runs,
 };
 use super::key::ArchiveKey;
@@ -283,6 +283,7 @@ fn plan_from(fields: &mut Fields<'_>) -> Result<PlanData, StageError> {
         header: ArchiveHeader::parse(fields.one(ARCHIVE)?)?,
         // The seal has it.
         key: None,
+        origin: fields.one(ORIGIN)?.to_vec(),
         chunk_len: fields.number(CHUNK_LEN)?,
         copy_of: fields
             .optional(COPY_OF)?

@@ -65,7 +65,7 @@ impl Plan {
             sends_last_block: stages
                 .last()
                 .is_some_and(|tail| tail.settings.wants_last_block()),
-            first_block: stages.iter().map(|stage| stage.settings.sends_first).sum(),
+            first_block: stages.iter().map(|stage| stage.settings.blocks_before()).sum(),
             checkpoint: checkpoint_interval(&stages),
         })
     }

@@ -11,6 +11,7 @@ use crate::words::count_of;
 
 use super::super::arguments::{self, HeadSettings};
 use super::super::block_header::block_info;
+use super::super::origin::FIRST_BLOCK;
 use super::super::place::Place;
 use super::super::report::{AfterEnd, DamageReporter, ReadReport, RejectedBlock, StreamDamage};
 use super::super::run::Run;
@@ -368,10 +369,13 @@ impl<M: MediumReader> ArchiveHead<M> {
         Ok(true)
     }
 
-    /// Counts a block that was read.
+    /// Counts a block that was read. The origin and the last block do not count.
     fn count_block(&mut self, header: &UnitHeader, at: Option<Position>) {
         if header.marks.contains(Marks::LAST) {
             self.trailer.last_block = Some(header.number);
+            return;
+        }
+        if header.number < FIRST_BLOCK {
             return;
         }
         let is_rejected = header.marks.contains(Marks::REJECTED);

@@ -33,7 +33,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         let medium = SharedMedium::new(medium);
         let headers = find_listed(&medium, archive)?;
         let key = unlock(&headers.archive, secret)?;
-        Ok(Self::new(medium, headers, archive.place(), key, secret))
+        Self::new(medium, headers, archive.place(), key, secret).with_origin()
     }
 
     /// Opens the last whole archive of those that are given, in the order of a list of this medium:
@@ -87,7 +87,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         };
         let reader = Self::new(medium.clone(), headers, archive.place(), key, secret);
         match reader.proves_header(archive)? {
-            true => Ok(reader),
+            true => reader.with_origin(),
             false => Err(OpenError::NoArchive(format!(
                 "archive {} of session {} has no first block that opens: its header may be changed",
                 archive.number(),

@@ -25,6 +25,7 @@ use super::super::open_error::OpenError;
 use super::super::place::{Place, is_before, on_medium};
 use super::back_reader::BackReader;
 use super::footer::parse_footer;
+use super::front::origin_of;
 use super::session_scan::{label_headers, locate, scan};
 use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
@@ -101,11 +102,12 @@ pub struct ListedArchive {
     pub(super) until: Option<Position>,
 }
 
-/// Facts of an archive's header.
+/// Facts of an archive's header, and its name.
 #[derive(Clone)]
 pub(super) struct HeaderFacts {
     pub(super) id: [u8; 16],
-    pub(super) name: String,
+    /// `None` if it is encrypted, and was not decrypted, or if block 0 of the archive is damaged.
+    pub(super) name: Option<String>,
     pub(super) created: Time,
     pub(super) content: Content,
     pub(super) key_id: Option<[u8; 16]>,
@@ -113,10 +115,10 @@ pub(super) struct HeaderFacts {
 }
 
 impl HeaderFacts {
-    pub(super) fn of(header: &ArchiveHeader) -> Self {
+    pub(super) fn of(header: &ArchiveHeader, name: Option<String>) -> Self {
         Self {
             id: header.id,
-            name: header.name.clone(),
+            name,
             created: header.created,
             content: header.content,
             key_id: (header.cipher != CipherKind::None).then_some(header.key_id),
@@ -363,9 +365,12 @@ impl ListedArchive {
         self.header.as_ref().map(|header| &header.id)
     }
 
-    /// Name of the archive, if its header can be read.
+    /// Name of the archive, if it can be read. That of an encrypted archive is encrypted, too:
+    /// [`Sessions::with_names`] reads it.
     pub fn name(&self) -> Option<&str> {
-        self.header.as_ref().map(|header| &*header.name)
+        self.header
+            .as_ref()
+            .and_then(|header| header.name.as_deref())
     }
 
     /// Time at which the archive was begun, if its header can be read.
@@ -610,8 +615,8 @@ fn read_label<M: MediumReader>(
     Err(OpenError::NoArchive("a label is damaged".to_owned()))
 }
 
-/// Most units before an archive's header in its record.
-const MAX_UNITS_BEFORE: u32 = 4;
+/// Most units before an archive's header, and up to its first block, in its record.
+const MAX_UNITS_BEFORE: u32 = 6;
 
 /// Lists an archive by the entry of its session's footer.
 fn list_archive<M: MediumReader>(
@@ -622,10 +627,9 @@ fn list_archive<M: MediumReader>(
     with_header: bool,
 ) -> Result<ListedArchive, OpenError> {
     let at = on_medium(entry.header, facts.volumes_before);
-    let is_it = |header: &ArchiveHeader| header.id == entry.id;
-    let found = |found: Result<ArchiveHeader, OpenError>| match found {
+    let found = |found: Result<HeaderFacts, OpenError>| match found {
         Err(error) if is_failure(&error) => Err(error),
-        found => Ok(found.ok().filter(is_it)),
+        found => Ok(found.ok().filter(|header| header.id == entry.id)),
     };
     let mut header = None;
     if with_header {
@@ -646,7 +650,7 @@ fn list_archive<M: MediumReader>(
         },
         has_footer: entry.has_footer(),
         blocks: entry.blocks,
-        header: header.as_ref().map(HeaderFacts::of),
+        header,
         footer: entry
             .has_footer()
             .then(|| on_medium(entry.place, facts.volumes_before)),
@@ -676,31 +680,43 @@ fn read_source<M: MediumReader>(
     }
 }
 
-/// Reads the header of archive `number` of a session from the record at `at`.
+/// Reads the header of archive `number` of a session from the record at `at`, and the archive's
+/// name from the block after it, which is in the same record, unless that is short.
 pub(super) fn read_header<M: MediumReader>(
     medium: &SharedMedium<M>,
     session: [u8; 16],
     at: Position,
     number: u32,
-) -> Result<ArchiveHeader, OpenError> {
+) -> Result<HeaderFacts, OpenError> {
     let mut medium = medium.clone();
     medium.seek(at)?;
     let mut units = UnitReader::new(medium, Some(session));
     units.moved(at.volume);
+    let mut found = None::<HeaderFacts>;
     for _ in 0..MAX_UNITS_BEFORE {
-        match units.next()? {
-            UnitEvent::Unit(header, _)
+        match units.next() {
+            Ok(UnitEvent::Unit(header, _))
                 if (header.kind, header.archive) == (UnitKind::ArchiveHeader, number) =>
             {
-                return Ok(ArchiveHeader::parse(units.body())?);
+                let facts = HeaderFacts::of(&ArchiveHeader::parse(units.body())?, None);
+                let is_sealed = facts.key_id.is_some();
+                found = Some(facts);
+                if is_sealed {
+                    break;
+                }
             }
-            UnitEvent::Unit(..) | UnitEvent::Label(..) => {}
+            Ok(UnitEvent::Unit(header, _)) if header.kind == UnitKind::Block => {
+                if let Some(facts) = &mut found {
+                    facts.name = origin_of(&header, units.body(), None).map(|origin| origin.name);
+                }
+                break;
+            }
+            Ok(UnitEvent::Unit(..) | UnitEvent::Label(..)) => {}
+            Err(error) if found.is_none() => return Err(error.into()),
             _ => break,
         }
     }
-    Err(OpenError::NoArchive(
-        "an archive header is damaged".to_owned(),
-    ))
+    found.ok_or_else(|| OpenError::NoArchive("an archive header is damaged".to_owned()))
 }
 
 /// Reads the copy of an archive's header in its last locator, which precedes the mark before its
@@ -709,13 +725,14 @@ fn read_header_copy<M: MediumReader>(
     medium: &SharedMedium<M>,
     session: [u8; 16],
     footer: Position,
-) -> Result<ArchiveHeader, OpenError> {
+) -> Result<HeaderFacts, OpenError> {
     let mut reader = BackReader::new(medium, session);
     reader.seek(footer)?;
     reader.back_to(|header| header.first == Some(0))?;
     let (_, body) = reader.read_unit(UnitKind::Locator)?;
     let locator = Locator::parse(&body)?;
-    Ok(ArchiveHeader::parse(&locator.archive)?)
+    let header = ArchiveHeader::parse(&locator.archive)?;
+    Ok(HeaderFacts::of(&header, None))
 }
 
 /// Returns the label of an unfinished session, which the session after it names.

@@ -12,6 +12,7 @@ use crate::wire::{
 
 use super::super::open_error::OpenError;
 use super::super::place::{Place, is_before};
+use super::front::origin_of;
 use super::session_list::{
     HeaderFacts, ListedArchive, ListedSession, SessionFacts, is_failure, read_header,
 };
@@ -207,7 +208,8 @@ impl Found {
                 copy_of: None,
             });
         }
-        if !matches!(unit.kind, UnitKind::ArchiveHeader | UnitKind::ArchiveFooter) {
+        let is_first = unit.kind == UnitKind::Block && unit.number == 0;
+        if !is_first && !matches!(unit.kind, UnitKind::ArchiveHeader | UnitKind::ArchiveFooter) {
             // Their bodies are not looked at.
             return true;
         }
@@ -217,7 +219,13 @@ impl Found {
             (UnitKind::ArchiveHeader, Some(body)) => {
                 archive.at = at;
                 let header = ArchiveHeader::parse(body).ok();
-                archive.header = header.as_ref().map(HeaderFacts::of);
+                archive.header = header.map(|header| HeaderFacts::of(&header, None));
+            }
+            (UnitKind::Block, Some(body)) => {
+                let origin = origin_of(unit, body, None);
+                if let Some(header) = &mut archive.header {
+                    header.name = origin.map(|origin| origin.name);
+                }
             }
             (UnitKind::ArchiveHeader, None) => archive.at = at,
             (UnitKind::ArchiveFooter, Some(body)) => {
@@ -230,7 +238,7 @@ impl Found {
         true
     }
 
-    /// The session as a list has it. Headers that are in several records are read again.
+    /// The session as a list has it. Headers and names that are in several records are read again.
     fn listed<M: MediumReader>(self, medium: &SharedMedium<M>) -> Result<ListedSession, OpenError> {
         let facts = Arc::new(self.facts);
         let mut archives = Vec::new();
@@ -242,10 +250,11 @@ impl Found {
             copy_of,
         } in self.archives
         {
-            if header.is_none() {
+            let is_known = |header: &HeaderFacts| header.name.is_some() || header.key_id.is_some();
+            if !header.as_ref().is_some_and(is_known) {
                 header = match read_header(medium, facts.id, at, number) {
                     Err(error) if is_failure(&error) => return Err(error),
-                    found => found.ok().as_ref().map(HeaderFacts::of),
+                    found => found.ok().or(header),
                 };
             }
             archives.push(ListedArchive {

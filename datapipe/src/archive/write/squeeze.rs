@@ -14,6 +14,7 @@ use crate::pool::{BlockInfo, Marks, MiddlePort};
 use crate::stage::{MiddleStage, Stage};
 use crate::wire::{BlockKind, Content};
 
+use super::super::origin::FIRST_BLOCK;
 use super::super::special::Special;
 
 /// Returns the stage, for an archive of `content`. `accepts_empty` is that of the medium.
@@ -24,7 +25,7 @@ pub(super) fn squeeze_stage<'a>(
 ) -> MiddleStage<'a> {
     let count = specials.len() as u64;
     let run = move |port: &MiddlePort| {
-        let passed = Passed::new(content, count);
+        let passed = Passed::new(content, FIRST_BLOCK + count);
         squeeze(port, &mut specials, passed, accepts_empty)
     };
     let stage = Stage::port("squeeze", run).fixed();
