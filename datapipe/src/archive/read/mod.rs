@@ -16,8 +16,9 @@ mod block_set; // numbers of blocks, as runs
 #[cfg(feature = "processes")]
 mod check_modules; // the check of pipes whose stages are modules
 mod footer; // the archive footer, checked
-mod front; // special headers at the start of an archive
+mod front; // origin and special headers at the start of an archive
 mod head; // the head of a pipe that reads an archive
+mod header_facts; // the header of a listed archive, and its name
 mod index; // positions of the blocks of an archive
 mod numbering; // the number and the position that the next block must have
 mod order; // the stage that decides the outcome of a read

@@ -16,20 +16,17 @@ use std::sync::Arc;
 use crate::limits::{MAX_LISTED_ARCHIVES, MAX_RECORD, MAX_VOLUMES};
 use crate::media::{Item, MediumError, MediumReader, Position};
 use crate::wire::{
-    ArchiveEntry, ArchiveHeader, CipherKind, Content, CopySource, Locator, RecordHeader,
-    RecordKind, SessionFooter, SessionHeader, SessionsBefore, Time, UnitKind,
+    ArchiveEntry, Content, CopySource, RecordHeader, RecordKind, SessionFooter, SessionHeader,
+    SessionsBefore, Time, UnitKind,
 };
 
-use super::super::key::header_hash;
 use super::super::open_error::OpenError;
 use super::super::place::{Place, is_before, on_medium};
 use super::back_reader::BackReader;
 use super::footer::parse_footer;
-use super::front::origin_of;
+use super::header_facts::{HeaderFacts, read_header, read_header_copy};
 use super::session_scan::{label_headers, locate, scan};
 use super::shared_medium::SharedMedium;
-use super::unit_event::UnitEvent;
-use super::unit_reader::UnitReader;
 
 /// The sessions of a medium, with their archives.
 ///
@@ -100,31 +97,6 @@ pub struct ListedArchive {
     pub(super) footer: Option<Position>,
     pub(super) copy_of: Option<CopySource>,
     pub(super) until: Option<Position>,
-}
-
-/// Facts of an archive's header, and its name.
-#[derive(Clone)]
-pub(super) struct HeaderFacts {
-    pub(super) id: [u8; 16],
-    /// `None` if it is encrypted, and was not decrypted, or if block 0 of the archive is damaged.
-    pub(super) name: Option<String>,
-    pub(super) created: Time,
-    pub(super) content: Content,
-    pub(super) key_id: Option<[u8; 16]>,
-    pub(super) hash: [u8; 32],
-}
-
-impl HeaderFacts {
-    pub(super) fn of(header: &ArchiveHeader, name: Option<String>) -> Self {
-        Self {
-            id: header.id,
-            name,
-            created: header.created,
-            content: header.content,
-            key_id: (header.cipher != CipherKind::None).then_some(header.key_id),
-            hash: header_hash(header),
-        }
-    }
 }
 
 impl Sessions {
@@ -262,6 +234,11 @@ impl Sessions {
         self.sessions.iter().flat_map(|session| &session.archives)
     }
 
+    pub(super) fn archives_mut(&mut self) -> impl Iterator<Item = &mut ListedArchive> {
+        let sessions = self.sessions.iter_mut();
+        sessions.flat_map(|session| &mut session.archives)
+    }
+
     /// Reads the footers of all archives, too, a record for each: they say which archives are
     /// copies. `medium` is the one that was listed.
     ///
@@ -291,8 +268,7 @@ impl Sessions {
     pub fn with_sources<M: MediumReader>(mut self, medium: M) -> Result<Self, OpenError> {
         let medium = SharedMedium::new(medium);
         let _claim = medium.claim()?;
-        let sessions = self.sessions.iter_mut();
-        for archive in sessions.flat_map(|session| &mut session.archives) {
+        for archive in self.archives_mut() {
             archive.add_source(&medium)?;
         }
         Ok(self)
@@ -371,6 +347,12 @@ impl ListedArchive {
         self.header
             .as_ref()
             .and_then(|header| header.name.as_deref())
+    }
+
+    pub(super) fn set_name(&mut self, name: Option<String>) {
+        if let Some(header) = &mut self.header {
+            header.name = name;
+        }
     }
 
     /// Time at which the archive was begun, if its header can be read.
@@ -615,9 +597,6 @@ fn read_label<M: MediumReader>(
     Err(OpenError::NoArchive("a label is damaged".to_owned()))
 }
 
-/// Most units before an archive's header, and up to its first block, in its record.
-const MAX_UNITS_BEFORE: u32 = 6;
-
 /// Lists an archive by the entry of its session's footer.
 fn list_archive<M: MediumReader>(
     medium: &SharedMedium<M>,
@@ -678,61 +657,6 @@ fn read_source<M: MediumReader>(
             Ok(footer.and_then(|footer| footer.copy_of))
         }
     }
-}
-
-/// Reads the header of archive `number` of a session from the record at `at`, and the archive's
-/// name from the block after it, which is in the same record, unless that is short.
-pub(super) fn read_header<M: MediumReader>(
-    medium: &SharedMedium<M>,
-    session: [u8; 16],
-    at: Position,
-    number: u32,
-) -> Result<HeaderFacts, OpenError> {
-    let mut medium = medium.clone();
-    medium.seek(at)?;
-    let mut units = UnitReader::new(medium, Some(session));
-    units.moved(at.volume);
-    let mut found = None::<HeaderFacts>;
-    for _ in 0..MAX_UNITS_BEFORE {
-        match units.next() {
-            Ok(UnitEvent::Unit(header, _))
-                if (header.kind, header.archive) == (UnitKind::ArchiveHeader, number) =>
-            {
-                let facts = HeaderFacts::of(&ArchiveHeader::parse(units.body())?, None);
-                let is_sealed = facts.key_id.is_some();
-                found = Some(facts);
-                if is_sealed {
-                    break;
-                }
-            }
-            Ok(UnitEvent::Unit(header, _)) if header.kind == UnitKind::Block => {
-                if let Some(facts) = &mut found {
-                    facts.name = origin_of(&header, units.body(), None).map(|origin| origin.name);
-                }
-                break;
-            }
-            Ok(UnitEvent::Unit(..) | UnitEvent::Label(..)) => {}
-            Err(error) if found.is_none() => return Err(error.into()),
-            _ => break,
-        }
-    }
-    found.ok_or_else(|| OpenError::NoArchive("an archive header is damaged".to_owned()))
-}
-
-/// Reads the copy of an archive's header in its last locator, which precedes the mark before its
-/// footer. `footer` is the place of that.
-fn read_header_copy<M: MediumReader>(
-    medium: &SharedMedium<M>,
-    session: [u8; 16],
-    footer: Position,
-) -> Result<HeaderFacts, OpenError> {
-    let mut reader = BackReader::new(medium, session);
-    reader.seek(footer)?;
-    reader.back_to(|header| header.first == Some(0))?;
-    let (_, body) = reader.read_unit(UnitKind::Locator)?;
-    let locator = Locator::parse(&body)?;
-    let header = ArchiveHeader::parse(&locator.archive)?;
-    Ok(HeaderFacts::of(&header, None))
 }
 
 /// Returns the label of an unfinished session, which the session after it names.

@@ -13,9 +13,8 @@ use crate::wire::{
 use super::super::open_error::OpenError;
 use super::super::place::{Place, is_before};
 use super::front::origin_of;
-use super::session_list::{
-    HeaderFacts, ListedArchive, ListedSession, SessionFacts, is_failure, read_header,
-};
+use super::header_facts::{HeaderFacts, read_header};
+use super::session_list::{ListedArchive, ListedSession, SessionFacts, is_failure};
 use super::shared_medium::SharedMedium;
 
 /// A session whose records were found.

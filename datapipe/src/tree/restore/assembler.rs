@@ -107,8 +107,15 @@ impl<S: Sink> ObjectAssembler<S> {
             ));
             return Ok(());
         }
-        if number > self.next {
-            self.handle_gap(self.next, number - 1);
+        // Block 0 of an archive is not of the tree, and does not come. A pipe that is not of an
+        // archive begins with block 0.
+        let expected = if self.next == 0 && number > 0 {
+            1
+        } else {
+            self.next
+        };
+        if number > expected {
+            self.handle_gap(expected, number - 1);
         }
         self.next = number.saturating_add(1);
         if info.marks.intersects(Marks::DAMAGED | Marks::REJECTED) {
