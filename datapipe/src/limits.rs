@@ -357,7 +357,10 @@ const _: () = {
 /// Longest special header of an archive, in bytes.
 pub const MAX_SPECIAL: usize = 65_536;
 
-/// Most special headers that an archive begins with.
+/// Number of the first block that an archive gets from its pipe: block 0 is its origin.
+pub(crate) const FIRST_BLOCK: u64 = 1;
+
+/// Most special headers that an archive has besides its origin.
 pub const MAX_SPECIALS: usize = 16;
 
 /// Most bytes that a head of an application's own records in a checkpoint.

@@ -13,9 +13,6 @@ use super::special::Special;
 /// Identifier of the special header that has the origin.
 pub(super) const ORIGIN: u32 = 3;
 
-/// Number of the first block that an archive gets from its pipe: block 0 is the origin.
-pub(super) const FIRST_BLOCK: u64 = 1;
-
 /// Origin of an archive: its name, and the names of the host and the program that wrote it, each at
 /// most 255 bytes. If the archive is encrypted, they are, too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

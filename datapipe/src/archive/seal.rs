@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::crypto::{Cipher, TAG_LEN, nonce};
 use crate::error::StageError;
+use crate::limits::FIRST_BLOCK;
 use crate::memory::Number;
 use crate::pool::{Block, BlockInfo, Codec, Marks};
 use crate::stage::{DamageLog, InPlace, MiddleStage, SALVAGE, Stage, Verdict};
@@ -16,7 +17,7 @@ use crate::wire::BlockKind;
 use super::arguments::{OPEN_MODULE, SEAL_MODULE, key_arguments};
 use super::block_header::{check_info, unit_header};
 use super::key::ArchiveKey;
-use super::origin::{ArchiveOrigin, FIRST_BLOCK};
+use super::origin::ArchiveOrigin;
 use super::write::check_tree_number;
 
 /// Returns the stage that encrypts.

@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::error::Error;
 use crate::limits::{
-    MAX_FLAT_MAP_OUTPUTS, MAX_INSTANCES, MAX_MODULE_ARGUMENTS, MAX_MODULE_DESCRIPTORS,
-    MAX_MODULE_NAME, MAX_NAME,
+    FIRST_BLOCK, MAX_FLAT_MAP_OUTPUTS, MAX_INSTANCES, MAX_MODULE_ARGUMENTS,
+    MAX_MODULE_DESCRIPTORS, MAX_MODULE_NAME, MAX_NAME,
 };
 use crate::memory::{PipeName, Segment, Shape, StageShape};
 use crate::pool::{Budget, Refusal, StageNeeds};
@@ -56,6 +56,7 @@ impl Plan {
         let needs: Vec<_> = stages.iter().map(PlannedStage::needs).collect();
         let budget = Budget::new(&needs, description.buffers)?;
         let shape = shape_of(description, &stages, &budget)?;
+        let before = |stage: &PlannedStage<'_>| stage.settings.sends_first;
         Ok(Self {
             label: description.label.clone(),
             name: PipeName::new(),
@@ -65,7 +66,7 @@ impl Plan {
             sends_last_block: stages
                 .last()
                 .is_some_and(|tail| tail.settings.wants_last_block()),
-            first_block: stages.iter().map(|stage| stage.settings.blocks_before()).sum(),
+            first_block: FIRST_BLOCK + stages.iter().map(before).sum::<u64>(),
             checkpoint: checkpoint_interval(&stages),
         })
     }

@@ -125,12 +125,6 @@ impl Settings {
         self.writes_archive || self.has_module_on_medium(ARCHIVE_TAIL_MODULE)
     }
 
-    /// Number of blocks that the stage sends before those that it receives, or writes, if it is the
-    /// tail: an archive begins with a block of its own.
-    pub(crate) fn blocks_before(&self) -> u64 {
-        self.sends_first + u64::from(self.wants_last_block())
-    }
-
     /// Bytes of data after which this head makes a checkpoint, also if a module of the library
     /// makes the head in a process; `u64::MAX` if it makes them only when it decides to.
     pub(crate) fn checkpoint_every(&self) -> u64 {

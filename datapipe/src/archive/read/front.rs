@@ -2,13 +2,13 @@
 //! reader must know.
 
 use crate::crypto::{TAG_LEN, nonce};
-use crate::limits::MAX_SPECIALS;
+use crate::limits::{FIRST_BLOCK, MAX_SPECIALS};
 use crate::media::{MediumError, MediumReader};
 use crate::pool::Codec;
 use crate::wire::{BlockKind, CipherKind, UnitHeader, UnitKind};
 
 use super::super::key::ArchiveKey;
-use super::super::origin::{ArchiveOrigin, FIRST_BLOCK, ORIGIN};
+use super::super::origin::{ArchiveOrigin, ORIGIN};
 use super::super::place::Place;
 use super::super::special::Special;
 use super::order::{LATER_ORIGIN, NO_ORIGIN};

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::error::StageError;
+use crate::limits::FIRST_BLOCK;
 use crate::media::{HandleError, MediumError, MediumReader, Position};
 use crate::pool::{Block, Codec, Marks};
 use crate::stage::{Fill, Head, HeadStage, MiddleStage};
@@ -11,7 +12,6 @@ use crate::words::count_of;
 
 use super::super::arguments::{self, HeadSettings};
 use super::super::block_header::block_info;
-use super::super::origin::FIRST_BLOCK;
 use super::super::place::Place;
 use super::super::report::{AfterEnd, DamageReporter, ReadReport, RejectedBlock, StreamDamage};
 use super::super::run::Run;

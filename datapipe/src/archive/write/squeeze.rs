@@ -10,11 +10,11 @@
 //! headers.
 
 use crate::error::StageError;
+use crate::limits::FIRST_BLOCK;
 use crate::pool::{BlockInfo, Marks, MiddlePort};
 use crate::stage::{MiddleStage, Stage};
 use crate::wire::{BlockKind, Content};
 
-use super::super::origin::FIRST_BLOCK;
 use super::super::special::Special;
 
 /// Returns the stage, for an archive of `content`. `accepts_empty` is that of the medium.

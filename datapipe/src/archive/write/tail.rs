@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::crypto::TAG_LEN;
 use crate::error::StageError;
-use crate::limits::{MAX_CHUNK_BLOCKS, MAX_SPECIALS};
+use crate::limits::{FIRST_BLOCK, MAX_CHUNK_BLOCKS, MAX_SPECIALS};
 use crate::media::{HandleError, MediumWriter, Position};
 use crate::pool::{Block, BlockInfo, Marks};
 use crate::stage::{Tail, TailStage};
@@ -14,7 +14,6 @@ use crate::wire::{
 
 use super::super::arguments;
 use super::super::block_header::{check_info, unit_header};
-use super::super::origin::FIRST_BLOCK;
 use super::super::plan_data::PlanData;
 use super::super::report::WriteReport;
 use super::super::seal::origin_info;
