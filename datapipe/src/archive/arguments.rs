@@ -156,7 +156,7 @@ pub(super) fn describe_tail<'a>(
         .with_flag(ALLOW_EMPTY, allow_empty)
         .with(SESSION, plan.session.to_bytes())
         .with(ARCHIVE, plan.header.to_bytes())
-        .with(ORIGIN, &*plan.origin)
+        .with_all(ORIGIN, plan.copy_of.is_none().then_some(&*plan.origin))
         .with(CHUNK_LEN, plan.chunk_len.to_string())
         .with_all(COPY_OF, plan.copy_of.as_ref().map(CopySource::to_bytes));
     let (module, arguments) = with_medium(arguments, TAIL_MODULE, &medium);
