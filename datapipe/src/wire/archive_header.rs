@@ -414,10 +414,10 @@ mod tests {
         assert!(with(68, 4).contains("extensions of 4 bytes, but a multiple of 8"));
         assert!(with(68, 8).contains("archive header"), "{}", with(68, 8));
         assert!(
-            with(150, 256).contains("256 bases, but at most 255"),
+            with(144, 256).contains("256 bases, but at most 255"),
             "{}",
-            with(150, 256)
+            with(144, 256)
         );
-        assert!(with(144, 256).contains("a text is longer than 255 bytes"));
+        assert!(with(146, 1).contains("a reserved field is not zero"));
     }
 }

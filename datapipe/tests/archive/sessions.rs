@@ -591,7 +591,7 @@ fn blocks_of_an_archive_among_others_are_found_by_the_index() {
                 continue;
             }
             let mut blocks = datapipe::archive::BlockSet::new();
-            blocks.insert(1..=1);
+            blocks.insert(2..=2);
             let reading = reader.read_blocks(&index, &blocks).unwrap();
             let sink = Sink::default();
             let tail = StreamRestore::new(sink.clone());
