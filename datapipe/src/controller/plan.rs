@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::error::Error;
 use crate::limits::{
-    FIRST_BLOCK, MAX_FLAT_MAP_OUTPUTS, MAX_INSTANCES, MAX_MODULE_ARGUMENTS,
-    MAX_MODULE_DESCRIPTORS, MAX_MODULE_NAME, MAX_NAME,
+    FIRST_BLOCK, MAX_FLAT_MAP_OUTPUTS, MAX_INSTANCES, MAX_MODULE_ARGUMENTS, MAX_MODULE_DESCRIPTORS,
+    MAX_MODULE_NAME, MAX_NAME,
 };
 use crate::memory::{PipeName, Segment, Shape, StageShape};
 use crate::pool::{Budget, Refusal, StageNeeds};

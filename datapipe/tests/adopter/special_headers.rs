@@ -185,9 +185,8 @@ fn special_header_that_is_lost_with_the_block_after_it_is_reported() {
         .unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
     for at in 0..bytes.len() - UNIT_HEADER_LEN {
-        let is_it = |header: UnitHeader| {
-            header.kind == UnitKind::Block && (1..=2).contains(&header.number)
-        };
+        let is_it =
+            |header: UnitHeader| header.kind == UnitKind::Block && (1..=2).contains(&header.number);
         if UnitHeader::parse(&bytes[at..]).is_ok_and(is_it) {
             bytes[at] ^= 1;
         }

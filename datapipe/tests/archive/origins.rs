@@ -98,7 +98,9 @@ fn content_classes_of_an_encrypted_archive_are_not_stored() {
     let classes = |secret| {
         let blocks = blocks(&written(secret, Framing::default()).0);
         let known = blocks.iter().map(|(header, _)| header.class);
-        known.filter(|&class| class != ContentClass::default()).count()
+        known
+            .filter(|&class| class != ContentClass::default())
+            .count()
     };
     assert!(classes(None) > 5);
     assert_eq!(classes(Some(&key(7))), 0);
@@ -111,7 +113,10 @@ fn origin_is_block_0_with_or_without_a_key_and_ends_a_record() {
             let (bytes, _) = written(secret.as_ref(), framing);
             let all = blocks(&bytes);
             let what: Vec<_> = all.iter().map(|(header, _)| header.block_kind).collect();
-            assert_eq!(what[..3], [BlockKind::Special, BlockKind::Special, BlockKind::Data]);
+            assert_eq!(
+                what[..3],
+                [BlockKind::Special, BlockKind::Special, BlockKind::Data]
+            );
             let numbers = all.iter().map(|(header, _)| header.number);
             assert!(numbers.eq(0..all.len() as u64), "{framing}");
             let first = &all[0].0;
@@ -120,7 +125,10 @@ fn origin_is_block_0_with_or_without_a_key_and_ends_a_record() {
                 let (header, _) = datapipe::wire::RecordHeader::parse(&frame).ok()?;
                 Some(header.position)
             });
-            assert!(records.into_iter().any(|position| position == end), "{framing}");
+            assert!(
+                records.into_iter().any(|position| position == end),
+                "{framing}"
+            );
         }
     }
 }
@@ -137,7 +145,10 @@ fn origin_is_read_with_the_key_only() {
         let pipe = Pipe::builder().buffer_size(BLOCK);
         let pipe = pipe.head(StreamHead::new(&b"data"[..]));
         pipe.archive(archive, create_tape(&storage)).run().unwrap();
-        for bytes in [storage.bytes(TAPE).unwrap(), copied(&storage.bytes(TAPE).unwrap())] {
+        for bytes in [
+            storage.bytes(TAPE).unwrap(),
+            copied(&storage.bytes(TAPE).unwrap()),
+        ] {
             let reader = ArchiveReader::open(tape(&bytes), Some(&secret)).unwrap();
             assert_eq!(reader.origin(), Some(&origin));
             assert_eq!(StoredArchive::open(tape(&bytes)).unwrap().origin(), None);
@@ -202,7 +213,9 @@ fn archive_that_is_written_anew_has_its_own_origin_and_the_numbers_of_its_source
         let bytes = storage.bytes(TAPE).unwrap();
         let all = blocks(&bytes).into_iter();
         let all = all.map(|(header, _)| (header.number, header.block_kind));
-        let all: Vec<_> = all.filter(|(_, kind)| *kind != BlockKind::Checkpoint).collect();
+        let all: Vec<_> = all
+            .filter(|(_, kind)| *kind != BlockKind::Checkpoint)
+            .collect();
         let first = before.get_or_insert_with(|| all.clone());
         assert_eq!(*first, all, "{name}");
         let reader = ArchiveReader::open(open_tape(&storage).unwrap(), secret.as_ref()).unwrap();
@@ -211,7 +224,10 @@ fn archive_that_is_written_anew_has_its_own_origin_and_the_numbers_of_its_source
         let report = verify.report();
         let reading = reader.read();
         reading.pipe.tail(verify).run().unwrap();
-        assert!(reading.report.snapshot().complete && report.is_whole(), "{name}");
+        assert!(
+            reading.report.snapshot().complete && report.snapshot().is_whole(),
+            "{name}"
+        );
         pipe = reader.read().pipe;
     }
 }
@@ -254,7 +270,10 @@ fn origin_that_is_damaged_costs_only_itself() {
         assert!(sink.bytes() == content());
         assert!(!reading.report.snapshot().complete);
         let found = log.snapshot().entries;
-        assert!(found.iter().all(|entry| entry.block == Some(0)), "{found:?}");
+        assert!(
+            found.iter().all(|entry| entry.block == Some(0)),
+            "{found:?}"
+        );
 
         // Some blocks only: it is damage of the archive all the same.
         let (mut some, log) = (BlockSet::new(), DamageLog::new());
@@ -262,7 +281,11 @@ fn origin_that_is_damaged_costs_only_itself() {
         let reader = strict.salvage(&log);
         let index = reader.index().unwrap();
         let reading = reader.read_blocks(&index, &some).unwrap();
-        reading.pipe.tail(StreamTail::new(std::io::sink())).run().unwrap();
+        reading
+            .pipe
+            .tail(StreamTail::new(std::io::sink()))
+            .run()
+            .unwrap();
         let found = log.snapshot().entries;
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].block, Some(0));
@@ -278,5 +301,8 @@ fn names_that_do_not_fit_into_a_block_are_refused() {
     };
     assert!(plan(1024).is_ok());
     let error = plan(512).unwrap_err().to_string();
-    assert!(error.contains("need a block of") && error.contains("but blocks have 512"), "{error}");
+    assert!(
+        error.contains("need a block of") && error.contains("but blocks have 512"),
+        "{error}"
+    );
 }

@@ -394,7 +394,7 @@ fn rejected_block_with_content_is_not_written() {
         .run();
     let text = error.unwrap_err().to_string();
     assert!(
-        text.contains("block 0 is rejected, but has content"),
+        text.contains("block 1 is rejected, but has content"),
         "{text}"
     );
 }

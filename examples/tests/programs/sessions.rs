@@ -238,11 +238,17 @@ fn names_of_encrypted_archives_are_listed_and_selected_with_their_key() {
 
     ok(&fixture.restore(&[&key[..], &["--archive", "accounts", "tape", "out"]].concat()));
     assert_eq!(fixture.names("out"), ["accounts"]);
-    let text = failed(&fixture.restore(&["--archive", "accounts", "--verify", "tape"]), 1);
+    let text = failed(
+        &fixture.restore(&["--archive", "accounts", "--verify", "tape"]),
+        1,
+    );
     assert!(text.contains("2 names are encrypted"), "{text}");
     // The number selects it without the key, and it is named as far as that is possible.
     let output = fixture.restore(&["--archive", "1", "--verify", "tape"]);
     ok(&output);
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains("an archive whose name is encrypted, written"), "{text}");
+    assert!(
+        text.contains("an archive whose name is encrypted, written"),
+        "{text}"
+    );
 }

@@ -144,6 +144,14 @@ impl Order {
         self.fail_if_strict(Some(block), what)
     }
 
+    /// Counts a block whose content is not as it should be. Only this stage sees that, so the log
+    /// has no explanation of the head.
+    fn report_damaged(&mut self, block: u64, what: impl Into<String>) -> Result<(), StageError> {
+        self.damaged += 1;
+        let (block, at, what) = (Some(block), None, what.into());
+        self.reporter.report(StreamDamage { block, at, what })
+    }
+
     fn fail_if_strict(&self, block: Option<u64>, what: &str) -> Result<(), StageError> {
         if self.reporter.log.is_some() {
             return Ok(());
@@ -217,11 +225,11 @@ impl Order {
     /// Checks block 0, which goes no further: an archive that gets the data has its own.
     fn check_origin(&mut self, info: &BlockInfo, block: &Block) -> Result<(), StageError> {
         if info.kind != BlockKind::Special.code() {
-            return self.count_damaged(0, NO_ORIGIN);
+            return self.report_damaged(0, NO_ORIGIN);
         }
         match ArchiveOrigin::copy_of(block.shared())? {
             Ok(_) => Ok(()),
-            Err(error) => self.count_damaged(0, &format!("{NO_ORIGIN} ({error})")),
+            Err(error) => self.report_damaged(0, format!("{NO_ORIGIN} ({error})")),
         }
     }
 
@@ -233,12 +241,12 @@ impl Order {
                 "is a special header, and the archive had {MAX_SPECIALS} besides its origin, the \
                  limit"
             );
-            return self.count_damaged(number, &what);
+            return self.report_damaged(number, what);
         }
         match Special::copy_of(block.shared(), &mut Vec::new())? {
-            Ok(special) if special.id() == ORIGIN => self.count_damaged(number, LATER_ORIGIN),
+            Ok(special) if special.id() == ORIGIN => self.report_damaged(number, LATER_ORIGIN),
             Ok(special) => self.specials.show(number, &special),
-            Err(error) => self.count_damaged(number, &error.to_string()),
+            Err(error) => self.report_damaged(number, error.to_string()),
         }
     }
 
