@@ -57,16 +57,17 @@ impl Plan {
         let budget = Budget::new(&needs, description.buffers)?;
         let shape = shape_of(description, &stages, &budget)?;
         let before = |stage: &PlannedStage<'_>| stage.settings.sends_first;
+        let tail = stages.last();
+        let writes_archive = tail.is_some_and(|tail| tail.settings.wants_last_block());
         Ok(Self {
             label: description.label.clone(),
             name: PipeName::new(),
             shape,
             stages: stages.iter().map(PlannedStage::public_settings).collect(),
             budget,
-            sends_last_block: stages
-                .last()
-                .is_some_and(|tail| tail.settings.wants_last_block()),
-            first_block: FIRST_BLOCK + stages.iter().map(before).sum::<u64>(),
+            sends_last_block: writes_archive,
+            first_block: stages.iter().map(before).sum::<u64>()
+                + if writes_archive { FIRST_BLOCK } else { 0 },
             checkpoint: checkpoint_interval(&stages),
         })
     }

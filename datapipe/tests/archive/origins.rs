@@ -1,4 +1,4 @@
-//! The origin of an archive, block 0: nobody reads it without the key, and each archive has one, its
+//! The origin of an archive, block 0: no party reads it without the key, and each archive has one, its
 //! own.
 
 use std::fs;

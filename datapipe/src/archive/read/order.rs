@@ -222,15 +222,17 @@ impl Order {
         }
     }
 
-    /// Checks block 0, which goes no further: an archive that gets the data has its own.
-    fn check_origin(&mut self, info: &BlockInfo, block: &Block) -> Result<(), StageError> {
-        if info.kind != BlockKind::Special.code() {
-            return self.report_damaged(0, NO_ORIGIN);
-        }
-        match ArchiveOrigin::copy_of(block.shared())? {
-            Ok(_) => Ok(()),
-            Err(error) => self.report_damaged(0, format!("{NO_ORIGIN} ({error})")),
-        }
+    /// Checks block 0. Returns true if it is the origin of the archive.
+    fn check_origin(&mut self, info: &BlockInfo, block: &Block) -> Result<bool, StageError> {
+        let is_special = info.kind == BlockKind::Special.code();
+        let why = match is_special.then(|| ArchiveOrigin::copy_of(block.shared())) {
+            None => NO_ORIGIN.to_owned(),
+            Some(origin) => match origin? {
+                Ok(_) => return Ok(true),
+                Err(error) => format!("{NO_ORIGIN} ({error})"),
+            },
+        };
+        self.report_damaged(0, why).map(|()| false)
     }
 
     /// Shows the special header in a block to the caller.
@@ -295,13 +297,12 @@ impl InPlace for Order {
         let is_valid =
             !info.marks.contains(Marks::DAMAGED) && self.next == number.saturating_add(1);
         if number == 0 && !self.specials.is_stored {
-            if is_valid {
-                self.check_origin(&info, block)?;
+            let is_origin = !is_valid || self.check_origin(&info, block)?;
+            // The tail of a tree follows the numbers. An archive that gets the data has its own.
+            if !(is_origin && self.is_tree) {
+                return Ok(Verdict::Drop);
             }
-            return Ok(Verdict::Drop);
-        }
-        let is_special = info.kind == BlockKind::Special.code();
-        if is_special && is_valid && !self.specials.is_stored {
+        } else if info.kind == BlockKind::Special.code() && is_valid && !self.specials.is_stored {
             self.show_special(number, block)?;
         }
         if !goes_on {

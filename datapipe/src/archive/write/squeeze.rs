@@ -49,6 +49,9 @@ fn squeeze(
     while let Some(block) = port.receive()? {
         if block.is_vacant() {
             passed.drop_block(&block.info())?;
+        } else if is_origin(&block.info()) {
+            // The archive has its own.
+            passed.drop_block(&block.info())?;
         } else {
             let info = block.info();
             // Those of an archive that is copied come first.
@@ -61,6 +64,11 @@ fn squeeze(
         }
     }
     Ok(())
+}
+
+/// True if the block is the origin of the archive that the head reads.
+fn is_origin(info: &BlockInfo) -> bool {
+    info.kind == BlockKind::Special.code() && info.sequence == Some(0)
 }
 
 /// Sends the special headers that were not sent.

@@ -17,7 +17,7 @@ use std::io;
 use std::mem;
 
 use crate::error::StageError;
-use crate::limits::{FIRST_BLOCK, MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS};
+use crate::limits::{MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS};
 use crate::pool::{Block, Marks, Stop};
 use crate::wire::{
     BlockEntries, BlockKind, CatalogueEntry, Entry, EntryBody, EntryCopy, EntryStart, InodeFacts,
@@ -107,8 +107,8 @@ impl<S: Sink> ObjectAssembler<S> {
             ));
             return Ok(());
         }
-        if number > self.next.max(FIRST_BLOCK) {
-            self.handle_gap(self.next.max(FIRST_BLOCK), number - 1);
+        if number > self.next {
+            self.handle_gap(self.next, number - 1);
         }
         self.next = number.saturating_add(1);
         if info.marks.intersects(Marks::DAMAGED | Marks::REJECTED) {
