@@ -563,8 +563,8 @@ fn session_of_label(record: &[u8]) -> Option<SessionHeader> {
     SessionHeader::parse(body).ok()
 }
 
-/// Returns the name of an archive in quotes, escaped as that of the host below, or the reason why it
-/// is not known. `is_sealed`: the archive is encrypted, and its key is not given.
+/// Returns the name of an archive in quotes, escaped as that of the host below, or the reason why
+/// it is not known. `is_sealed`: the archive is encrypted, and its key is not given.
 pub fn describe_name(origin: Option<&ArchiveOrigin>, is_sealed: bool) -> String {
     match origin {
         Some(origin) => format!("\"{}\"", escape(origin.name.as_bytes())),

@@ -1,6 +1,6 @@
-//! Arbitrary bytes in the origin of an archive that is not encrypted, its block 0: the archive opens,
-//! it is listed with the name that it is opened with, and all its data come back. It is complete only
-//! if it has an origin.
+//! Arbitrary bytes in the origin of an archive that is not encrypted, its block 0: the archive
+//! opens, it is listed with the name that it is opened with, and all its data come back. It is
+//! complete only if it has an origin.
 #![no_main]
 
 use datapipe::archive::{ArchiveReader, Sessions, StreamRestore};

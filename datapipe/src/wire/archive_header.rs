@@ -14,8 +14,8 @@ const _: () = assert!(crate::crypto::SLOT_LEN == SLOT_LEN, "the key slot");
 /// The header of an archive.
 ///
 /// An archive is made of its header, its blocks and its end. It depends on nothing of the session
-/// that carries it, so it can be copied into another one without its key. It is never encrypted: the
-/// name of the archive, and of its writer, are in the first block, which is.
+/// that carries it, so it can be copied into another one without its key. It is never encrypted:
+/// the name of the archive, and of its writer, are in the first block, which is.
 ///
 /// Exhaustive: these are all fields of a header of version 1.
 #[derive(Clone, Debug, PartialEq, Eq)]

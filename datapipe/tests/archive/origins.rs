@@ -1,5 +1,5 @@
-//! The origin of an archive, block 0: no party reads it without the key, and each archive has one, its
-//! own.
+//! The origin of an archive, block 0: no party reads it without the key, and each archive has one,
+//! its own.
 
 use std::fs;
 
@@ -122,7 +122,7 @@ fn origin_is_block_0_with_or_without_a_key_and_ends_a_record() {
             let first = &all[0].0;
             let end = first.position + first.unit_len() as u64;
             let records = frames(&bytes).into_iter().filter_map(|frame| {
-                let (header, _) = datapipe::wire::RecordHeader::parse(&frame).ok()?;
+                let (header, _) = crate::fixture::content(&frame)?;
                 Some(header.position)
             });
             assert!(

@@ -411,7 +411,7 @@ fn footer_with_max_block_numbers_is_ignored() {
     assert!(arrived.numbers().into_iter().eq((1..BLOCKS).step_by(3)));
 }
 
-/// A locator that points every chunk to the first block must not make the reader read everything
+/// A locator that points every chunk to the second one must not make the reader read everything
 /// once for each chunk.
 #[test]
 fn wrong_locator_position_is_abandoned_at_the_first_mismatch() {
@@ -435,7 +435,7 @@ fn wrong_locator_position_is_abandoned_at_the_first_mismatch() {
     let header = UnitHeader::parse(&bytes[at..]).unwrap();
     let body = &mut bytes[at + UNIT_HEADER_LEN..][..header.stored as usize];
     let mut locator = Locator::parse(body).unwrap();
-    let (place, position) = (locator.chunks[0].place, locator.chunks[0].position);
+    let (place, position) = (locator.chunks[1].place, locator.chunks[1].position);
     for chunk in &mut locator.chunks {
         (chunk.place, chunk.position) = (place, position);
     }
@@ -457,11 +457,11 @@ fn wrong_locator_position_is_abandoned_at_the_first_mismatch() {
     let reader = open(recipe, &path).salvage(&log);
     let index = reader.index().unwrap();
     let (arrived, missing) = read_blocks(&reader, &index, &blocks);
-    // A record holds a chunk: the first block of the second chunk is the first one after the record
+    // A record holds a chunk: the first block of the third chunk is the first one after the record
     // at that position.
     assert_eq!(
         arrived.numbers(),
-        [0, locator.chunks[1].first],
+        [locator.chunks[1].first, locator.chunks[2].first],
         "the others are not at that position"
     );
     assert_eq!(

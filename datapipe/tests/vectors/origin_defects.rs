@@ -77,7 +77,7 @@ pub(crate) const ORIGINS: &[Defect] = &[
     ),
     defect(
         "origin-changed",
-        "block 0: does not authenticate",
+        "does not authenticate",
         SEALED,
         |tape, _| {
             tape.unit(UnitKind::Block, 0, |unit| unit[BYTES + 8] ^= 1);

@@ -177,8 +177,8 @@ impl TriedKeys {
 }
 
 impl Sessions {
-    /// Reads the names of the encrypted archives that `secret` opens, a record for each. `medium` is
-    /// the one that was listed. Unlike the rest of the list, these names are authenticated.
+    /// Reads the names of the encrypted archives that `secret` opens, a record for each. `medium`
+    /// is the one that was listed. Unlike the rest of the list, these names are authenticated.
     ///
     /// Slots of at most eight archives are tried, as [`ArchiveReader::open_last`] does. Archives
     /// that the secret does not open stay without a name.
