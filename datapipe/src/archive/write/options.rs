@@ -214,9 +214,9 @@ impl ArchiveOptions {
     ///
     /// # Errors
     ///
-    /// [`PlanError`] if a name is longer than 255 bytes, a block is empty or longer than 64 MiB, the
-    /// names do not fit into one, there are more than eight secrets and recipients, a key cannot be
-    /// wrapped, or the system has no random numbers.
+    /// [`PlanError`] if a name is longer than 255 bytes, a block is empty or longer than 64 MiB,
+    /// the names do not fit into one, there are more than eight secrets and recipients, a key
+    /// cannot be wrapped, or the system has no random numbers.
     pub fn plan(self) -> Result<Archive, PlanError> {
         self.validate()?;
         let (mut archive_id, mut salt) = ([0; 16], [0; 32]);
