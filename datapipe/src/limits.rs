@@ -211,10 +211,10 @@ pub const MAX_EXTENSIONS: usize = 16 << 10;
 /// Longest body of a session header in bytes: fixed fields, three texts, extensions.
 pub(crate) const MAX_SESSION_HEADER: usize = 96 + MAX_TEXTS + MAX_EXTENSIONS;
 
-/// Longest body of an archive header in bytes: fixed fields, three texts, bases, extensions, and
-/// the slots after their number.
+/// Longest body of an archive header in bytes: fixed fields, bases, extensions, and the slots after
+/// their number.
 pub(crate) const MAX_ARCHIVE_HEADER: usize =
-    152 + MAX_TEXTS + 48 * MAX_BASES + MAX_EXTENSIONS + 8 + 128 * MAX_KEY_SLOTS;
+    152 + 48 * MAX_BASES + MAX_EXTENSIONS + 8 + 128 * MAX_KEY_SLOTS;
 
 /// Bytes of the three texts of a header, padding included.
 const MAX_TEXTS: usize = (3 * MAX_TEXT).next_multiple_of(8);
@@ -368,7 +368,10 @@ const _: () = {
 /// Longest special header of an archive, in bytes.
 pub const MAX_SPECIAL: usize = 65_536;
 
-/// Most special headers that an archive begins with.
+/// Number of the first block that an archive gets from its pipe: block 0 is its origin.
+pub(crate) const FIRST_BLOCK: u64 = 1;
+
+/// Most special headers that an archive has besides its origin.
 pub const MAX_SPECIALS: usize = 16;
 
 /// Most bytes that a head of an application's own records in a checkpoint.

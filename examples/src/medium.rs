@@ -471,7 +471,7 @@ impl Location {
             let origin = describe_origin(session, None);
             return format!("{count} archives, the first of them {origin}");
         }
-        let origin = describe_origin(session, reader.as_ref().map(ArchiveReader::origin));
+        let origin = describe_origin(session, reader.as_ref().and_then(ArchiveReader::origin));
         match reader.map(|reader| reader.index()) {
             Some(Err(_)) => format!(
                 "an archive {origin} that is unfinished, because its job did not end, or is damaged"
@@ -624,6 +624,16 @@ fn session_of_label(record: &[u8]) -> Option<SessionHeader> {
         .get(UNIT_HEADER_LEN..)?
         .get(..unit.stored as usize)?;
     SessionHeader::parse(body).ok()
+}
+
+/// Returns the name of an archive in quotes, escaped as that of the host below, or the reason why
+/// it is not known. `is_sealed`: the archive is encrypted, and its key is not given.
+pub fn describe_name(origin: Option<&ArchiveOrigin>, is_sealed: bool) -> String {
+    match origin {
+        Some(origin) => format!("\"{}\"", escape(origin.name.as_bytes())),
+        None if is_sealed => "an archive whose name is encrypted".to_owned(),
+        None => "an archive whose name is damaged".to_owned(),
+    }
 }
 
 /// Describes the time of a session, and the host of its archive if it is known, for people. The

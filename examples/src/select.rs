@@ -7,7 +7,7 @@ use datapipe::prelude::*;
 
 use crate::console::Failure;
 use crate::format::{count_of, escape};
-use crate::medium::Location;
+use crate::medium::{Location, describe_name};
 use crate::sessions::{SourceEntry, hex};
 use crate::summary::Summary;
 
@@ -19,7 +19,8 @@ pub struct SelectArgs {
     #[arg(long, value_name = "N|ID")]
     session: Option<String>,
     /// Read this archive: its number in the session of --session, or else on the medium; its name,
-    /// the one that was begun last if several have it; or last [default: last, the whole archive
+    /// the one that was begun last if several have it, which for an encrypted archive takes its
+    /// key; or last [default: last, the whole archive
     /// that was begun last among those that the key opens]
     #[arg(long, value_name = "N|NAME|last")]
     archive: Option<String>,
@@ -156,7 +157,7 @@ impl SelectArgs {
             )),
             error => location.failure(error),
         };
-        let candidates = self.candidates(location)?;
+        let candidates = self.candidates(location, secret)?;
         let medium = location.open()?;
         let reader = match (candidates.is_only, &candidates.found[..]) {
             (true, _) => ArchiveReader::open(medium, secret),
@@ -164,8 +165,8 @@ impl SelectArgs {
             (_, found) => ArchiveReader::open_last(medium, found, secret),
         };
         let reader = reader.map_err(failure)?;
-        let (name, session) = (&reader.origin().name, &reader.session().id);
-        self.check_expected(location, name, &reader.header_hash(), summary)?;
+        let (name, session) = (describe_name(reader.origin(), false), &reader.session().id);
+        self.check_expected(location, &name, &reader.header_hash(), summary)?;
         candidates.note(self, location, session, &reader.header_hash(), summary);
         Ok(reader)
     }
@@ -181,7 +182,7 @@ impl SelectArgs {
         location: &Location,
         summary: &mut Summary,
     ) -> Result<Stored, Failure> {
-        let candidates = self.candidates(location)?;
+        let candidates = self.candidates(location, None)?;
         let medium = location.open()?;
         let stored = match (candidates.is_only, &candidates.found[..]) {
             (true, _) => StoredArchive::open(medium),
@@ -189,8 +190,9 @@ impl SelectArgs {
             (_, found) => StoredArchive::open_last(medium, found),
         };
         let stored = stored.map_err(|error| location.failure(error))?;
-        let (name, session) = (&stored.origin().name, &stored.session().id);
-        self.check_expected(location, name, &stored.header_hash(), summary)?;
+        let name = describe_name(stored.origin(), stored.is_encrypted());
+        let session = &stored.session().id;
+        self.check_expected(location, &name, &stored.header_hash(), summary)?;
         candidates.note(self, location, session, &stored.header_hash(), summary);
         Ok(stored)
     }
@@ -224,9 +226,8 @@ impl SelectArgs {
             && expected != *found
         {
             return Err(location.failure(format_args!(
-                "the header of archive \"{}\" has the hash {}, not {}: it is another archive than \
-                 the one that is expected, and nothing was read",
-                escape(name.as_bytes()),
+                "the header of {name} has the hash {}, not {}: it is another archive than the one \
+                 that is expected, and nothing was read",
                 hex(found),
                 hex(&expected)
             )));
@@ -236,12 +237,22 @@ impl SelectArgs {
     }
 
     /// Lists the medium, and returns the archives of which one is to be read.
-    fn candidates(&self, location: &Location) -> Result<Candidates, Failure> {
+    fn candidates(
+        &self,
+        location: &Location,
+        secret: Option<&Secret>,
+    ) -> Result<Candidates, Failure> {
         let sessions = match Sessions::read(location.open()?) {
             Ok(sessions) => sessions,
             Err(error) if self.selects() => return Err(location.failure(error)),
             // The archive may be read up to the place at which the medium fails.
             Err(_) => return Ok(Candidates::default()),
+        };
+        let sessions = match secret.filter(|_| self.may_be_a_name()) {
+            None => sessions,
+            Some(secret) => sessions
+                .with_names(location.open()?, secret)
+                .map_err(|error| location.failure(error))?,
         };
         if sessions.is_cut()
             && self
@@ -267,6 +278,12 @@ impl SelectArgs {
         })
     }
 
+    /// True if an archive is selected, and perhaps by its name.
+    fn may_be_a_name(&self) -> bool {
+        let archive = self.archive.as_deref();
+        archive.is_some_and(|wanted| wanted != "last")
+    }
+
     /// Returns the archives that are selected: one, or those of which the last is to be read.
     fn find<'l>(&self, sessions: &'l Sessions) -> Result<Vec<&'l ListedArchive>, String> {
         let mut archives: Vec<_> = sessions.archives().collect();
@@ -274,6 +291,10 @@ impl SelectArgs {
             let number = find_session(sessions, wanted)?;
             archives.retain(|archive| archive.session_number() == number);
         }
+        let is_sealed = |archive: &&&ListedArchive| {
+            archive.is_encrypted() == Some(true) && archive.name().is_none()
+        };
+        let sealed = archives.iter().filter(is_sealed).count() as u64;
         let found = match self.archive.as_deref() {
             None | Some("last") => archives,
             Some(wanted) => {
@@ -292,8 +313,16 @@ impl SelectArgs {
         match (found.is_empty(), &self.archive) {
             (false, _) => Ok(found),
             (true, Some(wanted)) if wanted != "last" => Err(format!(
-                "there is no archive {} here; --sessions lists those that there are",
-                escape(wanted.as_bytes())
+                "there is no archive {} here{}; --sessions lists those that there are",
+                escape(wanted.as_bytes()),
+                match sealed {
+                    0 => String::new(),
+                    sealed => format!(
+                        "; {} encrypted, which only the key opens: select such an archive by its \
+                         number",
+                        count_of(sealed, "name is", "names are")
+                    ),
+                }
             )),
             (true, _) => Err("there is no archive here; --sessions lists what there is".to_owned()),
         }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use datapipe::archive::{ListedArchive, Sessions};
+use datapipe::prelude::Secret;
 use datapipe::wire::{CopySource, Time};
 use serde::Serialize;
 
@@ -36,6 +37,7 @@ struct ArchiveEntry {
     /// Number in its session.
     archive: u32,
     id: Option<String>,
+    /// `None` if it is encrypted and the key was not given, or damaged.
     name: Option<String>,
     created: Option<i64>,
     state: &'static str,
@@ -83,19 +85,26 @@ fn state_of(is_finished: bool) -> &'static str {
 }
 
 /// Lists the sessions and archives of a medium: in the summary, if `is_json` is true, which prints
-/// it, and on standard output otherwise.
+/// it, and on standard output otherwise. The names of encrypted archives need `secret`.
 ///
 /// # Errors
 ///
 /// Returns a failure if the medium or standard output fails.
 pub fn list_sessions(
     location: &Location,
+    secret: Option<&Secret>,
     is_json: bool,
     summary: &mut Summary,
 ) -> Result<(), Failure> {
     let sessions = Sessions::read(location.open()?)
         .and_then(|sessions| sessions.with_sources(location.open()?))
         .map_err(|error| location.failure(error))?;
+    let sessions = match secret {
+        None => sessions,
+        Some(secret) => sessions
+            .with_names(location.open()?, secret)
+            .map_err(|error| location.failure(error))?,
+    };
     if sessions.is_cut() {
         let note =
             "the medium has more sessions and archives than can be listed: some are missing here";
@@ -174,7 +183,11 @@ fn table_of(entries: &[SessionEntry]) -> String {
                 Some(true) => "encrypted",
                 Some(false) => "none",
             };
-            let name = archive.name.as_deref().unwrap_or("?");
+            let unknown = match archive.encrypted {
+                Some(true) => "(encrypted)",
+                _ => "?",
+            };
+            let name = archive.name.as_deref().unwrap_or(unknown);
             let source = archive.copy_of.as_ref();
             let source = source.map_or_else(String::new, |source| format!(" ({source})"));
             text += &format!(

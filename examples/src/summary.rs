@@ -215,11 +215,11 @@ impl Summary {
 /// An archive that was copied.
 #[derive(Debug, Serialize)]
 pub struct CopyEntry {
-    /// Name of the archive.
-    pub name: String,
+    /// Name of the archive; `None` if it is encrypted, or damaged.
+    pub name: Option<String>,
     /// SHA-256 of the identity of its header, in hexadecimal digits.
     pub header_hash: String,
-    /// Number of blocks in the copy, besides the last one.
+    /// Number of blocks in the copy, besides the first and the last one.
     pub blocks: u64,
     /// `complete` or `incomplete`, as its source is.
     pub state: &'static str,

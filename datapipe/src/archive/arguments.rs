@@ -44,6 +44,8 @@ pub(super) const RESTORE_MODULE: &str = "datapipe.stream-restore";
 pub(super) const KEY: &str = "key";
 pub(super) const SESSION: &str = "session";
 pub(super) const ARCHIVE: &str = "archive";
+/// Block 0 of a new archive, as it is stored.
+pub(super) const ORIGIN: &str = "origin";
 /// Place of the archive on the medium.
 pub(super) const PLACE: &str = "place";
 /// Source of a copy: the session's id and time.
@@ -156,6 +158,7 @@ pub(super) fn describe_tail<'a>(
         .with_flag(ALLOW_EMPTY, allow_empty)
         .with(SESSION, plan.session.to_bytes())
         .with(ARCHIVE, plan.header.to_bytes())
+        .with_all(ORIGIN, plan.copy_of.is_none().then_some(&*plan.origin))
         .with(CHUNK_LEN, plan.chunk_len.to_string())
         .with_all(COPY_OF, plan.copy_of.as_ref().map(CopySource::to_bytes));
     let (module, arguments) = with_medium(arguments, TAIL_MODULE, &medium);

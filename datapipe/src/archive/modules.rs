@@ -18,8 +18,8 @@ use crate::wire::{ArchiveHeader, Content, CopySource, SessionHeader, SessionsBef
 use super::arguments::{
     ALLOW_EMPTY, APPEND, ARCHIVE, BESIDE, BLOCK_LEN, CHUNK_LEN, CONTENT, CONTINUED, COPY_OF,
     DIRECTORY, ENCRYPTED, HEAD_MODULE, IN_PLACE, KEY, MEDIUM, MEDIUM_ARGUMENTS, NAME, OPEN_MODULE,
-    OPENED, OVERWRITE, PATH, PLACE, POOL, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION,
-    TAIL_MODULE, TAPE, TO_END, TREE, VOLUME_LABEL, VOLUME_SIZE, WRITE_ONCE, read_runs,
+    OPENED, ORIGIN, OVERWRITE, PATH, PLACE, POOL, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE,
+    SESSION, TAIL_MODULE, TAPE, TO_END, TREE, VOLUME_LABEL, VOLUME_SIZE, WRITE_ONCE, read_runs,
 };
 use super::key::ArchiveKey;
 use super::media_modules::{MediumArgs, ReaderMaker, WriterMaker};
@@ -297,16 +297,19 @@ fn plan_from(fields: &mut Fields<'_>) -> Result<PlanData, StageError> {
     let Some(session) = fields.optional(SESSION)? else {
         return Ok(new_plan(fields)?.data);
     };
+    let copy_of = fields.optional(COPY_OF)?.map(CopySource::from_bytes);
+    let copy_of = copy_of.transpose()?;
     Ok(PlanData {
         session: SessionHeader::parse(session)?,
         header: ArchiveHeader::parse(fields.one(ARCHIVE)?)?,
         // The seal has it.
         key: None,
+        origin: match copy_of {
+            None => fields.one(ORIGIN)?.to_vec(),
+            Some(_) => Vec::new(),
+        },
         chunk_len: fields.number(CHUNK_LEN)?,
-        copy_of: fields
-            .optional(COPY_OF)?
-            .map(CopySource::from_bytes)
-            .transpose()?,
+        copy_of,
     })
 }
 
@@ -485,8 +488,10 @@ mod tests {
             let error = error_of(name, value).unwrap();
             assert!(error.contains(range) && error.contains(value), "{error}");
         }
-        for (name, value) in [(CHUNK_LEN, "1"), (RECORD_LEN, "1024"), (BLOCK_LEN, "1")] {
+        for (name, value) in [(CHUNK_LEN, "1"), (RECORD_LEN, "1024"), (BLOCK_LEN, "512")] {
             assert_eq!(error_of(name, value), None);
         }
+        let error = error_of(BLOCK_LEN, "1").unwrap();
+        assert!(error.contains("need a block of"), "{error}");
     }
 }

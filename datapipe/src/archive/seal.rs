@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use crate::crypto::{Cipher, TAG_LEN, nonce};
 use crate::error::StageError;
+use crate::limits::FIRST_BLOCK;
 use crate::memory::Number;
 use crate::pool::{Block, BlockInfo, Codec, Marks};
 use crate::stage::{DamageLog, InPlace, MiddleStage, SALVAGE, Stage, Verdict};
+use crate::wire::BlockKind;
 
 use super::arguments::{OPEN_MODULE, SEAL_MODULE, key_arguments};
 use super::block_header::{check_info, unit_header};
 use super::key::ArchiveKey;
+use super::origin::ArchiveOrigin;
 use super::write::check_tree_number;
 
 /// Returns the stage that encrypts.
@@ -23,6 +26,35 @@ pub(super) fn seal_stage<'a>(key: ArchiveKey) -> MiddleStage<'a> {
     Stage::in_place("aes-256-gcm", move |_| Seal(Arc::clone(key.cipher())))
         .keep_blocks()
         .module(SEAL_MODULE, arguments)
+}
+
+/// The information about block 0, which has the archive's origin.
+pub(super) fn origin_info(is_sealed: bool) -> BlockInfo {
+    BlockInfo {
+        kind: BlockKind::Special.code(),
+        sealed: is_sealed,
+        sequence: Some(0),
+        ..BlockInfo::default()
+    }
+}
+
+/// Returns block 0 of an archive as it is stored: encrypted, if the archive has a key.
+///
+/// # Errors
+///
+/// If no archive can have such a block.
+pub(super) fn origin_block(
+    origin: &ArchiveOrigin,
+    key: Option<&ArchiveKey>,
+) -> Result<Vec<u8>, StageError> {
+    let mut block = origin.to_special().to_block();
+    if let Some(key) = key {
+        let header = unit_header(0, &origin_info(true), block.len())?;
+        let covered = header.associated_data();
+        let tag = key.cipher().seal(&nonce(0), &covered, &mut block)?;
+        block.extend_from_slice(&tag);
+    }
+    Ok(block)
 }
 
 /// Returns the stage that decrypts. A block that does not authenticate ends the pipe. With a log it
@@ -47,16 +79,16 @@ struct Seal(Arc<Cipher>);
 impl InPlace for Seal {
     fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
         let mut info = block.info();
-        let number = block.number();
+        let number = archive_number(block.number());
         if info.sealed {
             // Sealing it again under the same key and nonce would expose the key stream.
             return Err(StageError::new(format!(
                 "block {number} is encrypted already"
             )));
         }
-        check_info(number.get(), &info)?;
+        check_info(number, &info)?;
         if info.entries && !info.is_control() {
-            check_tree_number(&info, number.get())?;
+            check_tree_number(&info, number)?;
         }
         // What leaves in clear says no more of the content than a reader needs to open it.
         info = BlockInfo {
@@ -67,11 +99,11 @@ impl InPlace for Seal {
             lane: info.lane,
             entries: info.entries,
             sealed: true,
-            sequence: Some(number.get()),
+            sequence: Some(number),
             ..BlockInfo::default()
         };
-        let header = unit_header(number.get(), &info, block.len())?;
-        let nonce = nonce(number.get());
+        let header = unit_header(number, &info, block.len())?;
+        let nonce = nonce(number);
         let tag = self
             .0
             .seal(&nonce, &header.associated_data(), block.bytes_mut())?;
@@ -92,12 +124,18 @@ impl InPlace for Seal {
     /// Fails: a reader counts the blocks that it gets, so a gap in the numbers would look like a
     /// loss.
     fn on_vacant(&mut self, number: Number) -> Result<(), StageError> {
+        let number = archive_number(number);
         Err(StageError::new(format!(
             "block {number} was dropped before encryption, which numbers blocks without gaps: add \
              the archive to the pipe with PipeBuilder::archive, or put a loop over a port between, \
              which numbers blocks anew"
         )))
     }
+}
+
+/// Number in the archive of a block that the stage receives at `position`: the origin is block 0.
+fn archive_number(position: Number) -> u64 {
+    position.get().saturating_add(FIRST_BLOCK)
 }
 
 struct Open {

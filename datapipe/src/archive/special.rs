@@ -74,6 +74,11 @@ impl Special {
         Ok(Self { id, bytes })
     }
 
+    /// Makes a special header of the format.
+    pub(super) fn of_format(id: u32, bytes: Vec<u8>) -> Self {
+        Self { id, bytes }
+    }
+
     /// The identifier.
     pub fn id(&self) -> u32 {
         self.id
@@ -155,7 +160,7 @@ impl Special {
     /// bytes.
     pub(super) fn check_added(&self, others: &[Self], block_len: u32) -> Result<(), PlanError> {
         let why = if others.len() >= MAX_SPECIALS {
-            "the archive has 16 special headers, the limit"
+            "the archive has 16 special headers besides its origin, the limit"
         } else if self.block_len() > block_len as usize {
             "it is longer than the archive's blocks, less 24 bytes"
         } else {

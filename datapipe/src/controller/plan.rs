@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::error::Error;
 use crate::limits::{
-    MAX_FLAT_MAP_OUTPUTS, MAX_INSTANCES, MAX_MODULE_ARGUMENTS, MAX_MODULE_DESCRIPTORS,
+    FIRST_BLOCK, MAX_FLAT_MAP_OUTPUTS, MAX_INSTANCES, MAX_MODULE_ARGUMENTS, MAX_MODULE_DESCRIPTORS,
     MAX_MODULE_NAME, MAX_NAME,
 };
 use crate::memory::{PipeName, Segment, Shape, StageShape};
@@ -59,6 +59,9 @@ impl Plan {
         let needs: Vec<_> = stages.iter().map(PlannedStage::needs).collect();
         let budget = Budget::new(&needs, description.buffers)?;
         let shape = shape_of(description, &stages, &budget)?;
+        let before = |stage: &PlannedStage<'_>| stage.settings.sends_first;
+        let tail = stages.last();
+        let writes_archive = tail.is_some_and(|tail| tail.settings.wants_last_block());
         Ok(Self {
             label: description.label.clone(),
             name: PipeName::new(),
@@ -66,7 +69,8 @@ impl Plan {
             stages: stages.iter().map(PlannedStage::public_settings).collect(),
             budget,
             sends_last_block: sends_last_block(&stages),
-            first_block: stages.iter().map(|stage| stage.settings.sends_first).sum(),
+            first_block: stages.iter().map(before).sum::<u64>()
+                + if writes_archive { FIRST_BLOCK } else { 0 },
             checkpoint: checkpoint_interval(&stages),
         })
     }

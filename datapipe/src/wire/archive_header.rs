@@ -1,10 +1,10 @@
 //! Archive header. `docs/wire-format.md`, "Archive header".
 
-use super::codec::{Bytes, DecodeError, Put, len_u16, len_u32, truncate};
-use super::extension::{Extension, encode_run, pad, parse_run};
-use super::headers::{Content, Time, parse_texts};
+use super::codec::{Bytes, DecodeError, Put, len_u16, len_u32};
+use super::extension::{Extension, encode_run, parse_run};
+use super::headers::{Content, Time};
 use super::unit_kind::CipherKind;
-use crate::limits::{MAX_BASES, MAX_BUFFER_SIZE, MAX_EXTENSIONS, MAX_KEY_SLOTS, MAX_TEXT};
+use crate::limits::{MAX_BASES, MAX_BUFFER_SIZE, MAX_EXTENSIONS, MAX_KEY_SLOTS};
 
 /// Length in bytes of a key slot in an archive header.
 pub const SLOT_LEN: usize = 128;
@@ -14,7 +14,8 @@ const _: () = assert!(crate::crypto::SLOT_LEN == SLOT_LEN, "the key slot");
 /// The header of an archive.
 ///
 /// An archive is made of its header, its blocks and its end. It depends on nothing of the session
-/// that carries it, so it can be copied into another one without its key.
+/// that carries it, so it can be copied into another one without its key. It is never encrypted:
+/// the name of the archive, and of its writer, are in the first block, which is.
 ///
 /// Exhaustive: these are all fields of a header of version 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,12 +42,6 @@ pub struct ArchiveHeader {
     pub previous: [u8; 32],
     /// Id of the data key; zeros if the archive is not encrypted.
     pub key_id: [u8; 16],
-    /// Name that the user gave it.
-    pub name: String,
-    /// Name of the machine that wrote it.
-    pub host: String,
-    /// Name of the program that wrote it.
-    pub program: String,
     /// Other archives to which this one refers.
     pub bases: Vec<Base>,
     /// Extensions, which this version does not use.
@@ -69,7 +64,6 @@ pub struct Base {
 impl ArchiveHeader {
     /// The bytes before the number of slots, on which the archive's key depends.
     pub fn identity(&self) -> Vec<u8> {
-        let texts = [&self.name, &self.host, &self.program].map(|text| truncate(text, MAX_TEXT));
         let bases = self.bases.get(..MAX_BASES).unwrap_or(&self.bases);
         let extensions = encode_run(&self.extensions, MAX_EXTENSIONS);
         let mut bytes = Vec::new();
@@ -85,12 +79,8 @@ impl ArchiveHeader {
         bytes.put_u64(self.first);
         bytes.put(&self.previous);
         bytes.put(&self.key_id);
-        texts
-            .iter()
-            .for_each(|text| bytes.put_u16(len_u16(text.len())));
         bytes.put_u16(len_u16(bases.len()));
-        texts.iter().for_each(|text| bytes.put(text.as_bytes()));
-        pad(&mut bytes);
+        bytes.put(&[0; 6]);
         for base in bases {
             bytes.put(&base.archive);
             bytes.put(&base.header);
@@ -99,7 +89,7 @@ impl ArchiveHeader {
         bytes
     }
 
-    /// The body of the unit. Texts, bases, extensions and slots beyond their limits are cut off.
+    /// The body of the unit. Bases, extensions and slots beyond their limits are cut off.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.identity();
         let slots = self.slots.get(..MAX_KEY_SLOTS).unwrap_or(&self.slots);
@@ -140,14 +130,13 @@ impl ArchiveHeader {
         let extensions = usize::try_from(bytes.u32()?).unwrap_or(usize::MAX);
         let (set, first, previous) = (bytes.array()?, bytes.u64()?, bytes.array()?);
         let key_id = bytes.array()?;
-        let [name, host, program] = [bytes.u16()?, bytes.u16()?, bytes.u16()?];
         let bases = usize::from(bytes.u16()?);
+        bytes.zeros(6)?;
         if bases > MAX_BASES {
             return Err(bytes.error(format!(
                 "{bases} bases, but at most {MAX_BASES} are allowed"
             )));
         }
-        let [name, host, program] = parse_texts(&mut bytes, [name, host, program])?;
         let bases = (0..bases).map(|_| Base::parse(&mut bytes));
         let bases = bases.collect::<Result<_, _>>()?;
         let extensions = parse_run(&mut bytes, extensions, MAX_EXTENSIONS)?;
@@ -166,9 +155,6 @@ impl ArchiveHeader {
             first,
             previous,
             key_id,
-            name,
-            host,
-            program,
             bases,
             extensions,
             slots,
@@ -261,7 +247,7 @@ mod tests {
     use super::*;
     use crate::limits::MAX_ARCHIVE_HEADER;
 
-    fn header(text: usize) -> ArchiveHeader {
+    fn header() -> ArchiveHeader {
         ArchiveHeader {
             id: [0xa5; 16],
             salt: [2; 32],
@@ -274,9 +260,6 @@ mod tests {
             first: 0,
             previous: [0; 32],
             key_id: [3; 16],
-            name: "n".repeat(text),
-            host: "h".repeat(text),
-            program: String::new(),
             bases: Vec::new(),
             extensions: Vec::new(),
             slots: vec![[4; SLOT_LEN]],
@@ -298,17 +281,15 @@ mod tests {
 
     #[test]
     fn archive_header_is_parsed_as_it_was_encoded() {
-        for text in [0, 1, 4, 255] {
-            for slots in [0, 1, 8] {
-                let header = ArchiveHeader {
-                    slots: vec![[9; SLOT_LEN]; slots],
-                    ..header(text)
-                };
-                let bytes = header.to_bytes();
-                assert_eq!(bytes.len() % 8, 0);
-                assert_eq!(header.identity().len() % 8, 0);
-                assert_eq!(ArchiveHeader::parse(&bytes), Ok(header));
-            }
+        for slots in [0, 1, 8] {
+            let header = ArchiveHeader {
+                slots: vec![[9; SLOT_LEN]; slots],
+                ..header()
+            };
+            let bytes = header.to_bytes();
+            assert_eq!(bytes.len() % 8, 0);
+            assert_eq!(header.identity().len(), 152);
+            assert_eq!(ArchiveHeader::parse(&bytes), Ok(header));
         }
     }
 
@@ -316,23 +297,22 @@ mod tests {
     fn identity_of_an_archive_does_not_depend_on_its_slots() {
         let none = ArchiveHeader {
             slots: Vec::new(),
-            ..header(5)
+            ..header()
         };
-        assert_eq!(header(5).identity(), none.identity());
-        assert!(header(5).to_bytes().starts_with(&none.identity()));
+        assert_eq!(header().identity(), none.identity());
+        assert!(header().to_bytes().starts_with(&none.identity()));
     }
 
     #[test]
     fn archive_header_of_the_largest_size_fits_its_limit() {
         let largest = ArchiveHeader {
-            program: "p".repeat(MAX_TEXT),
             bases: vec![base(1); MAX_BASES],
             extensions: vec![Extension {
                 id: 1,
                 data: vec![0; MAX_EXTENSIONS - 4],
             }],
             slots: vec![[4; SLOT_LEN]; MAX_KEY_SLOTS],
-            ..header(MAX_TEXT)
+            ..header()
         };
         let bytes = largest.to_bytes();
         assert_eq!(bytes.len(), MAX_ARCHIVE_HEADER);
@@ -365,7 +345,7 @@ mod tests {
             (all, "refers to 255 other archives"),
         ];
         for (change, what) in cases {
-            let mut header = header(3);
+            let mut header = header();
             change(&mut header);
             let expected = format!(
                 "archive header: archive {id} {what}, which this version does not read: use a \
@@ -379,7 +359,7 @@ mod tests {
 
     #[test]
     fn archive_headers_that_contradict_themselves_are_refused() {
-        let mut previous = header(3);
+        let mut previous = header();
         previous.previous = [1; 32];
         assert!(error(&previous).contains("begins with block 0, but names a header"));
         for (slots, key_id) in [(1, [0; 16]), (0, [1; 16])] {
@@ -387,7 +367,7 @@ mod tests {
                 cipher: CipherKind::None,
                 slots: vec![[0; SLOT_LEN]; slots],
                 key_id,
-                ..header(3)
+                ..header()
             };
             let error = error(&header);
             assert!(
@@ -404,11 +384,11 @@ mod tests {
                 id,
                 data: data.to_vec(),
             }],
-            ..header(3)
+            ..header()
         };
         let known = with(7, b"later");
         assert_eq!(ArchiveHeader::parse(&known.to_bytes()), Ok(known.clone()));
-        assert_ne!(known.identity(), header(3).identity());
+        assert_ne!(known.identity(), header().identity());
         let error = error(&with(32_768, b""));
         assert!(
             error.contains("archive header: extension 32768 is required"),
@@ -418,7 +398,7 @@ mod tests {
 
     #[test]
     fn archive_header_with_wrong_lengths_is_refused() {
-        let bytes = header(3).to_bytes();
+        let bytes = header().to_bytes();
         for len in 0..bytes.len() {
             assert!(ArchiveHeader::parse(&bytes[..len]).is_err(), "{len}");
         }
@@ -434,10 +414,10 @@ mod tests {
         assert!(with(68, 4).contains("extensions of 4 bytes, but a multiple of 8"));
         assert!(with(68, 8).contains("archive header"), "{}", with(68, 8));
         assert!(
-            with(150, 256).contains("256 bases, but at most 255"),
+            with(144, 256).contains("256 bases, but at most 255"),
             "{}",
-            with(150, 256)
+            with(144, 256)
         );
-        assert!(with(144, 256).contains("a text is longer than 255 bytes"));
+        assert!(with(146, 1).contains("a reserved field is not zero"));
     }
 }

@@ -466,7 +466,7 @@ fn tree_in_an_archive_of_a_stream_and_the_reverse_fail_at_the_first_block() {
             let medium = VirtualTape::create(path, options).unwrap();
             let pipe = pipe.buffer_size(BLOCK).archive(archive, medium);
             let error = pipe.run().unwrap_err().to_string();
-            assert!(error.contains("block 0 ") && error.contains(why), "{error}");
+            assert!(error.contains("block 1 ") && error.contains(why), "{error}");
             let written = report.snapshot();
             assert!(!written.complete && written.blocks == 0);
         };
@@ -571,7 +571,7 @@ fn tree_with_dropped_or_added_blocks_is_refused() {
         let error = run(Stage::in_place("drop", |_| DropOne(drop)), &n.to_string());
         let error = error.unwrap_err();
         assert!(
-            error.contains(&format!("block {drop} of a tree was dropped")),
+            error.contains(&format!("block {} of a tree was dropped", drop + 1)),
             "{error}"
         );
     }
@@ -584,7 +584,7 @@ fn tree_with_dropped_or_added_blocks_is_refused() {
     });
     let error = run(skip, "skip").unwrap_err();
     assert!(
-        error.contains("block 0 of the archive was block 1 of the tree"),
+        error.contains("block 1 of the archive was block 2 of the tree"),
         "{error}"
     );
     let split = Stage::port("split", |port: &MiddlePort| {
@@ -601,7 +601,7 @@ fn tree_with_dropped_or_added_blocks_is_refused() {
     });
     let error = run(split, "split").unwrap_err();
     assert!(
-        error.contains("block 1 of the archive was block 0 of the tree"),
+        error.contains("block 2 of the archive was block 1 of the tree"),
         "{error}"
     );
 }

@@ -161,7 +161,7 @@ fn checkpoints_of_a_stream_say_its_offset_and_end_chunks() {
     assert_eq!(all.len(), 13);
     for (n, (number, checkpoint)) in all.iter().enumerate() {
         let n = n as u64;
-        assert_eq!(*number, 4 * n + 3);
+        assert_eq!(*number, 4 * n + 4);
         let Checkpoint::Stream(stream) = checkpoint else {
             panic!("{checkpoint:?}")
         };
@@ -498,7 +498,7 @@ fn locators_have_the_headers_that_are_lost() {
             .map(|(_, body)| Locator::parse(body).unwrap())
             .collect();
         let checkpoints: Vec<_> = locators.iter().map(|locator| locator.checkpoint).collect();
-        let expected = [5, 11, 17, 23, 29, 35].map(Some);
+        let expected = [6, 12, 18, 24, 30, 36].map(Some);
         assert_eq!(checkpoints[..5], expected[..5], "{framing:?}");
         let counts = locators.iter().map(|locator| locator.chunks.len());
         assert!(counts.eq(1..=locators.len()), "{framing:?}");

@@ -364,10 +364,10 @@ fn rejected_block_of_a_stream_is_reported_by_writer_and_readers() {
             (false, 1, data.len() as u64)
         );
         let rejected = read.first_rejected.unwrap();
-        assert_eq!((rejected.block, rejected.offset), (2, at as u64));
+        assert_eq!((rejected.block, rejected.offset), (3, at as u64));
         let text = rejected.to_string();
         assert!(
-            text.starts_with("block 2 at volume 1, record ") && text.contains("from byte 131072"),
+            text.starts_with("block 3 at volume 1, record ") && text.contains("from byte 131072"),
             "{text}"
         );
     }
@@ -376,7 +376,7 @@ fn rejected_block_of_a_stream_is_reported_by_writer_and_readers() {
     assert!(
         found.entries[0]
             .to_string()
-            .starts_with("block 2 at volume 1, record ")
+            .starts_with("block 3 at volume 1, record ")
     );
 
     let clean = dir.path().join("clean");

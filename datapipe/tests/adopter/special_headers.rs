@@ -145,7 +145,7 @@ fn damaged_special_header_is_reported_by_readings_of_some_blocks() {
     let starts = 0..bytes.len() - UNIT_HEADER_LEN;
     let is_it = |at: &usize| {
         UnitHeader::parse(&bytes[*at..])
-            .is_ok_and(|header| header.kind == UnitKind::Block && header.number == 0)
+            .is_ok_and(|header| header.kind == UnitKind::Block && header.number == 1)
     };
     let at = starts.clone().find(is_it).unwrap();
     bytes[at + UNIT_HEADER_LEN] ^= 1;
@@ -161,13 +161,13 @@ fn damaged_special_header_is_reported_by_readings_of_some_blocks() {
     };
     let error = read(&reader).unwrap_err().to_string();
     assert!(
-        error.contains("block 0") && error.contains("special header"),
+        error.contains("block 1") && error.contains("special header"),
         "{error}"
     );
     assert!(!read(&reader.salvage(&log)).unwrap().is_complete());
     let entries = log.snapshot().entries;
     assert_eq!(entries.len(), 1, "{entries:?}");
-    assert_eq!(entries[0].block, Some(0));
+    assert_eq!(entries[0].block, Some(1));
 }
 
 /// Without encryption, two lost blocks before data were taken for data, although the first had been
@@ -185,8 +185,9 @@ fn special_header_that_is_lost_with_the_block_after_it_is_reported() {
         .unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
     for at in 0..bytes.len() - UNIT_HEADER_LEN {
-        let header = UnitHeader::parse(&bytes[at..]);
-        if header.is_ok_and(|header| header.kind == UnitKind::Block && header.number < 2) {
+        let is_it =
+            |header: UnitHeader| header.kind == UnitKind::Block && (1..=2).contains(&header.number);
+        if UnitHeader::parse(&bytes[at..]).is_ok_and(is_it) {
             bytes[at] ^= 1;
         }
     }
@@ -199,7 +200,7 @@ fn special_header_that_is_lost_with_the_block_after_it_is_reported() {
     let read = reading.pipe.tail(StreamTail::new(std::io::sink())).run();
     let error = read.unwrap_err().to_string();
     assert!(
-        error.contains("block 0") && error.contains("special header"),
+        error.contains("block 1") && error.contains("special header"),
         "{error}"
     );
 }
@@ -351,7 +352,7 @@ fn special_header_beyond_the_limit_is_refused_in_a_copy() {
     write_with(&path, None, &old);
     let error = copy_with(&path, &copy, false, &[special(17)]).unwrap_err();
     let error = error.to_string();
-    assert!(error.contains("block 16 is a special header"), "{error}");
+    assert!(error.contains("block 17 is a special header"), "{error}");
     assert!(error.contains("the archive has 16"), "{error}");
     std::fs::remove_file(&copy).unwrap();
     copy_with(&path, &copy, false, &[]).unwrap();

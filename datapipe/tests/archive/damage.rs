@@ -107,8 +107,8 @@ fn ranges_of_blocks(frames: &[Vec<u8>]) -> Vec<Range<u64>> {
     let (mut at, mut blocks) = (0, Vec::new());
     while at < stream.len() {
         let header = UnitHeader::parse(&stream[at..]).unwrap();
-        // The last block has no data.
-        if header.kind == UnitKind::Block && header.plain > 0 {
+        // The origin and the last block have no data.
+        if header.kind == UnitKind::Block && header.number > 0 && header.plain > 0 {
             blocks.push(at as u64..(at + header.unit_len()) as u64);
         }
         at += header.unit_len();

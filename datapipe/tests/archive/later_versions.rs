@@ -91,9 +91,9 @@ impl Units {
         })
     }
 
-    /// Adds a unit before the first block.
+    /// Adds a unit before the first block after the origin.
     fn add_unit(mut self, header: UnitHeader, body: &[u8]) -> Self {
-        let at = self.find(UnitKind::Block);
+        let at = self.find(UnitKind::Block) + 1;
         let archive = self.0[at].0.archive;
         self.0
             .insert(at, (UnitHeader { archive, ..header }, body.to_vec()));
@@ -413,9 +413,11 @@ fn special_headers_of_later_versions_are_passed_over_or_refused() {
             .add_block(BlockKind::Special, &special(id))
             .tape()
     };
-    for id in [1, 2, 3, 4, 1 << 31 | 9] {
+    for id in [1, 2, 4, 1 << 31 | 9] {
         passes_over(&format!("special header {id:x}"), &with(id));
     }
+    let why = "block 1: is an origin, and only block 0 of an archive is one";
+    refuses("a second origin", &with(3), why);
     for id in [1 << 30 | 1, 1 << 30 | 99, 3 << 30 | 9] {
         refuses(
             "a special header",

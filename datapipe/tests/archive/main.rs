@@ -9,6 +9,7 @@ mod headers; // every byte and record of a tree archive with special headers
 mod later_versions; // archives as later versions may write them
 mod lists; // lists of sessions: what they read, and of what media
 mod openers; // secrets and recipients that open archives
+mod origins; // names of an archive, of its host and its program
 mod parts; // some blocks, found by the index
 mod records; // zeros after records, kinds of later versions, volume records
 mod regressions; // earlier defects

@@ -18,7 +18,7 @@ use crate::medium::{self, create_tape, create_volumes};
 const BLOCK: u32 = 4096;
 const BLOCKS: u64 = 200;
 
-/// Makes blocks of all lengths, the last of which are a closing catalogue.
+/// Makes blocks of all lengths, the last of which are a closing catalogue. Block 0 is the origin.
 struct Numbered {
     next: u64,
     offset: u64,
@@ -130,7 +130,7 @@ fn write(recipe: Recipe, path: &Path) {
         Box::new(create_tape(path))
     };
     let head = Numbered {
-        next: 0,
+        next: 1,
         offset: 0,
         random: Random::new(11),
     };
@@ -147,7 +147,7 @@ fn everything(reader: &ArchiveReader<Box<dyn MediumReader>>) -> Vec<NumberedBloc
     reading.pipe.tail(all.clone()).run().unwrap();
     assert!(reading.report.snapshot().complete);
     let all = all.0.lock().unwrap().clone();
-    assert_eq!(all.len() as u64, BLOCKS);
+    assert_eq!(all.len() as u64, BLOCKS - 1);
     all
 }
 
@@ -166,7 +166,7 @@ fn read_blocks(
 fn random_blocks(random: &mut Random) -> BlockSet {
     let mut blocks = BlockSet::new();
     for _ in 0..=random.below(6) {
-        let first = random.below(BLOCKS);
+        let first = 1 + random.below(BLOCKS - 1);
         blocks.insert(first..=(first + random.below(5)).min(BLOCKS - 1));
     }
     blocks
@@ -359,7 +359,7 @@ fn block_numbers_beyond_the_archive_are_missing() {
         let (arrived, _) = read_blocks(&reader, &index, &all);
         assert_eq!(
             arrived.numbers().len() as u64,
-            BLOCKS,
+            BLOCKS - 1,
             "{recipe:?} {:?}",
             log.snapshot().entries
         );
@@ -402,16 +402,16 @@ fn footer_with_max_block_numbers_is_ignored() {
     assert!(forged > 5);
     fs::write(&path, bytes).unwrap();
     let mut blocks = BlockSet::new();
-    (0..BLOCKS)
+    (1..BLOCKS)
         .step_by(3)
         .for_each(|block| blocks.insert(block..=block));
     let reader = open(recipe, &path);
     let index = reader.index().unwrap();
     let (arrived, _) = read_blocks(&reader, &index, &blocks);
-    assert!(arrived.numbers().into_iter().eq((0..BLOCKS).step_by(3)));
+    assert!(arrived.numbers().into_iter().eq((1..BLOCKS).step_by(3)));
 }
 
-/// A locator that points every chunk to the first block must not make the reader read everything
+/// A locator that points every chunk to the second one must not make the reader read everything
 /// once for each chunk.
 #[test]
 fn wrong_locator_position_is_abandoned_at_the_first_mismatch() {
@@ -435,7 +435,7 @@ fn wrong_locator_position_is_abandoned_at_the_first_mismatch() {
     let header = UnitHeader::parse(&bytes[at..]).unwrap();
     let body = &mut bytes[at + UNIT_HEADER_LEN..][..header.stored as usize];
     let mut locator = Locator::parse(body).unwrap();
-    let (place, position) = (locator.chunks[0].place, locator.chunks[0].position);
+    let (place, position) = (locator.chunks[1].place, locator.chunks[1].position);
     for chunk in &mut locator.chunks {
         (chunk.place, chunk.position) = (place, position);
     }
@@ -457,11 +457,11 @@ fn wrong_locator_position_is_abandoned_at_the_first_mismatch() {
     let reader = open(recipe, &path).salvage(&log);
     let index = reader.index().unwrap();
     let (arrived, missing) = read_blocks(&reader, &index, &blocks);
-    // A record holds a chunk: the first block of the second chunk is the first one after the record
+    // A record holds a chunk: the first block of the third chunk is the first one after the record
     // at that position.
     assert_eq!(
         arrived.numbers(),
-        [0, locator.chunks[1].first],
+        [locator.chunks[1].first, locator.chunks[2].first],
         "the others are not at that position"
     );
     assert_eq!(

@@ -70,7 +70,7 @@ fn compressed_or_encrypted_block_is_not_restored() {
             .run()
             .unwrap_err()
             .to_string();
-        assert!(text.contains("block 0 is still"), "{text}");
+        assert!(text.contains("block 1 is still"), "{text}");
         assert!(sink.bytes().is_empty());
     }
 }
@@ -286,7 +286,7 @@ fn blocks_without_offsets_get_them_from_the_tail() {
     assert_eq!(read(tape(&bytes), None, BLOCK).unwrap().0, [7; 1500]);
 }
 
-/// Marks block 1 as damaged.
+/// Marks the second block of data as damaged, which is block 2 of the archive.
 struct Harm;
 
 impl InPlace for Harm {
@@ -317,7 +317,7 @@ fn damaged_block_is_rejected_by_the_tail() {
     let text = error
         .expect_err("a damaged block was archived as if it were intact")
         .to_string();
-    assert!(text.contains("block 1 is damaged"), "{text}");
+    assert!(text.contains("block 2 is damaged"), "{text}");
 }
 
 /// The locator named the record in which a chunk's footer ends.
@@ -481,7 +481,7 @@ fn block_after_the_archive_footer_is_rejected() {
     let session = [a, b, c, d];
     let block = UnitHeader {
         archive: 1,
-        number: 4,
+        number: 5,
         offset: 2048,
         position,
         session,
@@ -500,7 +500,7 @@ fn block_after_the_archive_footer_is_rejected() {
     );
     let text = read(tape(&frames.concat()), None, BLOCK).unwrap_err();
     assert!(
-        text.contains("block 4") && text.contains("after the archive's footer"),
+        text.contains("block 5") && text.contains("after the archive's footer"),
         "{text}"
     );
     let (

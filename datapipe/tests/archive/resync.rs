@@ -53,7 +53,7 @@ impl Site {
             let header = UnitHeader::parse(&stream[from..]).unwrap();
             let end = from + header.unit_len();
             units.push(places[from]);
-            if header.kind == UnitKind::Block {
+            if header.kind == UnitKind::Block && header.number > 0 {
                 let of_frame = |frame: &Range<usize>| {
                     let in_it = places[from..end].iter().filter(|at| frame.contains(at));
                     let (first, last) = (in_it.clone().min()?, in_it.max()?);
@@ -63,7 +63,7 @@ impl Site {
             }
             from = end;
         }
-        // The last block has no data.
+        // The origin and the last block have no data.
         assert_eq!(blocks.len(), COUNT + 1);
         blocks.truncate(COUNT);
         Self {

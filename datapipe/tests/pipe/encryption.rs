@@ -86,7 +86,7 @@ fn tampered_block_does_not_authenticate() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.starts_with("stage \"aes-256-gcm-open\": block 3: does not authenticate"),
+        error.starts_with("stage \"aes-256-gcm-open\": block 4: does not authenticate"),
         "{error}"
     );
     assert!(
@@ -120,7 +120,7 @@ fn block_is_never_sealed_twice() {
             .run()
             .unwrap_err()
             .to_string()
-            .contains("block 0 is still encrypted")
+            .contains("block 1 is still encrypted")
     );
     let full = StreamHead::new(std::io::repeat(1).take(9000));
     let tight = small()

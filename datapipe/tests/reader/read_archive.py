@@ -32,6 +32,7 @@ DATA_BLOCK, CATALOGUE, CLOSING, SPECIAL, CHECKPOINT = range(5)
 COUNTED = (DATA_BLOCK, CATALOGUE, CLOSING)
 STREAM, TREE = 1, 2
 COPY_OF = 1
+ORIGIN = 3
 OBJECT, ATTRIBUTE, EXTENT, END, REFERENCE, SAME, INODE, OWNER = range(1, 9)
 ENTRY, START = 16, 17
 ALLOWED = {DATA_BLOCK: (OBJECT, ATTRIBUTE, EXTENT, END, INODE, OWNER), CATALOGUE: (ENTRY,), CLOSING: (OWNER, ENTRY, START)}
@@ -349,13 +350,11 @@ class ArchiveHeader:
         need(nanoseconds < 1_000_000_000, "the archive header")
         need(self.content in (1, 2), f"content {self.content}")
         need(self.cipher in (0, 1), f"encryption {self.cipher}")
-        lengths, bases = f.take("HHH"), f.take("H")
-        need(max(lengths) <= 255 and 0 < self.block_len <= MAX_BLOCK, "the archive header's lengths")
+        bases, zeros = f.take("H6s")
+        need(zeros == bytes(6) and 0 < self.block_len <= MAX_BLOCK, "the archive header's lengths")
         need(first == 0 and previous == bytes(32), f"a continuation from block {first}")
         need(part == 0 and main == self.id, f"part {part} of a set")
         need(bases == 0, f"{bases} bases")
-        self.name, self.host, self.program = (f.raw(length).decode() for length in lengths)
-        padded(f)
         extensions(f, extension_length)
         self.identity = body[:f.at]
         count, zeros = f.take("B7s")
@@ -937,6 +936,9 @@ class Archive:
         # What a rejected block had was taken away, and zeros keep its place.
         if is_read:
             data = bytes(unit.plain) if unit.flags & REJECTED else decompressed(unit, data)
+        if unit.number == 0:
+            need(unit.what == SPECIAL and unit.flags == 0, "block 0 is not the origin")
+            need(unit.end in (start[0] for start in self.reader.session.starts), "the record of block 0 goes on")
         if unit.what in COUNTED:
             self.reader.out += data
             if self.tree is not None:
@@ -961,7 +963,7 @@ class Archive:
         self.rejected += unit.flags >> 1 & 1
 
     def special(self, unit, data):
-        self.specials += 1
+        self.specials += unit.number > 0
         need(self.specials <= MAX_SPECIALS, f"special header {self.specials}, in block {unit.number}")
         f = Fields(data)
         kind, zeros, length, number = f.take("B3sIQ")
@@ -969,7 +971,20 @@ class Archive:
         identifier, zero = f.take("II")
         need(number == 0 and zero == 0, f"the special header in block {unit.number}")
         need(len(data) <= 24 + MAX_SPECIAL, f"the special header in block {unit.number} has {len(data) - 24} bytes")
+        need((identifier == ORIGIN) == (unit.number == 0), f"the special header {identifier:08x} in block {unit.number}")
+        if identifier == ORIGIN:
+            self.is_origin(f)
         need(not identifier >> 30 & 1, f"the special header {identifier:08x} is required, and not known")
+
+    def is_origin(self, f):
+        """Name of the archive, of its host and of its program."""
+        lengths, zero = f.take("HHH"), f.take("H")
+        need(max(lengths) <= 255 and zero == 0, "the lengths of the origin")
+        try:
+            self.name, self.host, self.program = (f.raw(length).decode() for length in lengths)
+        except UnicodeDecodeError as error:
+            raise Wrong("a text of the origin") from error
+        f.end()
 
     def end_checkpoint(self):
         """The blocks of a checkpoint, at the end of a chunk."""

@@ -5,6 +5,7 @@ use datapipe::wire::{Framing, RECORD_HEADER_LEN, UNIT_HEADER_LEN, UnitKind};
 use super::edit::Tape;
 use super::header_defects;
 use super::make::{Lock, PLAIN, Packing, Recipe};
+use super::origin_defects;
 
 /// A defect of a tape.
 pub(crate) struct Defect {
@@ -206,7 +207,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "unit header: damaged (checksum)",
         OPEN,
         |tape, _| {
-            tape.unit_as_is(UnitKind::Block, 1, |unit| unit[60] ^= 1);
+            tape.unit_as_is(UnitKind::Block, 2, |unit| unit[60] ^= 1);
         },
     ),
     defect(
@@ -214,7 +215,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "unit header: does not begin with \"DPun\"",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| unit[0] = b'd');
+            tape.unit(UnitKind::Block, 2, |unit| unit[0] = b'd');
         },
     ),
     defect(
@@ -222,7 +223,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "unit header: version 2, but this reader knows 1",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| unit[5] = 2);
+            tape.unit(UnitKind::Block, 2, |unit| unit[5] = 2);
         },
     ),
     defect(
@@ -230,29 +231,29 @@ pub(crate) const UNITS: &[Defect] = &[
         "unit header: unknown kind 12",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| unit[4] = 12);
+            tape.unit(UnitKind::Block, 2, |unit| unit[4] = 12);
         },
     ),
     defect("unknown-flag", "unknown flag", OPEN, |tape, _| {
-        tape.unit(UnitKind::Block, 1, |unit| unit[6] = 4)
+        tape.unit(UnitKind::Block, 2, |unit| unit[6] = 4)
     }),
     defect(
         "rejected-with-content",
         "cannot be stored in",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| unit[6] = 2);
+            tape.unit(UnitKind::Block, 2, |unit| unit[6] = 2);
         },
     ),
     defect("unknown-compression", "algorithm 3", OPEN, |tape, _| {
-        tape.unit(UnitKind::Block, 1, |unit| unit[40] = 3);
+        tape.unit(UnitKind::Block, 2, |unit| unit[40] = 3);
     }),
     defect(
         "unknown-encryption",
         "encrypted with unknown algorithm 2",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| unit[41] = 2);
+            tape.unit(UnitKind::Block, 2, |unit| unit[41] = 2);
         },
     ),
     defect(
@@ -260,7 +261,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "a block of unknown kind 5",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| unit[43] = 5);
+            tape.unit(UnitKind::Block, 2, |unit| unit[43] = 5);
         },
     ),
     defect(
@@ -268,7 +269,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "a unit header that belongs elsewhere",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| unit[48] ^= 8);
+            tape.unit(UnitKind::Block, 2, |unit| unit[48] ^= 8);
         },
     ),
     defect(
@@ -276,18 +277,18 @@ pub(crate) const UNITS: &[Defect] = &[
         "a unit header that belongs elsewhere",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| unit[56] ^= 8);
+            tape.unit(UnitKind::Block, 2, |unit| unit[56] ^= 8);
         },
     ),
     defect("plain-too-long", "or is too long", OPEN, |tape, _| {
-        tape.unit(UnitKind::Block, 1, |unit| put(unit, 32, (64 << 20) + 1));
+        tape.unit(UnitKind::Block, 2, |unit| put(unit, 32, (64 << 20) + 1));
     }),
     defect(
         "plain-longer-than-the-archive-says",
         "more than the archive's blocks",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| put(unit, 32, 513));
+            tape.unit(UnitKind::Block, 2, |unit| put(unit, 32, 513));
         },
     ),
     defect(
@@ -295,7 +296,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "cannot be stored in",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| put(unit, 32, 1));
+            tape.unit(UnitKind::Block, 2, |unit| put(unit, 32, 1));
         },
     ),
     defect(
@@ -303,7 +304,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "the block is damaged (checksum)",
         OPEN,
         |tape, _| {
-            tape.unit_as_is(UnitKind::Block, 1, |unit| unit[BODY] ^= 1);
+            tape.unit_as_is(UnitKind::Block, 2, |unit| unit[BODY] ^= 1);
         },
     ),
     defect(
@@ -311,7 +312,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "followed by bytes that are not zero",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Block, 3, |unit| *unit.last_mut().unwrap() = 1);
+            tape.unit(UnitKind::Block, 4, |unit| *unit.last_mut().unwrap() = 1);
         },
     ),
     defect(
@@ -319,7 +320,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "does not decompress",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| unit[BODY] ^= 1);
+            tape.unit(UnitKind::Block, 2, |unit| unit[BODY] ^= 1);
         },
     ),
     defect(
@@ -327,7 +328,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "does not decompress",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| put(unit, 32, 511));
+            tape.unit(UnitKind::Block, 2, |unit| put(unit, 32, 511));
         },
     ),
     defect(
@@ -335,11 +336,11 @@ pub(crate) const UNITS: &[Defect] = &[
         "does not decompress",
         DEFLATED,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| unit[BODY] |= 6);
+            tape.unit(UnitKind::Block, 2, |unit| unit[BODY] |= 6);
         },
     ),
-    defect("missing-block", "block 1", OPEN, |tape, _| {
-        tape.unit(UnitKind::Block, 1, |unit| unit[4] = 200)
+    defect("missing-block", "block 2", OPEN, |tape, _| {
+        tape.unit(UnitKind::Block, 2, |unit| unit[4] = 200)
     }),
     defect(
         "repeated-block",
@@ -366,26 +367,26 @@ const DEFLATED: Recipe = Recipe {
     ..OPEN
 };
 
-/// Replaces block 2 by block 1, which has the same length, and removes the blocks after it.
+/// Replaces block 3 by block 2, which has the same length, and removes the blocks after it.
 fn repeat(tape: &mut Tape) {
     let (stream, units) = (tape.stream(), tape.units());
     let (one, at) = units
         .iter()
         .filter(|(header, _)| header.kind == UnitKind::Block)
-        .nth(1)
+        .nth(2)
         .unwrap();
     let one = stream[*at..at + one.unit_len()].to_vec();
-    tape.unit(UnitKind::Block, 2, |unit| {
+    tape.unit(UnitKind::Block, 3, |unit| {
         let position = unit[48..56].to_vec();
         unit.copy_from_slice(&one);
         unit[48..56].copy_from_slice(&position);
     });
-    tape.unit(UnitKind::Block, 3, |unit| unit[4] = 200);
+    tape.unit(UnitKind::Block, 4, |unit| unit[4] = 200);
     tape.unit(UnitKind::ArchiveFooter, 0, |unit| {
-        put(unit, 16, 2);
-        put(unit, BODY, 2);
+        put(unit, 16, 3);
+        put(unit, BODY, 3);
         put(unit, BODY + 8, 1024);
-        put(unit, BODY + 24, 2);
+        put(unit, BODY + 24, 3);
     });
 }
 
@@ -394,7 +395,7 @@ pub(crate) const ENDS: &[Defect] = &[
         "footer-count-wrong",
         "missing at the end",
         OPEN,
-        |tape, _| count(tape, 6),
+        |tape, _| count(tape, 7),
     ),
     defect(
         "footer-count-too-small",
@@ -407,7 +408,7 @@ pub(crate) const ENDS: &[Defect] = &[
         "the archive footer contradicts itself",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::ArchiveFooter, 0, |unit| put(unit, 16, 6));
+            tape.unit(UnitKind::ArchiveFooter, 0, |unit| put(unit, 16, 7));
         },
     ),
     defect(
@@ -415,7 +416,7 @@ pub(crate) const ENDS: &[Defect] = &[
         "more blocks of a kind than there are",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::ArchiveFooter, 0, |unit| put(unit, BODY + 16, 6));
+            tape.unit(UnitKind::ArchiveFooter, 0, |unit| put(unit, BODY + 16, 7));
         },
     ),
     defect(
@@ -431,7 +432,7 @@ pub(crate) const ENDS: &[Defect] = &[
         "no block before it is the last one",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Block, 4, |unit| unit[6] = 0);
+            tape.unit(UnitKind::Block, 5, |unit| unit[6] = 0);
         },
     ),
     defect(
@@ -439,7 +440,7 @@ pub(crate) const ENDS: &[Defect] = &[
         "a last block of kind 1",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Block, 4, |unit| unit[43] = 1);
+            tape.unit(UnitKind::Block, 5, |unit| unit[43] = 1);
         },
     ),
     defect(
@@ -447,8 +448,8 @@ pub(crate) const ENDS: &[Defect] = &[
         "no block before it is the last one",
         OPEN,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| unit[6] = 8);
-            tape.unit(UnitKind::Block, 4, |unit| unit[6] = 0);
+            tape.unit(UnitKind::Block, 2, |unit| unit[6] = 8);
+            tape.unit(UnitKind::Block, 5, |unit| unit[6] = 0);
         },
     ),
     defect(
@@ -477,6 +478,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Defect> {
         ENDS,
         header_defects::HEADERS,
         header_defects::KEYS,
+        origin_defects::ORIGINS,
     ]
     .into_iter()
     .flatten()

@@ -5,7 +5,7 @@ use datapipe::wire::UnitKind;
 use super::defects::{BODY, Defect, OPEN, RAW, defect, get, put};
 use super::make::{Lock, Packing, Recipe};
 
-const SEALED: Recipe = Recipe {
+pub(super) const SEALED: Recipe = Recipe {
     lock: Lock::KeyFile,
     packing: Packing::Raw,
     ..OPEN
@@ -24,11 +24,9 @@ const PHRASE: Recipe = Recipe {
 /// Offset of the first slot after the number of slots.
 const SLOT: usize = 8;
 
-/// Returns the number of key slots and the slots, which follow the texts of an archive header.
+/// Returns the number of key slots and the slots, which follow the identity of an archive header.
 fn slot(unit: &mut [u8]) -> &mut [u8] {
-    let text = |at: usize| usize::from(u16::from_le_bytes([unit[BODY + at], unit[BODY + at + 1]]));
-    let texts = text(144) + text(146) + text(148);
-    &mut unit[BODY + 152 + texts.next_multiple_of(8)..]
+    &mut unit[BODY + 152..]
 }
 
 pub(crate) const HEADERS: &[Defect] = &[
@@ -356,7 +354,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "is not encrypted, although the archive is",
         SEALED,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| {
+            tape.unit(UnitKind::Block, 2, |unit| {
                 unit[41] = 0;
                 put(unit, 32, get(unit, 36));
             });
@@ -367,7 +365,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "is encrypted, although the archive is not",
         RAW,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| {
+            tape.unit(UnitKind::Block, 2, |unit| {
                 unit[41] = 1;
                 put(unit, 32, get(unit, 36) - 16);
             });
@@ -378,7 +376,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "does not authenticate",
         SEALED,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| unit[BODY] ^= 1);
+            tape.unit(UnitKind::Block, 2, |unit| unit[BODY] ^= 1);
         },
     ),
     defect(
@@ -390,10 +388,10 @@ pub(crate) const KEYS: &[Defect] = &[
             let (one, at) = units
                 .iter()
                 .filter(|(header, _)| header.kind == UnitKind::Block)
-                .nth(1)
+                .nth(2)
                 .unwrap();
             let body = stream[at + BODY..at + one.unit_len()].to_vec();
-            tape.unit(UnitKind::Block, 2, |unit| {
+            tape.unit(UnitKind::Block, 3, |unit| {
                 unit[BODY..].copy_from_slice(&body)
             });
         },
@@ -403,7 +401,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "does not authenticate",
         SEALED,
         |tape, _| {
-            tape.unit(UnitKind::Block, 1, |unit| unit[42] ^= 1);
+            tape.unit(UnitKind::Block, 2, |unit| unit[42] ^= 1);
         },
     ),
     defect(
@@ -411,7 +409,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "does not authenticate",
         SEALED,
         |tape, _| {
-            tape.unit(UnitKind::Block, 4, |unit| unit[6] = 0);
+            tape.unit(UnitKind::Block, 5, |unit| unit[6] = 0);
         },
     ),
     defect(
@@ -438,7 +436,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "more blocks of a kind than there are",
         SEALED,
         |tape, _| {
-            tape.unit(UnitKind::ArchiveFooter, 0, |unit| unit[BODY] ^= 1);
+            tape.unit(UnitKind::ArchiveFooter, 0, |unit| unit[BODY] -= 1);
         },
     ),
 ];

@@ -13,6 +13,7 @@ mod edit; // changes to a tape with correct checksums
 mod foreign_reader; // archives read by a program written from the specification
 mod header_defects; // defects of headers and of what is encrypted
 mod make; // archives by recipes
+mod origin_defects; // defects of the block with the origin
 mod sessions; // media with several archives and sessions
 
 #[path = "../harness/data.rs"]
@@ -393,7 +394,7 @@ fn rejected_block_with_content_is_not_written() {
         .run();
     let text = error.unwrap_err().to_string();
     assert!(
-        text.contains("block 0 is rejected, but has content"),
+        text.contains("block 1 is rejected, but has content"),
         "{text}"
     );
 }

@@ -112,6 +112,7 @@ pub(crate) fn write(recipe: Recipe, path: &Path, data: &[u8]) {
 fn write_to(recipe: Recipe, medium: impl MediumWriter + 'static, data: &[u8]) {
     let mut options = ArchiveOptions::stream("vector")
         .program("vectors")
+        .label("vector")
         .framing(recipe.framing)
         .record_len(1024)
         .chunk_len(recipe.chunk)

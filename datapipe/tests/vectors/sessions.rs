@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use datapipe::archive::{Session, SessionOptions, Sessions, SharedKey};
+use datapipe::archive::{ListedArchive, Session, SessionOptions, Sessions, SharedKey};
 use datapipe::crypto::Argon2Cost;
 use datapipe::media::TapeWriter;
 use datapipe::prelude::*;
@@ -90,6 +90,9 @@ fn golden_sessions_are_listed_and_read_back() {
             "{name}"
         );
         assert_eq!(sessions.archives().count(), 4, "{name}");
+        let named = sessions.archives().map(ListedArchive::name);
+        let clear = Some("vector").filter(|_| lock == Lock::None);
+        assert!(named.eq([clear; 4]), "{name}");
         let mut restored = Vec::new();
         for archive in sessions.archives() {
             let secret = make::secret(lock);

@@ -16,8 +16,8 @@ use datapipe_examples::arguments::{OutputArgs, PlacementArgs, parse_size};
 use datapipe_examples::console::{Console, EXIT_CODES, Failure};
 use datapipe_examples::descriptors;
 use datapipe_examples::errors_file::ErrorsArgs;
-use datapipe_examples::format::{count_of, escape};
-use datapipe_examples::medium::{KeyRule, Location, WriteSettings, describe_origin};
+use datapipe_examples::format::count_of;
+use datapipe_examples::medium::{KeyRule, Location, WriteSettings, describe_name, describe_origin};
 use datapipe_examples::progress::JobProgress;
 use datapipe_examples::select::{SelectArgs, Stored};
 use datapipe_examples::sessions::hex;
@@ -156,7 +156,7 @@ impl Job<'_> {
     fn copy_one(&self, summary: &mut Summary) -> Result<(), Failure> {
         let stored = self.args.select.open_stored(&self.source, summary)?;
         self.show(&stored);
-        summary.archive = Some(stored.origin().name.clone());
+        summary.archive = stored.origin().map(|origin| origin.name.clone());
         let stored = stored.salvage(&self.log);
         let copy = self.plan(&stored)?;
         // A pipe that cannot run is refused before the medium is created.
@@ -308,15 +308,15 @@ impl Job<'_> {
     /// Shows the archive that is copied now.
     fn show(&self, stored: &Stored) {
         let origin = stored.origin();
-        let written = describe_origin(stored.session(), Some(origin));
-        let name = escape(origin.name.as_bytes());
-        self.console.info(&format!("\"{name}\", {written}"));
+        let written = describe_origin(stored.session(), origin);
+        let name = describe_name(origin, stored.is_encrypted());
+        self.console.info(&format!("{name}, {written}"));
     }
 
     fn add_copy(&self, stored: &Stored, written: &WriteReport, summary: &mut Summary) {
         let written = written.snapshot();
         let entry = CopyEntry {
-            name: stored.origin().name.clone(),
+            name: stored.origin().map(|origin| origin.name.clone()),
             header_hash: hex(&stored.header_hash()),
             blocks: written.blocks,
             state: match written.complete {

@@ -220,7 +220,7 @@ fn back_up(
     // Invalid sources and options are refused before the medium is created.
     let (head, _) = args.head(Vec::new(), false)?;
     let archive = args.plan(secret, recipients, shared_key)?;
-    summary.archive = Some(archive.origin().name.clone());
+    summary.archive = archive.origin().map(|origin| origin.name.clone());
     summary.header_hash = Some(hex(&archive.header_hash()));
     // The medium does not exist yet.
     let instances = args.instances.count();

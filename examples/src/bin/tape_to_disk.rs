@@ -27,7 +27,7 @@ use datapipe_examples::descriptors;
 use datapipe_examples::errors_file::ErrorsArgs;
 use datapipe_examples::format::{count_of, escape};
 use datapipe_examples::listing::Listing;
-use datapipe_examples::medium::{Location, describe_origin};
+use datapipe_examples::medium::{Location, describe_name, describe_origin};
 use datapipe_examples::new_file::NewFile;
 use datapipe_examples::progress::JobProgress;
 use datapipe_examples::read_scope::ReadScope;
@@ -173,7 +173,7 @@ fn run(
         console.info(&format!("{location} has the volume label {label}"));
     }
     if args.sessions {
-        return list_sessions(&location, args.output.json, summary);
+        return list_sessions(&location, secret.as_ref(), args.output.json, summary);
     }
     if args.verify && secret.is_none() {
         // Without an error, its notes are those of the reader that opens the archive below.
@@ -187,7 +187,7 @@ fn run(
     summary.authenticated = Some(reader.opened_by().is_some());
     // It is not needed any more, and a dump of this process must not have it.
     drop(secret);
-    note_origin(console, reader.session(), reader.origin(), summary);
+    note_origin(console, reader.session(), reader.origin(), false, summary);
     if reader.opened_by() == Some(SecretKind::Identity) {
         summary.notes.push(UNPROVEN_WRITER.to_owned());
     }
@@ -234,7 +234,14 @@ fn verify_stored(
     summary: &mut Summary,
 ) -> Result<(), Failure> {
     let stored = args.select.open_stored(&location, summary)?;
-    note_origin(console, stored.session(), stored.origin(), summary);
+    let is_sealed = stored.is_encrypted();
+    note_origin(
+        console,
+        stored.session(),
+        stored.origin(),
+        is_sealed,
+        summary,
+    );
     summary.authenticated = Some(false);
     summary.notes.push(NOT_AUTHENTICATED.to_owned());
     let log = DamageLog::new();
@@ -265,19 +272,27 @@ fn verify_stored(
     Ok(())
 }
 
-/// Shows where an archive comes from, and records its name.
+/// Shows where an archive comes from, and records its name. `is_sealed`: both are encrypted.
 fn note_origin(
     console: Console,
     session: &SessionHeader,
-    origin: &ArchiveOrigin,
+    origin: Option<&ArchiveOrigin>,
+    is_sealed: bool,
     summary: &mut Summary,
 ) {
-    let name = escape(origin.name.as_bytes());
-    let written = describe_origin(session, Some(origin));
+    let name = describe_name(origin, is_sealed);
+    let written = describe_origin(session, origin);
     let source = summary.copy_of.as_ref();
     let source = source.map_or_else(String::new, |source| format!(", {source}"));
-    console.info(&format!("\"{name}\", {written}{source}"));
-    summary.archive = Some(origin.name.clone());
+    console.info(&format!("{name}, {written}{source}"));
+    summary.archive = origin.map(|origin| origin.name.clone());
+}
+
+/// Returns the name of a stream, or another one if that is damaged, which is reported when the
+/// archive is read.
+fn stream_name(reader: &Reader) -> String {
+    let origin = reader.origin();
+    origin.map_or_else(|| "stream".to_owned(), |origin| origin.name.clone())
 }
 
 /// Returns the part of the archive that the job reads.
@@ -382,7 +397,7 @@ impl Job<'_> {
     /// Lists a stream as one object: a file with the archive's name. Its length is recorded at the
     /// end of the archive; if the end cannot be read, the blocks are counted.
     fn list_stream(&mut self, reader: &Reader, listing: &Listing) -> Result<(), Failure> {
-        let (name, created) = (reader.origin().name.clone(), reader.header().created);
+        let (name, created) = (stream_name(reader), reader.header().created);
         self.check_selected(&name)?;
         let size = match reader.index() {
             Ok(index) => {
@@ -462,14 +477,14 @@ impl Job<'_> {
     }
 
     fn stream_to_stdout(&mut self, reader: &Reader) -> Result<(), Failure> {
-        self.check_selected(&reader.origin().name)?;
+        self.check_selected(&stream_name(reader))?;
         // The buffer of the standard library would only add a copy.
         let output = File::from(stdout().as_fd().try_clone_to_owned()?);
         self.run_stream(reader, output)
     }
 
     fn stream_to_file(&mut self, reader: &Reader) -> Result<(), Failure> {
-        let name = reader.origin().name.clone();
+        let name = stream_name(reader);
         self.check_selected(&name)?;
         let dest = self.destination()?;
         let found = retry(|| fs::metadata(dest.join(&name)));

@@ -97,7 +97,7 @@ fn changed_byte_is_detected() {
         let mut changed = tape.clone();
         changed[tape.len() / 2] ^= 1;
         fs::write(fixture.path("changed"), &changed).unwrap();
-        let place = "block 2 at volume 1, record 3 (byte ";
+        let place = "block 3 at volume 1, record 3 (byte ";
         let text = failed(
             &fixture.restore(&[key, &["--verify", "changed"]].concat()),
             3,
@@ -168,7 +168,7 @@ fn forged_block_is_rejected() {
             let text = fixture.fail_to_restore(&[key, doing].concat(), 3);
             assert!(text.contains("data/noise: "), "{what}: {text}");
             assert!(
-                text.contains("block 2 at volume 1, record 3 (byte "),
+                text.contains("block 3 at volume 1, record 3 (byte "),
                 "{what}: {text}"
             );
             assert!(text.contains("does not authenticate"), "{what}: {text}");

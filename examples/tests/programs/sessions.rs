@@ -155,3 +155,48 @@ fn archives_are_selected_by_their_names_and_an_unfinished_one_is_named() {
         "{text}"
     );
 }
+
+/// The header of an encrypted archive had its name in clear, and so had the label of its session.
+#[test]
+fn names_of_encrypted_archives_are_listed_and_selected_with_their_key() {
+    let fixture = Fixture::new();
+    let key = ["--key-file", "key"];
+    for (name, key) in [("accounts", &key[..]), ("letters", &key), ("notes", &[])] {
+        let args = ["--append", "--quiet", "--other-key", "--stdin-name", name];
+        let args = [key, &args, &["-", "tape"]].concat();
+        let mut command = fixture.command(DISK_TO_TAPE, &args);
+        let input = fs::File::open(fixture.path("key")).unwrap();
+        ok(&command.stdin(input).output().unwrap());
+    }
+    let tape = fs::read(fixture.path("tape")).unwrap();
+    let has = |name: &str| tape.windows(name.len()).any(|at| at == name.as_bytes());
+    assert!(!has("accounts") && !has("letters") && has("notes"));
+
+    let names = |key: &[&str]| -> Vec<Value> {
+        let text = ok(&fixture.restore(&[key, &["--sessions", "--json", "tape"]].concat()));
+        let list: Value = serde_json::from_str(&text).unwrap();
+        let sessions = list["sessions"].as_array().unwrap().iter();
+        let archives = sessions.flat_map(|session| session["archives"].as_array().unwrap());
+        archives.map(|archive| archive["name"].clone()).collect()
+    };
+    assert_eq!(names(&[]), [Value::Null, Value::Null, "notes".into()]);
+    assert_eq!(names(&key), ["accounts", "letters", "notes"]);
+    let table = ok(&fixture.restore(&["--sessions", "tape"]));
+    assert_eq!(table.matches("(encrypted)").count(), 2, "{table}");
+
+    ok(&fixture.restore(&[&key[..], &["--archive", "accounts", "tape", "out"]].concat()));
+    assert_eq!(fixture.names("out"), ["accounts"]);
+    let text = failed(
+        &fixture.restore(&["--archive", "accounts", "--verify", "tape"]),
+        1,
+    );
+    assert!(text.contains("2 names are encrypted"), "{text}");
+    // The number selects it without the key, and it is named as far as that is possible.
+    let output = fixture.restore(&["--archive", "1", "--verify", "tape"]);
+    ok(&output);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains("an archive whose name is encrypted, written"),
+        "{text}"
+    );
+}

@@ -114,7 +114,7 @@ fn damaged_stream_is_reported() {
         "{text}"
     );
     assert!(
-        text.contains("block 2 at volume 1, record 3 (byte "),
+        text.contains("block 3 at volume 1, record 3 (byte "),
         "{text}"
     );
     assert_eq!(fixture.names("out"), ["stdin.damaged"]);

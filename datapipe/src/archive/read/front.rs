@@ -1,25 +1,32 @@
-//! The special headers at the start of an archive, some of which a reader must know.
+//! The first blocks of an archive: its origin, and the special headers after it, some of which a
+//! reader must know.
 
 use crate::crypto::{TAG_LEN, nonce};
-use crate::limits::MAX_SPECIALS;
+use crate::limits::{FIRST_BLOCK, MAX_SPECIALS};
 use crate::media::{MediumError, MediumReader};
 use crate::pool::Codec;
 use crate::wire::{BlockKind, CipherKind, UnitHeader, UnitKind};
 
 use super::super::key::ArchiveKey;
+use super::super::origin::{ArchiveOrigin, ORIGIN};
 use super::super::place::Place;
 use super::super::special::Special;
+use super::order::{LATER_ORIGIN, NO_ORIGIN};
 use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
 use super::unit_reader::UnitReader;
 
-/// The special headers at the start of an archive, authenticated if it is encrypted.
+/// Fault of a block that does not come, or has no valid content.
+const LOST: &str = "is damaged or missing, and may be a special header that a reader must know";
+
+/// The origin of an archive and the special headers after it, authenticated if it is encrypted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Front {
+    origin: Option<ArchiveOrigin>,
     /// Each with the number of its block, ascending.
     specials: Vec<(u64, Special)>,
-    /// A block at the start that is not valid, and may have been a special header.
-    lost: Option<u64>,
+    /// A block at the start that is not valid, and may have been a special header, and its fault.
+    lost: Option<(u64, String)>,
 }
 
 impl Front {
@@ -36,46 +43,44 @@ impl Front {
         key: Option<&ArchiveKey>,
     ) -> Result<Self, MediumError> {
         let mut front = Self::default();
-        match front.read_from(medium, session, place, key) {
-            Ok(true) => Ok(front),
-            Err(error @ (MediumError::Io { .. } | MediumError::NoMemory { .. })) => Err(error),
-            Ok(false) | Err(_) => {
-                front.lost = Some(front.next());
-                Ok(front)
+        let mut blocks = match FirstBlocks::new(medium, session, place) {
+            Ok(blocks) => blocks,
+            Err(error) => return front.cut(error),
+        };
+        loop {
+            match blocks.next() {
+                Ok(Some(header)) if front.take(&header, blocks.body(), key) => {}
+                Ok(Some(_)) => return Ok(front),
+                Ok(None) => return Ok(front.losing(LOST)),
+                Err(error) => return front.cut(error),
             }
         }
     }
 
-    /// Returns false if the archive ends before a block of another kind.
-    fn read_from<M: MediumReader>(
-        &mut self,
-        medium: &SharedMedium<M>,
-        session: [u8; 16],
-        place: &Place,
-        key: Option<&ArchiveKey>,
-    ) -> Result<bool, MediumError> {
-        let mut units = UnitReader::of_archive(medium, session, *place)?;
-        loop {
-            match units.next()? {
-                UnitEvent::Unit(header, _) if header.archive > place.archive => return Ok(false),
-                // Earlier archives of the session.
-                UnitEvent::Unit(header, _)
-                    if header.archive > 0 && header.archive < place.archive => {}
-                UnitEvent::Unit(header, _) => match header.kind {
-                    UnitKind::Block if self.take(&header, units.body(), key) => {}
-                    UnitKind::Block => return Ok(true),
-                    UnitKind::ArchiveFooter | UnitKind::SessionFooter => return Ok(false),
-                    _ => {}
-                },
-                UnitEvent::End => return Ok(false),
-                UnitEvent::Label(..) | UnitEvent::Damage(_) | UnitEvent::Mark => {}
-            }
+    /// Ends where the medium cannot be read.
+    fn cut(self, error: MediumError) -> Result<Self, MediumError> {
+        match error {
+            MediumError::Io { .. } | MediumError::NoMemory { .. } => Err(error),
+            _ => Ok(self.losing(LOST)),
         }
+    }
+
+    /// Notes that the next block is lost.
+    fn losing(mut self, why: &str) -> Self {
+        self.lose(self.next(), why);
+        self
+    }
+
+    fn lose(&mut self, number: u64, why: impl Into<String>) {
+        self.lost = Some((number, why.into()));
     }
 
     /// Number of the next block.
     fn next(&self) -> u64 {
-        self.specials.last().map_or(0, |(number, _)| number + 1)
+        let before = self.origin.as_ref().map_or(0, |_| FIRST_BLOCK);
+        self.specials
+            .last()
+            .map_or(before, |(number, _)| number + 1)
     }
 
     /// Takes the next block. Returns false if no further special headers are to be read.
@@ -90,25 +95,38 @@ impl Front {
         // One lost block before data that do not begin the stream had the data before them. Offsets
         // are not authenticated, so in an encrypted archive it may have been a special header.
         let lost = header.number - next;
-        let has_gap = lost > 1 || lost == 1 && (is_special || key.is_some() || header.offset == 0);
+        let is_proven_data = !is_special && key.is_none() && header.offset != 0 && next > 0;
+        let has_gap = lost > 1 || lost == 1 && !is_proven_data;
         if has_gap || header.number == next && content.is_none() {
-            self.lost = Some(next);
+            self.lose(next, LOST);
             return false;
+        }
+        if next == 0 {
+            let origin = match is_special {
+                true => ArchiveOrigin::parse(&content.unwrap_or_default()),
+                false => {
+                    self.lose(0, NO_ORIGIN);
+                    return false;
+                }
+            };
+            match origin {
+                Ok(origin) => self.origin = Some(origin),
+                Err(error) => self.lose(0, format!("{NO_ORIGIN} ({error})")),
+            }
+            return self.origin.is_some();
         }
         if !is_special {
             return false;
         }
-        let special = content.and_then(|content| Special::parse(&content).ok());
-        match special {
-            Some(special) if self.specials.len() < MAX_SPECIALS => {
+        match Special::parse(&content.unwrap_or_default()) {
+            Ok(special) if special.id() == ORIGIN => self.lose(header.number, LATER_ORIGIN),
+            Ok(special) if self.specials.len() < MAX_SPECIALS => {
                 self.specials.push((header.number, special));
-                true
+                return true;
             }
-            _ => {
-                self.lost = Some(header.number);
-                false
-            }
+            _ => self.lose(header.number, LOST),
         }
+        false
     }
 
     /// The special headers, with the numbers of their blocks.
@@ -118,9 +136,87 @@ impl Front {
             .map(|(number, special)| (*number, special))
     }
 
-    /// Number of a block at the start that is not valid, and may have been a special header.
-    pub(super) fn lost(&self) -> Option<u64> {
-        self.lost
+    /// Number of a block at the start that is not valid, and may have been a special header, and
+    /// its fault.
+    pub(super) fn lost(&self) -> Option<(u64, &str)> {
+        self.lost.as_ref().map(|(number, why)| (*number, &**why))
+    }
+}
+
+/// Reads the origin of an archive, which is its first block. `None` if it cannot be read: a pipe
+/// that reads the archive reports why.
+///
+/// # Errors
+///
+/// [`MediumError::Io`] and [`MediumError::NoMemory`]: another attempt may succeed.
+pub(super) fn read_origin<M: MediumReader>(
+    medium: &SharedMedium<M>,
+    session: [u8; 16],
+    place: &Place,
+    key: Option<&ArchiveKey>,
+) -> Result<Option<ArchiveOrigin>, MediumError> {
+    let read = || {
+        let mut blocks = FirstBlocks::new(medium, session, place)?;
+        let first = blocks.next()?;
+        Ok(first.and_then(|header| origin_of(&header, blocks.body(), key)))
+    };
+    match read() {
+        Err(error @ (MediumError::Io { .. } | MediumError::NoMemory { .. })) => Err(error),
+        read => Ok(read.unwrap_or_default()),
+    }
+}
+
+/// Returns the origin in a block, if it is the one that has it.
+pub(super) fn origin_of(
+    header: &UnitHeader,
+    body: &[u8],
+    key: Option<&ArchiveKey>,
+) -> Option<ArchiveOrigin> {
+    let is_it = header.number == 0 && header.block_kind == BlockKind::Special;
+    let content = content_of(header, body, BlockKind::Special, key).filter(|_| is_it)?;
+    ArchiveOrigin::parse(&content).ok()
+}
+
+/// The blocks of an archive, from its start.
+struct FirstBlocks<M> {
+    units: UnitReader<SharedMedium<M>>,
+    archive: u32,
+}
+
+impl<M: MediumReader> FirstBlocks<M> {
+    fn new(
+        medium: &SharedMedium<M>,
+        session: [u8; 16],
+        place: &Place,
+    ) -> Result<Self, MediumError> {
+        Ok(Self {
+            units: UnitReader::of_archive(medium, session, *place)?,
+            archive: place.archive,
+        })
+    }
+
+    /// Returns the header of the next block, or nothing if the archive ends before one.
+    fn next(&mut self) -> Result<Option<UnitHeader>, MediumError> {
+        loop {
+            match self.units.next()? {
+                UnitEvent::Unit(header, _) if header.archive > self.archive => return Ok(None),
+                // Earlier archives of the session.
+                UnitEvent::Unit(header, _)
+                    if header.archive > 0 && header.archive < self.archive => {}
+                UnitEvent::Unit(header, _) => match header.kind {
+                    UnitKind::Block => return Ok(Some(header)),
+                    UnitKind::ArchiveFooter | UnitKind::SessionFooter => return Ok(None),
+                    _ => {}
+                },
+                UnitEvent::End => return Ok(None),
+                UnitEvent::Label(..) | UnitEvent::Damage(_) | UnitEvent::Mark => {}
+            }
+        }
+    }
+
+    /// Body of the block that [`next`](Self::next) returned last.
+    fn body(&self) -> &[u8] {
+        self.units.body()
     }
 }
 

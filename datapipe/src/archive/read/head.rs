@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::error::StageError;
+use crate::limits::FIRST_BLOCK;
 use crate::media::{HandleError, MediumError, MediumReader, Position};
 use crate::pool::{Block, Codec, Marks};
 use crate::stage::{Fill, Head, HeadStage, MiddleStage};
@@ -383,10 +384,13 @@ impl<M: MediumReader> ArchiveHead<M> {
         Ok(true)
     }
 
-    /// Counts a block that was read.
+    /// Counts a block that was read. The origin and the last block do not count.
     fn count_block(&mut self, header: &UnitHeader, at: Option<Position>) {
         if header.marks.contains(Marks::LAST) {
             self.trailer.last_block = Some(header.number);
+            return;
+        }
+        if header.number < FIRST_BLOCK {
             return;
         }
         let is_rejected = header.marks.contains(Marks::REJECTED);

@@ -12,7 +12,9 @@ use super::super::open_error::OpenError;
 use super::super::place::{is_before, on_medium};
 use super::back_reader::BackReader;
 use super::footer::parse_footer;
-use super::session_list::{HeaderFacts, ListedArchive, SessionFacts, is_failure};
+use super::front::origin_of;
+use super::header_facts::HeaderFacts;
+use super::session_list::{ListedArchive, SessionFacts, is_failure};
 use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
 use super::unit_reader::UnitReader;
@@ -25,8 +27,8 @@ pub(super) const MAX_COPIES_READ: u64 = 256 << 20;
 /// of the largest size has fewer, in the smallest records.
 const MAX_HEADER_READ: u64 = 64 << 10;
 
-/// Most units before an archive's header in its record.
-const MAX_UNITS_BEFORE: u32 = 4;
+/// Most units before an archive's header in its record, and up to its first block.
+const MAX_UNITS_BEFORE: u32 = 6;
 
 /// Returns the entries with positions on the medium. A position that is not after all before it
 /// does not count: archives follow each other, and a list reads no record twice.
@@ -68,8 +70,8 @@ pub(super) fn list_archive<M: MediumReader>(
     number: u32,
     copies: Option<&mut u64>,
 ) -> Result<ListedArchive, OpenError> {
-    let is_it = |header: &ArchiveHeader| header.id == entry.id;
-    let found = |found: Result<ArchiveHeader, OpenError>| match found {
+    let is_it = |header: &HeaderFacts| header.id == entry.id;
+    let found = |found: Result<HeaderFacts, OpenError>| match found {
         Err(error) if is_failure(&error) => Err(error),
         found => Ok(found.ok().filter(is_it)),
     };
@@ -89,7 +91,7 @@ pub(super) fn list_archive<M: MediumReader>(
         at: entry.header.unwrap_or(facts.label),
         has_footer: entry.has_footer,
         blocks: entry.blocks,
-        header: header.as_ref().map(HeaderFacts::of),
+        header,
         has_header,
         footer: entry.footer,
         copy_of: None,
@@ -118,32 +120,44 @@ pub(super) fn read_source<M: MediumReader>(
     }
 }
 
-/// Reads the header of archive `number` of a session from the record at `at`.
+/// Reads the header of archive `number` of a session from the record at `at`, and the archive's
+/// name from the block after it, which is in the same record, unless that is short.
 pub(super) fn read_header<M: MediumReader>(
     medium: &SharedMedium<M>,
     session: [u8; 16],
     at: Position,
     number: u32,
-) -> Result<ArchiveHeader, OpenError> {
+) -> Result<HeaderFacts, OpenError> {
     let mut medium = medium.clone();
     medium.seek(at)?;
     let mut units = UnitReader::new(medium, Some(session));
     units.moved(at.volume);
     units.limit(MAX_HEADER_READ);
+    let mut found = None::<HeaderFacts>;
     for _ in 0..MAX_UNITS_BEFORE {
-        match units.next()? {
-            UnitEvent::Unit(header, _)
+        match units.next() {
+            Ok(UnitEvent::Unit(header, _))
                 if (header.kind, header.archive) == (UnitKind::ArchiveHeader, number) =>
             {
-                return Ok(ArchiveHeader::parse(units.body())?);
+                let facts = HeaderFacts::of(&ArchiveHeader::parse(units.body())?, None);
+                let has_known_name = facts.has_known_name();
+                found = Some(facts);
+                if has_known_name {
+                    break;
+                }
             }
-            UnitEvent::Unit(..) | UnitEvent::Label(..) => {}
+            Ok(UnitEvent::Unit(header, _)) if header.kind == UnitKind::Block => {
+                if let Some(facts) = found.as_mut().filter(|_| header.archive == number) {
+                    facts.name = origin_of(&header, units.body(), None).map(|origin| origin.name);
+                }
+                break;
+            }
+            Ok(UnitEvent::Unit(..) | UnitEvent::Label(..)) => {}
+            Err(error) if found.is_none() => return Err(error.into()),
             _ => break,
         }
     }
-    Err(OpenError::NoArchive(
-        "an archive header is damaged".to_owned(),
-    ))
+    found.ok_or_else(|| OpenError::NoArchive("an archive header is damaged".to_owned()))
 }
 
 /// Reads the copy of an archive's header in its last locator, which precedes the mark before its
@@ -153,7 +167,7 @@ fn read_header_copy<M: MediumReader>(
     session: [u8; 16],
     footer: Position,
     left: &mut u64,
-) -> Result<ArchiveHeader, OpenError> {
+) -> Result<HeaderFacts, OpenError> {
     if *left == 0 {
         let why = "the copies of too many damaged headers were looked for";
         return Err(OpenError::NoArchive(why.to_owned()));
@@ -165,5 +179,6 @@ fn read_header_copy<M: MediumReader>(
     *left = left.saturating_sub(reader.bytes_read());
     let (_, body) = found?;
     let locator = Locator::parse(&body)?;
-    Ok(ArchiveHeader::parse(&locator.archive)?)
+    let header = ArchiveHeader::parse(&locator.archive)?;
+    Ok(HeaderFacts::of(&header, None))
 }

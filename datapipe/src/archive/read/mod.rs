@@ -17,8 +17,9 @@ mod block_set; // numbers of blocks, as runs
 mod check_modules; // the check of pipes whose stages are modules
 mod cut_index; // positions of the blocks of an archive without an end
 mod footer; // the archive footer, checked
-mod front; // special headers at the start of an archive
+mod front; // origin and special headers at the start of an archive
 mod head; // the head of a pipe that reads an archive
+mod header_facts; // the header of a listed archive, and its name
 mod index; // positions of the blocks of an archive
 mod listed_header; // archives of a finished session, by its footer
 mod numbering; // the number and the position that the next block must have

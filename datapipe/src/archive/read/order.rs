@@ -27,6 +27,7 @@ use crate::wire::codec::DecodeError;
 use crate::words::count_of;
 
 use super::super::continuity::Continuity;
+use super::super::origin::{ArchiveOrigin, ORIGIN};
 use super::super::report::{DamageReporter, ReadReport, StreamDamage, Whole};
 use super::super::special::Special;
 use super::front::Front;
@@ -35,6 +36,11 @@ use super::front::Front;
 const ALL_BLOCKS: &str = "compares each block with all before it";
 /// Reason why the stage has no module.
 const OUTCOME: &str = "the outcome of the reading belongs to this program: run it on a thread";
+
+/// Fault of a block 0 that is not the origin of the archive.
+pub(super) const NO_ORIGIN: &str = "is not the origin, with which each archive begins";
+/// Fault of an origin in another block.
+pub(super) const LATER_ORIGIN: &str = "is an origin, and only block 0 of an archive is one";
 
 /// A function of the caller that is called with each special header, and returns true if it knows
 /// the identifier.
@@ -53,7 +59,7 @@ pub(super) struct Specials {
 
 impl Specials {
     /// Shows a special header to the caller. One of the format's is passed over: this version knows
-    /// none.
+    /// the origin only, which is looked at before.
     fn show(&self, number: u64, special: &Special) -> Result<(), StageError> {
         let is_own = special.id() & Special::OWN != 0;
         let on_special = self.on_special.as_ref().filter(|_| is_own);
@@ -142,6 +148,14 @@ impl Order {
         self.fail_if_strict(Some(block), what)
     }
 
+    /// Counts a block whose content is not as it should be. Only this stage sees that, so the log
+    /// has no explanation of the head.
+    fn report_damaged(&mut self, block: u64, what: impl Into<String>) -> Result<(), StageError> {
+        self.damaged += 1;
+        let (block, at, what) = (Some(block), None, what.into());
+        self.reporter.report(StreamDamage { block, at, what })
+    }
+
     fn fail_if_strict(&self, block: Option<u64>, what: &str) -> Result<(), StageError> {
         if self.reporter.log.is_some() {
             return Ok(());
@@ -202,26 +216,41 @@ impl Order {
         };
         let mut others = front.specials().filter(|(at, _)| !self.expected.has(*at));
         others.try_for_each(|(number, special)| self.specials.show(number, special))?;
-        match front.lost().filter(|lost| !self.expected.has(*lost)) {
+        match front.lost().filter(|(lost, _)| !self.expected.has(*lost)) {
             None => Ok(()),
-            Some(lost) => self.reporter.report(StreamDamage {
-                block: Some(lost),
+            Some((block, why)) => self.reporter.report(StreamDamage {
+                block: Some(block),
                 at: None,
-                what: "is damaged or missing, and may be a special header that a reader must know"
-                    .to_owned(),
+                what: why.to_owned(),
             }),
         }
+    }
+
+    /// Checks block 0. Returns true if it is the origin of the archive.
+    fn check_origin(&mut self, info: &BlockInfo, block: &Block) -> Result<bool, StageError> {
+        let is_special = info.kind == BlockKind::Special.code();
+        let why = match is_special.then(|| ArchiveOrigin::copy_of(block.shared())) {
+            None => NO_ORIGIN.to_owned(),
+            Some(origin) => match origin? {
+                Ok(_) => return Ok(true),
+                Err(error) => format!("{NO_ORIGIN} ({error})"),
+            },
+        };
+        self.report_damaged(0, why).map(|()| false)
     }
 
     /// Shows the special header in a block to the caller.
     fn show_special(&mut self, number: u64, block: &Block) -> Result<(), StageError> {
         self.special_count += 1;
         if self.special_count > MAX_SPECIALS {
-            let what =
-                format!("is a special header, and the archive had {MAX_SPECIALS}, the limit");
-            return self.count_damaged(number, &what);
+            let what = format!(
+                "is a special header, and the archive had {MAX_SPECIALS} besides its origin, the \
+                 limit"
+            );
+            return self.report_damaged(number, what);
         }
         match Special::copy_of(block.shared(), &mut Vec::new())? {
+            Ok(special) if special.id() == ORIGIN => self.report_damaged(number, LATER_ORIGIN),
             Ok(special) => {
                 self.specials.show(number, &special)?;
                 if special.is_required() && self.has_data {
@@ -230,13 +259,11 @@ impl Order {
                          precede: they may have been read in another way than it demands",
                         special.id()
                     );
-                    self.damaged += 1;
-                    let (block, at) = (Some(number), None);
-                    self.reporter.report(StreamDamage { block, at, what })?;
+                    self.report_damaged(number, what)?;
                 }
                 Ok(())
             }
-            Err(error) => self.count_damaged(number, &error.to_string()),
+            Err(error) => self.report_damaged(number, error.to_string()),
         }
     }
 
@@ -284,8 +311,13 @@ impl InPlace for Order {
         let goes_on = self.take(number, &mut info, block.len())?;
         let is_valid =
             !info.marks.contains(Marks::DAMAGED) && self.next == number.saturating_add(1);
-        let is_special = info.kind == BlockKind::Special.code();
-        if is_special && is_valid && !self.specials.is_stored {
+        if number == 0 && !self.specials.is_stored {
+            let is_origin = !is_valid || self.check_origin(&info, block)?;
+            // The tail of a tree follows the numbers. An archive that gets the data has its own.
+            if !(is_origin && self.is_tree) {
+                return Ok(Verdict::Drop);
+            }
+        } else if info.kind == BlockKind::Special.code() && is_valid && !self.specials.is_stored {
             self.show_special(number, block)?;
         }
         // The kind of a damaged block is not authenticated.

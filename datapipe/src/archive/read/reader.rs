@@ -20,7 +20,7 @@ use super::super::seal;
 use super::super::shared_key::SharedKey;
 use super::super::special::Special;
 use super::block_set::BlockSet;
-use super::front::Front;
+use super::front::{Front, read_origin};
 use super::head::ArchiveHead;
 use super::index::Index;
 use super::order::{OnSpecial, unknown_special};
@@ -56,7 +56,8 @@ pub struct ArchiveReader<M> {
     session: SessionHeader,
     header: ArchiveHeader,
     place: Place,
-    origin: ArchiveOrigin,
+    /// Without the key of an encrypted archive it is not known.
+    origin: Option<ArchiveOrigin>,
     /// Read when it is needed first.
     front: Arc<OnceLock<Front>>,
     /// The data key, which would open other archives, is not kept.
@@ -99,7 +100,21 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         let medium = SharedMedium::new(medium);
         let headers = find_headers(&medium)?;
         let key = unlock(&headers.archive, secret)?;
-        Ok(Self::new(medium, headers, Place::ONLY, key, secret))
+        Self::new(medium, headers, Place::ONLY, key, secret).with_origin()
+    }
+
+    /// Reads the origin.
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::Io`] and [`MediumError::NoMemory`].
+    pub(super) fn with_origin(mut self) -> Result<Self, OpenError> {
+        let is_sealed = self.key.is_none() && self.header.cipher != wire::CipherKind::None;
+        if !is_sealed {
+            let (session, place) = (self.session.id, &self.place);
+            self.origin = read_origin(&self.medium, session, place, self.key.as_ref())?;
+        }
+        Ok(self)
     }
 
     /// Makes the reader of an archive whose key, if it is encrypted, was unlocked with `secret`.
@@ -123,7 +138,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
             key: key
                 .as_ref()
                 .map(|key| ArchiveKey::derive(&key.data_key, &header)),
-            origin: ArchiveOrigin::of_header(&header),
+            origin: None,
             header,
             front: Arc::default(),
             opened_by,
@@ -176,9 +191,11 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         &self.header
     }
 
-    /// Name of the archive, and of the host and the program that wrote it.
-    pub fn origin(&self) -> &ArchiveOrigin {
-        &self.origin
+    /// Name of the archive, and of the host and the program that wrote it: authenticated, if the
+    /// archive is encrypted. `None` if block 0 of the archive, which has them, is damaged: a pipe
+    /// that reads the archive reports that.
+    pub fn origin(&self) -> Option<&ArchiveOrigin> {
+        self.origin.as_ref()
     }
 
     /// The kind of the secret that has opened the archive; `None` if it is not encrypted.
@@ -456,7 +473,7 @@ impl<M> Clone for ArchiveReader<M> {
 impl<M> fmt::Debug for ArchiveReader<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ArchiveReader")
-            .field("name", &self.origin.name)
+            .field("name", &self.origin.as_ref().map(|origin| &origin.name))
             .finish_non_exhaustive()
     }
 }

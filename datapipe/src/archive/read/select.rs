@@ -6,11 +6,12 @@ use crate::crypto::{SLOT_LEN, Secret, SecretKind, TAG_LEN, nonce};
 use crate::media::MediumReader;
 use crate::wire::{ArchiveHeader, CipherKind, UnitKind};
 
-use super::super::key::header_hash;
+use super::super::key::{ArchiveKey, header_hash};
 use super::super::open_error::OpenError;
 use super::super::shared_key::SharedKey;
+use super::front::read_origin;
 use super::reader::{ArchiveReader, Headers, find_headers_in, unlock};
-use super::session_list::{ListedArchive, is_failure};
+use super::session_list::{ListedArchive, Sessions, is_failure};
 use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
 use super::unit_reader::UnitReader;
@@ -36,7 +37,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         let medium = SharedMedium::new(medium);
         let headers = find_listed(&medium, archive)?;
         let key = unlock(&headers.archive, secret)?;
-        Ok(Self::new(medium, headers, archive.place(), key, secret))
+        Self::new(medium, headers, archive.place(), key, secret).with_origin()
     }
 
     /// Opens the last whole archive of those that are given, in the order of a list of this medium:
@@ -99,7 +100,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         };
         let reader = Self::new(medium.clone(), headers, archive.place(), key, secret);
         match reader.proves_header(archive)? {
-            true => Ok(reader),
+            true => reader.with_origin(),
             false => Err(OpenError::NoArchive(format!(
                 "archive {} of session {} has no first block that opens: its header may be changed",
                 archive.number(),
@@ -185,6 +186,73 @@ impl TriedKeys {
             }
         }
     }
+}
+
+impl Sessions {
+    /// Reads the names of the encrypted archives that `secret` opens, a record for each. `medium`
+    /// is the one that was listed. Unlike the rest of the list, these names are authenticated.
+    ///
+    /// Slots of at most eight archives are tried, as [`ArchiveReader::open_last`] does. Archives
+    /// that the secret does not open stay without a name.
+    ///
+    /// ```
+    /// use datapipe::archive::Sessions;
+    /// use datapipe::prelude::*;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("nightly.tap");
+    ///
+    /// let key = Secret::Key(Key::from_bytes([7; 32]));
+    /// let archive = ArchiveOptions::stream("nightly").encrypt(key.clone()).plan()?;
+    /// let tape = VirtualTape::create(&path, VolumeOptions::default())?;
+    /// Pipe::builder().head(StreamHead::new(&b"data"[..])).archive(archive, tape).run()?;
+    ///
+    /// let sessions = Sessions::read(VirtualTape::open(&path)?)?;
+    /// assert_eq!(sessions.archives().next().and_then(|archive| archive.name()), None);
+    /// let sessions = sessions.with_names(VirtualTape::open(&path)?, &key)?;
+    /// assert_eq!(sessions.archives().next().and_then(|archive| archive.name()), Some("nightly"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Medium`] if the medium fails. Damage is not an error.
+    pub fn with_names<M: MediumReader>(
+        mut self,
+        medium: M,
+        secret: &Secret,
+    ) -> Result<Self, OpenError> {
+        let medium = SharedMedium::new(medium);
+        let _claim = medium.claim()?;
+        let mut tried = TriedKeys::default();
+        let mut archives: Vec<_> = self.archives_mut().collect();
+        archives.sort_by_key(|archive| Reverse((archive.is_finished(), archive.created())));
+        for archive in archives {
+            match sealed_name(&medium, archive, secret, &mut tried) {
+                Err(error) if is_failure(&error) => return Err(error),
+                found => archive.set_name(found.ok().flatten()),
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// Reads the name of an encrypted archive. The name that another one has stays as it is.
+fn sealed_name<M: MediumReader>(
+    medium: &SharedMedium<M>,
+    archive: &ListedArchive,
+    secret: &Secret,
+    tried: &mut TriedKeys,
+) -> Result<Option<String>, OpenError> {
+    if archive.is_encrypted() != Some(true) {
+        return Ok(archive.name().map(str::to_owned));
+    }
+    let headers = find_listed(medium, archive)?;
+    let Some(shared) = tried.unlock(&headers.archive, Some(secret))? else {
+        return Ok(None);
+    };
+    let key = ArchiveKey::derive(&shared.data_key, &headers.archive);
+    let origin = read_origin(medium, headers.session.id, &archive.place(), Some(&key))?;
+    Ok(origin.map(|origin| origin.name))
 }
 
 impl SharedKey {

@@ -16,14 +16,14 @@ use std::sync::Arc;
 use crate::limits::{MAX_LISTED_ARCHIVES, MAX_RECORD, MAX_VOLUMES};
 use crate::media::{Item, MediumError, MediumReader, Position};
 use crate::wire::{
-    ArchiveHeader, CipherKind, Content, CopySource, RecordHeader, RecordKind, SessionFooter,
-    SessionHeader, SessionsBefore, Time, UnitKind,
+    CopySource, Content, RecordHeader, RecordKind, SessionFooter, SessionHeader, SessionsBefore,
+    Time, UnitKind,
 };
 
-use super::super::key::header_hash;
 use super::super::open_error::OpenError;
 use super::super::place::{Place, is_before};
 use super::back_reader::BackReader;
+use super::header_facts::HeaderFacts;
 use super::listed_header::{MAX_COPIES_READ, list_archive, places_in_order, read_source};
 use super::session_scan::{label_headers, locate, scan};
 use super::shared_medium::SharedMedium;
@@ -99,30 +99,6 @@ pub struct ListedArchive {
     pub(super) footer: Option<Position>,
     pub(super) copy_of: Option<CopySource>,
     pub(super) until: Option<Position>,
-}
-
-/// Facts of an archive's header.
-#[derive(Clone)]
-pub(super) struct HeaderFacts {
-    pub(super) id: [u8; 16],
-    pub(super) name: String,
-    pub(super) created: Time,
-    pub(super) content: Content,
-    pub(super) key_id: Option<[u8; 16]>,
-    pub(super) hash: [u8; 32],
-}
-
-impl HeaderFacts {
-    pub(super) fn of(header: &ArchiveHeader) -> Self {
-        Self {
-            id: header.id,
-            name: header.name.clone(),
-            created: header.created,
-            content: header.content,
-            key_id: (header.cipher != CipherKind::None).then_some(header.key_id),
-            hash: header_hash(header),
-        }
-    }
 }
 
 impl Sessions {
@@ -261,6 +237,11 @@ impl Sessions {
         self.sessions.iter().flat_map(|session| &session.archives)
     }
 
+    pub(super) fn archives_mut(&mut self) -> impl Iterator<Item = &mut ListedArchive> {
+        let sessions = self.sessions.iter_mut();
+        sessions.flat_map(|session| &mut session.archives)
+    }
+
     /// Reads the footers of all archives, too, a record for each: they say which archives are
     /// copies. `medium` is the one that was listed.
     ///
@@ -290,8 +271,7 @@ impl Sessions {
     pub fn with_sources<M: MediumReader>(mut self, medium: M) -> Result<Self, OpenError> {
         let medium = SharedMedium::new(medium);
         let _claim = medium.claim()?;
-        let sessions = self.sessions.iter_mut();
-        for archive in sessions.flat_map(|session| &mut session.archives) {
+        for archive in self.archives_mut() {
             archive.add_source(&medium)?;
         }
         Ok(self)
@@ -364,9 +344,18 @@ impl ListedArchive {
         self.header.as_ref().map(|header| &header.id)
     }
 
-    /// Name of the archive, if its header can be read.
+    /// Name of the archive, if it can be read. That of an encrypted archive is encrypted, too:
+    /// [`Sessions::with_names`] reads it.
     pub fn name(&self) -> Option<&str> {
-        self.header.as_ref().map(|header| &*header.name)
+        self.header
+            .as_ref()
+            .and_then(|header| header.name.as_deref())
+    }
+
+    pub(super) fn set_name(&mut self, name: Option<String>) {
+        if let Some(header) = &mut self.header {
+            header.name = name;
+        }
     }
 
     /// Time at which the archive was begun, if its header can be read.

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Bounded memory: a record, and the list. Every record is read once, and again only for a header
-//! that goes on in the next one.
+//! or a name that goes on in the next one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,8 +19,10 @@ use crate::wire::{
 
 use super::super::open_error::OpenError;
 use super::super::place::{Place, is_before};
+use super::front::origin_of;
+use super::header_facts::HeaderFacts;
 use super::listed_header::read_header;
-use super::session_list::{HeaderFacts, ListedArchive, ListedSession, SessionFacts, is_failure};
+use super::session_list::{ListedArchive, ListedSession, SessionFacts, is_failure};
 use super::shared_medium::SharedMedium;
 
 /// Id of a session.
@@ -365,7 +367,15 @@ impl Found {
                 let header = body.and_then(|body| ArchiveHeader::parse(body).ok());
                 archive.is_cut = bytes.len() < unit.unit_len();
                 if let Some(header) = header {
-                    (archive.header, archive.is_copy) = (Some(HeaderFacts::of(&header)), false);
+                    let facts = HeaderFacts::of(&header, None);
+                    (archive.header, archive.is_copy) = (Some(facts), false);
+                }
+            }
+            UnitKind::Block if unit.number == 0 => {
+                if let (Some(header), Some((_, body))) = (&mut archive.header, whole_unit(bytes))
+                    && header.name.is_none()
+                {
+                    header.name = origin_of(unit, body, None).map(|origin| origin.name);
                 }
             }
             UnitKind::ArchiveFooter => {
@@ -377,7 +387,7 @@ impl Found {
             UnitKind::Locator if archive.header.is_none() && !archive.is_cut => {
                 let locator = whole_unit(bytes).and_then(|(_, body)| Locator::parse(body).ok());
                 let header = locator.and_then(|found| ArchiveHeader::parse(&found.archive).ok());
-                archive.header = header.as_ref().map(HeaderFacts::of);
+                archive.header = header.map(|header| HeaderFacts::of(&header, None));
                 archive.is_copy = archive.header.is_some();
             }
             _ => {}
@@ -385,16 +395,18 @@ impl Found {
         true
     }
 
-    /// The session as a list has it. A header that goes on in the next record is read again.
+    /// The session as a list has it. A header or a name that goes on in the next record is read
+    /// again.
     fn listed<M: MediumReader>(self, medium: &SharedMedium<M>) -> Result<ListedSession, OpenError> {
         let facts = Arc::new(self.facts);
         let mut archives = Vec::new();
         for (number, found) in self.archives {
+            let is_named = found.header.as_ref().is_some_and(HeaderFacts::has_known_name);
             let mut header = found.header;
-            if found.is_cut {
+            if found.is_cut || found.has_place && header.is_some() && !is_named {
                 header = match read_header(medium, facts.id, found.at, number) {
                     Err(error) if is_failure(&error) => return Err(error),
-                    read => read.ok().as_ref().map(HeaderFacts::of),
+                    read => read.ok().or(header),
                 };
             }
             archives.push(ListedArchive {

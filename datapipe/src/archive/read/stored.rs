@@ -57,7 +57,7 @@ impl<M: MediumReader + 'static> StoredArchive<M> {
     pub fn open(medium: M) -> Result<Self, OpenError> {
         let medium = SharedMedium::new(medium);
         let headers = find_headers(&medium)?;
-        Ok(Self::new(medium, headers, Place::ONLY))
+        Self::new(medium, headers, Place::ONLY)
     }
 
     /// Opens an archive of a list that was read from this medium. Other archives of the medium are
@@ -69,7 +69,7 @@ impl<M: MediumReader + 'static> StoredArchive<M> {
     pub fn open_listed(medium: M, archive: &ListedArchive) -> Result<Self, OpenError> {
         let medium = SharedMedium::new(medium);
         let headers = find_listed(&medium, archive)?;
-        Ok(Self::new(medium, headers, archive.place()))
+        Self::new(medium, headers, archive.place())
     }
 
     /// Opens the last archive of those that are given, in the order of a list of this medium: among
@@ -88,7 +88,7 @@ impl<M: MediumReader + 'static> StoredArchive<M> {
         let mut first_error = None;
         for archive in newest_first(archives) {
             match find_listed(&medium, archive) {
-                Ok(headers) => return Ok(Self::new(medium, headers, archive.place())),
+                Ok(headers) => return Self::new(medium, headers, archive.place()),
                 Err(error) if is_failure(&error) => return Err(error),
                 Err(error) => drop(first_error.get_or_insert(error)),
             }
@@ -97,8 +97,9 @@ impl<M: MediumReader + 'static> StoredArchive<M> {
         Err(first_error.unwrap_or_else(none))
     }
 
-    fn new(medium: SharedMedium<M>, headers: Headers, place: Place) -> Self {
-        Self(ArchiveReader::new(medium, headers, place, None, None))
+    fn new(medium: SharedMedium<M>, headers: Headers, place: Place) -> Result<Self, OpenError> {
+        let reader = ArchiveReader::new(medium, headers, place, None, None);
+        reader.with_origin().map(Self)
     }
 
     /// Records damage in `log` and reads on after it, instead of failing at the first.
@@ -117,9 +118,9 @@ impl<M: MediumReader + 'static> StoredArchive<M> {
         self.0.header()
     }
 
-    /// Name of the archive, and of the host and the program that wrote it. Without the key they are
-    /// not authenticated.
-    pub fn origin(&self) -> &ArchiveOrigin {
+    /// Name of the archive, and of the host and the program that wrote it. `None` if the archive is
+    /// encrypted, and they are too, or block 0 of the archive, which has them, is damaged.
+    pub fn origin(&self) -> Option<&ArchiveOrigin> {
         self.0.origin()
     }
 

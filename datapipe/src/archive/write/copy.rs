@@ -113,10 +113,11 @@ impl CopyOptions {
             session: self.session.header()?,
             header: self.header,
             key: None,
+            origin: Vec::new(),
             chunk_len: self.chunk_len,
             copy_of: Some(self.source),
         };
-        Ok(Archive::new(data, None))
+        Ok(Archive::new(data, None, None))
     }
 }
 

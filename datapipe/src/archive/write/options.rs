@@ -44,7 +44,7 @@ pub struct ArchiveOptions {
     name: String,
     program: String,
     content: Content,
-    /// The session that the archive gets for itself. Its label is the name.
+    /// The session that the archive gets for itself.
     session: SessionOptions,
     chunk_len: u64,
     block_len: u32,
@@ -76,7 +76,7 @@ impl ArchiveOptions {
 
     fn new(name: String, content: Content) -> Self {
         Self {
-            session: SessionOptions::new(name.clone()),
+            session: SessionOptions::new(String::new()),
             name,
             program: concat!("datapipe ", env!("CARGO_PKG_VERSION")).to_owned(),
             content,
@@ -185,7 +185,15 @@ impl ArchiveOptions {
         }
     }
 
-    /// Sets the name of the program that writes, for the archive header.
+    /// Sets a label for people of the session that the archive gets for itself; none by default.
+    /// It is never encrypted, unlike the archive's name.
+    #[must_use]
+    pub fn label(self, label: impl Into<String>) -> Self {
+        let session = self.session.label(label);
+        Self { session, ..self }
+    }
+
+    /// Sets the name of the program that writes, for the origin.
     #[must_use]
     pub fn program(self, program: impl Into<String>) -> Self {
         Self {
@@ -199,8 +207,8 @@ impl ArchiveOptions {
     /// # Errors
     ///
     /// [`PlanError`] if a name is longer than 255 bytes, a block is empty or longer than 64 MiB,
-    /// there are more than eight secrets and recipients, a key cannot be wrapped, or the system has
-    /// no random numbers.
+    /// the names do not fit into one, there are more than eight secrets and recipients, a key
+    /// cannot be wrapped, or the system has no random numbers.
     pub fn plan(self) -> Result<Archive, PlanError> {
         self.validate()?;
         let (mut archive_id, mut salt) = ([0; 16], [0; 32]);
@@ -225,22 +233,25 @@ impl ArchiveOptions {
             first: 0,
             previous: [0; 32],
             key_id: data_key.map(DataKey::id).unwrap_or_default(),
-            name: self.name,
-            host: host_name(),
-            program: self.program,
             bases: Vec::new(),
             extensions: Vec::new(),
             slots: shared.iter().flat_map(|key| key.slots.clone()).collect(),
         };
         let key = data_key.map(|key| ArchiveKey::derive(key, &header));
+        let origin = ArchiveOrigin {
+            name: self.name,
+            host: host_name(),
+            program: self.program,
+        };
         let data = PlanData {
             session,
+            origin: origin_block(&origin, key.as_ref(), self.block_len)?,
             header,
             key,
             chunk_len: self.chunk_len,
             copy_of: None,
         };
-        Ok(Archive::new(data, shared))
+        Ok(Archive::new(data, Some(origin), shared))
     }
 
     /// Returns the data key with all slots, if the archive is to be encrypted.
@@ -296,7 +307,7 @@ pub struct Archive {
     pub(in crate::archive) data: PlanData,
     pub(super) report: WriteReport,
     pub(super) specials: Vec<Special>,
-    origin: ArchiveOrigin,
+    origin: Option<ArchiveOrigin>,
     /// Settings for its seal and its tail, in the order of the calls.
     pub(super) seal_settings: Vec<MapSeal>,
     pub(super) tail_settings: Vec<MapTail>,
@@ -308,10 +319,14 @@ pub(super) type MapSeal = Box<dyn for<'a> FnOnce(MiddleStage<'a>) -> MiddleStage
 pub(super) type MapTail = Box<dyn for<'a> FnOnce(TailStage<'a>) -> TailStage<'a> + Send>;
 
 impl Archive {
-    pub(super) fn new(data: PlanData, shared_key: Option<SharedKey>) -> Self {
+    pub(super) fn new(
+        data: PlanData,
+        origin: Option<ArchiveOrigin>,
+        shared_key: Option<SharedKey>,
+    ) -> Self {
         Self {
-            origin: ArchiveOrigin::of_header(&data.header),
             data,
+            origin,
             report: WriteReport::default(),
             specials: Vec::new(),
             seal_settings: Vec::new(),
@@ -341,9 +356,10 @@ impl Archive {
         self.shared_key.clone()
     }
 
-    /// Name of the archive, and of the host and the program that write it.
-    pub fn origin(&self) -> &ArchiveOrigin {
-        &self.origin
+    /// Name of the archive, and of the host and the program that write it. `None` if it is a copy,
+    /// which has the origin of its source.
+    pub fn origin(&self) -> Option<&ArchiveOrigin> {
+        self.origin.as_ref()
     }
 
     /// Changes the settings of the stage that encrypts: its instances, its placement, its name.
@@ -434,9 +450,23 @@ impl Archive {
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Archive")
-            .field("name", &self.origin.name)
+            .field("name", &self.origin.as_ref().map(|origin| &origin.name))
             .finish_non_exhaustive()
     }
+}
+
+/// Returns the block of the origin, as it is stored.
+fn origin_block(
+    origin: &ArchiveOrigin,
+    key: Option<&ArchiveKey>,
+    block_len: u32,
+) -> Result<Vec<u8>, PlanError> {
+    let len = origin.to_special().block_len();
+    if len > block_len as usize {
+        return Err(PlanError::OriginTooLong { len, block_len });
+    }
+    let block = seal::origin_block(origin, key);
+    Ok(block.expect("the origin is shorter than the longest block"))
 }
 
 /// Returns the name of this machine.

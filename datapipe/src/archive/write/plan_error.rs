@@ -22,6 +22,13 @@ pub enum PlanError {
         /// The length in bytes. Its limits are 1 and [`MAX_BUFFER_SIZE`].
         len: u32,
     },
+    /// The names of the archive, its host and its program do not fit into a block.
+    OriginTooLong {
+        /// Bytes of the block that they need.
+        len: usize,
+        /// Length of the archive's blocks in bytes.
+        block_len: u32,
+    },
     /// There are more secrets and recipients than an archive has key slots.
     TooManySecrets {
         /// Number of the secrets and recipients. Its limit is [`MAX_KEY_SLOTS`].
@@ -51,6 +58,11 @@ impl fmt::Display for PlanError {
                 f,
                 "blocks of {len} bytes cannot be written; use 1 to {MAX_BUFFER_SIZE} bytes"
             ),
+            Self::OriginTooLong { len, block_len } => write!(
+                f,
+                "the names of the archive, its host and its program need a block of {len} bytes, \
+                 but blocks have {block_len}: use longer blocks, or shorter names"
+            ),
             Self::TooManySecrets { count } => write!(
                 f,
                 "{count} secrets and recipients, but an archive has slots for {MAX_KEY_SLOTS}: \
@@ -68,6 +80,7 @@ impl Error for PlanError {
             Self::Key(error) => Some(error),
             Self::TextTooLong { .. }
             | Self::BlockLength { .. }
+            | Self::OriginTooLong { .. }
             | Self::TooManySecrets { .. }
             | Self::Special { .. } => None,
         }

@@ -10,6 +10,7 @@
 //! headers.
 
 use crate::error::StageError;
+use crate::limits::FIRST_BLOCK;
 use crate::pool::{BlockInfo, Marks, MiddlePort};
 use crate::stage::{MiddleStage, Stage};
 use crate::wire::{BlockKind, Content};
@@ -24,7 +25,7 @@ pub(super) fn squeeze_stage<'a>(
 ) -> MiddleStage<'a> {
     let count = specials.len() as u64;
     let run = move |port: &MiddlePort| {
-        let passed = Passed::new(content, count);
+        let passed = Passed::new(content, FIRST_BLOCK + count);
         squeeze(port, &mut specials, passed, accepts_empty)
     };
     let stage = Stage::port("squeeze", run).fixed();
@@ -48,6 +49,9 @@ fn squeeze(
     while let Some(block) = port.receive()? {
         if block.is_vacant() {
             passed.drop_block(&block.info())?;
+        } else if is_origin(&block.info()) {
+            // The archive has its own.
+            passed.drop_block(&block.info())?;
         } else {
             let info = block.info();
             // Those of an archive that is copied come first.
@@ -60,6 +64,11 @@ fn squeeze(
         }
     }
     Ok(())
+}
+
+/// True if the block is the origin of the archive that the head reads.
+fn is_origin(info: &BlockInfo) -> bool {
+    info.kind == BlockKind::Special.code() && info.sequence == Some(0)
 }
 
 /// Sends the special headers that were not sent.

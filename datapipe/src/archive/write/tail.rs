@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::crypto::TAG_LEN;
 use crate::error::StageError;
-use crate::limits::{MAX_CHUNK_BLOCKS, MAX_SPECIALS};
+use crate::limits::{FIRST_BLOCK, MAX_CHUNK_BLOCKS, MAX_SPECIALS};
 use crate::media::{HandleError, MediumWriter, Position};
 use crate::pool::{Block, BlockInfo, Marks};
 use crate::stage::{Tail, TailStage};
@@ -16,6 +16,7 @@ use super::super::arguments;
 use super::super::block_header::{check_info, unit_header};
 use super::super::plan_data::PlanData;
 use super::super::report::WriteReport;
+use super::super::seal::origin_info;
 use super::content::check_content;
 use super::copy::{copied_number, is_own_last};
 use super::session::SessionPlace;
@@ -53,7 +54,9 @@ pub(in crate::archive) struct ArchiveTail<M> {
     plain: u64,
     /// Number of those blocks that inspection rejected.
     rejected: u64,
-    /// Number of those blocks that are special headers.
+    /// Block 0 is written, which has the origin.
+    has_origin: bool,
+    /// Number of the blocks that are special headers, the origin not counted.
     specials: usize,
     /// First block of the catalogue's closing run.
     catalogue: Option<u64>,
@@ -102,6 +105,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
             offset: 0,
             plain: 0,
             rejected: 0,
+            has_origin: false,
             specials: 0,
             catalogue: None,
             chunk_start: None,
@@ -128,7 +132,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
         Ok(())
     }
 
-    /// Begins the archive in its session, once.
+    /// Begins the archive in its session, once, with its origin. A copy gets that of its source.
     fn begin(&mut self) -> Result<(), StageError> {
         if self.archive > 0 {
             return Ok(());
@@ -137,6 +141,27 @@ impl<M: MediumWriter> ArchiveTail<M> {
         self.archive = session.begin_archive(&self.plan.header)?;
         self.synced = session.units.end();
         self.header_is_open = true;
+        if self.plan.copy_of.is_some() {
+            return Ok(());
+        }
+        self.write_origin()
+    }
+
+    /// Writes block 0, as the plan has it.
+    fn write_origin(&mut self) -> Result<(), StageError> {
+        self.begin_chunk()?;
+        let body = std::mem::take(&mut self.plan.origin);
+        let is_sealed = self.plan.header.cipher != CipherKind::None;
+        let tag = if is_sealed { TAG_LEN } else { 0 };
+        let len = body.len().saturating_sub(tag);
+        let header = UnitHeader {
+            archive: self.archive,
+            chunk: self.chunk,
+            ..unit_header(0, &origin_info(is_sealed), len)?
+        };
+        self.stream().write_unit(header, &body)?;
+        self.close_header()?;
+        (self.next, self.has_origin) = (FIRST_BLOCK, true);
         Ok(())
     }
 
@@ -432,13 +457,18 @@ impl<M: MediumWriter> ArchiveTail<M> {
 
     /// Counts a special header, and refuses one that no reader would take.
     fn check_special(&mut self, number: u64, info: &BlockInfo) -> Result<(), StageError> {
-        self.specials += usize::from(info.kind == BlockKind::Special.code());
+        let is_special = info.kind == BlockKind::Special.code();
+        if is_special && number == 0 {
+            self.has_origin = true;
+            return Ok(());
+        }
+        self.specials += usize::from(is_special);
         if self.specials <= MAX_SPECIALS {
             return Ok(());
         }
         Err(StageError::new(format!(
-            "block {number} is a special header, and the archive has {MAX_SPECIALS}, the limit: \
-             send fewer, those of an archive that is copied included"
+            "block {number} is a special header, and the archive has {MAX_SPECIALS} besides its \
+             origin, the limit: send fewer, those of an archive that is copied included"
         )))
     }
 
@@ -493,9 +523,9 @@ impl<M: MediumWriter> ArchiveTail<M> {
         Ok(())
     }
 
-    /// Number of the blocks so far, the last one of the stream not counted.
+    /// Number of the blocks so far, the origin and the last one of the stream not counted.
     fn blocks(&self) -> u64 {
-        let own = self.next - u64::from(self.has_last);
+        let own = self.next - u64::from(self.has_origin) - u64::from(self.has_last);
         own.saturating_sub(self.lost)
     }
 
@@ -550,7 +580,7 @@ impl<M: MediumWriter> ArchiveTail<M> {
     /// Refuses an archive without any data, if the medium has content.
     fn check_not_empty(&self) -> Result<(), StageError> {
         let session = self.session.as_ref();
-        let is_empty = self.next == self.specials as u64;
+        let is_empty = self.next == self.specials as u64 + u64::from(self.has_origin);
         if !is_empty || session.is_none_or(SessionWriter::accepts_empty) {
             return Ok(());
         }
