@@ -24,6 +24,7 @@ use std::ops::Range;
 use super::codec::{Bytes, DecodeError};
 use super::entry::{ENTRY_HEADER_LEN, EXTENT, EXTENT_HEADER_LEN, Entry, OBJECT, parse_extent};
 use super::piece::{CONTINUES, EntryHeader, GOES_ON, check_place, max_body};
+use super::relative::NumbersBefore;
 use super::unit_kind::BlockKind;
 use crate::shared_bytes::SharedBytes;
 use crate::words::len_of;
@@ -36,6 +37,8 @@ pub(crate) struct EntryCopy {
     bytes: Vec<u8>,
     len: usize,
     spans: Vec<EntrySpan>,
+    /// Numbers of the entries so far, to which those of the next are relative.
+    before: NumbersBefore,
     /// For data, catalogue and closing catalogue, the entry that goes on in the next block.
     begun: [Option<BegunEntry>; 3],
     /// Start of the first entry, if that began in an earlier block.
@@ -152,6 +155,7 @@ impl EntryCopy {
         self.spans.clear();
         self.spans.shrink_to(KEPT_SPANS);
         self.joined = None;
+        self.before = NumbersBefore::default();
         let (mut at, mut defect) = (0, None);
         self.leave_incomplete(block, kind);
         while at < block.len() && defect.is_none() {
@@ -281,6 +285,8 @@ impl EntryCopy {
         // It is within the block, as checked above.
         let _ = block.copy_to(offset.saturating_add(ENTRY_HEADER_LEN), body);
         self.len = copy.saturating_add(copied);
+        let entry = self.bytes.get_mut(copy..self.len).unwrap_or_default();
+        self.before.make_absolute(entry);
         self.spans.push(EntrySpan { offset, copy, len });
         Ok(len)
     }

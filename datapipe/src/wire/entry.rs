@@ -7,6 +7,7 @@ use super::inode_facts::InodeFacts;
 use super::object::{ObjectEnd, ObjectMeta};
 use super::owner_name::OwnerName;
 use super::piece::{CONTINUES, EntryHeader, EntryPiece, GOES_ON, check_piece, refuse_kind};
+use super::relative::RELATIVE;
 use crate::limits::{MAX_ATTRIBUTE, MAX_ATTRIBUTE_NAME};
 
 /// Bytes of an entry's header.
@@ -195,6 +196,13 @@ impl<'a> Entry<'a> {
         let mut rest = Bytes::new("entry", bytes);
         let header = EntryHeader::parse(&mut rest)?;
         let body = rest.take(header.len)?;
+        if header.flags == RELATIVE {
+            return Err(DecodeError::new(
+                "entry",
+                "its numbers are relative to those of the entry before: call make_absolute for the \
+                 block first",
+            ));
+        }
         let body = match header.kind {
             later @ 128.. => EntryBody::Later(later),
             REFERENCE | SAME | 0 => return Err(refuse_kind(header.kind)),

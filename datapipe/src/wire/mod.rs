@@ -38,6 +38,7 @@ mod object_kind; // file, directory, link and the like
 mod owner_name; // names of users and groups
 mod piece; // entries longer than a block; which kinds are where
 mod record; // records, as a medium takes them
+mod relative; // numbers as differences from the entry before
 mod session_footer; // footer of a session, and the list of its volumes
 mod session_header; // header of a session
 mod unit; // units, as the stream consists of them
@@ -69,6 +70,7 @@ pub use piece::EntryPiece;
 #[cfg(feature = "tree")]
 pub(crate) use piece::{goes_on, next_piece};
 pub use record::{RECORD_HEADER_LEN, RecordHeader, RecordKind, looks_like_record};
+pub use relative::{make_absolute, make_relative};
 pub use session_footer::{ArchiveEntry, LabelPlace, SessionFooter, VolumeList};
 pub use session_header::{SessionHeader, SessionsBefore};
 pub use unit::{MAX_STORED, UNIT_HEADER_LEN, UnitHeader, padding_of};

@@ -13,6 +13,7 @@ use super::entry::{
     ATTRIBUTE, CATALOGUE, END, ENTRY_HEADER_LEN, INODE, OBJECT, OWNER_NAME, REFERENCE, SAME, START,
 };
 use super::object::DIGEST_LEN;
+use super::relative::{RELATIVE, can_be_relative};
 use super::unit_kind::BlockKind;
 use crate::limits::{MAX_ATTRIBUTE, MAX_ATTRIBUTE_NAME, MAX_OWNER_NAME, MAX_PATH, MAX_TARGET};
 
@@ -47,7 +48,7 @@ pub(super) const CONTINUES: u8 = 2;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EntryHeader {
     pub(super) kind: u8,
-    /// [`GOES_ON`] and [`CONTINUES`].
+    /// [`GOES_ON`] and [`CONTINUES`], or [`RELATIVE`].
     pub(super) flags: u8,
     /// Length of the body in bytes.
     pub(super) len: usize,
@@ -57,7 +58,8 @@ pub(super) struct EntryHeader {
 impl EntryHeader {
     pub(super) fn parse(bytes: &mut Bytes<'_>) -> Result<Self, DecodeError> {
         let (kind, flags) = (bytes.u8()?, bytes.u8()?);
-        if flags & !(GOES_ON | CONTINUES) != 0 {
+        let is_relative = flags == RELATIVE && can_be_relative(kind);
+        if flags & !(GOES_ON | CONTINUES) != 0 && !is_relative {
             return Err(bytes.error(format!("unknown flags {flags:02x}")));
         }
         bytes.zeros(2)?;
@@ -85,7 +87,7 @@ impl EntryHeader {
 
     /// True for a piece of an entry that readers put together.
     pub(super) fn is_piece(&self) -> bool {
-        self.flags != 0 && is_divisible(self.kind)
+        self.flags & (GOES_ON | CONTINUES) != 0 && is_divisible(self.kind)
     }
 }
 

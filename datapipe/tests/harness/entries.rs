@@ -7,23 +7,21 @@ use datapipe::prelude::*;
 use datapipe::stage::IntoHead;
 use datapipe::wire::{
     BlockKind, CatalogueEntry, CatalogueStart, Entry, EntryBody, ObjectKind, ObjectState,
-    OwnerKind, OwnerName,
+    OwnerKind, OwnerName, make_absolute,
 };
 
 /// Blocks of a stream: kind, offset and data of each.
 pub(crate) type BlockSet = Vec<(u8, u64, Vec<u8>)>;
 
-/// A tail that keeps all blocks.
+/// A tail that keeps all blocks, with entries whose numbers are absolute.
 #[derive(Clone, Default)]
 pub(crate) struct Collect(pub(crate) Arc<Mutex<BlockSet>>);
 
 impl Tail for Collect {
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
-        let info = block.info();
-        self.0
-            .lock()
-            .unwrap()
-            .push((info.kind, info.offset, block.bytes().to_vec()));
+        let (info, mut bytes) = (block.info(), block.bytes().to_vec());
+        make_absolute(&mut bytes);
+        self.0.lock().unwrap().push((info.kind, info.offset, bytes));
         Ok(())
     }
 }

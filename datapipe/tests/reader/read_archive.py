@@ -36,6 +36,8 @@ ORIGIN = 3
 OBJECT, ATTRIBUTE, EXTENT, END, REFERENCE, SAME, INODE, OWNER = range(1, 9)
 ENTRY, START = 16, 17
 ALLOWED = {DATA_BLOCK: (OBJECT, ATTRIBUTE, EXTENT, END, INODE, OWNER), CATALOGUE: (ENTRY,), CLOSING: (OWNER, ENTRY, START)}
+# Kinds with numbers that may be relative to those of the entry before.
+RELATIVE = (OBJECT, ATTRIBUTE, EXTENT, END, INODE, ENTRY)
 CELL = 262_144
 # A number that is not known.
 NONE = 2**64 - 1
@@ -533,6 +535,24 @@ def digest_of_file(path):
 # --- trees
 
 
+def absolute(kind, obj, body, before, is_relative):
+    """The object and the body of an entry; `before` has the numbers of the last ones of the block."""
+    fields = [("obj", 0, 8)]
+    if kind == ENTRY:
+        fields = [("first", 32, 8), ("last", 40, 8), ("offset", 48, 4), ("inode", 72, 8)]
+    body = bytearray(body)
+    for name, at, size in fields:
+        value = obj if name == "obj" else int.from_bytes(body[at:at + size], "little")
+        if is_relative:
+            value = (value + before.get(name, 0)) % 256**size
+        before[name] = value
+        if name == "obj":
+            obj = value
+        else:
+            body[at:at + size] = value.to_bytes(size, "little")
+    return obj, bytes(body)
+
+
 class Tree:
     """The objects of an archive, from the data of its blocks."""
 
@@ -543,16 +563,19 @@ class Tree:
         self.start = None
 
     def block(self, number, what, data, capacity):
-        at = 0
+        at, numbers = 0, {}
         while at < len(data):
             need(at + 16 <= len(data), f"block {number}: half an entry header")
             kind, flags, zero, length, obj = struct.unpack_from("<BBHIQ", data, at)
-            need(flags < 4 and zero == 0, f"block {number}: reserved bytes of an entry")
+            need(flags <= 4 and zero == 0, f"block {number}: reserved bytes of an entry")
             body, end = data[at + 16:at + 16 + length], at + 16 + length
             need(end <= len(data), f"block {number}: an entry is cut off")
             need(kind >= 128 or kind in ALLOWED[what], f"block {number}: an entry of kind {kind} in a block of {what}")
             start = (number, at)
-            if flags and kind < 128:
+            need(flags < 4 or kind in RELATIVE, "a relative entry of a kind that has no relative numbers")
+            if kind in RELATIVE and flags in (0, 4):
+                obj, body = absolute(kind, obj, body, numbers, flags == 4)
+            elif flags and kind < 128:
                 need(kind not in (EXTENT, START), "an entry in pieces")
                 need(at == 0 or not flags & 2, "a piece that is not the first entry")
                 need(bool(flags & 2) == (what in self.begun), "a piece without the one before")

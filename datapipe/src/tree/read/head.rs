@@ -15,6 +15,7 @@ use std::thread;
 use crate::error::StageError;
 use crate::pool::Block;
 use crate::stage::{Arguments, Fill, Head, HeadStage, Stage, TREE_HEAD_MODULE};
+use crate::wire::make_relative;
 use crate::words::count_of;
 
 use super::inspect::InspectorFactory;
@@ -33,7 +34,9 @@ use super::walk::{NextBatch, Walk};
 /// Reads file trees into blocks of entries: files, directories, links, fifos and devices, with
 /// their attributes.
 ///
-/// Every block is a run of whole entries, so each can be read by itself. Blocks of the catalogue,
+/// Every block is a run of whole entries, so each can be read by itself. Their numbers are relative
+/// to those of the entry before: a stage that parses them calls
+/// [`make_absolute`](crate::wire::make_absolute) for its copy first. Blocks of the catalogue,
 /// which records the position of each object, alternate with the blocks of data, and the complete
 /// catalogue follows at the end: [`BlockInfo::kind`] tells them apart. The archive's content is
 /// [`Content::Tree`](crate::wire::Content::Tree).
@@ -417,6 +420,10 @@ impl Head for TreeHead {
         }
         self.shared.buffer_wait_ends(&self.range);
         let fill = self.next_block(block)?;
+        // No later step moves the entries of the block, and no other instance waits for this.
+        if !block.info().is_control() {
+            make_relative(block.bytes_mut());
+        }
         self.shared.buffer_wait_begins(&self.range);
         if fill == Fill::End {
             // If the pipe ends, the content of the block has no position.
