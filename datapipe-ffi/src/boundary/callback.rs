@@ -1,0 +1,60 @@
+//! Calls of functions that a caller has passed.
+//!
+//! The function pointers come from the arguments of a C caller, who promises (`docs/c-abi.md`,
+//! Callbacks) that each may be called with its user data on the threads that the header names, does
+//! not keep the pointers that it gets, and returns: no exception, no `longjmp`.
+
+use std::ffi::{CStr, c_char, c_void};
+
+/// Pointer of the caller that each of its functions gets back.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub struct User(*mut c_void);
+
+// SAFETY: the library does not use the pointer, it passes it on. The caller promises that its
+// functions may be called with it on the threads that the header names.
+unsafe impl Send for User {}
+// SAFETY: as above.
+unsafe impl Sync for User {}
+
+/// Shows a value to the caller's function, and returns the function's answer.
+pub(crate) fn show<T>(
+    function: unsafe extern "C" fn(User, *const T) -> i32,
+    user: User,
+    value: &T,
+) -> i32 {
+    // SAFETY: the caller's promise about its functions; `value` lives for the call.
+    unsafe { function(user, value) }
+}
+
+/// Lets the caller's function fill `bytes`, and returns the function's answer.
+pub(crate) fn fill(
+    function: unsafe extern "C" fn(User, *mut u8, usize) -> i64,
+    user: User,
+    bytes: &mut [u8],
+) -> i64 {
+    // SAFETY: the caller's promise about its functions; `bytes` has the length that is passed, and
+    // lives for the call.
+    unsafe { function(user, bytes.as_mut_ptr(), bytes.len()) }
+}
+
+/// Lets the caller's function take `bytes`, and returns the function's answer.
+pub(crate) fn take(
+    function: unsafe extern "C" fn(User, *const u8, usize) -> i64,
+    user: User,
+    bytes: &[u8],
+) -> i64 {
+    // SAFETY: as for `fill`.
+    unsafe { function(user, bytes.as_ptr(), bytes.len()) }
+}
+
+/// Passes a message to the caller's log function.
+pub(crate) fn log(
+    function: unsafe extern "C" fn(User, i32, *const c_char),
+    user: User,
+    level: i32,
+    message: &CStr,
+) {
+    // SAFETY: the caller's promise about its functions; `message` lives for the call.
+    unsafe { function(user, level, message.as_ptr()) }
+}
