@@ -83,7 +83,9 @@ pub(crate) fn find(handle: HandleBits) -> Result<CancelToken, Failure> {
 impl CancelToken {
     /// True if the token was cancelled, and not freed.
     pub(crate) fn is_cancelled(self) -> bool {
-        let word = SLOTS.get(self.0.index()).map(|slot| slot.load(Ordering::Acquire));
+        let word = SLOTS
+            .get(self.0.index())
+            .map(|slot| slot.load(Ordering::Acquire));
         let cancelled = u64::from(self.0.generation()) << 32 | LIVE | CANCELLED;
         word == Some(cancelled)
     }

@@ -200,11 +200,23 @@ mod tests {
         let source = io::Error::from_raw_os_error(libc::ENOENT);
         let path = "/nowhere".into();
         let failure = Failure::at("backup", TreeError::Source { path, source });
-        assert_eq!((failure.status(), failure.errno()), (DP_ERR_NOT_FOUND, libc::ENOENT));
+        assert_eq!(
+            (failure.status(), failure.errno()),
+            (DP_ERR_NOT_FOUND, libc::ENOENT)
+        );
         let chain = failure.into_chain();
-        assert!(chain[0].starts_with("backup: cannot read /nowhere"), "{chain:?}");
+        assert!(
+            chain[0].starts_with("backup: cannot read /nowhere"),
+            "{chain:?}"
+        );
         assert_eq!(chain.len(), 3, "{chain:?}");
-        assert_eq!(Failure::from(OpenError::KeyNeeded).status(), DP_ERR_KEY_NEEDED);
-        assert_eq!(Failure::from(datapipe::Error::Cancelled).status(), DP_ERR_CANCELLED);
+        assert_eq!(
+            Failure::from(OpenError::KeyNeeded).status(),
+            DP_ERR_KEY_NEEDED
+        );
+        assert_eq!(
+            Failure::from(datapipe::Error::Cancelled).status(),
+            DP_ERR_CANCELLED
+        );
     }
 }

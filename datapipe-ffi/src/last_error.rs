@@ -58,6 +58,10 @@ pub(crate) fn len() -> usize {
 
 /// A text of the last failure, or null. Valid until the next failure of this thread.
 pub(crate) fn text(index: usize) -> *const c_char {
-    let at = |last: &LastError| last.chain.get(index).map_or(ptr::null(), |text| text.as_ptr());
+    let at = |last: &LastError| {
+        last.chain
+            .get(index)
+            .map_or(ptr::null(), |text| text.as_ptr())
+    };
     read(ptr::null(), at)
 }

@@ -15,9 +15,15 @@
 //! compares them. The Rust names of this crate are not an interface: a program in Rust uses the
 //! crate `datapipe-sdk`.
 
-#[allow(unsafe_code, reason = "the functions of the interface have their names in C")]
+#[allow(
+    unsafe_code,
+    reason = "the functions of the interface have their names in C"
+)]
 pub mod abi;
-#[allow(unsafe_code, reason = "pointers, callbacks and descriptors of a caller")]
+#[allow(
+    unsafe_code,
+    reason = "pointers, callbacks and descriptors of a caller"
+)]
 pub mod boundary;
 mod cancel_slots; // cancel tokens
 mod failure; // failures of calls

@@ -241,18 +241,41 @@ fn backup_of(options: &dp_backup_options) -> Result<Backup, Failure> {
     let has = |flag| flags & flag != 0;
     let mode = mode_of(options.mode)?;
     let needs = |flag, needed, name| match has(flag) && mode != needed {
-        true => Err(Failure::new(DP_ERR_ARGUMENT, format!("{name} needs another mode"))),
+        true => Err(Failure::new(
+            DP_ERR_ARGUMENT,
+            format!("{name} needs another mode"),
+        )),
         false => Ok(()),
     };
-    needs(DP_BACKUP_IN_PLACE, WriteMode::Overwrite, "DP_BACKUP_IN_PLACE")?;
-    needs(DP_BACKUP_ALLOW_EMPTY, WriteMode::Overwrite, "DP_BACKUP_ALLOW_EMPTY")?;
-    needs(DP_BACKUP_OTHER_KEY, WriteMode::Append, "DP_BACKUP_OTHER_KEY")?;
+    needs(
+        DP_BACKUP_IN_PLACE,
+        WriteMode::Overwrite,
+        "DP_BACKUP_IN_PLACE",
+    )?;
+    needs(
+        DP_BACKUP_ALLOW_EMPTY,
+        WriteMode::Overwrite,
+        "DP_BACKUP_ALLOW_EMPTY",
+    )?;
+    needs(
+        DP_BACKUP_OTHER_KEY,
+        WriteMode::Append,
+        "DP_BACKUP_OTHER_KEY",
+    )?;
     let patterns = options.exclude.read(options.exclude_count, "exclude")?;
-    let patterns = patterns.into_iter().map(String::from_utf8).collect::<Result<Vec<_>, _>>();
+    let patterns = patterns
+        .into_iter()
+        .map(String::from_utf8)
+        .collect::<Result<Vec<_>, _>>();
     let patterns = patterns.map_err(|error| {
-        Failure::new(DP_ERR_ARGUMENT, format!("a pattern of exclude is not UTF-8: {error}"))
+        Failure::new(
+            DP_ERR_ARGUMENT,
+            format!("a pattern of exclude is not UTF-8: {error}"),
+        )
     })?;
-    let files = options.recipient_files.read(options.recipient_count, "recipient_files")?;
+    let files = options
+        .recipient_files
+        .read(options.recipient_count, "recipient_files")?;
     Ok(Backup {
         source: source_of(options)?,
         medium: medium_of(options.medium, options.medium_kind, "medium")?,
@@ -299,7 +322,9 @@ fn source_of(options: &dp_backup_options) -> Result<Source, Failure> {
                     DP_ERR_ARGUMENT,
                     "sources has no path, or an empty one: name a file or a directory",
                 )),
-                false => Ok(Source::Trees(sources.iter().map(|path| path_of(path)).collect())),
+                false => Ok(Source::Trees(
+                    sources.iter().map(|path| path_of(path)).collect(),
+                )),
             }
         }
         DP_SOURCE_DESCRIPTOR | DP_SOURCE_FUNCTION if options.source_count > 0 => {
@@ -317,7 +342,10 @@ fn source_of(options: &dp_backup_options) -> Result<Source, Failure> {
         DP_SOURCE_FUNCTION => {
             let (function, user) = (options.source_read, options.source_user);
             let function = function.ok_or_else(|| {
-                Failure::new(DP_ERR_ARGUMENT, "source_read is NULL, but yields the stream")
+                Failure::new(
+                    DP_ERR_ARGUMENT,
+                    "source_read is NULL, but yields the stream",
+                )
             })?;
             let read = move |bytes: &mut [u8]| fill(function, user, bytes);
             Ok(Source::Reader(Box::new(CallbackReader(read))))

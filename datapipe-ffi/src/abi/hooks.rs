@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::time::Duration;
 
 use crate::abi::dp_cancel;
-use crate::boundary::{Handle, In, User, show, versioned};
+use crate::boundary::{Handle, In, User, check_reserved, show, versioned};
 use crate::cancel_slots;
 use crate::failure::Failure;
 use crate::job::{Hooks, Problem, Progress};
@@ -101,6 +101,7 @@ pub(super) fn hooks_of(hooks: In<dp_hooks>) -> Result<Hooks, Failure> {
     let Some(hooks) = hooks.read()? else {
         return Ok(Hooks::new(None, DEFAULT_INTERVAL, None, None));
     };
+    check_reserved("dp_hooks", hooks.reserved)?;
     let (token, user) = (hooks.cancel.bits(), hooks.user);
     let token = match token.is_null() {
         true => None,

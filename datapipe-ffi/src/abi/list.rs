@@ -145,7 +145,10 @@ pub extern "C" fn dp_list(options: In<dp_list_options>, result: Out<dp_read_resu
 fn entries_of(options: &dp_list_options) -> Result<EntrySink, Failure> {
     let (function, user) = (options.entry, options.entry_user);
     let Some(function) = function else {
-        return Err(Failure::new(DP_ERR_NULL, "entry is NULL, but receives the list"));
+        return Err(Failure::new(
+            DP_ERR_NULL,
+            "entry is NULL, but receives the list",
+        ));
     };
     Ok(Box::new(move |entry: &CatalogueEntry<'_>| {
         let (path, target) = (text_of(entry.path), text_of(entry.target));

@@ -52,10 +52,7 @@ versioned!(dp_read_result, first: 128, {
 });
 
 /// Writes the result of a job, and returns its status.
-pub(super) fn write_result(
-    done: &ReadDone,
-    result: Option<OutSlot<dp_read_result>>,
-) -> dp_status {
+pub(super) fn write_result(done: &ReadDone, result: Option<OutSlot<dp_read_result>>) -> dp_status {
     let value = dp_read_result {
         size: size_of::<dp_read_result>(),
         files: done.files,

@@ -1,6 +1,8 @@
 //! The restore of an archive.
 
-use crate::boundary::{In, Out, Text, TextList, User, call, duplicate, take, versioned};
+use crate::boundary::{
+    In, Out, Text, TextList, User, call, check_reserved, duplicate, take, versioned,
+};
 use crate::failure::Failure;
 use crate::job::{CallbackWriter, Restore, RestoreTarget};
 use crate::status::{DP_ERR_ARGUMENT, dp_status};
@@ -104,6 +106,7 @@ pub extern "C" fn dp_restore(
 }
 
 fn restore_of(options: &dp_restore_options) -> Result<Restore, Failure> {
+    check_reserved("dp_restore_options", options.reserved)?;
     check_flags("flags", options.flags, FLAGS)?;
     Ok(Restore {
         medium: medium_of(options.medium, options.medium_kind, "medium")?,
@@ -119,16 +122,20 @@ fn restore_of(options: &dp_restore_options) -> Result<Restore, Failure> {
 
 fn target_of(options: &dp_restore_options) -> Result<RestoreTarget, Failure> {
     match options.target_kind {
-        DP_TARGET_DIRECTORY => {
-            options.destination.needed_path("destination").map(RestoreTarget::Directory)
-        }
+        DP_TARGET_DIRECTORY => options
+            .destination
+            .needed_path("destination")
+            .map(RestoreTarget::Directory),
         DP_TARGET_DESCRIPTOR => duplicate(options.target_descriptor)
             .map(RestoreTarget::Descriptor)
             .map_err(|error| Failure::at("target_descriptor", error)),
         DP_TARGET_FUNCTION => {
             let (function, user) = (options.target_write, options.target_user);
             let function = function.ok_or_else(|| {
-                Failure::new(DP_ERR_ARGUMENT, "target_write is NULL, but takes the stream")
+                Failure::new(
+                    DP_ERR_ARGUMENT,
+                    "target_write is NULL, but takes the stream",
+                )
             })?;
             let write = move |bytes: &[u8]| take(function, user, bytes);
             Ok(RestoreTarget::Writer(Box::new(CallbackWriter(write))))

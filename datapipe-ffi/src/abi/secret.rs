@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::boundary::{Bytes, In, Text, versioned};
+use crate::boundary::{Bytes, In, Text, check_reserved, versioned};
 use crate::failure::Failure;
 use crate::job::SecretSource;
 use crate::status::DP_ERR_ARGUMENT;
@@ -49,8 +49,14 @@ pub(super) fn secret_of(secret: In<dp_secret>) -> Result<Option<SecretSource>, F
     let Some(secret) = secret.read()? else {
         return Ok(None);
     };
+    check_reserved("dp_secret", secret.reserved)?;
     let path = || secret.path.needed_path("secret.path");
-    let bytes = || secret.bytes.read(secret.bytes_len, "secret.bytes").map(Zeroizing::new);
+    let bytes = || {
+        secret
+            .bytes
+            .read(secret.bytes_len, "secret.bytes")
+            .map(Zeroizing::new)
+    };
     Ok(Some(match secret.kind {
         DP_SECRET_KEY_FILE => SecretSource::KeyFile(path()?),
         DP_SECRET_PASSPHRASE_FILE => SecretSource::PassphraseFile(path()?),
@@ -66,6 +72,8 @@ pub(super) fn secret_of(secret: In<dp_secret>) -> Result<Option<SecretSource>, F
 pub(super) fn unknown(what: &str, number: i32, prefix: &str) -> Failure {
     Failure::new(
         DP_ERR_ARGUMENT,
-        format!("{what} is {number}, which this version of the library does not know: use {prefix}..."),
+        format!(
+            "{what} is {number}, which this version of the library does not know: use {prefix}..."
+        ),
     )
 }

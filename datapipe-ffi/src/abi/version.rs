@@ -11,8 +11,7 @@ pub const DP_VERSION_MINOR: u32 = 1;
 /// Patch version of this header.
 pub const DP_VERSION_PATCH: u32 = 0;
 /// The version of this header as one number: `0xMMmmpp`.
-pub const DP_VERSION: u32 =
-    (DP_VERSION_MAJOR << 16) | (DP_VERSION_MINOR << 8) | DP_VERSION_PATCH;
+pub const DP_VERSION: u32 = (DP_VERSION_MAJOR << 16) | (DP_VERSION_MINOR << 8) | DP_VERSION_PATCH;
 
 /// Returns the version of the library that runs, as `DP_VERSION` has that of the header.
 ///

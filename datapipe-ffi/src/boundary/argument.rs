@@ -37,7 +37,10 @@ impl Text {
     pub(crate) fn needed_path(self, what: &str) -> Result<PathBuf, Failure> {
         let path = self.path().ok_or_else(|| null(what))?;
         match path.as_os_str().is_empty() {
-            true => Err(Failure::new(DP_ERR_ARGUMENT, format!("{what} is empty: name a path"))),
+            true => Err(Failure::new(
+                DP_ERR_ARGUMENT,
+                format!("{what} is empty: name a path"),
+            )),
             false => Ok(path),
         }
     }
@@ -49,7 +52,10 @@ impl Text {
         };
         String::from_utf8(bytes).map(Some).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
-            Failure::new(DP_ERR_ARGUMENT, format!("{what} is not UTF-8: its byte {at} is invalid"))
+            Failure::new(
+                DP_ERR_ARGUMENT,
+                format!("{what} is not UTF-8: its byte {at} is invalid"),
+            )
         })
     }
 }
@@ -69,7 +75,10 @@ impl TextList {
             let at = unsafe { self.0.add(index) };
             // SAFETY: as above, and the pointer is aligned, as `check_range` has found.
             let text = unsafe { at.read() };
-            texts.push(text.bytes().ok_or_else(|| null(&format!("{what}[{index}]")))?);
+            texts.push(
+                text.bytes()
+                    .ok_or_else(|| null(&format!("{what}[{index}]")))?,
+            );
         }
         Ok(texts)
     }
@@ -126,7 +135,10 @@ pub(super) fn check_alignment<T>(pointer: *const T, what: &str) -> Result<(), Fa
         true => Ok(()),
         false => Err(Failure::new(
             DP_ERR_ARGUMENT,
-            format!("{what} is at {pointer:p}, which is not a multiple of {}", align_of::<T>()),
+            format!(
+                "{what} is at {pointer:p}, which is not a multiple of {}",
+                align_of::<T>()
+            ),
         )),
     }
 }

@@ -32,3 +32,22 @@ pub(crate) fn call(work: impl FnOnce() -> Result<dp_status, Failure>) -> dp_stat
     last_error::set(failure);
     status
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::DP_OK;
+
+    #[test]
+    fn panic_is_an_error_of_its_thread() {
+        let status = call(|| panic!("planted"));
+        assert_eq!((status, last_error::status()), (DP_ERR_PANIC, DP_ERR_PANIC));
+        assert_eq!(last_error::len(), 1);
+        assert_eq!(call(|| Ok(DP_OK)), DP_OK);
+        assert_eq!(
+            last_error::status(),
+            DP_ERR_PANIC,
+            "a success keeps the last error"
+        );
+    }
+}

@@ -28,5 +28,5 @@ pub(crate) use descriptor::duplicate;
 pub(crate) use fork::{is_forked, watch_forks};
 pub(crate) use guard::call;
 pub use handle::{Handle, OutHandle};
-pub(crate) use versioned::{OutSlot, size_of_field, versioned};
 pub use versioned::{In, Out, Versioned};
+pub(crate) use versioned::{OutSlot, check_reserved, size_of_field, versioned};

@@ -28,6 +28,8 @@ pub unsafe trait Versioned: Copy {
     const NAME: &'static str;
     /// Its size in the first version that had it.
     const FIRST_SIZE: usize;
+    /// Its fields with their offsets.
+    const FIELDS: &'static [(&'static str, usize)];
 }
 
 /// Pointer to a struct that is read, or null.
@@ -89,7 +91,7 @@ pub struct Out<T>(*mut T);
 
 /// A struct to be written that has been checked.
 #[derive(Debug)]
-pub struct OutSlot<T> {
+pub(crate) struct OutSlot<T> {
     at: *mut T,
     size: usize,
 }
@@ -102,11 +104,6 @@ impl<T: Versioned> Out<T> {
         }
         let size = size_of_struct::<T>(self.0)?;
         Ok(Some(OutSlot { at: self.0, size }))
-    }
-
-    /// As [`check`](Self::check), for a struct that is needed.
-    pub(crate) fn check_needed(self) -> Result<OutSlot<T>, Failure> {
-        self.check()?.ok_or_else(|| null(T::NAME))
     }
 }
 
@@ -181,6 +178,17 @@ impl<T> Plain for Option<unsafe extern "C" fn(User, *const T) -> i32> {}
 impl Plain for Option<unsafe extern "C" fn(User, *const u8, usize) -> i64> {}
 impl Plain for Option<unsafe extern "C" fn(User, *mut u8, usize) -> i64> {}
 
+/// Refuses a value in a field that has to be 0 until a later version uses it.
+pub(crate) fn check_reserved(name: &str, value: u32) -> Result<(), Failure> {
+    match value {
+        0 => Ok(()),
+        value => Err(Failure::new(
+            DP_ERR_UNSUPPORTED,
+            format!("{name}.reserved is {value}, but has to be 0 in this version of the library"),
+        )),
+    }
+}
+
 /// Size of the field that a function returns.
 pub(crate) const fn size_of_field<T, F: Plain>(_field: fn(&T) -> &F) -> usize {
     size_of::<F>()
@@ -196,6 +204,8 @@ macro_rules! versioned {
         unsafe impl $crate::boundary::Versioned for $struct {
             const NAME: &'static str = stringify!($struct);
             const FIRST_SIZE: usize = $first;
+            const FIELDS: &'static [(&'static str, usize)] =
+                &[$((stringify!($field), std::mem::offset_of!($struct, $field))),*];
         }
 
         const _: () = {

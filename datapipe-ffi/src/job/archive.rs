@@ -36,11 +36,7 @@ impl Selection {
     }
 
     /// Opens the archive.
-    pub(super) fn open(
-        &self,
-        medium: &Medium,
-        secret: Option<&Secret>,
-    ) -> Result<Reader, Failure> {
+    pub(super) fn open(&self, medium: &Medium, secret: Option<&Secret>) -> Result<Reader, Failure> {
         let opened = match self.candidates(medium)? {
             None => ArchiveReader::open(medium.open()?, secret),
             Some(found) => ArchiveReader::open_last(medium.open()?, &found, secret),
@@ -96,7 +92,8 @@ impl Selection {
             return Ok(None);
         }
         let in_session = |archive: &&ListedArchive| {
-            self.session.is_none_or(|number| archive.session_number() == number)
+            self.session
+                .is_none_or(|number| archive.session_number() == number)
         };
         let mut found: Vec<_> = sessions.archives().filter(in_session).cloned().collect();
         if let Some(number) = self.archive {
@@ -204,7 +201,10 @@ impl ReadScope {
 /// Reads the index at the end of the archive. `None` if it cannot be read or lists no catalogue;
 /// the archive can then still be read from its start.
 fn read_index(reader: &Reader) -> Option<Index> {
-    reader.index().ok().filter(|index| !index.catalogue().is_empty())
+    reader
+        .index()
+        .ok()
+        .filter(|index| !index.catalogue().is_empty())
 }
 
 /// Reads the catalogue. Returns true if the tail takes it and it reaches the archive's last block:

@@ -13,9 +13,9 @@ use datapipe::prelude::*;
 use datapipe::tree::{ProblemKind, TreeReport};
 use datapipe::wire::Framing;
 
-use crate::problem_kind;
 use crate::failure::Failure;
 use crate::log_sink::log;
+use crate::problem_kind;
 use crate::status::*;
 
 use super::hooks::{Hooks, Problem, Progress};
@@ -194,8 +194,9 @@ impl Backup {
     /// Checks the sources and the pipe, before the medium is created.
     fn check_pipe(&self, archive: &Archive) -> Result<(), Failure> {
         let head = match &self.source {
-            Source::Trees(sources) => TreeHead::new(sources, self.tree.clone())?
-                .instances(self.readers()),
+            Source::Trees(sources) => {
+                TreeHead::new(sources, self.tree.clone())?.instances(self.readers())
+            }
             _ => StreamHead::new(io::empty()).into(),
         };
         let pipe = self.pipe_settings().pipe(head);
@@ -213,8 +214,11 @@ impl Backup {
 
     /// Number of threads that read: as given, or as many as the buffers suffice for.
     fn readers(&self) -> u32 {
-        let most = self.buffers.map_or(u32::MAX, |buffers| (buffers / 4).max(1));
-        self.readers.unwrap_or_else(|| TreeHead::default_instances().min(most))
+        let most = self
+            .buffers
+            .map_or(u32::MAX, |buffers| (buffers / 4).max(1));
+        self.readers
+            .unwrap_or_else(|| TreeHead::default_instances().min(most))
     }
 
     fn pipe_settings(&self) -> PipeSettings {
@@ -258,7 +262,9 @@ struct PipeSettings {
 impl PipeSettings {
     /// The pipe up to the archive.
     fn pipe(self, head: HeadStage<'static>) -> PipeBuilder<'static> {
-        let pipe = Pipe::builder().label("backup").buffer_size(self.buffer_size);
+        let pipe = Pipe::builder()
+            .label("backup")
+            .buffer_size(self.buffer_size);
         let pipe = match self.buffers {
             Some(buffers) => pipe.buffers(buffers),
             None => pipe,

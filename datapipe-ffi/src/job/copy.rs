@@ -66,7 +66,11 @@ impl Copy {
         }
         let copy = copy.plan()?;
         // A pipe that cannot run is refused before the medium is created.
-        stored.read().pipe.tail(StreamTail::new(io::sink())).plan()?;
+        stored
+            .read()
+            .pipe
+            .tail(StreamTail::new(io::sink()))
+            .plan()?;
         let (medium, _) = match self.mode {
             WriteMode::Append => self.to.append(self.volumes.clone())?,
             _ => self.to.create(self.volumes.clone())?,
@@ -95,7 +99,10 @@ impl Copy {
 
     /// Length of the records, if it is not the planned one: a small volume needs small records.
     fn record_len(&self, planned: usize) -> Option<usize> {
-        let most = self.volumes.volume_size.map(|size| usize::try_from(size / 8));
+        let most = self
+            .volumes
+            .volume_size
+            .map(|size| usize::try_from(size / 8));
         match (self.record_len, most) {
             (Some(len), _) => Some(len),
             (None, Some(Ok(most))) if most < planned => Some(most),

@@ -165,7 +165,10 @@ impl Medium {
             },
             (None, false) => return Ok(None),
             _ if any_key => return Ok(None),
-            (Some(_), false) => (DP_ERR_NOT_ENCRYPTED, "is not encrypted, and a key was given"),
+            (Some(_), false) => (
+                DP_ERR_NOT_ENCRYPTED,
+                "is not encrypted, and a key was given",
+            ),
             (None, true) => (DP_ERR_KEY_NEEDED, "is encrypted, and no key was given"),
         };
         let name = last.name().unwrap_or_default().as_bytes().escape_ascii();
@@ -229,23 +232,25 @@ impl Medium {
             retry(|| fs::canonicalize(source)).is_ok_and(|source| path.starts_with(source))
         };
         match sources.iter().find(is_around) {
-            Some(source) if replaces && self.bytes() > 0 && !self.has_archive() => {
-                Err(self.failure(
+            Some(source) if replaces && self.bytes() > 0 && !self.has_archive() => Err(self
+                .failure(
                     DP_ERR_MEDIUM_NOT_EMPTY,
                     format_args!(
                         "belongs to the source {} and has data that is not an archive, of which \
                          this job would leave no copy: name another medium, or remove it",
                         source.display()
                     ),
-                ))
-            }
+                )),
             _ => Ok(()),
         }
     }
 
     /// True if a session of the medium can be read.
     fn has_archive(&self) -> bool {
-        let sessions = self.open().ok().and_then(|medium| Sessions::read(medium).ok());
+        let sessions = self
+            .open()
+            .ok()
+            .and_then(|medium| Sessions::read(medium).ok());
         sessions.is_some_and(|sessions| !sessions.sessions().is_empty())
     }
 
@@ -278,7 +283,9 @@ fn identity_of(found: &Metadata) -> (u64, u64) {
 /// True if a directory of volumes has files of this name: a volume, a new one, a lock.
 fn is_of_volumes(name: &OsStr) -> bool {
     let name = name.as_bytes();
-    let digits = name.get(..6).is_some_and(|digits| digits.iter().all(u8::is_ascii_digit));
+    let digits = name
+        .get(..6)
+        .is_some_and(|digits| digits.iter().all(u8::is_ascii_digit));
     let is_volume = digits && matches!(&name[6..], b".tap" | b".tap.new" | b".tap.last");
     is_volume || name == b".datapipe-lock"
 }

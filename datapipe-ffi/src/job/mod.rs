@@ -19,7 +19,7 @@ mod stream; // streams of descriptors and callbacks
 pub(crate) use archive::Selection;
 pub(crate) use backup::{Backup, BackupDone, Compression, Source, WriteMode};
 pub(crate) use copy::{Copy, CopyDone};
-pub(crate) use hooks::{Hooks, Problem, ProblemSink, Progress};
+pub(crate) use hooks::{Hooks, Problem, Progress};
 pub(crate) use medium::{Medium, MediumKind};
 pub(crate) use read::{EntrySink, List, ReadDone, Restore, RestoreTarget, Verify};
 pub(crate) use secret::SecretSource;

@@ -146,7 +146,10 @@ impl OpenArchive {
             let found = tree.snapshot();
             (done.files, done.directories) = (found.files, found.directories);
             (done.others, done.damaged) = (found.others, found.damaged_count);
-            found.notes.iter().for_each(|note| log(DP_LOG_WARNING, note));
+            found
+                .notes
+                .iter()
+                .for_each(|note| log(DP_LOG_WARNING, note));
         } else {
             done.damaged = self.log.count();
         }
@@ -346,7 +349,10 @@ impl Shown {
 
     /// The failure of a list that the caller's function has ended.
     fn failure(&self) -> Option<Failure> {
-        let text = format!("the entry function has returned {}, which ends the list", self.answer);
+        let text = format!(
+            "the entry function has returned {}, which ends the list",
+            self.answer
+        );
         (self.answer != 0).then(|| Failure::new(DP_ERR_CALLBACK, text))
     }
 }
@@ -388,7 +394,9 @@ fn list_stream(
         target: b"",
     };
     if shown.show(&entry).is_err() {
-        return Err(shown.failure().unwrap_or_else(|| Failure::new(DP_ERR_CALLBACK, "")));
+        return Err(shown
+            .failure()
+            .unwrap_or_else(|| Failure::new(DP_ERR_CALLBACK, "")));
     }
     done.problems += report_not_found(&shown.selection, hooks);
     done.files = shown.counts.0;
@@ -453,7 +461,10 @@ fn create_directory(path: &Path) -> Result<(), Failure> {
     match File::open(parent).and_then(|parent| parent.sync_all()) {
         // A directory that this user may only search, or a file system that cannot sync any.
         Err(error)
-            if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::InvalidInput) =>
+            if matches!(
+                error.kind(),
+                ErrorKind::PermissionDenied | ErrorKind::InvalidInput
+            ) =>
         {
             Ok(())
         }

@@ -36,7 +36,9 @@ fn checked(answer: i64, len: usize, name: &str) -> io::Result<usize> {
             "{name} has returned {count}, but had {len} bytes"
         ))),
         Err(_) => {
-            let errno = answer.checked_neg().and_then(|errno| i32::try_from(errno).ok());
+            let errno = answer
+                .checked_neg()
+                .and_then(|errno| i32::try_from(errno).ok());
             Err(match errno {
                 Some(errno @ 1..4096) => io::Error::from_raw_os_error(errno),
                 _ => io::Error::other(format!(
