@@ -35,1305 +35,1032 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/*
- Major version of this header.
- */
+/** Major version of this header. */
 #define DP_VERSION_MAJOR 0
-
-/*
- Minor version of this header. Before 1.0 a new minor version may change the interface.
- */
+/** Minor version of this header. Before 1.0 a new minor version may change the interface. */
 #define DP_VERSION_MINOR 1
-
-/*
- Patch version of this header.
- */
+/** Patch version of this header. */
 #define DP_VERSION_PATCH 0
 
-/*
- The version of this header as one number: `0xMMmmpp`.
- */
+/** The version of this header as one number: `0xMMmmpp`. */
 #define DP_VERSION (((DP_VERSION_MAJOR << 16) | (DP_VERSION_MINOR << 8)) | DP_VERSION_PATCH)
 
-/*
- Kind of a secret: the key in a file, which has exactly 32 bytes.
- */
+/** Kind of a secret: the key in a file, which has exactly 32 bytes. */
 #define DP_SECRET_KEY_FILE 1
-
-/*
- Kind of a secret: the passphrase in a file; a line end after it is ignored.
- */
+/** Kind of a secret: the passphrase in a file; a line end after it is ignored. */
 #define DP_SECRET_PASSPHRASE_FILE 2
-
-/*
- Kind of a secret: the identity in a file, a secret key that `datapipe-key` has made. It opens
- archives for its recipient, and cannot encrypt any.
+/**
+ * Kind of a secret: the identity in a file, a secret key that `datapipe-key` has made. It opens
+ * archives for its recipient, and cannot encrypt any.
  */
 #define DP_SECRET_IDENTITY_FILE 3
-
-/*
- Kind of a secret: a key of 32 bytes in memory.
- */
+/** Kind of a secret: a key of 32 bytes in memory. */
 #define DP_SECRET_KEY 4
-
-/*
- Kind of a secret: a passphrase in memory, of any bytes.
- */
+/** Kind of a secret: a passphrase in memory, of any bytes. */
 #define DP_SECRET_PASSPHRASE 5
-
-/*
- Kind of a secret: an identity of 32 bytes in memory.
- */
+/** Kind of a secret: an identity of 32 bytes in memory. */
 #define DP_SECRET_IDENTITY 6
 
-/*
- Kind of a medium: a directory of volumes if the path is a directory or ends with a slash, and
- otherwise a file that is a virtual tape.
+/**
+ * Kind of a medium: a directory of volumes if the path is a directory or ends with a slash, and
+ * otherwise a file that is a virtual tape.
  */
 #define DP_MEDIUM_BY_PATH 0
-
-/*
- Kind of a medium: a file that is a virtual tape.
- */
+/** Kind of a medium: a file that is a virtual tape. */
 #define DP_MEDIUM_VIRTUAL_TAPE 1
-
-/*
- Kind of a medium: a directory of volumes.
- */
+/** Kind of a medium: a directory of volumes. */
 #define DP_MEDIUM_VOLUME_DIRECTORY 2
 
-/*
- Source of a backup: the files and directories in `sources`.
- */
+/** Source of a backup: the files and directories in `sources`. */
 #define DP_SOURCE_TREES 0
-
-/*
- Source of a backup: the stream that `source_descriptor` has from its present position on.
- */
+/** Source of a backup: the stream that `source_descriptor` has from its present position on. */
 #define DP_SOURCE_DESCRIPTOR 1
-
-/*
- Source of a backup: the stream that `source_read` yields.
- */
+/** Source of a backup: the stream that `source_read` yields. */
 #define DP_SOURCE_FUNCTION 2
 
-/*
- Mode of writing: the medium must be new or empty.
- */
+/** Mode of writing: the medium must be new or empty. */
 #define DP_WRITE_NEW 0
-
-/*
- Mode of writing: the content of the medium is replaced. It stays until the new archive is
- complete, which needs room for both.
+/**
+ * Mode of writing: the content of the medium is replaced. It stays until the new archive is
+ * complete, which needs room for both.
  */
 #define DP_WRITE_OVERWRITE 1
-
-/*
- Mode of writing: a session is added to the medium, and nothing is changed that is there. A medium
- that does not exist is created.
+/**
+ * Mode of writing: a session is added to the medium, and nothing is changed that is there. A medium
+ * that does not exist is created.
  */
 #define DP_WRITE_APPEND 2
 
-/*
- Compression: zstd at level 3, in this version.
- */
+/** Compression: zstd at level 3, in this version. */
 #define DP_COMPRESS_DEFAULT 0
-
-/*
- Compression: none.
- */
+/** Compression: none. */
 #define DP_COMPRESS_NONE 1
-
-/*
- Compression: zstd, level 1 to 22, or 0 for 3.
- */
+/** Compression: zstd, level 1 to 22, or 0 for 3. */
 #define DP_COMPRESS_ZSTD 2
-
-/*
- Compression: deflate, level 1 to 9, or 0 for 6.
- */
+/** Compression: deflate, level 1 to 9, or 0 for 6. */
 #define DP_COMPRESS_DEFLATE 3
 
-/*
- Framing: a header and a footer for each chunk, in this version. A copy keeps that of its source.
+/**
+ * Framing: a header and a footer for each chunk, in this version. A copy keeps that of its source.
  */
 #define DP_FRAMING_DEFAULT 0
-
-/*
- Framing: a header before each chunk.
- */
+/** Framing: a header before each chunk. */
 #define DP_FRAMING_HEADER 1
-
-/*
- Framing: one header before all chunks, and one footer after them.
- */
+/** Framing: one header before all chunks, and one footer after them. */
 #define DP_FRAMING_ONCE 2
-
-/*
- Framing: a header and a footer for each chunk.
- */
+/** Framing: a header and a footer for each chunk. */
 #define DP_FRAMING_HEADER_FOOTER 3
 
-/*
- Flag of a backup: leave out other file systems that are mounted inside a source.
- */
+/** Flag of a backup: leave out other file systems that are mounted inside a source. */
 #define DP_BACKUP_ONE_FILE_SYSTEM 1
-
-/*
- Flag of a backup: store the numbers of users and groups only, and look up no names.
- */
+/** Flag of a backup: store the numbers of users and groups only, and look up no names. */
 #define DP_BACKUP_NUMERIC_OWNER 2
-
-/*
- Flag of a backup: store the time at which each object was made.
- */
+/** Flag of a backup: store the time at which each object was made. */
 #define DP_BACKUP_BIRTH_TIME 4
-
-/*
- Flag of a backup, with `DP_WRITE_OVERWRITE`: remove the old content when the first block of the
- new archive has arrived. If the job fails, neither is there.
+/**
+ * Flag of a backup, with `DP_WRITE_OVERWRITE`: remove the old content when the first block of the
+ * new archive has arrived. If the job fails, neither is there.
  */
 #define DP_BACKUP_IN_PLACE 8
-
-/*
- Flag of a backup, with `DP_WRITE_OVERWRITE`: replace the old content even if there is nothing to
- back up.
+/**
+ * Flag of a backup, with `DP_WRITE_OVERWRITE`: replace the old content even if there is nothing to
+ * back up.
  */
 #define DP_BACKUP_ALLOW_EMPTY 16
-
-/*
- Flag of a backup, with `DP_WRITE_APPEND`: the secret need not open the last archive of the
- medium.
+/**
+ * Flag of a backup, with `DP_WRITE_APPEND`: the secret need not open the last archive of the
+ * medium.
  */
 #define DP_BACKUP_OTHER_KEY 32
 
-/*
- Kind of an object: a file, or a stream.
- */
+/** Kind of an object: a file, or a stream. */
 #define DP_OBJECT_FILE 1
-
-/*
- Kind of an object: a directory.
- */
+/** Kind of an object: a directory. */
 #define DP_OBJECT_DIRECTORY 2
-
-/*
- Kind of an object: a symbolic link.
- */
+/** Kind of an object: a symbolic link. */
 #define DP_OBJECT_SYMLINK 3
-
-/*
- Kind of an object: a further name of a file.
- */
+/** Kind of an object: a further name of a file. */
 #define DP_OBJECT_HARD_LINK 4
-
-/*
- Kind of an object: a fifo.
- */
+/** Kind of an object: a fifo. */
 #define DP_OBJECT_FIFO 5
-
-/*
- Kind of an object: a character device.
- */
+/** Kind of an object: a character device. */
 #define DP_OBJECT_CHARACTER_DEVICE 6
-
-/*
- Kind of an object: a block device.
- */
+/** Kind of an object: a block device. */
 #define DP_OBJECT_BLOCK_DEVICE 7
 
-/*
- State of an object: whole.
- */
+/** State of an object: whole. */
 #define DP_STATE_WHOLE 0
-
-/*
- State of an object: it changed while it was read.
- */
+/** State of an object: it changed while it was read. */
 #define DP_STATE_CHANGED 1
-
-/*
- State of an object: not all of it is in the archive.
- */
+/** State of an object: not all of it is in the archive. */
 #define DP_STATE_CUT 2
 
-/*
- Destination of a restore: the directory `destination`, for a tree.
- */
+/** Destination of a restore: the directory `destination`, for a tree. */
 #define DP_TARGET_DIRECTORY 0
-
-/*
- Destination of a restore: `target_descriptor`, for a stream.
- */
+/** Destination of a restore: `target_descriptor`, for a stream. */
 #define DP_TARGET_DESCRIPTOR 1
-
-/*
- Destination of a restore: `target_write`, for a stream.
- */
+/** Destination of a restore: `target_write`, for a stream. */
 #define DP_TARGET_FUNCTION 2
 
-/*
- Flag of a restore: replace existing files, and set mode, owner and times of existing directories.
+/**
+ * Flag of a restore: replace existing files, and set mode, owner and times of existing directories.
  */
 #define DP_RESTORE_OVERWRITE 1
-
-/*
- Flag of a restore: give objects the numbers of their users and groups that the archive has.
- Otherwise root gives them to the users and groups of this machine with the same names.
+/**
+ * Flag of a restore: give objects the numbers of their users and groups that the archive has.
+ * Otherwise root gives them to the users and groups of this machine with the same names.
  */
 #define DP_RESTORE_NUMERIC_OWNER 2
 
-/*
- Kind of a problem: the object could not be opened, listed or read to its end.
- */
+/** Kind of a problem: the object could not be opened, listed or read to its end. */
 #define DP_PROBLEM_UNREADABLE 1
-
-/*
- Kind of a problem: an attribute or the flags of the object are not in the archive; all else is.
+/**
+ * Kind of a problem: an attribute or the flags of the object are not in the archive; all else is.
  */
 #define DP_PROBLEM_ATTRIBUTE 2
-
-/*
- Kind of a problem: the object was removed or replaced before it could be read.
- */
+/** Kind of a problem: the object was removed or replaced before it could be read. */
 #define DP_PROBLEM_VANISHED 3
-
-/*
- Kind of a problem: the object changed while it was read.
- */
+/** Kind of a problem: the object changed while it was read. */
 #define DP_PROBLEM_CHANGED 4
-
-/*
- Kind of a problem: the path is longer than an archive allows.
- */
+/** Kind of a problem: the path is longer than an archive allows. */
 #define DP_PROBLEM_TOO_LONG 5
-
-/*
- Kind of a problem: the object is damaged in the archive, or lost.
- */
+/** Kind of a problem: the object is damaged in the archive, or lost. */
 #define DP_PROBLEM_DAMAGED 10
-
-/*
- Kind of a problem: the object was not restored as it is in the archive.
- */
+/** Kind of a problem: the object was not restored as it is in the archive. */
 #define DP_PROBLEM_NOT_RESTORED 11
-
-/*
- Kind of a problem: a part of the archive cannot be read. It has no path; the objects that lack
- it are problems of their own.
+/**
+ * Kind of a problem: a part of the archive cannot be read. It has no path; the objects that lack
+ * it are problems of their own.
  */
 #define DP_PROBLEM_MEDIUM 12
-
-/*
- Kind of a problem: a path that was asked for is not in the archive.
- */
+/** Kind of a problem: a path that was asked for is not in the archive. */
 #define DP_PROBLEM_NOT_FOUND 13
-
-/*
- Not a problem, and not counted as one: the object is a socket, which no archive has.
- */
+/** Not a problem, and not counted as one: the object is a socket, which no archive has. */
 #define DP_PROBLEM_LEFT_OUT_SOCKET 20
-
-/*
- Not a problem, and not counted as one: another file system is mounted at this object.
- */
+/** Not a problem, and not counted as one: another file system is mounted at this object. */
 #define DP_PROBLEM_LEFT_OUT_MOUNT 21
-
-/*
- Not a problem, and not counted as one: the object is the archive's own medium.
- */
+/** Not a problem, and not counted as one: the object is the archive's own medium. */
 #define DP_PROBLEM_LEFT_OUT_MEDIUM 22
-
-/*
- Kind of a problem that has no number of its own: its text describes it.
- */
+/** Kind of a problem that has no number of its own: its text describes it. */
 #define DP_PROBLEM_OTHER 99
 
-/*
- Level of a message: a fault.
- */
+/** Level of a message: a fault. */
 #define DP_LOG_ERROR 1
-
-/*
- Level of a message: a result that may not be what the caller expects.
- */
+/** Level of a message: a result that may not be what the caller expects. */
 #define DP_LOG_WARNING 2
-
-/*
- Level of a message: progress, and events of a pipe.
- */
+/** Level of a message: progress, and events of a pipe. */
 #define DP_LOG_INFO 3
 
-/*
- A cancel token: it stops each job whose hooks have it, from any thread and from a signal
- handler. A handle, and not an address: a token that was freed is refused.
+/**
+ * A cancel token: it stops each job whose hooks have it, from any thread and from a signal
+ * handler. A handle, and not an address: a token that was freed is refused.
  */
 typedef struct dp_cancel dp_cancel;
 
-/*
- Result of a call: 0, a positive number up to 99 for a result with a remark, or an error.
-
- ```text
-      0       success
-   1.. 99     done, with a remark
- 100..199     the caller: an argument, a handle, an option
- 200..299     a stage or a callback
- 300..399     the machine: the system, memory, storage
- 400..499     the medium or the archive on it, and its key
- 500..599     another participant that wrote to shared memory where it should not
- 600..699     the job was stopped, which is not a fault
- 900..999     the library itself
- ```
-
- Later versions return more codes. A program treats a code that it does not know by its hundred.
+/**
+ * Result of a call: 0, a positive number up to 99 for a result with a remark, or an error.
+ *
+ * ```text
+ *      0       success
+ *   1.. 99     done, with a remark
+ * 100..199     the caller: an argument, a handle, an option
+ * 200..299     a stage or a callback
+ * 300..399     the machine: the system, memory, storage
+ * 400..499     the medium or the archive on it, and its key
+ * 500..599     another participant that wrote to shared memory where it should not
+ * 600..699     the job was stopped, which is not a fault
+ * 900..999     the library itself
+ * ```
+ *
+ * Later versions return more codes. A program treats a code that it does not know by its hundred.
  */
 typedef int32_t dp_status;
 
-/*
- Receives a message: its level, `DP_LOG_ERROR` to `DP_LOG_INFO` or a level of a later version, and
- its text in UTF-8, which is valid until the function returns.
-
- Threads: any thread of the library or of the program, several at once. The function must not
- wait for a job.
+/**
+ * Receives a message: its level, `DP_LOG_ERROR` to `DP_LOG_INFO` or a level of a later version, and
+ * its text in UTF-8, which is valid until the function returns.
+ *
+ * Threads: any thread of the library or of the program, several at once. The function must not
+ * wait for a job.
  */
 typedef void (*dp_log_function)(void *user, int32_t level, const char *message);
 
-/*
- Reads a part of a stream into `bytes`, at most `len` bytes. Returns how many it has put there, 0
- at the end of the stream, or a negative error number, `-EIO`, which fails the job.
-
- Threads: one thread of the library, not that of the job. A job that is cancelled ends when the
- function returns.
+/**
+ * Reads a part of a stream into `bytes`, at most `len` bytes. Returns how many it has put there, 0
+ * at the end of the stream, or a negative error number, `-EIO`, which fails the job.
+ *
+ * Threads: one thread of the library, not that of the job. A job that is cancelled ends when the
+ * function returns.
  */
 typedef int64_t (*dp_read_function)(void *user, uint8_t *bytes, size_t len);
 
-/*
- A secret that encrypts an archive, or opens one.
-
- The library erases its copies when the job has ended. The program erases its own, and decides
- whether it leaves core dumps (`setrlimit`).
+/**
+ * A secret that encrypts an archive, or opens one.
+ *
+ * The library erases its copies when the job has ended. The program erases its own, and decides
+ * whether it leaves core dumps (`setrlimit`).
  */
 typedef struct {
-  /*
-   `sizeof(dp_secret)`.
+  /**
+   * `sizeof(dp_secret)`.
    */
   size_t size;
-  /*
-   For the kinds with a file: its path. Else NULL.
+  /**
+   * For the kinds with a file: its path. Else NULL.
    */
   const char *path;
-  /*
-   For the other kinds: the bytes. Else NULL.
+  /**
+   * For the other kinds: the bytes. Else NULL.
    */
   const uint8_t *bytes;
-  /*
-   Number of the bytes.
+  /**
+   * Number of the bytes.
    */
   size_t bytes_len;
-  /*
-   `DP_SECRET_...`.
+  /**
+   * `DP_SECRET_...`.
    */
   int32_t kind;
-  /*
-   Set to 0.
+  /**
+   * Set to 0.
    */
   uint32_t reserved;
 } dp_secret;
 
-/*
- Progress of a job.
- */
+/** Progress of a job. */
 typedef struct {
-  /*
-   Size of this struct in the library that runs. Fields after it do not exist.
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
    */
   size_t size;
-  /*
-   Time since the job's pipe has started, in nanoseconds.
+  /**
+   * Time since the job's pipe has started, in nanoseconds.
    */
   uint64_t elapsed_ns;
-  /*
-   const uint8_t *that the first stage has sent: read from the source, or from the medium.
+  /**
+   * Bytes that the first stage has sent: read from the source, or from the medium.
    */
   uint64_t bytes_in;
-  /*
-   const uint8_t *that the last stage has received: for the medium, or for the destination.
+  /**
+   * Bytes that the last stage has received: for the medium, or for the destination.
    */
   uint64_t bytes_out;
-  /*
-   Files that are done; 0 for a job without files.
+  /**
+   * Files that are done; 0 for a job without files.
    */
   uint64_t files;
-  /*
-   const uint8_t *of the medium that were read; 0 for a backup.
+  /**
+   * Bytes of the medium that were read; 0 for a backup.
    */
   uint64_t medium_read;
-  /*
-   const uint8_t *of the medium that are to be read; 0 if the number is not known.
+  /**
+   * Bytes of the medium that are to be read; 0 if the number is not known.
    */
   uint64_t medium_total;
 } dp_progress;
 
-/*
- Receives the progress of a job. Returns 0 to go on; another number cancels the job.
-
- Threads: the one that has called the job. Pointers are valid until the function returns.
+/**
+ * Receives the progress of a job. Returns 0 to go on; another number cancels the job.
+ *
+ * Threads: the one that has called the job. Pointers are valid until the function returns.
  */
 typedef int32_t (*dp_progress_function)(void *user, const dp_progress *progress);
 
-/*
- An object that is not in the archive, or was not restored, as it is.
- */
+/** An object that is not in the archive, or was not restored, as it is. */
 typedef struct {
-  /*
-   Size of this struct in the library that runs. Fields after it do not exist.
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
    */
   size_t size;
-  /*
-   Path of the object in the archive: bytes, not necessarily UTF-8, and a zero byte. Empty if
-   it is not known.
+  /**
+   * Path of the object in the archive: bytes, not necessarily UTF-8, and a zero byte. Empty if
+   * it is not known.
    */
   const char *path;
-  /*
-   Length of the path in bytes, without the zero byte.
+  /**
+   * Length of the path in bytes, without the zero byte.
    */
   size_t path_len;
-  /*
-   Description, without the path, in UTF-8.
+  /**
+   * Description, without the path, in UTF-8.
    */
   const char *text;
-  /*
-   Kind of the problem: `DP_PROBLEM_...`. Later versions have more kinds.
+  /**
+   * Kind of the problem: `DP_PROBLEM_...`. Later versions have more kinds.
    */
   int32_t kind;
-  /*
-   0.
+  /**
+   * 0.
    */
   uint32_t reserved;
 } dp_problem;
 
-/*
- Receives a problem. The job goes on. The number that is returned is ignored: return 0.
-
- Threads: any thread of the library, one call at a time for each job; all have been made when the
- job returns. The stage that has found the problem waits for the function. Pointers are valid
- until the function returns.
+/**
+ * Receives a problem. The job goes on. The number that is returned is ignored: return 0.
+ *
+ * Threads: any thread of the library, one call at a time for each job; all have been made when the
+ * job returns. The stage that has found the problem waits for the function. Pointers are valid
+ * until the function returns.
  */
 typedef int32_t (*dp_problem_function)(void *user, const dp_problem *problem);
 
-/*
- The interest of a program in a job. All fields but the size may be 0.
- */
+/** The interest of a program in a job. All fields but the size may be 0. */
 typedef struct {
-  /*
-   `sizeof(dp_hooks)`.
+  /**
+   * `sizeof(dp_hooks)`.
    */
   size_t size;
-  /*
-   Token that cancels the job, or NULL.
+  /**
+   * Token that cancels the job, or NULL.
    */
   dp_cancel *cancel;
-  /*
-   Pointer that is passed to the functions.
+  /**
+   * Pointer that is passed to the functions.
    */
   void *user;
-  /*
-   Receives the progress, and once more at the end of each pipe of the job; or NULL.
+  /**
+   * Receives the progress, and once more at the end of each pipe of the job; or NULL.
    */
   dp_progress_function progress;
-  /*
-   Receives each problem, or NULL.
+  /**
+   * Receives each problem, or NULL.
    */
   dp_problem_function problem;
-  /*
-   Time between two calls of `progress` in milliseconds; 0 for 500.
+  /**
+   * Time between two calls of `progress` in milliseconds; 0 for 500.
    */
   uint32_t progress_interval_ms;
-  /*
-   Set to 0.
+  /**
+   * Set to 0.
    */
   uint32_t reserved;
 } dp_hooks;
 
-/*
- Options of a backup. Fields that are 0 have their default.
- */
+/** Options of a backup. Fields that are 0 have their default. */
 typedef struct {
-  /*
-   `sizeof(dp_backup_options)`.
+  /**
+   * `sizeof(dp_backup_options)`.
    */
   size_t size;
-  /*
-   Paths of the files and directories, for `DP_SOURCE_TREES`. The last name of each is its name
-   in the archive. Of a symbolic link the archive has the link; with a slash at its end, the
-   directory that it refers to.
+  /**
+   * Paths of the files and directories, for `DP_SOURCE_TREES`. The last name of each is its name
+   * in the archive. Of a symbolic link the archive has the link; with a slash at its end, the
+   * directory that it refers to.
    */
   const char *const *sources;
-  /*
-   Number of the paths.
+  /**
+   * Number of the paths.
    */
   size_t source_count;
-  /*
-   Yields the stream, for `DP_SOURCE_FUNCTION`.
+  /**
+   * Yields the stream, for `DP_SOURCE_FUNCTION`.
    */
   dp_read_function source_read;
-  /*
-   Pointer that is passed to `source_read`.
+  /**
+   * Pointer that is passed to `source_read`.
    */
   void *source_user;
-  /*
-   Path of the medium.
+  /**
+   * Path of the medium.
    */
   const char *medium;
-  /*
-   Secret that encrypts the archive, or NULL. Not an identity.
+  /**
+   * Secret that encrypts the archive, or NULL. Not an identity.
    */
   const dp_secret *secret;
-  /*
-   Paths of files with recipients, the public keys of identities: each can open the archive, as
-   can the secret.
+  /**
+   * Paths of files with recipients, the public keys of identities: each can open the archive, as
+   * can the secret.
    */
   const char *const *recipient_files;
-  /*
-   Number of the recipients, at most 8 together with the secret.
+  /**
+   * Number of the recipients, at most 8 together with the secret.
    */
   size_t recipient_count;
-  /*
-   Patterns of objects that are left out with everything below them, in UTF-8. A pattern matches
-   a name, a path in the archive, or, if it begins with a slash, an absolute path; `**` matches
-   any number of directories.
+  /**
+   * Patterns of objects that are left out with everything below them, in UTF-8. A pattern matches
+   * a name, a path in the archive, or, if it begins with a slash, an absolute path; `**` matches
+   * any number of directories.
    */
   const char *const *exclude;
-  /*
-   Number of the patterns.
+  /**
+   * Number of the patterns.
    */
   size_t exclude_count;
-  /*
-   Name of the archive in UTF-8, at most 255 bytes; NULL for the name of the first source, or
-   "stream".
+  /**
+   * Name of the archive in UTF-8, at most 255 bytes; NULL for the name of the first source, or
+   * "stream".
    */
   const char *name;
-  /*
-   Name and version of the program, for the archive; NULL for those of the library.
+  /**
+   * Name and version of the program, for the archive; NULL for those of the library.
    */
   const char *program;
-  /*
-   Label of the volumes, for people, in UTF-8, at most 64 bytes; NULL for none.
+  /**
+   * Label of the volumes, for people, in UTF-8, at most 64 bytes; NULL for none.
    */
   const char *label;
-  /*
-   Progress, problems and cancellation, or NULL.
+  /**
+   * Progress, problems and cancellation, or NULL.
    */
   const dp_hooks *hooks;
-  /*
-   Largest size of a volume in bytes; 0 for the free space of the file system. In a directory,
-   more volumes follow.
+  /**
+   * Largest size of a volume in bytes; 0 for the free space of the file system. In a directory,
+   * more volumes follow.
    */
   uint64_t volume_size;
-  /*
-   `DP_SOURCE_...`.
+  /**
+   * `DP_SOURCE_...`.
    */
   int32_t source_kind;
-  /*
-   The stream, for `DP_SOURCE_DESCRIPTOR`. It stays open, and is not used after the job.
+  /**
+   * The stream, for `DP_SOURCE_DESCRIPTOR`. It stays open, and is not used after the job.
    */
   int32_t source_descriptor;
-  /*
-   `DP_MEDIUM_...`.
+  /**
+   * `DP_MEDIUM_...`.
    */
   int32_t medium_kind;
-  /*
-   `DP_WRITE_...`.
+  /**
+   * `DP_WRITE_...`.
    */
   int32_t mode;
-  /*
-   `DP_COMPRESS_...`.
+  /**
+   * `DP_COMPRESS_...`.
    */
   int32_t compression;
-  /*
-   Level of the compression.
+  /**
+   * Level of the compression.
    */
   int32_t level;
-  /*
-   `DP_FRAMING_...`.
+  /**
+   * `DP_FRAMING_...`.
    */
   int32_t framing;
-  /*
-   `DP_BACKUP_...` flags, added.
+  /**
+   * `DP_BACKUP_...` flags, added.
    */
   uint32_t flags;
-  /*
-   Threads that compress, and that encrypt, 1 to 64; 0 for one per processor.
+  /**
+   * Threads that compress, and that encrypt, 1 to 64; 0 for one per processor.
    */
   uint32_t instances;
-  /*
-   Most threads that read files at once, 1 to 64; 0 for a number that suits the machine.
+  /**
+   * Most threads that read files at once, 1 to 64; 0 for a number that suits the machine.
    */
   uint32_t readers;
-  /*
-   Buffers in the pool; 0 for enough to keep every thread busy.
+  /**
+   * Buffers in the pool; 0 for enough to keep every thread busy.
    */
   uint32_t buffers;
-  /*
-   Size of a buffer, and so of a block before compression, in bytes, 512 to 64 MiB; 0 for 4 MiB.
+  /**
+   * Size of a buffer, and so of a block before compression, in bytes, 512 to 64 MiB; 0 for 4 MiB.
    */
   uint32_t buffer_size;
 } dp_backup_options;
 
-/*
- Result of a backup.
- */
+/** Result of a backup. */
 typedef struct {
-  /*
-   `sizeof(dp_backup_result)`: set it before the call.
+  /**
+   * `sizeof(dp_backup_result)`: set it before the call.
    */
   size_t size;
-  /*
-   Files in the archive, each counted once even if it has several names.
+  /**
+   * Files in the archive, each counted once even if it has several names.
    */
   uint64_t files;
-  /*
-   Directories in the archive.
+  /**
+   * Directories in the archive.
    */
   uint64_t directories;
-  /*
-   Everything else in the archive: links, further names of files, fifos, devices.
+  /**
+   * Everything else in the archive: links, further names of files, fifos, devices.
    */
   uint64_t others;
-  /*
-   Names that a pattern has left out. Objects below them are not counted.
+  /**
+   * Names that a pattern has left out. Objects below them are not counted.
    */
   uint64_t excluded;
-  /*
-   Objects that do not belong in the archive: sockets, mount points, the medium.
+  /**
+   * Objects that do not belong in the archive: sockets, mount points, the medium.
    */
   uint64_t left_out;
-  /*
-   Problems. The status is `DP_INCOMPLETE` if there are any.
+  /**
+   * Problems. The status is `DP_INCOMPLETE` if there are any.
    */
   uint64_t problems;
-  /*
-   const uint8_t *that were read.
+  /**
+   * Bytes that were read.
    */
   uint64_t bytes_in;
-  /*
-   const uint8_t *that were written to the medium, without headers.
+  /**
+   * Bytes that were written to the medium, without headers.
    */
   uint64_t bytes_out;
-  /*
-   Blocks of the archive.
+  /**
+   * Blocks of the archive.
    */
   uint64_t blocks;
-  /*
-   Time of the pipe in nanoseconds.
+  /**
+   * Time of the pipe in nanoseconds.
    */
   uint64_t elapsed_ns;
-  /*
-   Volumes that have the archive.
+  /**
+   * Volumes that have the archive.
    */
   uint32_t volumes;
-  /*
-   0.
+  /**
+   * 0.
    */
   uint32_t reserved;
-  /*
-   Hash of the archive's header, which no other archive has: for `dp_selection`.
+  /**
+   * Hash of the archive's header, which no other archive has: for `dp_selection`.
    */
   uint8_t header_hash[32];
 } dp_backup_result;
 
-/*
- Selection of an archive on a medium with several. Without a selection a job reads the last whole
- archive that opens with the secret. All fields but the size may be 0.
+/**
+ * Selection of an archive on a medium with several. Without a selection a job reads the last whole
+ * archive that opens with the secret. All fields but the size may be 0.
  */
 typedef struct {
-  /*
-   `sizeof(dp_selection)`.
+  /**
+   * `sizeof(dp_selection)`.
    */
   size_t size;
-  /*
-   Name of the archive in UTF-8; of several, the one that was begun last. NULL for any.
+  /**
+   * Name of the archive in UTF-8; of several, the one that was begun last. NULL for any.
    */
   const char *name;
-  /*
-   The 32 bytes of `header_hash` that the backup has returned, or NULL. An archive with another
-   hash is not read: `DP_ERR_OTHER_ARCHIVE`.
+  /**
+   * The 32 bytes of `header_hash` that the backup has returned, or NULL. An archive with another
+   * hash is not read: `DP_ERR_OTHER_ARCHIVE`.
    */
   const uint8_t *header_hash;
-  /*
-   Number of the session on the medium, from 1; 0 for any.
+  /**
+   * Number of the session on the medium, from 1; 0 for any.
    */
   uint32_t session;
-  /*
-   Number of the archive in the session, or else on the medium, from 1; 0 for any.
+  /**
+   * Number of the archive in the session, or else on the medium, from 1; 0 for any.
    */
   uint32_t archive;
 } dp_selection;
 
-/*
- Options of a copy. Fields that are 0 have their default.
- */
+/** Options of a copy. Fields that are 0 have their default. */
 typedef struct {
-  /*
-   `sizeof(dp_copy_options)`.
+  /**
+   * `sizeof(dp_copy_options)`.
    */
   size_t size;
-  /*
-   Path of the medium with the archive.
+  /**
+   * Path of the medium with the archive.
    */
   const char *medium;
-  /*
-   Archive on a medium with several, or NULL.
+  /**
+   * Archive on a medium with several, or NULL.
    */
   const dp_selection *selection;
-  /*
-   Path of the medium of the copy.
+  /**
+   * Path of the medium of the copy.
    */
   const char *target;
-  /*
-   Label of the copy's volumes, for people, in UTF-8, at most 64 bytes; NULL for none.
+  /**
+   * Label of the copy's volumes, for people, in UTF-8, at most 64 bytes; NULL for none.
    */
   const char *label;
-  /*
-   Progress, problems and cancellation, or NULL.
+  /**
+   * Progress, problems and cancellation, or NULL.
    */
   const dp_hooks *hooks;
-  /*
-   Largest size of a volume of the copy in bytes; 0 for the free space of the file system.
+  /**
+   * Largest size of a volume of the copy in bytes; 0 for the free space of the file system.
    */
   uint64_t volume_size;
-  /*
-   Length of a record in bytes, 1 KiB to 16 MiB; 0 for that of the source.
+  /**
+   * Length of a record in bytes, 1 KiB to 16 MiB; 0 for that of the source.
    */
   uint64_t record_len;
-  /*
-   `DP_MEDIUM_...`, of the source.
+  /**
+   * `DP_MEDIUM_...`, of the source.
    */
   int32_t medium_kind;
-  /*
-   `DP_MEDIUM_...`, of the copy.
+  /**
+   * `DP_MEDIUM_...`, of the copy.
    */
   int32_t target_kind;
-  /*
-   `DP_WRITE_...`.
+  /**
+   * `DP_WRITE_...`.
    */
   int32_t mode;
-  /*
-   `DP_FRAMING_...`.
+  /**
+   * `DP_FRAMING_...`.
    */
   int32_t framing;
 } dp_copy_options;
 
-/*
- Result of a copy.
- */
+/** Result of a copy. */
 typedef struct {
-  /*
-   `sizeof(dp_copy_result)`: set it before the call.
+  /**
+   * `sizeof(dp_copy_result)`: set it before the call.
    */
   size_t size;
-  /*
-   Problems: the archive could not be read completely, and its copy is not complete. The status
-   is `DP_INCOMPLETE` if there are any.
+  /**
+   * Problems: the archive could not be read completely, and its copy is not complete. The status
+   * is `DP_INCOMPLETE` if there are any.
    */
   uint64_t problems;
-  /*
-   const uint8_t *that were written to the medium, without headers.
+  /**
+   * Bytes that were written to the medium, without headers.
    */
   uint64_t bytes_out;
-  /*
-   Blocks of the copy.
+  /**
+   * Blocks of the copy.
    */
   uint64_t blocks;
-  /*
-   Time of the pipe in nanoseconds.
+  /**
+   * Time of the pipe in nanoseconds.
    */
   uint64_t elapsed_ns;
-  /*
-   Volumes that have the copy.
+  /**
+   * Volumes that have the copy.
    */
   uint32_t volumes;
-  /*
-   0.
+  /**
+   * 0.
    */
   uint32_t reserved;
-  /*
-   Hash of the archive's header, which the copy has, too.
+  /**
+   * Hash of the archive's header, which the copy has, too.
    */
   uint8_t header_hash[32];
 } dp_copy_result;
 
-/*
- An entry of a list.
- */
+/** An entry of a list. */
 typedef struct {
-  /*
-   Size of this struct in the library that runs. Fields after it do not exist.
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
    */
   size_t size;
-  /*
-   Path in the archive: bytes, not necessarily UTF-8, and a zero byte.
+  /**
+   * Path in the archive: bytes, not necessarily UTF-8, and a zero byte.
    */
   const char *path;
-  /*
-   Length of the path in bytes, without the zero byte.
+  /**
+   * Length of the path in bytes, without the zero byte.
    */
   size_t path_len;
-  /*
-   Target of a symbolic link, and a zero byte; otherwise empty.
+  /**
+   * Target of a symbolic link, and a zero byte; otherwise empty.
    */
   const char *target;
-  /*
-   Length of the target in bytes, without the zero byte.
+  /**
+   * Length of the target in bytes, without the zero byte.
    */
   size_t target_len;
-  /*
-   const uint8_t *of a file; otherwise 0.
+  /**
+   * Bytes of a file; otherwise 0.
    */
   uint64_t object_size;
-  /*
-   Number of the inode; 0 if it is not known.
+  /**
+   * Number of the inode; 0 if it is not known.
    */
   uint64_t inode;
-  /*
-   Time of the last modification, in seconds since 1970 UTC.
+  /**
+   * Time of the last modification, in seconds since 1970 UTC.
    */
   int64_t modified_seconds;
-  /*
-   Nanoseconds of that time.
+  /**
+   * Nanoseconds of that time.
    */
   uint32_t modified_nanoseconds;
-  /*
-   Permission bits, setuid, setgid and sticky.
+  /**
+   * Permission bits, setuid, setgid and sticky.
    */
   uint32_t mode;
-  /*
-   `DP_OBJECT_...`. Later versions have more.
+  /**
+   * `DP_OBJECT_...`. Later versions have more.
    */
   int32_t kind;
-  /*
-   `DP_STATE_...`. Later versions have more.
+  /**
+   * `DP_STATE_...`. Later versions have more.
    */
   int32_t state;
 } dp_entry;
 
-/*
- Receives an entry of a list. Returns 0 to go on; another number ends the list, which then returns
- `DP_ERR_CALLBACK`.
-
- Threads: any thread of the library or that of the job, one call at a time. Pointers are valid
- until the function returns.
+/**
+ * Receives an entry of a list. Returns 0 to go on; another number ends the list, which then returns
+ * `DP_ERR_CALLBACK`.
+ *
+ * Threads: any thread of the library or that of the job, one call at a time. Pointers are valid
+ * until the function returns.
  */
 typedef int32_t (*dp_entry_function)(void *user, const dp_entry *entry);
 
-/*
- Options of a list. Fields that are 0 have their default.
- */
+/** Options of a list. Fields that are 0 have their default. */
 typedef struct {
-  /*
-   `sizeof(dp_list_options)`.
+  /**
+   * `sizeof(dp_list_options)`.
    */
   size_t size;
-  /*
-   Path of the medium.
+  /**
+   * Path of the medium.
    */
   const char *medium;
-  /*
-   Archive on a medium with several, or NULL.
+  /**
+   * Archive on a medium with several, or NULL.
    */
   const dp_selection *selection;
-  /*
-   Secret that opens the archive, or NULL.
+  /**
+   * Secret that opens the archive, or NULL.
    */
   const dp_secret *secret;
-  /*
-   Receives each entry.
+  /**
+   * Receives each entry.
    */
   dp_entry_function entry;
-  /*
-   Pointer that is passed to `entry`.
+  /**
+   * Pointer that is passed to `entry`.
    */
   void *entry_user;
-  /*
-   Paths in the archive: they and everything below them are listed. None for everything.
+  /**
+   * Paths in the archive: they and everything below them are listed. None for everything.
    */
   const char *const *paths;
-  /*
-   Number of the paths.
+  /**
+   * Number of the paths.
    */
   size_t path_count;
-  /*
-   Progress, problems and cancellation, or NULL.
+  /**
+   * Progress, problems and cancellation, or NULL.
    */
   const dp_hooks *hooks;
-  /*
-   `DP_MEDIUM_...`.
+  /**
+   * `DP_MEDIUM_...`.
    */
   int32_t medium_kind;
-  /*
-   Threads that decompress, and that decrypt, 1 to 64; 0 for one per processor.
+  /**
+   * Threads that decompress, and that decrypt, 1 to 64; 0 for one per processor.
    */
   uint32_t instances;
 } dp_list_options;
 
-/*
- Result of a restore, a verification or a list.
- */
+/** Result of a restore, a verification or a list. */
 typedef struct {
-  /*
-   `sizeof(dp_read_result)`: set it before the call.
+  /**
+   * `sizeof(dp_read_result)`: set it before the call.
    */
   size_t size;
-  /*
-   Files that were restored whole, verified, or listed. 0 for the restore or the verification of
-   a stream.
+  /**
+   * Files that were restored whole, verified, or listed. 0 for the restore or the verification of
+   * a stream.
    */
   uint64_t files;
-  /*
-   Directories.
+  /**
+   * Directories.
    */
   uint64_t directories;
-  /*
-   Everything else: links, further names of files, fifos, devices.
+  /**
+   * Everything else: links, further names of files, fifos, devices.
    */
   uint64_t others;
-  /*
-   Problems. The status is `DP_INCOMPLETE` if there are any.
+  /**
+   * Problems. The status is `DP_INCOMPLETE` if there are any.
    */
   uint64_t problems;
-  /*
-   Objects of a tree, or parts of a stream, that are known to be damaged or lost.
+  /**
+   * Objects of a tree, or parts of a stream, that are known to be damaged or lost.
    */
   uint64_t damaged;
-  /*
-   const uint8_t *of blocks that were read from the medium.
+  /**
+   * Bytes of blocks that were read from the medium.
    */
   uint64_t bytes_in;
-  /*
-   const uint8_t *that the last stage has received.
+  /**
+   * Bytes that the last stage has received.
    */
   uint64_t bytes_out;
-  /*
-   Blocks that were read.
+  /**
+   * Blocks that were read.
    */
   uint64_t blocks;
-  /*
-   Time of the pipe in nanoseconds.
+  /**
+   * Time of the pipe in nanoseconds.
    */
   uint64_t elapsed_ns;
-  /*
-   Volumes that were read.
+  /**
+   * Volumes that were read.
    */
   uint32_t volumes;
-  /*
-   1 if the archive was read to its end and is complete, else 0. A job that reads a part of the
-   archive does not see its end.
+  /**
+   * 1 if the archive was read to its end and is complete, else 0. A job that reads a part of the
+   * archive does not see its end.
    */
   uint32_t complete;
-  /*
-   1 if the secret has opened the archive, so that its content is authentic; 0 without a secret.
-   An identity does not prove the writer of the archive.
+  /**
+   * 1 if the secret has opened the archive, so that its content is authentic; 0 without a secret.
+   * An identity does not prove the writer of the archive.
    */
   uint32_t authenticated;
-  /*
-   0.
+  /**
+   * 0.
    */
   uint32_t reserved;
-  /*
-   Hash of the archive's header, which no other archive has.
+  /**
+   * Hash of the archive's header, which no other archive has.
    */
   uint8_t header_hash[32];
 } dp_read_result;
 
-/*
- Takes a part of a stream. Returns how many of the `len` bytes it has taken, at least 1, or a
- negative error number, `-ENOSPC`, which fails the job.
-
- Threads: one thread of the library, not that of the job. A job that is cancelled ends when the
- function returns.
+/**
+ * Takes a part of a stream. Returns how many of the `len` bytes it has taken, at least 1, or a
+ * negative error number, `-ENOSPC`, which fails the job.
+ *
+ * Threads: one thread of the library, not that of the job. A job that is cancelled ends when the
+ * function returns.
  */
 typedef int64_t (*dp_write_function)(void *user, const uint8_t *bytes, size_t len);
 
-/*
- Options of a restore. Fields that are 0 have their default.
- */
+/** Options of a restore. Fields that are 0 have their default. */
 typedef struct {
-  /*
-   `sizeof(dp_restore_options)`.
+  /**
+   * `sizeof(dp_restore_options)`.
    */
   size_t size;
-  /*
-   Path of the medium.
+  /**
+   * Path of the medium.
    */
   const char *medium;
-  /*
-   Archive on a medium with several, or NULL.
+  /**
+   * Archive on a medium with several, or NULL.
    */
   const dp_selection *selection;
-  /*
-   Secret that opens the archive, or NULL.
+  /**
+   * Secret that opens the archive, or NULL.
    */
   const dp_secret *secret;
-  /*
-   Directory for a tree. It is created if its parent exists.
+  /**
+   * Directory for a tree. It is created if its parent exists.
    */
   const char *destination;
-  /*
-   Takes a stream, for `DP_TARGET_FUNCTION`.
+  /**
+   * Takes a stream, for `DP_TARGET_FUNCTION`.
    */
   dp_write_function target_write;
-  /*
-   Pointer that is passed to `target_write`.
+  /**
+   * Pointer that is passed to `target_write`.
    */
   void *target_user;
-  /*
-   Paths in the archive: they and everything below them are restored. None for everything.
+  /**
+   * Paths in the archive: they and everything below them are restored. None for everything.
    */
   const char *const *paths;
-  /*
-   Number of the paths.
+  /**
+   * Number of the paths.
    */
   size_t path_count;
-  /*
-   Progress, problems and cancellation, or NULL.
+  /**
+   * Progress, problems and cancellation, or NULL.
    */
   const dp_hooks *hooks;
-  /*
-   `DP_MEDIUM_...`.
+  /**
+   * `DP_MEDIUM_...`.
    */
   int32_t medium_kind;
-  /*
-   `DP_TARGET_...`.
+  /**
+   * `DP_TARGET_...`.
    */
   int32_t target_kind;
-  /*
-   Takes a stream, for `DP_TARGET_DESCRIPTOR`. It stays open, and is not used after the job.
+  /**
+   * Takes a stream, for `DP_TARGET_DESCRIPTOR`. It stays open, and is not used after the job.
    */
   int32_t target_descriptor;
-  /*
-   `DP_RESTORE_...` flags, added.
+  /**
+   * `DP_RESTORE_...` flags, added.
    */
   uint32_t flags;
-  /*
-   Threads that decompress, and that decrypt, 1 to 64; 0 for one per processor.
+  /**
+   * Threads that decompress, and that decrypt, 1 to 64; 0 for one per processor.
    */
   uint32_t instances;
-  /*
-   Set to 0.
+  /**
+   * Set to 0.
    */
   uint32_t reserved;
 } dp_restore_options;
 
-/*
- Options of a verification. Fields that are 0 have their default.
- */
+/** Options of a verification. Fields that are 0 have their default. */
 typedef struct {
-  /*
-   `sizeof(dp_verify_options)`.
+  /**
+   * `sizeof(dp_verify_options)`.
    */
   size_t size;
-  /*
-   Path of the medium.
+  /**
+   * Path of the medium.
    */
   const char *medium;
-  /*
-   Archive on a medium with several, or NULL.
+  /**
+   * Archive on a medium with several, or NULL.
    */
   const dp_selection *selection;
-  /*
-   Secret that opens the archive, or NULL. Without the key of an encrypted archive, checksums,
-   headers and numbers are checked, and nothing is authenticated.
+  /**
+   * Secret that opens the archive, or NULL. Without the key of an encrypted archive, checksums,
+   * headers and numbers are checked, and nothing is authenticated.
    */
   const dp_secret *secret;
-  /*
-   Progress, problems and cancellation, or NULL.
+  /**
+   * Progress, problems and cancellation, or NULL.
    */
   const dp_hooks *hooks;
-  /*
-   `DP_MEDIUM_...`.
+  /**
+   * `DP_MEDIUM_...`.
    */
   int32_t medium_kind;
-  /*
-   Threads that decompress, and that decrypt, 1 to 64; 0 for one per processor.
+  /**
+   * Threads that decompress, and that decrypt, 1 to 64; 0 for one per processor.
    */
   uint32_t instances;
 } dp_verify_options;
 
-/*
- Success.
- */
+/** Success. */
 #define DP_OK 0
 
-/*
- The job is done, but some objects have problems: they could not be read, changed while they were
- read, are damaged, or were not restored. The result counts them, and the problem function has
- had each of them. Results are written.
+/**
+ * The job is done, but some objects have problems: they could not be read, changed while they were
+ * read, are damaged, or were not restored. The result counts them, and the problem function has
+ * had each of them. Results are written.
  */
 #define DP_INCOMPLETE 1
 
-/*
- An argument or option has a value that is not allowed.
- */
+/** An argument or option has a value that is not allowed. */
 #define DP_ERR_ARGUMENT 100
-
-/*
- A pointer is NULL that must not be.
- */
+/** A pointer is NULL that must not be. */
 #define DP_ERR_NULL 101
-
-/*
- The size at the start of a struct is not one that this struct has had in any version.
- */
+/** The size at the start of a struct is not one that this struct has had in any version. */
 #define DP_ERR_STRUCT_SIZE 102
-
-/*
- A struct has a value in a field that only later versions of the library know.
- */
+/** A struct has a value in a field that only later versions of the library know. */
 #define DP_ERR_UNSUPPORTED 103
-
-/*
- A number that is a handle of no object of this process.
- */
+/** A number that is a handle of no object of this process. */
 #define DP_ERR_BAD_HANDLE 110
-
-/*
- A handle of another kind.
- */
+/** A handle of another kind. */
 #define DP_ERR_HANDLE_KIND 111
-
-/*
- A handle whose object was freed.
- */
+/** A handle whose object was freed. */
 #define DP_ERR_STALE_HANDLE 112
-
-/*
- More objects than the library takes.
- */
+/** More objects than the library takes. */
 #define DP_ERR_LIMIT 120
-
-/*
- The function was called from a callback that it would have to wait for.
- */
+/** The function was called from a callback that it would have to wait for. */
 #define DP_ERR_REENTRANT 130
-
-/*
- The process was forked from one that used the library.
- */
+/** The process was forked from one that used the library. */
 #define DP_ERR_FORKED 131
-
-/*
- The pipe as it was described cannot work: its buffers do not suffice, for example.
- */
+/** The pipe as it was described cannot work: its buffers do not suffice, for example. */
 #define DP_ERR_REFUSED 140
-
-/*
- A stage failed for a reason that is not one of the codes below.
- */
+/** A stage failed for a reason that is not one of the codes below. */
 #define DP_ERR_STAGE 200
-
-/*
- A function of the caller returned an error.
- */
+/** A function of the caller returned an error. */
 #define DP_ERR_CALLBACK 201
-
-/*
- Every stage waited for another.
- */
+/** Every stage waited for another. */
 #define DP_ERR_DEADLOCK 210
-
-/*
- The operating system refused something: `dp_error_errno` has its number.
- */
+/** The operating system refused something: `dp_error_errno` has its number. */
 #define DP_ERR_SYSTEM 300
-
-/*
- There is not enough memory.
- */
+/** There is not enough memory. */
 #define DP_ERR_MEMORY 301
-
-/*
- The storage is full.
- */
+/** The storage is full. */
 #define DP_ERR_STORAGE_FULL 302
-
-/*
- A file or directory does not exist.
- */
+/** A file or directory does not exist. */
 #define DP_ERR_NOT_FOUND 303
-
-/*
- The permissions do not suffice.
- */
+/** The permissions do not suffice. */
 #define DP_ERR_PERMISSION 304
-
-/*
- The medium failed, lacks a volume, or cannot be continued.
- */
+/** The medium failed, lacks a volume, or cannot be continued. */
 #define DP_ERR_MEDIUM 400
-
-/*
- The medium has content that the options do not allow to replace.
- */
+/** The medium has content that the options do not allow to replace. */
 #define DP_ERR_MEDIUM_NOT_EMPTY 401
-
-/*
- Another job writes the medium.
- */
+/** Another job writes the medium. */
 #define DP_ERR_MEDIUM_IN_USE 402
-
-/*
- The medium has no archive, or not the one that was selected.
- */
+/** The medium has no archive, or not the one that was selected. */
 #define DP_ERR_NO_ARCHIVE 403
-
-/*
- The archive is not the one that was expected: its header has another hash.
- */
+/** The archive is not the one that was expected: its header has another hash. */
 #define DP_ERR_OTHER_ARCHIVE 404
-
-/*
- The archive has other content than the call needs: a stream, and not a tree, or the reverse.
+/**
+ * The archive has other content than the call needs: a stream, and not a tree, or the reverse.
  */
 #define DP_ERR_CONTENT 405
-
-/*
- The archive is damaged so far that nothing of it can be read.
- */
+/** The archive is damaged so far that nothing of it can be read. */
 #define DP_ERR_DAMAGED 406
-
-/*
- The archive is encrypted, and no key was given.
- */
+/** The archive is encrypted, and no key was given. */
 #define DP_ERR_KEY_NEEDED 410
-
-/*
- The key does not open the archive.
- */
+/** The key does not open the archive. */
 #define DP_ERR_WRONG_KEY 411
-
-/*
- The archive is not encrypted, although a key was given.
- */
+/** The archive is not encrypted, although a key was given. */
 #define DP_ERR_NOT_ENCRYPTED 412
-
-/*
- A file does not have a key, a passphrase, an identity or a recipient.
- */
+/** A file does not have a key, a passphrase, an identity or a recipient. */
 #define DP_ERR_KEY_FILE 413
-
-/*
- A participant wrote to shared memory where it should not have.
- */
+/** A participant wrote to shared memory where it should not have. */
 #define DP_ERR_CORRUPT 500
-
-/*
- The job was cancelled, by its token or by a callback.
- */
+/** The job was cancelled, by its token or by a callback. */
 #define DP_ERR_CANCELLED 600
-
-/*
- A fault of the library: please report it. It was stopped at the boundary, and the process goes
- on.
+/**
+ * A fault of the library: please report it. It was stopped at the boundary, and the process goes
+ * on.
  */
 #define DP_ERR_PANIC 900
 
@@ -1341,176 +1068,176 @@ typedef struct {
 extern "C" {
 #endif // __cplusplus
 
-/*
- Returns the version of the library that runs, as `DP_VERSION` has that of the header.
-
- Threads: any, also in a signal handler. Errors: none.
+/**
+ * Returns the version of the library that runs, as `DP_VERSION` has that of the header.
+ *
+ * Threads: any, also in a signal handler. Errors: none.
  */
 uint32_t dp_version(void);
 
-/*
- Returns the version of the library that runs as a text, "0.1.0". The text is never freed.
-
- Threads: any, also in a signal handler. Errors: none.
+/**
+ * Returns the version of the library that runs as a text, "0.1.0". The text is never freed.
+ *
+ * Threads: any, also in a signal handler. Errors: none.
  */
 const char *dp_version_text(void);
 
-/*
- Checks that the library that runs has all that a program uses which was compiled with the header
- of version `header`: pass `DP_VERSION`.
-
- Threads: any, also in a signal handler. Errors: `DP_ERR_ARGUMENT` if the library is older, or has
- another major version, or, before 1.0, another minor version. The last error does not change.
+/**
+ * Checks that the library that runs has all that a program uses which was compiled with the header
+ * of version `header`: pass `DP_VERSION`.
+ *
+ * Threads: any, also in a signal handler. Errors: `DP_ERR_ARGUMENT` if the library is older, or has
+ * another major version, or, before 1.0, another minor version. The last error does not change.
  */
 dp_status dp_version_check(uint32_t header);
 
-/*
- Returns the name of a status, "DP_ERR_KEY_NEEDED", or "unknown status" for a number that this
- version of the library does not return. The text is never freed.
-
- Threads: any, also in a signal handler. Errors: none.
+/**
+ * Returns the name of a status, "DP_ERR_KEY_NEEDED", or "unknown status" for a number that this
+ * version of the library does not return. The text is never freed.
+ *
+ * Threads: any, also in a signal handler. Errors: none.
  */
 const char *dp_status_name(dp_status status);
 
-/*
- Returns the status of the last call on this thread that failed; `DP_OK` if none has failed. A
- call that succeeds does not change the last error.
-
- Threads: any; each has its own last error. Errors: none.
+/**
+ * Returns the status of the last call on this thread that failed; `DP_OK` if none has failed. A
+ * call that succeeds does not change the last error.
+ *
+ * Threads: any; each has its own last error. Errors: none.
  */
 dp_status dp_error_status(void);
 
-/*
- Returns the error number of the system (`errno`) that caused the last error of this thread; 0 if
- it had another cause.
-
- Threads: any; each has its own last error. Errors: none.
+/**
+ * Returns the error number of the system (`errno`) that caused the last error of this thread; 0 if
+ * it had another cause.
+ *
+ * Threads: any; each has its own last error. Errors: none.
  */
 int32_t dp_error_errno(void);
 
-/*
- Returns the number of messages of the last error of this thread: 0 if no call has failed, else 1
- for the whole error and 1 for each of its causes.
-
- Threads: any; each has its own last error. Errors: none.
+/**
+ * Returns the number of messages of the last error of this thread: 0 if no call has failed, else 1
+ * for the whole error and 1 for each of its causes.
+ *
+ * Threads: any; each has its own last error. Errors: none.
  */
 size_t dp_error_count(void);
 
-/*
- Returns a message of the last error of this thread. Message 0 is complete: what, where, what to
- do, with the texts of the causes. Messages from 1 on are the causes, outermost first. NULL if
- there are not as many.
-
- Ownership: the text belongs to the library, and is valid until the next call on this thread that
- fails, or the end of the thread. It is UTF-8 in one line; names in it are escaped.
-
- Threads: any; each has its own last error. Errors: none.
+/**
+ * Returns a message of the last error of this thread. Message 0 is complete: what, where, what to
+ * do, with the texts of the causes. Messages from 1 on are the causes, outermost first. NULL if
+ * there are not as many.
+ *
+ * Ownership: the text belongs to the library, and is valid until the next call on this thread that
+ * fails, or the end of the thread. It is UTF-8 in one line; names in it are escaped.
+ *
+ * Threads: any; each has its own last error. Errors: none.
  */
 const char *dp_error_message(size_t index);
 
-/*
- Sets the function that receives messages of the library, or none with NULL. Without a function
- messages are dropped: the library writes nothing to standard output or standard error.
-
- `most` is the highest level that is received, `DP_LOG_ERROR` to `DP_LOG_INFO`. `user` is passed
- to the function. When the call returns, the former function does not run any more, and its user
- data can be freed.
-
- Threads: any, but not the log function. Errors: `DP_ERR_ARGUMENT`, `DP_ERR_REENTRANT` in the log
- function.
+/**
+ * Sets the function that receives messages of the library, or none with NULL. Without a function
+ * messages are dropped: the library writes nothing to standard output or standard error.
+ *
+ * `most` is the highest level that is received, `DP_LOG_ERROR` to `DP_LOG_INFO`. `user` is passed
+ * to the function. When the call returns, the former function does not run any more, and its user
+ * data can be freed.
+ *
+ * Threads: any, but not the log function. Errors: `DP_ERR_ARGUMENT`, `DP_ERR_REENTRANT` in the log
+ * function.
  */
 dp_status dp_log_set(dp_log_function function, void *user, int32_t most);
 
-/*
- Makes a cancel token. One token may be used for several jobs, one after the other or at once. A
- process can have 1024 of them.
-
- Ownership: free the token with `dp_cancel_free`.
-
- Threads: any. Errors: `DP_ERR_NULL`, `DP_ERR_LIMIT`.
+/**
+ * Makes a cancel token. One token may be used for several jobs, one after the other or at once. A
+ * process can have 1024 of them.
+ *
+ * Ownership: free the token with `dp_cancel_free`.
+ *
+ * Threads: any. Errors: `DP_ERR_NULL`, `DP_ERR_LIMIT`.
  */
 dp_status dp_cancel_new(dp_cancel **token);
 
-/*
- Cancels the jobs that use a token, and those that will: they end with `DP_ERR_CANCELLED` within
- about 50 ms, or when a system call of theirs returns. A token stays cancelled; more calls change
- nothing.
-
- Threads: any, and in a signal handler: the function is async-signal-safe and does not change
- `errno`. Errors: `DP_ERR_NULL`, `DP_ERR_BAD_HANDLE`, `DP_ERR_HANDLE_KIND`, `DP_ERR_STALE_HANDLE`.
- The last error of the thread does not change.
+/**
+ * Cancels the jobs that use a token, and those that will: they end with `DP_ERR_CANCELLED` within
+ * about 50 ms, or when a system call of theirs returns. A token stays cancelled; more calls change
+ * nothing.
+ *
+ * Threads: any, and in a signal handler: the function is async-signal-safe and does not change
+ * `errno`. Errors: `DP_ERR_NULL`, `DP_ERR_BAD_HANDLE`, `DP_ERR_HANDLE_KIND`, `DP_ERR_STALE_HANDLE`.
+ * The last error of the thread does not change.
  */
 dp_status dp_cancel_trigger(dp_cancel *token);
 
-/*
- Frees a token. A job that uses it goes on, and cannot be cancelled by it any more.
-
- Threads: any. Errors: `DP_ERR_NULL`, `DP_ERR_BAD_HANDLE`, `DP_ERR_HANDLE_KIND`, and
- `DP_ERR_STALE_HANDLE` if it was freed before.
+/**
+ * Frees a token. A job that uses it goes on, and cannot be cancelled by it any more.
+ *
+ * Threads: any. Errors: `DP_ERR_NULL`, `DP_ERR_BAD_HANDLE`, `DP_ERR_HANDLE_KIND`, and
+ * `DP_ERR_STALE_HANDLE` if it was freed before.
  */
 dp_status dp_cancel_free(dp_cancel *token);
 
-/*
- Backs up files and directories, or a stream, to a medium. Returns when the archive is complete
- and on stable storage, or has failed.
-
- `options` and what it refers to are copied: they can be freed when the call returns. `result`
- may be NULL; it is written if the status is `DP_OK` or `DP_INCOMPLETE`.
-
- Threads: any; several jobs may run at once. Not in a signal handler. Errors: `DP_INCOMPLETE` is
- not an error. Any code from 100 on; most often `DP_ERR_MEDIUM_NOT_EMPTY`,
- `DP_ERR_MEDIUM_IN_USE`, `DP_ERR_NOT_FOUND`, `DP_ERR_STORAGE_FULL`, `DP_ERR_CANCELLED`. After an
- error the message describes the state of the medium. Old content is kept, except with
- `DP_BACKUP_IN_PLACE`.
+/**
+ * Backs up files and directories, or a stream, to a medium. Returns when the archive is complete
+ * and on stable storage, or has failed.
+ *
+ * `options` and what it refers to are copied: they can be freed when the call returns. `result`
+ * may be NULL; it is written if the status is `DP_OK` or `DP_INCOMPLETE`.
+ *
+ * Threads: any; several jobs may run at once. Not in a signal handler. Errors: `DP_INCOMPLETE` is
+ * not an error. Any code from 100 on; most often `DP_ERR_MEDIUM_NOT_EMPTY`,
+ * `DP_ERR_MEDIUM_IN_USE`, `DP_ERR_NOT_FOUND`, `DP_ERR_STORAGE_FULL`, `DP_ERR_CANCELLED`. After an
+ * error the message describes the state of the medium. Old content is kept, except with
+ * `DP_BACKUP_IN_PLACE`.
  */
 dp_status dp_backup(const dp_backup_options *options, dp_backup_result *result);
 
-/*
- Copies an archive to another medium, as it is stored: a secret is not needed, and the same secret
- opens the copy.
-
- `options` and what it refers to are copied: they can be freed when the call returns. `result`
- may be NULL; it is written if the status is `DP_OK` or `DP_INCOMPLETE`.
-
- Threads: any; several jobs may run at once. Not in a signal handler. Errors: as `dp_backup` and
- `dp_verify`.
+/**
+ * Copies an archive to another medium, as it is stored: a secret is not needed, and the same secret
+ * opens the copy.
+ *
+ * `options` and what it refers to are copied: they can be freed when the call returns. `result`
+ * may be NULL; it is written if the status is `DP_OK` or `DP_INCOMPLETE`.
+ *
+ * Threads: any; several jobs may run at once. Not in a signal handler. Errors: as `dp_backup` and
+ * `dp_verify`.
  */
 dp_status dp_copy(const dp_copy_options *options, dp_copy_result *result);
 
-/*
- Lists an archive: reads its catalogue, or all of it if the catalogue is damaged or missing, and
- shows each object. A stream is one file with the name of the archive.
-
- `options` and what it refers to are copied: they can be freed when the call returns. `result`
- may be NULL; it is written if the status is `DP_OK` or `DP_INCOMPLETE`.
-
- Threads: any; several jobs may run at once. Not in a signal handler. Errors: as `dp_restore`, and
- `DP_ERR_CALLBACK` if `entry` has ended the list.
+/**
+ * Lists an archive: reads its catalogue, or all of it if the catalogue is damaged or missing, and
+ * shows each object. A stream is one file with the name of the archive.
+ *
+ * `options` and what it refers to are copied: they can be freed when the call returns. `result`
+ * may be NULL; it is written if the status is `DP_OK` or `DP_INCOMPLETE`.
+ *
+ * Threads: any; several jobs may run at once. Not in a signal handler. Errors: as `dp_restore`, and
+ * `DP_ERR_CALLBACK` if `entry` has ended the list.
  */
 dp_status dp_list(const dp_list_options *options, dp_read_result *result);
 
-/*
- Restores an archive, or some paths of it. Reading continues after damage; damaged files are
- problems, and never keep their name: their recovered part is named `NAME.damaged`. In a stream,
- zeros take the place of lost data.
-
- `options` and what it refers to are copied: they can be freed when the call returns. `result`
- may be NULL; it is written if the status is `DP_OK` or `DP_INCOMPLETE`.
-
- Threads: any; several jobs may run at once. Not in a signal handler. Errors: `DP_INCOMPLETE` is
- not an error. Any code from 100 on; most often `DP_ERR_NO_ARCHIVE`, `DP_ERR_KEY_NEEDED`,
- `DP_ERR_WRONG_KEY`, `DP_ERR_CONTENT`, `DP_ERR_CANCELLED`. What was restored before the error
- stays.
+/**
+ * Restores an archive, or some paths of it. Reading continues after damage; damaged files are
+ * problems, and never keep their name: their recovered part is named `NAME.damaged`. In a stream,
+ * zeros take the place of lost data.
+ *
+ * `options` and what it refers to are copied: they can be freed when the call returns. `result`
+ * may be NULL; it is written if the status is `DP_OK` or `DP_INCOMPLETE`.
+ *
+ * Threads: any; several jobs may run at once. Not in a signal handler. Errors: `DP_INCOMPLETE` is
+ * not an error. Any code from 100 on; most often `DP_ERR_NO_ARCHIVE`, `DP_ERR_KEY_NEEDED`,
+ * `DP_ERR_WRONG_KEY`, `DP_ERR_CONTENT`, `DP_ERR_CANCELLED`. What was restored before the error
+ * stays.
  */
 dp_status dp_restore(const dp_restore_options *options, dp_read_result *result);
 
-/*
- Reads and checks all of an archive, and writes nothing.
-
- `options` and what it refers to are copied: they can be freed when the call returns. `result`
- may be NULL; it is written if the status is `DP_OK` or `DP_INCOMPLETE`.
-
- Threads: any; several jobs may run at once. Not in a signal handler. Errors: as `dp_restore`.
+/**
+ * Reads and checks all of an archive, and writes nothing.
+ *
+ * `options` and what it refers to are copied: they can be freed when the call returns. `result`
+ * may be NULL; it is written if the status is `DP_OK` or `DP_INCOMPLETE`.
+ *
+ * Threads: any; several jobs may run at once. Not in a signal handler. Errors: as `dp_restore`.
  */
 dp_status dp_verify(const dp_verify_options *options, dp_read_result *result);
 

@@ -12,7 +12,7 @@ enum { THREADS = 4, TOKENS = 16 };
 static _Atomic(dp_cancel *) tokens[TOKENS];
 static const char *dir;
 static uint64_t seed;
-static unsigned long calls = 4000;
+static unsigned long calls = 1000;
 
 static uint64_t next(uint64_t *state)
 {
