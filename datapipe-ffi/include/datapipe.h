@@ -71,6 +71,30 @@
 /** Kind of a medium: a directory of volumes. */
 #define DP_MEDIUM_VOLUME_DIRECTORY 2
 
+/** Time of a wait without an end. */
+#define DP_FOREVER UINT64_MAX
+
+/** Kind of a stage, a head: `fill` fills blocks. */
+#define DP_STAGE_HEAD 1
+/** Kind of a stage, a head: reads the stream that `descriptor` has. */
+#define DP_STAGE_READ_DESCRIPTOR 2
+/** Kind of a stage: `transform` makes a block from each. */
+#define DP_STAGE_TRANSFORM 10
+/** Kind of a stage: `change` changes each block in place. */
+#define DP_STAGE_IN_PLACE 11
+/** Kind of a stage: `inspect` judges each block. The blocks must not be compressed. */
+#define DP_STAGE_INSPECT 12
+/** Kind of a stage: compresses by zstd, at `level` 1 to 22, or 0 for 3. */
+#define DP_STAGE_ZSTD 20
+/** Kind of a stage: compresses by deflate, at `level` 1 to 9, or 0 for 6. */
+#define DP_STAGE_DEFLATE 21
+/** Kind of a stage: decompresses what the two before have compressed, in the same pipe. */
+#define DP_STAGE_DECOMPRESS 22
+/** Kind of a stage, a tail: `write` takes blocks. */
+#define DP_STAGE_TAIL 30
+/** Kind of a stage, a tail: writes to `descriptor`. */
+#define DP_STAGE_WRITE_DESCRIPTOR 31
+
 /** Source of a backup: the files and directories in `sources`. */
 #define DP_SOURCE_TREES 0
 /** Source of a backup: the stream that `source_descriptor` has from its present position on. */
@@ -204,6 +228,22 @@
 /** Kind of a problem that has no number of its own: its text describes it. */
 #define DP_PROBLEM_OTHER 99
 
+/** Answer of a function of a stage: done. A block is sent; an inspected block passes. */
+#define DP_ANSWER_OK 0
+/** Answer of `fill`: the stream has ended, and the block is not sent. */
+#define DP_ANSWER_END 1
+/**
+ * Answer of `transform`: the input is sent in the place of the output. For `change` the same as
+ * `DP_ANSWER_OK`.
+ */
+#define DP_ANSWER_SEND_INPUT 2
+/** Answer of `transform` and `change`: nothing is sent, the block ends here. */
+#define DP_ANSWER_DROP 3
+/** Answer of `inspect`: the block travels on, and is recorded as marked. */
+#define DP_ANSWER_MARK 4
+/** Answer of `inspect`: the block travels on without its content, and is recorded as rejected. */
+#define DP_ANSWER_REJECT 5
+
 /** Level of a message: a fault. */
 #define DP_LOG_ERROR 1
 /** Level of a message: a result that may not be what the caller expects. */
@@ -216,6 +256,9 @@
  * handler. A handle, and not an address: a token that was freed is refused.
  */
 typedef struct dp_cancel dp_cancel;
+
+/** A pipe: described, running or ended. A handle, and not an address. */
+typedef struct dp_pipe dp_pipe;
 
 /**
  * Result of a call: 0, a positive number up to 99 for a result with a remark, or an error.
@@ -244,6 +287,280 @@ typedef int32_t dp_status;
  * wait for a job.
  */
 typedef void (*dp_log_function)(void *user, int32_t level, const char *message);
+
+/** Options of a pipe. Fields that are 0 have their default. */
+typedef struct {
+  /**
+   * `sizeof(dp_pipe_options)`.
+   */
+  size_t size;
+  /**
+   * Name of the pipe in messages, in UTF-8, at most 64 bytes. NULL for none.
+   */
+  const char *label;
+  /**
+   * Token that cancels the pipe while a thread waits for it, or NULL.
+   */
+  dp_cancel *cancel;
+  /**
+   * Buffers in the pool; 0 for enough to keep every instance busy.
+   */
+  uint32_t buffers;
+  /**
+   * Size of a buffer in bytes, 512 to 64 MiB; 0 for 4 MiB.
+   */
+  uint32_t buffer_size;
+  /**
+   * Set to 0.
+   */
+  uint32_t reserved;
+  /**
+   * Set to 0.
+   */
+  uint32_t reserved_2;
+} dp_pipe_options;
+
+/**
+ * Makes the state of instance `instance` of a stage, from 0. Returns `DP_ANSWER_OK` and sets
+ * `state`, or returns a negative error number: the pipe then fails.
+ *
+ * Threads: any thread of the library, one call at a time for each stage.
+ */
+typedef int32_t (*dp_make_function)(void *user, uint32_t instance, void **state);
+
+/** A block that a stage fills or changes. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * The block: `capacity` bytes that may be written.
+   */
+  uint8_t *bytes;
+  /**
+   * Bytes that the block can have.
+   */
+  size_t capacity;
+  /**
+   * Bytes of data from `bytes` on: 0 in `fill` and `transform`, in `change` those of the block.
+   * The function sets it.
+   */
+  size_t len;
+  /**
+   * Numbers of the program, which travel with the block. The function may set them.
+   */
+  uint64_t user[4];
+} dp_output;
+
+/**
+ * Fills a block. Returns `DP_ANSWER_OK`, `DP_ANSWER_END` or a negative error number, `-EIO`.
+ *
+ * Threads: one call at a time for each instance, of which each may be on another thread.
+ */
+typedef int32_t (*dp_fill_function)(void *state, dp_output *out);
+
+/** A block that a stage reads. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * The data.
+   */
+  const uint8_t *bytes;
+  /**
+   * Length of the data in bytes.
+   */
+  size_t len;
+  /**
+   * Number of the block, from 0. 2^64 - 1 in `inspect`, which does not have it.
+   */
+  uint64_t number;
+  /**
+   * Offset of the data in the stream that the head read, in bytes, if the head counts it.
+   */
+  uint64_t offset;
+  /**
+   * Numbers of the program, which travel with the block.
+   */
+  uint64_t user[4];
+  /**
+   * Length of the data before compression; 0 if it is not compressed.
+   */
+  uint32_t plain_len;
+  /**
+   * Compression: 0 for none, 1 for zstd, 2 for deflate.
+   */
+  uint32_t codec;
+} dp_block;
+
+/**
+ * Makes a block from another one. Returns `DP_ANSWER_OK`, `DP_ANSWER_SEND_INPUT`, `DP_ANSWER_DROP`
+ * or a negative error number.
+ *
+ * Threads: as for `dp_fill_function`.
+ */
+typedef int32_t (*dp_transform_function)(void *state, const dp_block *block, dp_output *out);
+
+/**
+ * Changes a block in place. Returns `DP_ANSWER_OK`, `DP_ANSWER_DROP` or a negative error number.
+ *
+ * Threads: as for `dp_fill_function`.
+ */
+typedef int32_t (*dp_change_function)(void *state, dp_output *block);
+
+/**
+ * Judges a block, or writes it. `inspect` returns `DP_ANSWER_OK`, `DP_ANSWER_MARK`,
+ * `DP_ANSWER_REJECT` or a negative error number, and `write` returns `DP_ANSWER_OK` or a negative
+ * error number.
+ *
+ * Threads: as for `dp_fill_function`.
+ */
+typedef int32_t (*dp_block_function)(void *state, const dp_block *block);
+
+/**
+ * Ends an instance. `finish` returns `DP_ANSWER_OK` or a negative error number; the answer of
+ * `drop` is ignored.
+ *
+ * Threads: as for `dp_fill_function`.
+ */
+typedef int32_t (*dp_end_function)(void *state);
+
+/** A stage that is added to a pipe. Functions that its kind does not use are NULL. */
+typedef struct {
+  /**
+   * `sizeof(dp_stage)`.
+   */
+  size_t size;
+  /**
+   * Name in messages and in the status, in UTF-8, at most 64 bytes. NULL for one of the library.
+   */
+  const char *name;
+  /**
+   * Pointer that is passed to `make`. Without `make`, it is the state of each instance.
+   */
+  void *user;
+  /**
+   * Makes the state of an instance, or NULL.
+   */
+  dp_make_function make;
+  /**
+   * For `DP_STAGE_HEAD`.
+   */
+  dp_fill_function fill;
+  /**
+   * For `DP_STAGE_TRANSFORM`.
+   */
+  dp_transform_function transform;
+  /**
+   * For `DP_STAGE_IN_PLACE`.
+   */
+  dp_change_function change;
+  /**
+   * For `DP_STAGE_INSPECT`.
+   */
+  dp_block_function inspect;
+  /**
+   * For `DP_STAGE_TAIL`.
+   */
+  dp_block_function write;
+  /**
+   * Called after the last block, if the stream has ended well up to here, or NULL. A tail flushes
+   * here: what only this call writes marks a complete stream. Not for heads and `inspect`.
+   */
+  dp_end_function finish;
+  /**
+   * Frees the state of an instance that `make` has made, however the pipe ends, or NULL.
+   */
+  dp_end_function drop;
+  /**
+   * `DP_STAGE_...`.
+   */
+  int32_t kind;
+  /**
+   * Level of a compression.
+   */
+  int32_t level;
+  /**
+   * Descriptor of a stream. It stays open, and is not used after the pipe.
+   */
+  int32_t descriptor;
+  /**
+   * Instances that run at once, 1 to 64; 0 for 1. Stages with several keep the order of blocks.
+   */
+  uint32_t instances;
+} dp_stage;
+
+/** Result of a pipe that has ended well. */
+typedef struct {
+  /**
+   * `sizeof(dp_pipe_result)`: set it before the call.
+   */
+  size_t size;
+  /**
+   * Bytes that the head has sent.
+   */
+  uint64_t bytes_in;
+  /**
+   * Bytes that the tail has received.
+   */
+  uint64_t bytes_out;
+  /**
+   * Problems that the stages have counted, rejected blocks among them. The status is
+   * `DP_INCOMPLETE` if there are any.
+   */
+  uint64_t problems;
+  /**
+   * Blocks that `inspect` has marked.
+   */
+  uint64_t marked;
+  /**
+   * Blocks that `inspect` has rejected.
+   */
+  uint64_t rejected;
+  /**
+   * Time of the pipe in nanoseconds.
+   */
+  uint64_t elapsed_ns;
+} dp_pipe_result;
+
+/** State of a pipe at one moment. */
+typedef struct {
+  /**
+   * `sizeof(dp_pipe_status)`: set it before the call.
+   */
+  size_t size;
+  /**
+   * Bytes that the head has sent.
+   */
+  uint64_t bytes_in;
+  /**
+   * Bytes that the tail has received.
+   */
+  uint64_t bytes_out;
+  /**
+   * Time since the pipe has started, until it has ended, in nanoseconds.
+   */
+  uint64_t elapsed_ns;
+  /**
+   * 1 while the pipe runs, 0 when it has ended.
+   */
+  uint32_t running;
+  /**
+   * Stages, with those that the library has added.
+   */
+  uint32_t stages;
+  /**
+   * Buffers in the pool.
+   */
+  uint32_t buffers;
+  /**
+   * Buffers that are free.
+   */
+  uint32_t free_buffers;
+} dp_pipe_status;
 
 /**
  * Reads a part of a stream into `bytes`, at most `len` bytes. Returns how many it has put there, 0
@@ -992,6 +1309,9 @@ typedef struct {
  */
 #define DP_INCOMPLETE 1
 
+/** The time of a wait is over, and the pipe runs. */
+#define DP_TIMED_OUT 2
+
 /** An argument or option has a value that is not allowed. */
 #define DP_ERR_ARGUMENT 100
 /** A pointer is NULL that must not be. */
@@ -1008,6 +1328,8 @@ typedef struct {
 #define DP_ERR_STALE_HANDLE 112
 /** More objects than the library takes. */
 #define DP_ERR_LIMIT 120
+/** The object is not in a state for this call: a pipe that was started already, for example. */
+#define DP_ERR_STATE 121
 /** The function was called from a callback that it would have to wait for. */
 #define DP_ERR_REENTRANT 130
 /** The process was forked from one that used the library. */
@@ -1176,6 +1498,72 @@ dp_status dp_cancel_trigger(dp_cancel *token);
  * `DP_ERR_STALE_HANDLE` if it was freed before.
  */
 dp_status dp_cancel_free(dp_cancel *token);
+
+/**
+ * Makes a pipe without stages.
+ *
+ * `options` may be NULL. What it refers to is copied. Ownership: free the pipe with `dp_pipe_free`.
+ *
+ * Threads: any. Errors: `DP_ERR_NULL`, `DP_ERR_ARGUMENT`, `DP_ERR_LIMIT`, and those of a token.
+ */
+dp_status dp_pipe_new(const dp_pipe_options *options, dp_pipe **pipe);
+
+/**
+ * Adds a stage to a pipe that was not started: the head first, the tail last.
+ *
+ * `stage` is copied. Its functions and its user pointer are used until the pipe is freed.
+ *
+ * Threads: any, one call at a time takes effect. Errors: those of a handle, `DP_ERR_ARGUMENT`,
+ * `DP_ERR_NULL` if a function is missing, `DP_ERR_STATE` if the stage cannot come here.
+ */
+dp_status dp_pipe_add(dp_pipe *pipe, const dp_stage *stage);
+
+/**
+ * Starts a pipe, and returns while it runs. Wait for it with `dp_pipe_wait`.
+ *
+ * Threads: any. Errors: those of a handle, `DP_ERR_STATE` without a tail or for a pipe that was
+ * started before, `DP_ERR_REFUSED` if it cannot work, `DP_ERR_MEMORY`, `DP_ERR_SYSTEM`. After one of
+ * the latter three, the pipe can only be freed.
+ */
+dp_status dp_pipe_start(dp_pipe *pipe);
+
+/**
+ * Waits for the end of a pipe, for at most `timeout_ms` milliseconds, or `DP_FOREVER`. When it has
+ * ended, each call returns its outcome.
+ *
+ * `result` may be NULL; it is written if the status is `DP_OK` or `DP_INCOMPLETE`.
+ *
+ * Threads: any, several at once; not in a function of a stage, which returns `DP_ERR_REENTRANT`.
+ * Errors: `DP_TIMED_OUT` is not an error. Those of a handle, `DP_ERR_STATE`, `DP_ERR_CANCELLED`,
+ * `DP_ERR_STAGE` or the status of its cause.
+ */
+dp_status dp_pipe_wait(dp_pipe *pipe, uint64_t timeout_ms, dp_pipe_result *result);
+
+/**
+ * Stops a pipe that runs: a wait then returns `DP_ERR_CANCELLED`, unless it had ended before. A
+ * function of a stage that does not return keeps the pipe from ending.
+ *
+ * Threads: any, also in functions of stages; not in a signal handler, for which there are tokens.
+ * Errors: those of a handle, `DP_ERR_STATE` if the pipe was not started.
+ */
+dp_status dp_pipe_cancel(dp_pipe *pipe);
+
+/**
+ * Reads the state of a pipe that was started.
+ *
+ * Threads: any. Errors: those of a handle, `DP_ERR_NULL`, `DP_ERR_STATE`, and the error with which
+ * the pipe could not be started.
+ */
+dp_status dp_pipe_get_status(dp_pipe *pipe, dp_pipe_status *status);
+
+/**
+ * Frees a pipe. One that runs is stopped first, and the call waits for its end; a thread that waits
+ * for the pipe gets its outcome.
+ *
+ * Threads: any; not in a function of a stage, which returns `DP_ERR_REENTRANT`. Errors: those of a
+ * handle.
+ */
+dp_status dp_pipe_free(dp_pipe *pipe);
 
 /**
  * Backs up files and directories, or a stream, to a medium. Returns when the archive is complete

@@ -16,7 +16,7 @@ use crate::status::*;
 const MAX_CAUSES: usize = 32;
 
 /// Reason that a call has failed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     status: dp_status,
     errno: i32,

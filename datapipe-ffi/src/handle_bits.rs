@@ -20,6 +20,8 @@ use std::sync::OnceLock;
 pub(crate) enum HandleKind {
     /// A cancel token.
     Cancel = 0xC1,
+    /// A pipe.
+    Pipe = 0xB7,
 }
 
 /// Bits of a handle; 0 for the null handle.

@@ -5,8 +5,9 @@
 //!      |  datapipe.h
 //!   abi/        the functions and structs of the header: arguments to values, results to structs
 //!      |                 \
-//!   boundary/  pointers,   job/  whole jobs: backup, restore, verify, list, copy
-//!   callbacks, handles         \
+//!   boundary/  pointers,   job/   whole jobs: backup, restore, verify, list, copy
+//!   callbacks, handles     pipe/  pipes of the program's own stages
+//!                               |
 //!                               datapipe
 //! ```
 //!
@@ -28,9 +29,11 @@ pub mod boundary;
 mod cancel_slots; // cancel tokens
 mod failure; // failures of calls
 mod handle_bits; // kinds, indices and generations of handles
+mod handle_table; // objects by their handles
 mod job; // whole jobs
 mod last_error; // the last failure of each thread
 mod library; // preparation at the first call
 mod log_sink; // the log function of the program
+mod pipe; // pipes of the program's own stages
 pub mod problem_kind; // numbers of problems with objects
 pub mod status; // status codes

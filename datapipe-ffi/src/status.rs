@@ -28,6 +28,9 @@ pub const DP_OK: dp_status = 0;
 /// had each of them. Results are written.
 pub const DP_INCOMPLETE: dp_status = 1;
 
+/// The time of a wait is over, and the pipe runs.
+pub const DP_TIMED_OUT: dp_status = 2;
+
 /// An argument or option has a value that is not allowed.
 pub const DP_ERR_ARGUMENT: dp_status = 100;
 /// A pointer is NULL that must not be.
@@ -44,6 +47,8 @@ pub const DP_ERR_HANDLE_KIND: dp_status = 111;
 pub const DP_ERR_STALE_HANDLE: dp_status = 112;
 /// More objects than the library takes.
 pub const DP_ERR_LIMIT: dp_status = 120;
+/// The object is not in a state for this call: a pipe that was started already, for example.
+pub const DP_ERR_STATE: dp_status = 121;
 /// The function was called from a callback that it would have to wait for.
 pub const DP_ERR_REENTRANT: dp_status = 130;
 /// The process was forked from one that used the library.
@@ -102,6 +107,20 @@ pub const DP_ERR_CANCELLED: dp_status = 600;
 /// on.
 pub const DP_ERR_PANIC: dp_status = 900;
 
+/// Answer of a function of a stage: done. A block is sent; an inspected block passes.
+pub const DP_ANSWER_OK: i32 = 0;
+/// Answer of `fill`: the stream has ended, and the block is not sent.
+pub const DP_ANSWER_END: i32 = 1;
+/// Answer of `transform`: the input is sent in the place of the output. For `change` the same as
+/// `DP_ANSWER_OK`.
+pub const DP_ANSWER_SEND_INPUT: i32 = 2;
+/// Answer of `transform` and `change`: nothing is sent, the block ends here.
+pub const DP_ANSWER_DROP: i32 = 3;
+/// Answer of `inspect`: the block travels on, and is recorded as marked.
+pub const DP_ANSWER_MARK: i32 = 4;
+/// Answer of `inspect`: the block travels on without its content, and is recorded as rejected.
+pub const DP_ANSWER_REJECT: i32 = 5;
+
 /// Level of a message: a fault.
 pub const DP_LOG_ERROR: i32 = 1;
 /// Level of a message: a result that may not be what the caller expects.
@@ -121,6 +140,7 @@ pub(crate) fn name_of(status: dp_status) -> &'static std::ffi::CStr {
 const NAMES: &[(dp_status, &std::ffi::CStr)] = &[
     (DP_OK, c"DP_OK"),
     (DP_INCOMPLETE, c"DP_INCOMPLETE"),
+    (DP_TIMED_OUT, c"DP_TIMED_OUT"),
     (DP_ERR_ARGUMENT, c"DP_ERR_ARGUMENT"),
     (DP_ERR_NULL, c"DP_ERR_NULL"),
     (DP_ERR_STRUCT_SIZE, c"DP_ERR_STRUCT_SIZE"),
@@ -129,6 +149,7 @@ const NAMES: &[(dp_status, &std::ffi::CStr)] = &[
     (DP_ERR_HANDLE_KIND, c"DP_ERR_HANDLE_KIND"),
     (DP_ERR_STALE_HANDLE, c"DP_ERR_STALE_HANDLE"),
     (DP_ERR_LIMIT, c"DP_ERR_LIMIT"),
+    (DP_ERR_STATE, c"DP_ERR_STATE"),
     (DP_ERR_REENTRANT, c"DP_ERR_REENTRANT"),
     (DP_ERR_FORKED, c"DP_ERR_FORKED"),
     (DP_ERR_REFUSED, c"DP_ERR_REFUSED"),

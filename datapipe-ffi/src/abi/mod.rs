@@ -18,6 +18,9 @@ mod hooks; // progress and problems of a job
 mod secret; // keys and passphrases
 mod selection; // one archive of several
 
+mod pipe; // pipes of the program's own stages
+mod stage; // stages of a pipe
+
 mod backup; // trees or a stream to a medium
 mod copy; // an archive to another medium
 mod list; // entries of an archive
@@ -32,9 +35,11 @@ pub use error::*;
 pub use hooks::*;
 pub use list::*;
 pub use log::*;
+pub use pipe::*;
 pub use read_result::*;
 pub use restore::*;
 pub use secret::*;
 pub use selection::*;
+pub use stage::*;
 pub use verify::*;
 pub use version::*;

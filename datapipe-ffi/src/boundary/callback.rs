@@ -11,6 +11,11 @@ use std::ffi::{CStr, c_char, c_void};
 #[repr(transparent)]
 pub struct User(*mut c_void);
 
+impl User {
+    /// The null pointer.
+    pub(crate) const NULL: Self = Self(std::ptr::null_mut());
+}
+
 // SAFETY: the library does not use the pointer, it passes it on. The caller promises that its
 // functions may be called with it on the threads that the header names.
 unsafe impl Send for User {}
@@ -57,4 +62,43 @@ pub(crate) fn log(
 ) {
     // SAFETY: the caller's promise about its functions; `message` lives for the call.
     unsafe { function(user, level, message.as_ptr()) }
+}
+
+/// Lets the caller's function make a value, and returns the function's answer.
+pub(crate) fn make<T>(
+    function: unsafe extern "C" fn(User, u32, *mut T) -> i32,
+    user: User,
+    number: u32,
+    value: &mut T,
+) -> i32 {
+    // SAFETY: the caller's promise about its functions; `value` lives for the call, and is valid
+    // before it.
+    unsafe { function(user, number, value) }
+}
+
+/// Lets the caller's function change a value, and returns the function's answer.
+pub(crate) fn change<T>(
+    function: unsafe extern "C" fn(User, *mut T) -> i32,
+    user: User,
+    value: &mut T,
+) -> i32 {
+    // SAFETY: as for `make`.
+    unsafe { function(user, value) }
+}
+
+/// Lets the caller's function make a value from another one, and returns the function's answer.
+pub(crate) fn convert<T, U>(
+    function: unsafe extern "C" fn(User, *const T, *mut U) -> i32,
+    user: User,
+    from: &T,
+    to: &mut U,
+) -> i32 {
+    // SAFETY: as for `make`.
+    unsafe { function(user, from, to) }
+}
+
+/// Calls the caller's function with its user data only, and returns the function's answer.
+pub(crate) fn notify(function: unsafe extern "C" fn(User) -> i32, user: User) -> i32 {
+    // SAFETY: the caller's promise about its functions.
+    unsafe { function(user) }
 }

@@ -23,7 +23,7 @@ mod versioned; // structs that begin with their size
 
 pub use argument::{Bytes, Text, TextList};
 pub use callback::User;
-pub(crate) use callback::{fill, log, show, take};
+pub(crate) use callback::{change, convert, fill, log, make, notify, show, take};
 pub(crate) use descriptor::duplicate;
 pub(crate) use fork::{is_forked, watch_forks};
 pub(crate) use guard::call;

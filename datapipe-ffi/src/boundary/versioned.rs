@@ -173,8 +173,14 @@ plain!(i32, u32, i64, u64, usize, User, Text, TextList, Bytes);
 impl<T> Plain for In<T> {}
 impl<T> Plain for Handle<T> {}
 impl<T> Plain for *const T {}
+impl<T> Plain for *mut T {}
+impl<const N: usize> Plain for [u64; N] {}
 impl<const N: usize> Plain for [u8; N] {}
 impl<T> Plain for Option<unsafe extern "C" fn(User, *const T) -> i32> {}
+impl<T> Plain for Option<unsafe extern "C" fn(User, *mut T) -> i32> {}
+impl<T> Plain for Option<unsafe extern "C" fn(User, u32, *mut T) -> i32> {}
+impl<T, U> Plain for Option<unsafe extern "C" fn(User, *const T, *mut U) -> i32> {}
+impl Plain for Option<unsafe extern "C" fn(User) -> i32> {}
 impl Plain for Option<unsafe extern "C" fn(User, *const u8, usize) -> i64> {}
 impl Plain for Option<unsafe extern "C" fn(User, *mut u8, usize) -> i64> {}
 

@@ -362,7 +362,9 @@ fn done(
 
 /// Name of an archive: that of its first source.
 fn name_of_first(sources: &[PathBuf]) -> Result<String, Failure> {
-    let source = sources.first().map_or(Path::new("/"), PathBuf::as_path);
+    let source = sources
+        .first()
+        .map_or_else(|| Path::new("/"), PathBuf::as_path);
     let name = match source.file_name() {
         Some(name) => name.to_owned(),
         None => retry(|| fs::canonicalize(source))?

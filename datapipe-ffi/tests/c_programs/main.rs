@@ -160,6 +160,11 @@ fn cancel_tokens_and_handles_that_are_none() {
 }
 
 #[test]
+fn pipes_of_stages_in_c() {
+    check("pipes.c");
+}
+
+#[test]
 fn random_calls_never_crash() {
     check("random.c");
 }
@@ -194,17 +199,23 @@ fn layout_of_structs_is_the_same_in_c() {
     let before = source.len();
     add_layout::<dp_backup_options>(&mut source);
     add_layout::<dp_backup_result>(&mut source);
+    add_layout::<dp_block>(&mut source);
     add_layout::<dp_copy_options>(&mut source);
     add_layout::<dp_copy_result>(&mut source);
     add_layout::<dp_entry>(&mut source);
     add_layout::<dp_hooks>(&mut source);
     add_layout::<dp_list_options>(&mut source);
+    add_layout::<dp_output>(&mut source);
+    add_layout::<dp_pipe_options>(&mut source);
+    add_layout::<dp_pipe_result>(&mut source);
+    add_layout::<dp_pipe_status>(&mut source);
     add_layout::<dp_problem>(&mut source);
     add_layout::<dp_progress>(&mut source);
     add_layout::<dp_read_result>(&mut source);
     add_layout::<dp_restore_options>(&mut source);
     add_layout::<dp_secret>(&mut source);
     add_layout::<dp_selection>(&mut source);
+    add_layout::<dp_stage>(&mut source);
     add_layout::<dp_verify_options>(&mut source);
     let header = fs::read_to_string(crate_dir().join("include/datapipe.h")).unwrap();
     let structs = header.matches("typedef struct {").count();
