@@ -1,6 +1,6 @@
 /*
  * DataPipe: moves data through a chain of stages that share one pool of buffers.
- * Whole jobs in one call: backup, restore, verification, list, copy.
+ * Whole jobs in one call: backup, restore, verification, list, copy; pipes of stages in C.
  *
  *     #include <datapipe.h>
  *     cc program.c $(pkg-config --cflags --libs datapipe)
@@ -17,11 +17,11 @@
  *   dp_error_message returns on the same thread.
  * - A struct begins with its size: set .size = sizeof it, and all fields that are not used to 0.
  *   It may grow at its end in later versions; a program need not be compiled again.
- * - A pointer is NULL or valid. A text ends with a zero byte. What a call gets is copied, and may be
- *   freed when the call returns. What a function of the program gets is valid until it returns.
+ * - A pointer is NULL or valid. A text ends with a zero byte. What a call gets is copied, and may
+ *   be freed when the call returns. What a function of the program gets is valid until it returns.
  * - A result is written if the call succeeds, and only then.
- * - A handle (dp_cancel *) is a number and not an address. NULL, a handle that was freed, one of
- *   another kind and one of another process are refused.
+ * - A handle (dp_cancel *, dp_pipe *) is a number and not an address. NULL, a handle that was
+ *   freed, one of another kind and one of another process are refused.
  * - Functions of the program are called on the threads that are named at their types. They return:
  *   no exception and no longjmp leaves them.
  * - After a fork, the child can only exec, unless the fork came before the first call.
@@ -110,8 +110,8 @@
  */
 #define DP_WRITE_OVERWRITE 1
 /**
- * Mode of writing: a session is added to the medium, and nothing is changed that is there. A medium
- * that does not exist is created.
+ * Mode of writing: a session is added to the medium, and nothing is changed that is there. A
+ * medium that does not exist is created.
  */
 #define DP_WRITE_APPEND 2
 
@@ -187,7 +187,8 @@
 #define DP_TARGET_FUNCTION 2
 
 /**
- * Flag of a restore: replace existing files, and set mode, owner and times of existing directories.
+ * Flag of a restore: replace existing files, and set mode, owner and times of existing
+ * directories.
  */
 #define DP_RESTORE_OVERWRITE 1
 /**
@@ -280,8 +281,8 @@ typedef struct dp_pipe dp_pipe;
 typedef int32_t dp_status;
 
 /**
- * Receives a message: its level, `DP_LOG_ERROR` to `DP_LOG_INFO` or a level of a later version, and
- * its text in UTF-8, which is valid until the function returns.
+ * Receives a message: its level, `DP_LOG_ERROR` to `DP_LOG_INFO` or a level of a later version,
+ * and its text in UTF-8, which is valid until the function returns.
  *
  * Threads: any thread of the library or of the program, several at once. The function must not
  * wait for a job.
@@ -467,8 +468,9 @@ typedef struct {
    */
   dp_block_function write;
   /**
-   * Called after the last block, if the stream has ended well up to here, or NULL. A tail flushes
-   * here: what only this call writes marks a complete stream. Not for heads and `inspect`.
+   * Called after the last block, if the stream has ended well up to here, or NULL. A tail
+   * flushes here: what only this call writes marks a complete stream. Not for heads and
+   * `inspect`.
    */
   dp_end_function finish;
   /**
@@ -755,9 +757,9 @@ typedef struct {
    */
   size_t recipient_count;
   /**
-   * Patterns of objects that are left out with everything below them, in UTF-8. A pattern matches
-   * a name, a path in the archive, or, if it begins with a slash, an absolute path; `**` matches
-   * any number of directories.
+   * Patterns of objects that are left out with everything below them, in UTF-8. A pattern
+   * matches a name, a path in the archive, or, if it begins with a slash, an absolute path; `**`
+   * matches any number of directories.
    */
   const char *const *exclude;
   /**
@@ -831,7 +833,8 @@ typedef struct {
    */
   uint32_t buffers;
   /**
-   * Size of a buffer, and so of a block before compression, in bytes, 512 to 64 MiB; 0 for 4 MiB.
+   * Size of a buffer, and so of a block before compression, in bytes, 512 to 64 MiB; 0 for 4
+   * MiB.
    */
   uint32_t buffer_size;
 } dp_backup_options;
@@ -1066,8 +1069,8 @@ typedef struct {
 } dp_entry;
 
 /**
- * Receives an entry of a list. Returns 0 to go on; another number ends the list, which then returns
- * `DP_ERR_CALLBACK`.
+ * Receives an entry of a list. Returns 0 to go on; another number ends the list, which then
+ * returns `DP_ERR_CALLBACK`.
  *
  * Threads: any thread of the library or that of the job, one call at a time. Pointers are valid
  * until the function returns.
@@ -1129,8 +1132,8 @@ typedef struct {
    */
   size_t size;
   /**
-   * Files that were restored whole, verified, or listed. 0 for the restore or the verification of
-   * a stream.
+   * Files that were restored whole, verified, or listed. 0 for the restore or the verification
+   * of a stream.
    */
   uint64_t files;
   /**
@@ -1175,8 +1178,8 @@ typedef struct {
    */
   uint32_t complete;
   /**
-   * 1 if the secret has opened the archive, so that its content is authentic; 0 without a secret.
-   * An identity does not prove the writer of the archive.
+   * 1 if the secret has opened the archive, so that its content is authentic; 0 without a
+   * secret. An identity does not prove the writer of the archive.
    */
   uint32_t authenticated;
   /**
@@ -1408,8 +1411,9 @@ const char *dp_version_text(void);
  * Checks that the library that runs has all that a program uses which was compiled with the header
  * of version `header`: pass `DP_VERSION`.
  *
- * Threads: any, also in a signal handler. Errors: `DP_ERR_ARGUMENT` if the library is older, or has
- * another major version, or, before 1.0, another minor version. The last error does not change.
+ * Threads: any, also in a signal handler. Errors: `DP_ERR_ARGUMENT` if the library is older, or
+ * has another major version, or, before 1.0, another minor version. The last error does not
+ * change.
  */
 dp_status dp_version_check(uint32_t header);
 
@@ -1486,8 +1490,8 @@ dp_status dp_cancel_new(dp_cancel **token);
  * nothing.
  *
  * Threads: any, and in a signal handler: the function is async-signal-safe and does not change
- * `errno`. Errors: `DP_ERR_NULL`, `DP_ERR_BAD_HANDLE`, `DP_ERR_HANDLE_KIND`, `DP_ERR_STALE_HANDLE`.
- * The last error of the thread does not change.
+ * `errno`. Errors: `DP_ERR_NULL`, `DP_ERR_BAD_HANDLE`, `DP_ERR_HANDLE_KIND`,
+ * `DP_ERR_STALE_HANDLE`. The last error of the thread does not change.
  */
 dp_status dp_cancel_trigger(dp_cancel *token);
 
@@ -1502,7 +1506,8 @@ dp_status dp_cancel_free(dp_cancel *token);
 /**
  * Makes a pipe without stages.
  *
- * `options` may be NULL. What it refers to is copied. Ownership: free the pipe with `dp_pipe_free`.
+ * `options` may be NULL. What it refers to is copied. Ownership: free the pipe with
+ * `dp_pipe_free`.
  *
  * Threads: any. Errors: `DP_ERR_NULL`, `DP_ERR_ARGUMENT`, `DP_ERR_LIMIT`, and those of a token.
  */
@@ -1522,8 +1527,8 @@ dp_status dp_pipe_add(dp_pipe *pipe, const dp_stage *stage);
  * Starts a pipe, and returns while it runs. Wait for it with `dp_pipe_wait`.
  *
  * Threads: any. Errors: those of a handle, `DP_ERR_STATE` without a tail or for a pipe that was
- * started before, `DP_ERR_REFUSED` if it cannot work, `DP_ERR_MEMORY`, `DP_ERR_SYSTEM`. After one of
- * the latter three, the pipe can only be freed.
+ * started before, `DP_ERR_REFUSED` if it cannot work, `DP_ERR_MEMORY`, `DP_ERR_SYSTEM`. After one
+ * of the latter three, the pipe can only be freed.
  */
 dp_status dp_pipe_start(dp_pipe *pipe);
 
@@ -1557,8 +1562,8 @@ dp_status dp_pipe_cancel(dp_pipe *pipe);
 dp_status dp_pipe_get_status(dp_pipe *pipe, dp_pipe_status *status);
 
 /**
- * Frees a pipe. One that runs is stopped first, and the call waits for its end; a thread that waits
- * for the pipe gets its outcome.
+ * Frees a pipe. One that runs is stopped first, and the call waits for its end; a thread that
+ * waits for the pipe gets its outcome.
  *
  * Threads: any; not in a function of a stage, which returns `DP_ERR_REENTRANT`. Errors: those of a
  * handle.
@@ -1581,8 +1586,8 @@ dp_status dp_pipe_free(dp_pipe *pipe);
 dp_status dp_backup(const dp_backup_options *options, dp_backup_result *result);
 
 /**
- * Copies an archive to another medium, as it is stored: a secret is not needed, and the same secret
- * opens the copy.
+ * Copies an archive to another medium, as it is stored: a secret is not needed, and the same
+ * secret opens the copy.
  *
  * `options` and what it refers to are copied: they can be freed when the call returns. `result`
  * may be NULL; it is written if the status is `DP_OK` or `DP_INCOMPLETE`.
@@ -1599,8 +1604,8 @@ dp_status dp_copy(const dp_copy_options *options, dp_copy_result *result);
  * `options` and what it refers to are copied: they can be freed when the call returns. `result`
  * may be NULL; it is written if the status is `DP_OK` or `DP_INCOMPLETE`.
  *
- * Threads: any; several jobs may run at once. Not in a signal handler. Errors: as `dp_restore`, and
- * `DP_ERR_CALLBACK` if `entry` has ended the list.
+ * Threads: any; several jobs may run at once. Not in a signal handler. Errors: as `dp_restore`,
+ * and `DP_ERR_CALLBACK` if `entry` has ended the list.
  */
 dp_status dp_list(const dp_list_options *options, dp_read_result *result);
 

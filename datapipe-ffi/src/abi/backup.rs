@@ -30,8 +30,8 @@ pub const DP_WRITE_NEW: i32 = 0;
 /// Mode of writing: the content of the medium is replaced. It stays until the new archive is
 /// complete, which needs room for both.
 pub const DP_WRITE_OVERWRITE: i32 = 1;
-/// Mode of writing: a session is added to the medium, and nothing is changed that is there. A medium
-/// that does not exist is created.
+/// Mode of writing: a session is added to the medium, and nothing is changed that is there. A
+/// medium that does not exist is created.
 pub const DP_WRITE_APPEND: i32 = 2;
 
 /// Compression: zstd at level 3, in this version.
@@ -109,9 +109,9 @@ pub struct dp_backup_options {
     pub recipient_files: TextList,
     /// Number of the recipients, at most 8 together with the secret.
     pub recipient_count: usize,
-    /// Patterns of objects that are left out with everything below them, in UTF-8. A pattern matches
-    /// a name, a path in the archive, or, if it begins with a slash, an absolute path; `**` matches
-    /// any number of directories.
+    /// Patterns of objects that are left out with everything below them, in UTF-8. A pattern
+    /// matches a name, a path in the archive, or, if it begins with a slash, an absolute path; `**`
+    /// matches any number of directories.
     pub exclude: TextList,
     /// Number of the patterns.
     pub exclude_count: usize,
@@ -149,7 +149,8 @@ pub struct dp_backup_options {
     pub readers: u32,
     /// Buffers in the pool; 0 for enough to keep every thread busy.
     pub buffers: u32,
-    /// Size of a buffer, and so of a block before compression, in bytes, 512 to 64 MiB; 0 for 4 MiB.
+    /// Size of a buffer, and so of a block before compression, in bytes, 512 to 64 MiB; 0 for 4
+    /// MiB.
     pub buffer_size: u32,
 }
 
@@ -235,44 +236,50 @@ pub(super) fn status_of(problems: u64) -> dp_status {
     }
 }
 
-fn backup_of(options: &dp_backup_options) -> Result<Backup, Failure> {
-    let flags = options.flags;
+/// Checks the flags, also against the mode.
+fn check_backup_flags(flags: u32, mode: WriteMode) -> Result<(), Failure> {
     check_flags("flags", flags, FLAGS)?;
-    let has = |flag| flags & flag != 0;
-    let mode = mode_of(options.mode)?;
-    let needs = |flag, needed, name| match has(flag) && mode != needed {
-        true => Err(Failure::new(
-            DP_ERR_ARGUMENT,
-            format!("{name} needs another mode"),
-        )),
-        false => Ok(()),
-    };
-    needs(
-        DP_BACKUP_IN_PLACE,
-        WriteMode::Overwrite,
-        "DP_BACKUP_IN_PLACE",
-    )?;
-    needs(
-        DP_BACKUP_ALLOW_EMPTY,
-        WriteMode::Overwrite,
-        "DP_BACKUP_ALLOW_EMPTY",
-    )?;
-    needs(
-        DP_BACKUP_OTHER_KEY,
-        WriteMode::Append,
-        "DP_BACKUP_OTHER_KEY",
-    )?;
+    let needs = [
+        (
+            DP_BACKUP_IN_PLACE,
+            WriteMode::Overwrite,
+            "IN_PLACE needs DP_WRITE_OVERWRITE",
+        ),
+        (
+            DP_BACKUP_ALLOW_EMPTY,
+            WriteMode::Overwrite,
+            "ALLOW_EMPTY needs DP_WRITE_OVERWRITE",
+        ),
+        (
+            DP_BACKUP_OTHER_KEY,
+            WriteMode::Append,
+            "OTHER_KEY needs DP_WRITE_APPEND",
+        ),
+    ];
+    match needs
+        .iter()
+        .find(|(flag, needed, _)| flags & flag != 0 && mode != *needed)
+    {
+        None => Ok(()),
+        Some((_, _, what)) => Err(Failure::new(DP_ERR_ARGUMENT, format!("DP_BACKUP_{what}"))),
+    }
+}
+
+/// Copies the patterns of what is left out.
+fn patterns_of(options: &dp_backup_options) -> Result<Vec<String>, Failure> {
     let patterns = options.exclude.read(options.exclude_count, "exclude")?;
-    let patterns = patterns
-        .into_iter()
-        .map(String::from_utf8)
-        .collect::<Result<Vec<_>, _>>();
-    let patterns = patterns.map_err(|error| {
-        Failure::new(
-            DP_ERR_ARGUMENT,
-            format!("a pattern of exclude is not UTF-8: {error}"),
-        )
-    })?;
+    let patterns = patterns.into_iter().map(String::from_utf8);
+    patterns.collect::<Result<_, _>>().map_err(|error| {
+        let text = format!("a pattern of exclude is not UTF-8: {error}");
+        Failure::new(DP_ERR_ARGUMENT, text)
+    })
+}
+
+fn backup_of(options: &dp_backup_options) -> Result<Backup, Failure> {
+    let has = |flag| options.flags & flag != 0;
+    let mode = mode_of(options.mode)?;
+    check_backup_flags(options.flags, mode)?;
+    let patterns = patterns_of(options)?;
     let files = options
         .recipient_files
         .read(options.recipient_count, "recipient_files")?;

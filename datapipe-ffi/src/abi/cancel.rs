@@ -31,8 +31,8 @@ pub extern "C" fn dp_cancel_new(token: OutHandle<dp_cancel>) -> dp_status {
 /// nothing.
 ///
 /// Threads: any, and in a signal handler: the function is async-signal-safe and does not change
-/// `errno`. Errors: `DP_ERR_NULL`, `DP_ERR_BAD_HANDLE`, `DP_ERR_HANDLE_KIND`, `DP_ERR_STALE_HANDLE`.
-/// The last error of the thread does not change.
+/// `errno`. Errors: `DP_ERR_NULL`, `DP_ERR_BAD_HANDLE`, `DP_ERR_HANDLE_KIND`,
+/// `DP_ERR_STALE_HANDLE`. The last error of the thread does not change.
 #[unsafe(no_mangle)]
 pub extern "C" fn dp_cancel_trigger(token: Handle<dp_cancel>) -> dp_status {
     // Not by `call`, which takes locks and memory.

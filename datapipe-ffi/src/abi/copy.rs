@@ -74,8 +74,8 @@ versioned!(dp_copy_result, first: 80, {
     size, problems, bytes_out, blocks, elapsed_ns, volumes, reserved, header_hash
 });
 
-/// Copies an archive to another medium, as it is stored: a secret is not needed, and the same secret
-/// opens the copy.
+/// Copies an archive to another medium, as it is stored: a secret is not needed, and the same
+/// secret opens the copy.
 ///
 /// `options` and what it refers to are copied: they can be freed when the call returns. `result`
 /// may be NULL; it is written if the status is `DP_OK` or `DP_INCOMPLETE`.

@@ -74,8 +74,8 @@ versioned!(dp_entry, first: 80, {
     modified_nanoseconds, mode, kind, state
 });
 
-/// Receives an entry of a list. Returns 0 to go on; another number ends the list, which then returns
-/// `DP_ERR_CALLBACK`.
+/// Receives an entry of a list. Returns 0 to go on; another number ends the list, which then
+/// returns `DP_ERR_CALLBACK`.
 ///
 /// Threads: any thread of the library or that of the job, one call at a time. Pointers are valid
 /// until the function returns.
@@ -121,8 +121,8 @@ versioned!(dp_list_options, first: 80, {
 /// `options` and what it refers to are copied: they can be freed when the call returns. `result`
 /// may be NULL; it is written if the status is `DP_OK` or `DP_INCOMPLETE`.
 ///
-/// Threads: any; several jobs may run at once. Not in a signal handler. Errors: as `dp_restore`, and
-/// `DP_ERR_CALLBACK` if `entry` has ended the list.
+/// Threads: any; several jobs may run at once. Not in a signal handler. Errors: as `dp_restore`,
+/// and `DP_ERR_CALLBACK` if `entry` has ended the list.
 #[unsafe(no_mangle)]
 pub extern "C" fn dp_list(options: In<dp_list_options>, result: Out<dp_read_result>) -> dp_status {
     call(|| {

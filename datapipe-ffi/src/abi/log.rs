@@ -7,8 +7,8 @@ use crate::failure::Failure;
 use crate::log_sink::{self, LogSink};
 use crate::status::{DP_ERR_ARGUMENT, DP_LOG_ERROR, DP_LOG_INFO, DP_OK, dp_status};
 
-/// Receives a message: its level, `DP_LOG_ERROR` to `DP_LOG_INFO` or a level of a later version, and
-/// its text in UTF-8, which is valid until the function returns.
+/// Receives a message: its level, `DP_LOG_ERROR` to `DP_LOG_INFO` or a level of a later version,
+/// and its text in UTF-8, which is valid until the function returns.
 ///
 /// Threads: any thread of the library or of the program, several at once. The function must not
 /// wait for a job.

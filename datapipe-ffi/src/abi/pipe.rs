@@ -104,7 +104,8 @@ versioned!(dp_pipe_status, first: 48, {
 
 /// Makes a pipe without stages.
 ///
-/// `options` may be NULL. What it refers to is copied. Ownership: free the pipe with `dp_pipe_free`.
+/// `options` may be NULL. What it refers to is copied. Ownership: free the pipe with
+/// `dp_pipe_free`.
 ///
 /// Threads: any. Errors: `DP_ERR_NULL`, `DP_ERR_ARGUMENT`, `DP_ERR_LIMIT`, and those of a token.
 #[unsafe(no_mangle)]
@@ -153,8 +154,8 @@ pub extern "C" fn dp_pipe_add(pipe: Handle<dp_pipe>, stage: In<dp_stage>) -> dp_
 /// Starts a pipe, and returns while it runs. Wait for it with `dp_pipe_wait`.
 ///
 /// Threads: any. Errors: those of a handle, `DP_ERR_STATE` without a tail or for a pipe that was
-/// started before, `DP_ERR_REFUSED` if it cannot work, `DP_ERR_MEMORY`, `DP_ERR_SYSTEM`. After one of
-/// the latter three, the pipe can only be freed.
+/// started before, `DP_ERR_REFUSED` if it cannot work, `DP_ERR_MEMORY`, `DP_ERR_SYSTEM`. After one
+/// of the latter three, the pipe can only be freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn dp_pipe_start(pipe: Handle<dp_pipe>) -> dp_status {
     call(|| {
@@ -231,8 +232,8 @@ pub extern "C" fn dp_pipe_get_status(
     })
 }
 
-/// Frees a pipe. One that runs is stopped first, and the call waits for its end; a thread that waits
-/// for the pipe gets its outcome.
+/// Frees a pipe. One that runs is stopped first, and the call waits for its end; a thread that
+/// waits for the pipe gets its outcome.
 ///
 /// Threads: any; not in a function of a stage, which returns `DP_ERR_REENTRANT`. Errors: those of a
 /// handle.

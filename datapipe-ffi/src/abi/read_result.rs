@@ -13,8 +13,8 @@ use super::hooks::nanoseconds;
 pub struct dp_read_result {
     /// `sizeof(dp_read_result)`: set it before the call.
     pub size: usize,
-    /// Files that were restored whole, verified, or listed. 0 for the restore or the verification of
-    /// a stream.
+    /// Files that were restored whole, verified, or listed. 0 for the restore or the verification
+    /// of a stream.
     pub files: u64,
     /// Directories.
     pub directories: u64,
@@ -37,8 +37,8 @@ pub struct dp_read_result {
     /// 1 if the archive was read to its end and is complete, else 0. A job that reads a part of the
     /// archive does not see its end.
     pub complete: u32,
-    /// 1 if the secret has opened the archive, so that its content is authentic; 0 without a secret.
-    /// An identity does not prove the writer of the archive.
+    /// 1 if the secret has opened the archive, so that its content is authentic; 0 without a
+    /// secret. An identity does not prove the writer of the archive.
     pub authenticated: u32,
     /// 0.
     pub reserved: u32,

@@ -20,7 +20,8 @@ pub const DP_TARGET_DESCRIPTOR: i32 = 1;
 /// Destination of a restore: `target_write`, for a stream.
 pub const DP_TARGET_FUNCTION: i32 = 2;
 
-/// Flag of a restore: replace existing files, and set mode, owner and times of existing directories.
+/// Flag of a restore: replace existing files, and set mode, owner and times of existing
+/// directories.
 pub const DP_RESTORE_OVERWRITE: u32 = 1;
 /// Flag of a restore: give objects the numbers of their users and groups that the archive has.
 /// Otherwise root gives them to the users and groups of this machine with the same names.

@@ -178,8 +178,9 @@ pub struct dp_stage {
     pub inspect: dp_block_function,
     /// For `DP_STAGE_TAIL`.
     pub write: dp_block_function,
-    /// Called after the last block, if the stream has ended well up to here, or NULL. A tail flushes
-    /// here: what only this call writes marks a complete stream. Not for heads and `inspect`.
+    /// Called after the last block, if the stream has ended well up to here, or NULL. A tail
+    /// flushes here: what only this call writes marks a complete stream. Not for heads and
+    /// `inspect`.
     pub finish: dp_end_function,
     /// Frees the state of an instance that `make` has made, however the pipe ends, or NULL.
     pub drop: dp_end_function,

@@ -33,8 +33,9 @@ pub extern "C" fn dp_version_text() -> *const c_char {
 /// Checks that the library that runs has all that a program uses which was compiled with the header
 /// of version `header`: pass `DP_VERSION`.
 ///
-/// Threads: any, also in a signal handler. Errors: `DP_ERR_ARGUMENT` if the library is older, or has
-/// another major version, or, before 1.0, another minor version. The last error does not change.
+/// Threads: any, also in a signal handler. Errors: `DP_ERR_ARGUMENT` if the library is older, or
+/// has another major version, or, before 1.0, another minor version. The last error does not
+/// change.
 #[unsafe(no_mangle)]
 pub extern "C" fn dp_version_check(header: u32) -> dp_status {
     let series = |version: u32| match version >> 16 {

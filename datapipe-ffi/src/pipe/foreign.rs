@@ -18,8 +18,8 @@ use crate::status::{
     DP_ANSWER_SEND_INPUT, DP_ERR_REENTRANT,
 };
 
-/// The functions of a stage, and the program's pointer. Its texts are not among them: they are valid
-/// for the call that adds the stage only.
+/// The functions of a stage, and the program's pointer. Its texts are not among them: they are
+/// valid for the call that adds the stage only.
 #[derive(Clone, Copy)]
 pub(crate) struct StageFunctions {
     user: User,

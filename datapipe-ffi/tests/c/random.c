@@ -10,6 +10,7 @@
 enum { THREADS = 4, TOKENS = 16 };
 
 static _Atomic(dp_cancel *) tokens[TOKENS];
+static _Atomic(dp_pipe *) pipes[TOKENS];
 static const char *dir;
 static uint64_t seed;
 static unsigned long calls = 1000;
@@ -59,13 +60,65 @@ static void verify(uint64_t *state)
     CHECK(dp_error_status() == status && dp_error_message(0) != NULL);
 }
 
+static atomic_uint fills;
+
+static int32_t fill(void *user, dp_output *out)
+{
+    (void)user;
+    out->len = out->capacity < 64 ? out->capacity : 64;
+    return fills++ % 8 ? DP_ANSWER_OK : DP_ANSWER_END;
+}
+
+static int32_t take(void *user, const dp_block *block)
+{
+    (void)user;
+    (void)block;
+    return DP_ANSWER_OK;
+}
+
+static dp_status any_pipe_call(uint64_t *state)
+{
+    dp_pipe *pipe = next(state) % 8 ? pipes[next(state) % TOKENS]
+                                    : (dp_pipe *)(uintptr_t)(next(state) >> next(state) % 64);
+    int32_t kinds[] = {DP_STAGE_HEAD, DP_STAGE_TAIL, DP_STAGE_ZSTD, (int32_t)next(state)};
+    dp_stage stage = {.size = sizeof stage, .kind = kinds[next(state) % 4], .fill = fill,
+                      .write = take, .instances = next(state) % 3};
+    dp_pipe_options options = {.size = sizeof options, .buffer_size = 512, .buffers = 16,
+                               .cancel = next(state) % 2 ? any_token(state) : NULL};
+    dp_pipe_status now = {.size = sizeof now};
+    dp_pipe *made = NULL;
+    switch (next(state) % 8) {
+    case 0: {
+        dp_status status = dp_pipe_new(&options, &made);
+        CHECK((status == DP_OK) == (made != NULL));
+        if (made)
+            dp_pipe_free(atomic_exchange(&pipes[next(state) % TOKENS], made));
+        return status;
+    }
+    case 1:
+    case 2:
+    case 3:
+        return dp_pipe_add(pipe, &stage);
+    case 4:
+        return dp_pipe_start(pipe);
+    case 5:
+        return dp_pipe_cancel(pipe);
+    case 6:
+        return dp_pipe_get_status(pipe, &now);
+    default: {
+        dp_status status = dp_pipe_wait(pipe, next(state) % 3, NULL);
+        return status == DP_TIMED_OUT ? DP_OK : status;
+    }
+    }
+}
+
 static void *run(void *number)
 {
     uint64_t state = seed + 77 * (uint64_t)(uintptr_t)number + 1;
     for (unsigned long i = 0; i < calls; i++) {
         dp_cancel *made = NULL;
         dp_status status = DP_OK;
-        switch (next(&state) % 8) {
+        switch (next(&state) % 9) {
         case 0:
         case 1:
             status = dp_cancel_new(&made);
@@ -90,6 +143,9 @@ static void *run(void *number)
             (void)dp_error_message((size_t)next(&state) % 8);
             CHECK(dp_error_message(dp_error_count()) == NULL);
             break;
+        case 7:
+            status = any_pipe_call(&state);
+            break;
         default:
             status = dp_log_set(NULL, NULL, (int32_t)(next(&state) % 6) - 1);
             break;
@@ -113,8 +169,10 @@ int main(int argc, char **argv)
         CHECK(pthread_create(&threads[i], NULL, run, (void *)(uintptr_t)i) == 0);
     for (int i = 0; i < THREADS; i++)
         CHECK(pthread_join(threads[i], NULL) == 0);
-    for (int i = 0; i < TOKENS; i++)
+    for (int i = 0; i < TOKENS; i++) {
         dp_cancel_free(tokens[i]);
+        dp_pipe_free(pipes[i]);
+    }
     /* All tokens are free again: the table can be filled. */
     dp_cancel *all[1024];
     for (int i = 0; i < 1024; i++)

@@ -246,6 +246,28 @@ fn backup_tool_in_c_backs_up_and_restores() {
 }
 
 #[test]
+fn scanner_in_c_rejects_blocks_with_the_signature() {
+    let program = compile(&crate_dir().join("../examples/c/scanner.c"), Linked::Shared);
+    let scan = |input: &str| {
+        let path = program.dir.path().join("input");
+        fs::write(&path, input).unwrap();
+        let stdin = fs::File::open(path).unwrap();
+        let output = Command::new(&program.path)
+            .arg("virus")
+            .stdin(stdin)
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    let clean = "a vir us in clean text".repeat(1000);
+    assert_eq!(scan(&clean), (Some(0), clean));
+    assert_eq!(scan("a text with a virus"), (Some(3), String::new()));
+}
+
+#[test]
 fn python_example_backs_up_lists_and_restores() {
     let dir = tempfile::tempdir().unwrap();
     install_shared(dir.path());

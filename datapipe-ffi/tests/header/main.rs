@@ -11,7 +11,7 @@ use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
 const INTRODUCTION: &str = "\
 /*
  * DataPipe: moves data through a chain of stages that share one pool of buffers.
- * Whole jobs in one call: backup, restore, verification, list, copy.
+ * Whole jobs in one call: backup, restore, verification, list, copy; pipes of stages in C.
  *
  *     #include <datapipe.h>
  *     cc program.c $(pkg-config --cflags --libs datapipe)
@@ -28,11 +28,11 @@ const INTRODUCTION: &str = "\
  *   dp_error_message returns on the same thread.
  * - A struct begins with its size: set .size = sizeof it, and all fields that are not used to 0.
  *   It may grow at its end in later versions; a program need not be compiled again.
- * - A pointer is NULL or valid. A text ends with a zero byte. What a call gets is copied, and may be
- *   freed when the call returns. What a function of the program gets is valid until it returns.
+ * - A pointer is NULL or valid. A text ends with a zero byte. What a call gets is copied, and may
+ *   be freed when the call returns. What a function of the program gets is valid until it returns.
  * - A result is written if the call succeeds, and only then.
- * - A handle (dp_cancel *) is a number and not an address. NULL, a handle that was freed, one of
- *   another kind and one of another process are refused.
+ * - A handle (dp_cancel *, dp_pipe *) is a number and not an address. NULL, a handle that was
+ *   freed, one of another kind and one of another process are refused.
  * - Functions of the program are called on the threads that are named at their types. They return:
  *   no exception and no longjmp leaves them.
  * - After a fork, the child can only exec, unless the fork came before the first call.
