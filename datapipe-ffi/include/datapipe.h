@@ -325,7 +325,8 @@ typedef struct {
  * Makes the state of instance `instance` of a stage, from 0. Returns `DP_ANSWER_OK` and sets
  * `state`, or returns a negative error number: the pipe then fails.
  *
- * Threads: any thread of the library, one call at a time for each stage.
+ * Threads: any thread of the library or that of `dp_pipe_start`, one call at a time for each
+ * stage.
  */
 typedef int32_t (*dp_make_function)(void *user, uint32_t instance, void **state);
 

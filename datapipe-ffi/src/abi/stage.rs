@@ -125,7 +125,8 @@ impl dp_output {
 /// Makes the state of instance `instance` of a stage, from 0. Returns `DP_ANSWER_OK` and sets
 /// `state`, or returns a negative error number: the pipe then fails.
 ///
-/// Threads: any thread of the library, one call at a time for each stage.
+/// Threads: any thread of the library or that of `dp_pipe_start`, one call at a time for each
+/// stage.
 pub type dp_make_function =
     Option<unsafe extern "C" fn(user: User, instance: u32, state: *mut User) -> i32>;
 /// Fills a block. Returns `DP_ANSWER_OK`, `DP_ANSWER_END` or a negative error number, `-EIO`.

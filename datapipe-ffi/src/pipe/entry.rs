@@ -117,28 +117,34 @@ impl PipeEntry {
 
     /// Starts the pipe.
     pub(crate) fn start(&self) -> Result<(), Failure> {
-        let mut state = self.state.write();
-        let mut described = self.described.lock();
-        match described.as_ref() {
-            None => return Err(Failure::new(DP_ERR_STATE, "the pipe was started before")),
-            Some(stages) if !stages.last().is_some_and(PipeStage::is_tail) => {
-                let text = "the pipe has no tail: add a stage that writes blocks last";
-                return Err(Failure::new(DP_ERR_STATE, text));
-            }
-            Some(_) => {}
-        }
-        let stages = described.take().unwrap_or_default();
-        drop(described);
-        match self.build(stages).and_then(|pipe| Ok(pipe.start()?)) {
+        let stages = self.take_stages()?;
+        // No lock is held: a function that makes the state of an instance may call the library.
+        let started = self.build(stages).and_then(|builder| {
+            *self.canceller.lock() = Some(builder.canceller());
+            Ok(builder.start()?)
+        });
+        match started {
             Ok(pipe) => {
-                *self.canceller.lock() = Some(pipe.canceller());
-                *state = State::Running(Arc::new(pipe));
+                *self.state.write() = State::Running(Arc::new(pipe));
                 Ok(())
             }
             Err(failure) => {
-                *state = State::Refused(failure.clone());
+                *self.state.write() = State::Refused(failure.clone());
                 Err(failure)
             }
+        }
+    }
+
+    /// Takes the stages of a pipe that is complete and was not started.
+    fn take_stages(&self) -> Result<Vec<PipeStage>, Failure> {
+        let mut described = self.described.lock();
+        match described.as_ref() {
+            None => Err(Failure::new(DP_ERR_STATE, "the pipe was started before")),
+            Some(stages) if !stages.last().is_some_and(PipeStage::is_tail) => Err(Failure::new(
+                DP_ERR_STATE,
+                "the pipe has no tail: add a stage that writes blocks last",
+            )),
+            Some(_) => Ok(described.take().unwrap_or_default()),
         }
     }
 

@@ -41,6 +41,10 @@ static int32_t make_upper(void *user, uint32_t instance, void **state)
     struct counts *counts = user;
     if (counts->answer == -1000 && instance == 0)
         return -ENOMEM;
+    /* It may call the library, also for its own pipe, which may not count as started yet. */
+    dp_pipe_status status = {.size = sizeof status};
+    if (counts->pipe && dp_pipe_get_status(counts->pipe, &status) != DP_OK)
+        CHECK(dp_error_status() == DP_ERR_STATE);
     struct upper *upper = calloc(1, sizeof *upper);
     CHECK(upper);
     upper->counts = counts;
@@ -137,7 +141,7 @@ static void add(dp_pipe *pipe, dp_stage stage)
 static void each_kind(void)
 {
     struct counts counts = {.sum = 0};
-    dp_pipe *pipe = new_pipe(NULL);
+    dp_pipe *pipe = counts.pipe = new_pipe(NULL);
     add(pipe, (dp_stage){.kind = DP_STAGE_HEAD, .fill = fill, .user = &counts, .name = "count"});
     add(pipe, (dp_stage){.kind = DP_STAGE_TRANSFORM, .transform = upper, .make = make_upper,
                          .drop = drop_upper, .finish = finish_upper, .user = &counts,
