@@ -268,6 +268,45 @@ fn scanner_in_c_rejects_blocks_with_the_signature() {
 }
 
 #[test]
+fn installed_library_is_found_by_pkg_config() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = crate_dir().parent().unwrap();
+    let build = library(Linked::Shared);
+    let install = Command::new(root.join("scripts/ffi-install"))
+        .args([dir.path(), build.parent().unwrap()])
+        .output()
+        .unwrap();
+    assert!(install.status.success(), "{install:?}");
+    let flags = |options: &[&str]| {
+        let output = Command::new("pkg-config")
+            .env("PKG_CONFIG_PATH", dir.path().join("lib/pkgconfig"))
+            .args(options)
+            .arg("datapipe")
+            .output();
+        let text = String::from_utf8(output.unwrap().stdout).unwrap();
+        text.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(flags(&["--modversion"]), [env!("CARGO_PKG_VERSION")]);
+    let program = dir.path().join("program");
+    let compiled = Command::new("cc")
+        .arg(root.join("examples/c/scanner.c"))
+        .arg("-o")
+        .arg(&program)
+        .args(flags(&["--cflags", "--libs"]))
+        .output()
+        .unwrap();
+    assert!(compiled.status.success(), "{compiled:?}");
+    let mut run = Command::new(program);
+    let run = run
+        .env("LD_LIBRARY_PATH", dir.path().join("lib"))
+        .output()
+        .unwrap();
+    assert_eq!(run.status.code(), Some(2), "usage: {run:?}");
+}
+
+#[test]
 fn python_example_backs_up_lists_and_restores() {
     let dir = tempfile::tempdir().unwrap();
     install_shared(dir.path());
