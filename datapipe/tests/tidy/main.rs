@@ -158,6 +158,7 @@ fn unsafe_code_stays_where_it_is_allowed() {
         &[
             "datapipe/src/pool/model/",
             "datapipe/tests/",
+            "datapipe-ffi/src/boundary/",
             "benches/",
             "examples/src/signals.rs",
         ],

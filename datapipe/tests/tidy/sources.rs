@@ -13,7 +13,14 @@ pub(crate) fn root() -> PathBuf {
 
 /// Every Rust source of the project with its path from the root, sorted by path.
 pub(crate) fn sources() -> Vec<(String, String)> {
-    let folders = ["datapipe", "datapipe-net", "examples", "benches", "fuzz"];
+    let folders = [
+        "datapipe",
+        "datapipe-net",
+        "datapipe-ffi",
+        "examples",
+        "benches",
+        "fuzz",
+    ];
     let folders = folders.iter().map(|folder| root().join(folder)).collect();
     let found = files(folders, "rs");
     assert!(found.len() > 30, "found the sources");

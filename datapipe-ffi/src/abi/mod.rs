@@ -1,0 +1,45 @@
+//! The functions and structs of the header, in its order.
+//!
+//! Each function checks its arguments, runs a job, and writes its result. The comments are those of
+//! the header; they are written for a programmer in C.
+//!
+//! This module does not have logic of jobs, which is in `job/`, or unsafe code, which is in
+//! `boundary/`.
+
+#![allow(non_camel_case_types, reason = "names of the C interface")]
+
+mod version; // version of the library
+
+mod error; // the last error of a thread
+mod log; // the log function
+
+mod cancel; // cancel tokens
+mod hooks; // progress and problems of a job
+mod secret; // keys and passphrases
+mod selection; // one archive of several
+
+mod pipe; // pipes of the program's own stages
+mod stage; // stages of a pipe
+
+mod backup; // trees or a stream to a medium
+mod copy; // an archive to another medium
+mod list; // entries of an archive
+mod read_result; // results of jobs that read
+mod restore; // an archive to a directory or a stream
+mod verify; // check of an archive
+
+pub use backup::*;
+pub use cancel::*;
+pub use copy::*;
+pub use error::*;
+pub use hooks::*;
+pub use list::*;
+pub use log::*;
+pub use pipe::*;
+pub use read_result::*;
+pub use restore::*;
+pub use secret::*;
+pub use selection::*;
+pub use stage::*;
+pub use verify::*;
+pub use version::*;

@@ -1,0 +1,59 @@
+//! The medium that a job reads, and one archive of it.
+
+use crate::boundary::{Bytes, In, Text, versioned};
+use crate::failure::Failure;
+use crate::job::{Medium, MediumKind, Selection};
+
+use super::secret::unknown;
+
+/// Kind of a medium: a directory of volumes if the path is a directory or ends with a slash, and
+/// otherwise a file that is a virtual tape.
+pub const DP_MEDIUM_BY_PATH: i32 = 0;
+/// Kind of a medium: a file that is a virtual tape.
+pub const DP_MEDIUM_VIRTUAL_TAPE: i32 = 1;
+/// Kind of a medium: a directory of volumes.
+pub const DP_MEDIUM_VOLUME_DIRECTORY: i32 = 2;
+
+/// Selection of an archive on a medium with several. Without a selection a job reads the last whole
+/// archive that opens with the secret. All fields but the size may be 0.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct dp_selection {
+    /// `sizeof(dp_selection)`.
+    pub size: usize,
+    /// Name of the archive in UTF-8; of several, the one that was begun last. NULL for any.
+    pub name: Text,
+    /// The 32 bytes of `header_hash` that the backup has returned, or NULL. An archive with another
+    /// hash is not read: `DP_ERR_OTHER_ARCHIVE`.
+    pub header_hash: Bytes,
+    /// Number of the session on the medium, from 1; 0 for any.
+    pub session: u32,
+    /// Number of the archive in the session, or else on the medium, from 1; 0 for any.
+    pub archive: u32,
+}
+
+versioned!(dp_selection, first: 32, { size, name, header_hash, session, archive });
+
+/// Copies a selection. A null pointer selects nothing.
+pub(super) fn selection_of(selection: In<dp_selection>) -> Result<Selection, Failure> {
+    let Some(selection) = selection.read()? else {
+        return Ok(Selection::default());
+    };
+    Ok(Selection {
+        session: Some(selection.session).filter(|number| *number > 0),
+        archive: Some(selection.archive).filter(|number| *number > 0),
+        name: selection.name.utf8("selection.name")?,
+        hash: selection.header_hash.array(),
+    })
+}
+
+/// The medium at a path.
+pub(super) fn medium_of(path: Text, kind: i32, what: &str) -> Result<Medium, Failure> {
+    let kind = match kind {
+        DP_MEDIUM_BY_PATH => MediumKind::ByPath,
+        DP_MEDIUM_VIRTUAL_TAPE => MediumKind::VirtualTape,
+        DP_MEDIUM_VOLUME_DIRECTORY => MediumKind::VolumeDirectory,
+        kind => return Err(unknown(&format!("{what}_kind"), kind, "DP_MEDIUM_")),
+    };
+    Ok(Medium::new(path.needed_path(what)?, kind))
+}

@@ -1,0 +1,233 @@
+//! Structs that begin with their size, so that they can grow.
+//!
+//! A caller that was compiled with an earlier header has a smaller struct: what it lacks is zero,
+//! and is not written. One that was compiled with a later header has a larger struct: what this
+//! library does not know must be zero, and is set to zero.
+
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use crate::failure::Failure;
+use crate::status::{DP_ERR_STRUCT_SIZE, DP_ERR_UNSUPPORTED};
+
+use super::argument::{Bytes, Text, TextList, check_alignment, null};
+use super::callback::User;
+use super::handle::Handle;
+
+/// Size beyond which a struct is not believed.
+const MAX_SIZE: usize = 1 << 16;
+
+/// A struct whose first field is its size in bytes, of type `usize`.
+///
+/// # Safety
+///
+/// The type is `repr(C)`, its first field is a `usize`, and all bytes zero are a valid value. A
+/// value with other bytes is valid if a C compiler has made it from the fields of the header.
+pub unsafe trait Versioned: Copy {
+    /// Its name in the header.
+    const NAME: &'static str;
+    /// Its size in the first version that had it.
+    const FIRST_SIZE: usize;
+    /// Its fields with their offsets.
+    const FIELDS: &'static [(&'static str, usize)];
+}
+
+/// Pointer to a struct that is read, or null.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct In<T>(*const T);
+
+impl<T> Clone for In<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for In<T> {}
+
+impl<T: Versioned> In<T> {
+    /// Copies the struct. `None` for a null pointer.
+    pub(crate) fn read(self) -> Result<Option<T>, Failure> {
+        match self.0.is_null() {
+            true => Ok(None),
+            false => self.read_needed().map(Some),
+        }
+    }
+
+    /// Copies a struct that is needed.
+    pub(crate) fn read_needed(self) -> Result<T, Failure> {
+        let size = size_of_struct::<T>(self.0)?;
+        for at in size_of::<T>()..size {
+            // SAFETY: the caller promises as many bytes as the struct's size says.
+            let byte = unsafe { self.0.cast::<u8>().add(at) };
+            // SAFETY: as above.
+            if unsafe { byte.read() } != 0 {
+                return Err(Failure::new(
+                    DP_ERR_UNSUPPORTED,
+                    format!(
+                        "{} has a value in its byte {at}, which this version of the library does \
+                         not know: its struct has {} bytes; set the field to 0, or update the \
+                         library",
+                        T::NAME,
+                        size_of::<T>()
+                    ),
+                ));
+            }
+        }
+        let mut value = MaybeUninit::<T>::zeroed();
+        let len = size.min(size_of::<T>());
+        // SAFETY: the caller promises `size` readable bytes, `value` has `size_of::<T>()`, and
+        // `len` is not above either.
+        unsafe { ptr::copy_nonoverlapping(self.0.cast::<u8>(), value.as_mut_ptr().cast(), len) };
+        // SAFETY: a prefix of fields of a C caller, followed by zeros, is valid: `Versioned`.
+        Ok(unsafe { value.assume_init() })
+    }
+}
+
+/// Pointer to a struct that is written on success, or null if the caller does not need it.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Out<T>(*mut T);
+
+/// A struct to be written that has been checked.
+#[derive(Debug)]
+pub(crate) struct OutSlot<T> {
+    at: *mut T,
+    size: usize,
+}
+
+impl<T: Versioned> Out<T> {
+    /// Checks the struct, before the work that fills it. `None` for a null pointer.
+    pub(crate) fn check(self) -> Result<Option<OutSlot<T>>, Failure> {
+        if self.0.is_null() {
+            return Ok(None);
+        }
+        let size = size_of_struct::<T>(self.0)?;
+        Ok(Some(OutSlot { at: self.0, size }))
+    }
+}
+
+impl<T: Versioned> OutSlot<T> {
+    /// Writes the struct as far as the caller has it. Its size stays as the caller has set it.
+    pub(crate) fn write(self, value: &T) {
+        let to = self.at.cast::<u8>();
+        let from = ptr::from_ref(value).cast::<u8>();
+        let len = self.size.min(size_of::<T>()) - size_of::<usize>();
+        // SAFETY: the caller promises `size` bytes, and the size was at least that of a `usize`.
+        let fields = unsafe { to.add(size_of::<usize>()) };
+        // SAFETY: `value` is longer than a `usize`.
+        let values = unsafe { from.add(size_of::<usize>()) };
+        // SAFETY: `len` is what remains of the shorter one after its first field; the caller's
+        // struct is not `value`, which this library has made.
+        unsafe { ptr::copy_nonoverlapping(values, fields, len) };
+        let rest = self.size.saturating_sub(size_of::<T>());
+        if rest > 0 {
+            // SAFETY: the caller's struct is longer than `T`.
+            let rest_at = unsafe { to.add(size_of::<T>()) };
+            // SAFETY: it has `rest` bytes after that.
+            unsafe { ptr::write_bytes(rest_at, 0, rest) };
+        }
+    }
+}
+
+/// Reads the size of a struct, and checks the pointer and the size.
+fn size_of_struct<T: Versioned>(pointer: *const T) -> Result<usize, Failure> {
+    if pointer.is_null() {
+        return Err(null(T::NAME));
+    }
+    check_alignment(pointer, T::NAME)?;
+    // SAFETY: the pointer is aligned and not null, and the caller promises that it refers to a
+    // struct that begins with its size.
+    let size = unsafe { pointer.cast::<usize>().read() };
+    match size {
+        _ if size < T::FIRST_SIZE => Err(Failure::new(
+            DP_ERR_STRUCT_SIZE,
+            format!(
+                "{0} has the size {size}, but has had {1} bytes from its first version on: set \
+                 .size = sizeof({0})",
+                T::NAME,
+                T::FIRST_SIZE
+            ),
+        )),
+        _ if size > MAX_SIZE => Err(Failure::new(
+            DP_ERR_STRUCT_SIZE,
+            format!(
+                "{0} has the size {size}, but at most {MAX_SIZE} is taken: set .size = sizeof({0})",
+                T::NAME
+            ),
+        )),
+        _ => Ok(size),
+    }
+}
+
+/// A type of a field of a [`Versioned`] struct: zero is a valid value, and so is each value that a
+/// C compiler stores in it.
+pub(crate) trait Plain {}
+
+macro_rules! plain {
+    ($($integer:ty),*) => { $(impl Plain for $integer {})* };
+}
+
+plain!(i32, u32, i64, u64, usize, User, Text, TextList, Bytes);
+
+impl<T> Plain for In<T> {}
+impl<T> Plain for Handle<T> {}
+impl<T> Plain for *const T {}
+impl<T> Plain for *mut T {}
+impl<const N: usize> Plain for [u64; N] {}
+impl<const N: usize> Plain for [u8; N] {}
+impl<T> Plain for Option<unsafe extern "C" fn(User, *const T) -> i32> {}
+impl<T> Plain for Option<unsafe extern "C" fn(User, *mut T) -> i32> {}
+impl<T> Plain for Option<unsafe extern "C" fn(User, u32, *mut T) -> i32> {}
+impl<T, U> Plain for Option<unsafe extern "C" fn(User, *const T, *mut U) -> i32> {}
+impl Plain for Option<unsafe extern "C" fn(User) -> i32> {}
+impl Plain for Option<unsafe extern "C" fn(User, *const u8, usize) -> i64> {}
+impl Plain for Option<unsafe extern "C" fn(User, *mut u8, usize) -> i64> {}
+
+/// Refuses a value in a field that has to be 0 until a later version uses it.
+pub(crate) fn check_reserved(name: &str, value: u32) -> Result<(), Failure> {
+    match value {
+        0 => Ok(()),
+        value => Err(Failure::new(
+            DP_ERR_UNSUPPORTED,
+            format!("{name}.reserved is {value}, but has to be 0 in this version of the library"),
+        )),
+    }
+}
+
+/// Size of the field that a function returns.
+pub(crate) const fn size_of_field<T, F: Plain>(_field: fn(&T) -> &F) -> usize {
+    size_of::<F>()
+}
+
+/// Implements [`Versioned`] for a struct with these fields, in their order. It does not compile if
+/// a field is missing or is not [`Plain`], if the first one is not a `size: usize`, or if there is
+/// padding, which a C compiler leaves uninitialized.
+macro_rules! versioned {
+    ($struct:ident, first: $first:expr, { $($field:ident),* $(,)? }) => {
+        // SAFETY: the assertions below check the type: `repr(C)` by its layout without padding, the
+        // first field, and that all bytes zero are valid for each field.
+        unsafe impl $crate::boundary::Versioned for $struct {
+            const NAME: &'static str = stringify!($struct);
+            const FIRST_SIZE: usize = $first;
+            const FIELDS: &'static [(&'static str, usize)] =
+                &[$((stringify!($field), std::mem::offset_of!($struct, $field))),*];
+        }
+
+        const _: () = {
+            use $crate::boundary::size_of_field;
+
+            let mut at = 0;
+            $(
+                assert!(std::mem::offset_of!($struct, $field) == at, "a field in its place");
+                at += size_of_field(|value: &$struct| &value.$field);
+            )*
+            assert!(at == size_of::<$struct>(), "padding, or a field that is not listed");
+            assert!(size_of::<$struct>() >= $first, "a struct only grows");
+            let _: fn(&$struct) -> &usize = |value| &value.size;
+            assert!(std::mem::offset_of!($struct, size) == 0, "the size comes first");
+        };
+    };
+}
+
+pub(crate) use versioned;

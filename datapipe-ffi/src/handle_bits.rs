@@ -1,0 +1,83 @@
+//! The bits of a handle: its kind, its index in the table of its kind, and the generation of that
+//! entry.
+//!
+//! ```text
+//!   63    56 55          32 31            0
+//!   +-------+--------------+---------------+
+//!   | kind  | index        | generation    |
+//!   +-------+--------------+---------------+
+//! ```
+//!
+//! A generation counts the handles that an entry has had, from a random number on. A handle that
+//! was freed therefore stays invalid, and so does one of another process.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::OnceLock;
+
+/// Kind of a handle. 0 is the null handle, and no kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum HandleKind {
+    /// A cancel token.
+    Cancel = 0xC1,
+    /// A pipe.
+    Pipe = 0xB7,
+}
+
+/// Bits of a handle; 0 for the null handle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HandleBits(u64);
+
+impl From<u64> for HandleBits {
+    fn from(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
+impl HandleBits {
+    /// The handle of an entry. `index` is below 2^24.
+    pub(crate) fn new(kind: HandleKind, index: usize, generation: u32) -> Self {
+        Self((kind as u64) << 56 | (index as u64 & 0xff_ffff) << 32 | u64::from(generation))
+    }
+
+    pub(crate) fn get(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn is_null(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) fn is_of(self, kind: HandleKind) -> bool {
+        self.0 >> 56 == kind as u64
+    }
+
+    pub(crate) fn index(self) -> usize {
+        (self.0 >> 32 & 0xff_ffff) as usize
+    }
+
+    pub(crate) fn generation(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// First generation of every entry in this process.
+pub(crate) fn first_generation() -> u32 {
+    static FIRST: OnceLock<u32> = OnceLock::new();
+    // The keys of a hasher are random.
+    *FIRST.get_or_init(|| RandomState::new().build_hasher().finish() as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_handle_are_those_that_it_was_made_from() {
+        let bits = HandleBits::new(HandleKind::Cancel, 0xab_cdef, 0x89ab_cdef);
+        assert!(bits.is_of(HandleKind::Cancel) && !bits.is_null());
+        assert_eq!((bits.index(), bits.generation()), (0xab_cdef, 0x89ab_cdef));
+        assert_eq!(HandleBits::from(bits.get()), bits);
+        assert!(HandleBits::from(0).is_null() && !HandleBits::from(7).is_of(HandleKind::Cancel));
+    }
+}

@@ -1,0 +1,26 @@
+//! Whole jobs: what `disk_to_tape`, `tape_to_disk` and `archive_copy` do, without a terminal.
+//!
+//! ```text
+//!   options --checked--> medium --> pipe --run: progress, cancel--> report --> result
+//! ```
+//!
+//! Nothing here is unsafe, and nothing knows how C passes its arguments.
+
+mod archive; // the archive that a job reads, and the part of it
+mod backup; // trees or a stream to a medium
+mod copy; // an archive to another medium
+mod hooks; // progress, problems and cancellation
+mod medium; // media by their paths
+mod read; // restore, verify, list
+mod run; // a pipe from its start to its end
+mod secret; // secrets and recipients
+mod stream; // streams of descriptors and callbacks
+
+pub(crate) use archive::Selection;
+pub(crate) use backup::{Backup, BackupDone, Compression, Source, WriteMode};
+pub(crate) use copy::{Copy, CopyDone};
+pub(crate) use hooks::{Hooks, Problem, Progress};
+pub(crate) use medium::{Medium, MediumKind};
+pub(crate) use read::{EntrySink, List, ReadDone, Restore, RestoreTarget, Verify};
+pub(crate) use secret::SecretSource;
+pub(crate) use stream::{CallbackReader, CallbackWriter};

@@ -1,0 +1,275 @@
+//! A pipe from its description to its outcome.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datapipe::prelude::*;
+use datapipe::stage::InspectionLog;
+use parking_lot::{Mutex, RwLock};
+
+use crate::cancel_slots::CancelToken;
+use crate::failure::Failure;
+use crate::handle_bits::HandleKind;
+use crate::handle_table::HandleTable;
+use crate::log_sink::log;
+use crate::status::{DP_ERR_STATE, DP_LOG_INFO};
+
+use super::foreign::ForeignStage;
+
+/// The pipes of this process.
+pub(crate) static PIPES: HandleTable<PipeEntry> = HandleTable::new(HandleKind::Pipe, "the pipe");
+
+/// Longest time between two looks for a cancelled token, in a wait.
+const CANCEL_CHECKS: Duration = Duration::from_millis(50);
+
+/// Settings of a pipe.
+#[derive(Clone, Debug)]
+pub(crate) struct PipeSettings {
+    pub(crate) label: String,
+    pub(crate) buffers: Option<u32>,
+    pub(crate) buffer_size: Option<u32>,
+    pub(crate) token: Option<CancelToken>,
+}
+
+/// A stage that was added.
+pub(crate) enum PipeStage {
+    Head(ForeignStage),
+    ReadDescriptor(OwnedFd),
+    Transform(ForeignStage),
+    InPlace(ForeignStage),
+    Inspect(ForeignStage),
+    Zstd(i32, u32),
+    Deflate(u32, u32),
+    Decompress(u32),
+    Tail(ForeignStage),
+    WriteDescriptor(OwnedFd),
+}
+
+/// Result of a pipe that has ended well.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) problems: u64,
+    pub(crate) marked: u64,
+    pub(crate) rejected: u64,
+    pub(crate) elapsed: Duration,
+}
+
+/// A pipe of the program.
+pub(crate) struct PipeEntry {
+    settings: PipeSettings,
+    inspections: InspectionLog,
+    /// Stages until the pipe is started.
+    described: Mutex<Option<Vec<PipeStage>>>,
+    state: RwLock<State>,
+    /// Stops the pipe, without a lock that a wait holds.
+    canceller: Mutex<Option<Canceller>>,
+}
+
+enum State {
+    NotStarted,
+    Running(Arc<Pipe>),
+    Ended(Result<Outcome, Failure>, Box<Status>),
+    /// The pipe could not be started.
+    Refused(Failure),
+}
+
+impl PipeEntry {
+    pub(crate) fn new(settings: PipeSettings) -> Self {
+        Self {
+            settings,
+            inspections: InspectionLog::new(),
+            described: Mutex::new(Some(Vec::new())),
+            state: RwLock::new(State::NotStarted),
+            canceller: Mutex::new(None),
+        }
+    }
+
+    /// Adds a stage: the head first, the tail last.
+    pub(crate) fn add(&self, stage: PipeStage) -> Result<(), Failure> {
+        let mut described = self.described.lock();
+        let Some(stages) = described.as_mut() else {
+            return Err(Failure::new(
+                DP_ERR_STATE,
+                "the pipe was started, and gets no more stages",
+            ));
+        };
+        let is_head = matches!(stage, PipeStage::Head(_) | PipeStage::ReadDescriptor(_));
+        let ends = stages.last().is_some_and(PipeStage::is_tail);
+        match (stages.is_empty(), is_head, ends) {
+            (true, true, _) | (false, false, false) => {
+                stages.push(stage);
+                Ok(())
+            }
+            (true, false, _) => Err(Failure::new(
+                DP_ERR_STATE,
+                "the first stage of a pipe is a head: add one that fills blocks first",
+            )),
+            (_, _, true) => Err(Failure::new(
+                DP_ERR_STATE,
+                "the pipe has a tail, its last stage",
+            )),
+            (_, true, _) => Err(Failure::new(DP_ERR_STATE, "the pipe has a head already")),
+        }
+    }
+
+    /// Starts the pipe.
+    pub(crate) fn start(&self) -> Result<(), Failure> {
+        let stages = self.take_stages()?;
+        // No lock is held: a function that makes the state of an instance may call the library.
+        let started = self.build(stages).and_then(|builder| {
+            *self.canceller.lock() = Some(builder.canceller());
+            Ok(builder.start()?)
+        });
+        match started {
+            Ok(pipe) => {
+                *self.state.write() = State::Running(Arc::new(pipe));
+                Ok(())
+            }
+            Err(failure) => {
+                *self.state.write() = State::Refused(failure.clone());
+                Err(failure)
+            }
+        }
+    }
+
+    /// Takes the stages of a pipe that is complete and was not started.
+    fn take_stages(&self) -> Result<Vec<PipeStage>, Failure> {
+        let mut described = self.described.lock();
+        match described.as_ref() {
+            None => Err(Failure::new(DP_ERR_STATE, "the pipe was started before")),
+            Some(stages) if !stages.last().is_some_and(PipeStage::is_tail) => Err(Failure::new(
+                DP_ERR_STATE,
+                "the pipe has no tail: add a stage that writes blocks last",
+            )),
+            Some(_) => Ok(described.take().unwrap_or_default()),
+        }
+    }
+
+    fn build(&self, stages: Vec<PipeStage>) -> Result<PipeBuilder<'static>, Failure> {
+        let settings = &self.settings;
+        let mut pipe: PipeBuilder<'static> = Pipe::builder().label(settings.label.clone());
+        if let Some(buffers) = settings.buffers {
+            pipe = pipe.buffers(buffers);
+        }
+        if let Some(size) = settings.buffer_size {
+            pipe = pipe.buffer_size(size);
+        }
+        pipe = pipe.on_event(|event| log(DP_LOG_INFO, &event.to_string()));
+        for stage in stages {
+            pipe = match stage {
+                PipeStage::Head(stage) => pipe.head(stage.head()),
+                PipeStage::ReadDescriptor(from) => pipe.head(StreamHead::file(from)),
+                PipeStage::Transform(stage) => pipe.stage(stage.transform()),
+                PipeStage::InPlace(stage) => pipe.stage(stage.in_place()),
+                PipeStage::Inspect(stage) => pipe.stage(stage.inspect(&self.inspections)),
+                PipeStage::Zstd(level, instances) => pipe.stage(zstd(level).instances(instances)),
+                PipeStage::Deflate(level, instances) => {
+                    pipe.stage(deflate(level).instances(instances))
+                }
+                PipeStage::Decompress(instances) => pipe.stage(decompress().instances(instances)),
+                PipeStage::Tail(stage) => pipe.tail(stage.tail()),
+                PipeStage::WriteDescriptor(to) => pipe.tail(StreamTail::file(to)),
+            };
+        }
+        Ok(pipe)
+    }
+
+    /// Stops the pipe. One that was not started cannot be.
+    pub(crate) fn cancel(&self) -> Result<(), Failure> {
+        match &*self.canceller.lock() {
+            Some(canceller) => {
+                canceller.cancel();
+                Ok(())
+            }
+            None => Err(not_started()),
+        }
+    }
+
+    /// Waits for the end of the pipe. Returns nothing if the time is over before.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> Result<Option<Outcome>, Failure> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let pipe = match &*self.state.read() {
+                State::NotStarted => return Err(not_started()),
+                State::Ended(outcome, _) => return outcome.clone().map(Some),
+                State::Refused(failure) => return Err(failure.clone()),
+                State::Running(pipe) => Arc::clone(pipe),
+            };
+            if self.settings.token.is_some_and(CancelToken::is_cancelled) {
+                pipe.cancel();
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let pause = left.map_or(CANCEL_CHECKS, |left| left.min(CANCEL_CHECKS));
+            let runs = pipe.status_every(pause).is_some();
+            drop(pipe);
+            match (runs, left) {
+                (false, _) => self.finish(),
+                (true, Some(left)) if left.is_zero() => return Ok(None),
+                (true, _) => {}
+            }
+        }
+    }
+
+    /// Takes the outcome of a pipe that has ended.
+    fn finish(&self) {
+        let mut state = self.state.write();
+        let pipe = match std::mem::replace(&mut *state, State::NotStarted) {
+            State::Running(pipe) => pipe,
+            // Another thread was first.
+            other => {
+                *state = other;
+                return;
+            }
+        };
+        let last = Box::new(pipe.status());
+        *state = match Arc::try_unwrap(pipe) {
+            Ok(pipe) => State::Ended(self.outcome_of(pipe), last),
+            // Another thread looks at it for a moment, and then comes here.
+            Err(pipe) => State::Running(pipe),
+        };
+    }
+
+    fn outcome_of(&self, pipe: Pipe) -> Result<Outcome, Failure> {
+        let report = pipe.wait()?;
+        let found = self.inspections.snapshot();
+        Ok(Outcome {
+            bytes_in: report.bytes_in(),
+            bytes_out: report.bytes_out(),
+            problems: report.problems,
+            marked: found.marked_count,
+            rejected: found.rejected_count,
+            elapsed: report.status.elapsed,
+        })
+    }
+
+    /// The status of the pipe, and whether it runs.
+    pub(crate) fn status(&self) -> Result<(Status, bool), Failure> {
+        match &*self.state.read() {
+            State::NotStarted => Err(not_started()),
+            State::Running(pipe) => Ok((pipe.status(), !pipe.is_finished())),
+            State::Ended(_, status) => Ok((Status::clone(status), false)),
+            State::Refused(failure) => Err(failure.clone()),
+        }
+    }
+
+    /// Stops the pipe if it runs, and waits for its end.
+    pub(crate) fn stop(&self) {
+        if self.cancel().is_ok() {
+            // The outcome of a pipe that is freed is not asked for.
+            let _ = self.wait(None);
+        }
+    }
+}
+
+impl PipeStage {
+    fn is_tail(&self) -> bool {
+        matches!(self, Self::Tail(_) | Self::WriteDescriptor(_))
+    }
+}
+
+fn not_started() -> Failure {
+    Failure::new(DP_ERR_STATE, "the pipe was not started")
+}

@@ -1,0 +1,13 @@
+//! Pipes of the program's own stages and those of the library.
+//!
+//! ```text
+//!   stages added --start--> running --wait--> outcome, which stays until the handle is freed
+//! ```
+//!
+//! This module does not check arguments: stages come to it as they are to run.
+
+mod entry; // a pipe from its description to its outcome
+mod foreign; // stages whose work are functions of the program
+
+pub(crate) use entry::{PIPES, PipeEntry, PipeSettings, PipeStage};
+pub(crate) use foreign::{ForeignStage, check_not_in_stage};

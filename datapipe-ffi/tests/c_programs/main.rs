@@ -1,0 +1,334 @@
+//! Programs in C and C++, and in Python, against the shared and the static library.
+//!
+//! `scripts/ffi-check` runs them under valgrind and with sanitizers, by these variables:
+//!
+//! | variable | purpose |
+//! |---|---|
+//! | `DATAPIPE_FFI_CFLAGS` | more flags for the compiler |
+//! | `DATAPIPE_FFI_WRAPPER` | a command that runs each program |
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::env;
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use datapipe_ffi::abi::*;
+use datapipe_ffi::boundary::Versioned;
+use tempfile::TempDir;
+
+mod symbols; // names that the libraries export
+
+/// Flags under which each program compiles without a warning.
+const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-O1"];
+/// Libraries of the system that the static library needs.
+const SYSTEM: [&str; 4] = ["-lpthread", "-ldl", "-lm", "-lgcc_s"];
+
+/// The library that a program is linked with.
+#[derive(Clone, Copy, Debug)]
+enum Linked {
+    Shared,
+    Static,
+}
+
+/// The folder of this crate.
+fn crate_dir() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The file of a library that cargo has built for this test.
+fn library(linked: Linked) -> PathBuf {
+    let exe = env::current_exe().unwrap();
+    let deps = exe.parent().unwrap();
+    let name = match linked {
+        Linked::Shared => "libdatapipe_ffi.so",
+        Linked::Static => "libdatapipe_ffi.a",
+    };
+    let found = [deps.join(name), deps.parent().unwrap().join(name)];
+    let found = found.into_iter().find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{name} is not in {}", deps.display()))
+}
+
+/// Words of an environment variable.
+fn words(variable: &str) -> Vec<String> {
+    let value = env::var(variable).unwrap_or_default();
+    value.split_whitespace().map(str::to_owned).collect()
+}
+
+/// A program that was compiled, with the folder that it has for its files.
+struct Program {
+    dir: TempDir,
+    path: PathBuf,
+}
+
+/// Compiles a source of this crate or of the examples.
+fn compile(source: &Path, linked: Linked) -> Program {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("program");
+    let is_cxx = source.extension().is_some_and(|end| end == "cpp");
+    let (compiler, standard) = match is_cxx {
+        true => ("c++", "-std=c++17"),
+        false => ("cc", "-std=c11"),
+    };
+    let mut command = Command::new(compiler);
+    command
+        .arg(standard)
+        .args(STRICT)
+        .args(words("DATAPIPE_FFI_CFLAGS"));
+    command
+        .arg("-D_XOPEN_SOURCE=700")
+        .arg("-D_DEFAULT_SOURCE")
+        .arg("-I")
+        .arg(crate_dir().join("include"));
+    command.arg(source).arg("-o").arg(&path);
+    match linked {
+        Linked::Shared => {
+            install_shared(dir.path());
+            command.arg("-L").arg(dir.path()).arg("-ldatapipe");
+            command.arg(format!("-Wl,-rpath,{}", dir.path().display()));
+        }
+        Linked::Static => {
+            command.arg(library(linked));
+        }
+    }
+    let output = command.args(SYSTEM).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{linked:?} {}:\n{errors}",
+        source.display()
+    );
+    Program { dir, path }
+}
+
+/// Gives the shared library the names that an installed one has.
+fn install_shared(dir: &Path) {
+    symlink(library(Linked::Shared), dir.join("libdatapipe.so.0.1")).unwrap();
+    symlink("libdatapipe.so.0.1", dir.join("libdatapipe.so")).unwrap();
+}
+
+impl Program {
+    /// Runs the program in a folder of its own.
+    #[track_caller]
+    fn run(&self, arguments: &[&str]) -> String {
+        let mut line = words("DATAPIPE_FFI_WRAPPER");
+        line.push(self.path.to_str().unwrap().to_owned());
+        let output = Command::new(&line[0])
+            .args(&line[1..])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let (out, err) = (output.stdout, output.stderr);
+        let text = String::from_utf8_lossy(&out).into_owned() + &String::from_utf8_lossy(&err);
+        assert!(
+            output.status.success(),
+            "{} {arguments:?}:\n{text}",
+            output.status
+        );
+        text
+    }
+}
+
+/// Compiles a test program, and runs it with a folder of its own as its argument.
+#[track_caller]
+fn check(name: &str) {
+    for linked in [Linked::Shared, Linked::Static] {
+        let program = compile(&crate_dir().join("tests/c").join(name), linked);
+        let files = program.dir.path().join("files");
+        fs::create_dir(&files).unwrap();
+        let text = program.run(&[files.to_str().unwrap()]);
+        print!("{linked:?}: {text}");
+    }
+}
+
+#[test]
+fn whole_jobs_in_c() {
+    check("jobs.c");
+}
+
+#[test]
+fn each_error_has_its_status_and_its_message() {
+    check("errors.c");
+}
+
+#[test]
+fn cancel_tokens_and_handles_that_are_none() {
+    check("handles.c");
+}
+
+#[test]
+fn pipes_of_stages_in_c() {
+    check("pipes.c");
+}
+
+#[test]
+fn random_calls_never_crash() {
+    check("random.c");
+}
+
+#[test]
+fn header_compiles_as_cxx() {
+    check("header.cpp");
+}
+
+/// Adds the checks of a struct to a program in C.
+fn add_layout<T: Versioned>(source: &mut String) {
+    let name = T::NAME;
+    let size = size_of::<T>();
+    writeln!(
+        source,
+        "_Static_assert(sizeof({name}) == {size}, \"size of {name}\");"
+    )
+    .unwrap();
+    for (field, offset) in T::FIELDS {
+        let what = format!("\"{name}.{field}\"");
+        writeln!(
+            source,
+            "_Static_assert(offsetof({name}, {field}) == {offset}, {what});"
+        )
+        .unwrap();
+    }
+}
+
+#[test]
+fn layout_of_structs_is_the_same_in_c() {
+    let mut source = "#include <datapipe.h>\nint main(void) { return 0; }\n".to_owned();
+    let before = source.len();
+    add_layout::<dp_backup_options>(&mut source);
+    add_layout::<dp_backup_result>(&mut source);
+    add_layout::<dp_block>(&mut source);
+    add_layout::<dp_copy_options>(&mut source);
+    add_layout::<dp_copy_result>(&mut source);
+    add_layout::<dp_entry>(&mut source);
+    add_layout::<dp_hooks>(&mut source);
+    add_layout::<dp_list_options>(&mut source);
+    add_layout::<dp_output>(&mut source);
+    add_layout::<dp_pipe_options>(&mut source);
+    add_layout::<dp_pipe_result>(&mut source);
+    add_layout::<dp_pipe_status>(&mut source);
+    add_layout::<dp_problem>(&mut source);
+    add_layout::<dp_progress>(&mut source);
+    add_layout::<dp_read_result>(&mut source);
+    add_layout::<dp_restore_options>(&mut source);
+    add_layout::<dp_secret>(&mut source);
+    add_layout::<dp_selection>(&mut source);
+    add_layout::<dp_stage>(&mut source);
+    add_layout::<dp_verify_options>(&mut source);
+    let header = fs::read_to_string(crate_dir().join("include/datapipe.h")).unwrap();
+    let structs = header.matches("typedef struct {").count();
+    let checked = source[before..].matches("sizeof(").count();
+    assert_eq!(checked, structs, "each struct of the header is checked");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("layout.c");
+    fs::write(&path, source).unwrap();
+    compile(&path, Linked::Shared);
+}
+
+#[test]
+fn backup_tool_in_c_backs_up_and_restores() {
+    let program = compile(&crate_dir().join("../examples/c/backup.c"), Linked::Shared);
+    let dir = program.dir.path();
+    let (tree, tape) = (dir.join("tree"), dir.join("tree.tap"));
+    let (tape, restored) = (tape.to_str().unwrap(), dir.join("restored"));
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("file"), "content").unwrap();
+    program.run(&["backup", tape, tree.to_str().unwrap()]);
+    assert!(program.run(&["list", tape]).contains("tree/file"));
+    program.run(&["verify", tape]);
+    program.run(&["restore", tape, restored.to_str().unwrap()]);
+    assert_eq!(
+        fs::read_to_string(restored.join("tree/file")).unwrap(),
+        "content"
+    );
+}
+
+#[test]
+fn scanner_in_c_rejects_blocks_with_the_signature() {
+    let program = compile(&crate_dir().join("../examples/c/scanner.c"), Linked::Shared);
+    let scan = |input: &str| {
+        let path = program.dir.path().join("input");
+        fs::write(&path, input).unwrap();
+        let stdin = fs::File::open(path).unwrap();
+        let output = Command::new(&program.path)
+            .arg("virus")
+            .stdin(stdin)
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    let clean = "a vir us in clean text".repeat(1000);
+    assert_eq!(scan(&clean), (Some(0), clean));
+    assert_eq!(scan("a text with a virus"), (Some(3), String::new()));
+}
+
+#[test]
+fn installed_library_is_found_by_pkg_config() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = crate_dir().parent().unwrap();
+    let build = library(Linked::Shared);
+    let install = Command::new(root.join("scripts/ffi-install"))
+        .args([dir.path(), build.parent().unwrap()])
+        .output()
+        .unwrap();
+    assert!(install.status.success(), "{install:?}");
+    let flags = |options: &[&str]| {
+        let output = Command::new("pkg-config")
+            .env("PKG_CONFIG_PATH", dir.path().join("lib/pkgconfig"))
+            .args(options)
+            .arg("datapipe")
+            .output();
+        let text = String::from_utf8(output.unwrap().stdout).unwrap();
+        text.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(flags(&["--modversion"]), [env!("CARGO_PKG_VERSION")]);
+    let program = dir.path().join("program");
+    let compiled = Command::new("cc")
+        .arg(root.join("examples/c/scanner.c"))
+        .arg("-o")
+        .arg(&program)
+        .args(flags(&["--cflags", "--libs"]))
+        .output()
+        .unwrap();
+    assert!(compiled.status.success(), "{compiled:?}");
+    let mut run = Command::new(program);
+    let run = run
+        .env("LD_LIBRARY_PATH", dir.path().join("lib"))
+        .output()
+        .unwrap();
+    assert_eq!(run.status.code(), Some(2), "usage: {run:?}");
+}
+
+#[test]
+fn python_example_backs_up_lists_and_restores() {
+    let dir = tempfile::tempdir().unwrap();
+    install_shared(dir.path());
+    let tree = dir.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("file"), "content").unwrap();
+    let output = Command::new("python3")
+        .arg(crate_dir().join("../examples/python/backup.py"))
+        .args([
+            tree,
+            dir.path().join("tree.tap"),
+            dir.path().join("restored"),
+        ])
+        .env("LD_LIBRARY_PATH", dir.path())
+        .output()
+        .unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && out.contains("tree/file"),
+        "{out}{err}"
+    );
+    let restored = fs::read_to_string(dir.path().join("restored/tree/file"));
+    assert_eq!(restored.unwrap(), "content");
+}
