@@ -390,7 +390,8 @@ fn list_stream(
         offset: 0,
         changed: modified,
         inode: 0,
-        path: origin.name.as_bytes(),
+        // Without the name, which block 0 has, the stream is still listed.
+        path: origin.map_or(b"stream", |origin| origin.name.as_bytes()),
         target: b"",
     };
     if shown.show(&entry).is_err() {
