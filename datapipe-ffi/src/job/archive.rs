@@ -37,7 +37,7 @@ impl Selection {
 
     /// Opens the archive.
     pub(super) fn open(&self, medium: &Medium, secret: Option<&Secret>) -> Result<Reader, Failure> {
-        let opened = match self.candidates(medium)? {
+        let opened = match self.candidates(medium, secret)? {
             None => ArchiveReader::open(medium.open()?, secret),
             Some(found) => ArchiveReader::open_last(medium.open()?, &found, secret),
         };
@@ -48,7 +48,7 @@ impl Selection {
 
     /// Opens the archive to read it without its key.
     pub(super) fn open_stored(&self, medium: &Medium) -> Result<Stored, Failure> {
-        let opened = match self.candidates(medium)? {
+        let opened = match self.candidates(medium, None)? {
             None => StoredArchive::open(medium.open()?),
             Some(found) => StoredArchive::open_last(medium.open()?, &found),
         };
@@ -74,12 +74,22 @@ impl Selection {
 
     /// The archives of which the last one that opens is read. `None`: the medium has one archive,
     /// or could not be listed, and its first archive is read.
-    fn candidates(&self, medium: &Medium) -> Result<Option<Vec<ListedArchive>>, Failure> {
+    fn candidates(
+        &self,
+        medium: &Medium,
+        secret: Option<&Secret>,
+    ) -> Result<Option<Vec<ListedArchive>>, Failure> {
         let sessions = match Sessions::read(medium.open()?) {
             Ok(sessions) => sessions,
             Err(error) if !self.is_any() => return Err(medium.open_failure(error)),
             // The archive may be readable up to the place at which the medium fails.
             Err(_) => return Ok(None),
+        };
+        let sessions = match secret.filter(|_| self.name.is_some()) {
+            None => sessions,
+            Some(secret) => sessions
+                .with_names(medium.open()?, secret)
+                .map_err(|error| medium.open_failure(error))?,
         };
         if sessions.is_cut() && self.archive.is_none() && self.name.is_none() {
             return Err(medium.failure(

@@ -94,7 +94,8 @@ pub(crate) fn restore_whose_head_leaves_blocks_out_is_not_whole() {
     assert_eq!(whole, (PipeState::ENDED, String::new()));
     assert_eq!(fs::read(site.path("out/whole")).unwrap(), data);
 
-    let cut = || Arguments::new().with("blocks", "3");
+    // The origin, and three blocks of data.
+    let cut = || Arguments::new().with("blocks", "4");
     let (state, why) = run(&mut client, &restore(&site, "strict", "cut-head", cut()));
     assert_eq!(state, PipeState::FAILED, "{why}");
     assert!(why.contains("its last block did not come"), "{why}");

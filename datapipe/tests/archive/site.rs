@@ -159,7 +159,11 @@ impl Site {
     }
 
     pub(crate) fn list(&self) -> Sessions {
-        Sessions::read(open(&self.path)).unwrap()
+        let sessions = Sessions::read(open(&self.path)).unwrap();
+        match &self.secret {
+            None => sessions,
+            Some(secret) => sessions.with_names(open(&self.path), secret).unwrap(),
+        }
     }
 
     pub(crate) fn restore(&self, archive: &ListedArchive) -> (Vec<u8>, bool, Vec<String>) {

@@ -142,11 +142,11 @@ fn forged_block_is_rejected() {
         .collect();
     assert_eq!(
         starts.len(),
-        7,
-        "five of data, one of the catalogue, the last one"
+        8,
+        "the origin, five of data, one of the catalogue, the last one"
     );
-    let start = starts[2];
-    let (body, next) = (start + UNIT_HEADER_LEN, starts[3]);
+    let start = starts[3];
+    let (body, next) = (start + UNIT_HEADER_LEN, starts[4]);
     type Forge<'f> = &'f dyn Fn(&mut [u8], &mut UnitHeader);
     let forgeries: [(&str, Forge<'_>); 4] = [
         ("payload", &|body, _| body[77] ^= 1),

@@ -75,7 +75,8 @@ impl Forger {
             }),
         );
         let (kind, state, mode, link) = (object.kind, ObjectState::Whole, object.mode, object.link);
-        let (modified, blocks, target) = (object.modified, (0, 0), object.target);
+        // The origin is block 0.
+        let (modified, blocks, target) = (object.modified, (1, 1), object.target);
         let offset = begin as u32;
         let entry = CatalogueEntry {
             kind,
@@ -156,7 +157,7 @@ impl Forger {
         let medium = VirtualTape::create(tape, VolumeOptions::default()).unwrap();
         Pipe::builder()
             .buffer_size(BLOCK)
-            .head(Blocks(blocks.into_iter().enumerate()))
+            .head(Blocks(blocks.into_iter()))
             .archive(options.plan().unwrap(), medium)
             .run()
             .unwrap();
@@ -173,17 +174,17 @@ fn swap(entry: &mut [u8], path: &[u8], wrong: &[u8]) {
 }
 
 /// Head that sends blocks, given by offset, kind and bytes.
-struct Blocks(std::iter::Enumerate<std::vec::IntoIter<(u64, BlockKind, Vec<u8>)>>);
+struct Blocks(std::vec::IntoIter<(u64, BlockKind, Vec<u8>)>);
 
 impl Head for Blocks {
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-        let Some((number, (offset, kind, bytes))) = self.0.next() else {
+        let Some((offset, kind, bytes)) = self.0.next() else {
             return Ok(Fill::End);
         };
         block.put(&bytes)?;
         let mut info = block.info();
         (info.offset, info.kind, info.entries) = (offset, kind.code(), true);
-        info.sequence = Some(number as u64);
+        info.sequence = Some(block.number().get());
         block.set_info(info);
         Ok(Fill::Block)
     }

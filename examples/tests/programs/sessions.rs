@@ -192,9 +192,7 @@ fn names_of_encrypted_archives_are_listed_and_selected_with_their_key() {
     );
     assert!(text.contains("2 names are encrypted"), "{text}");
     // The number selects it without the key, and it is named as far as that is possible.
-    let output = fixture.restore(&["--archive", "1", "--verify", "tape"]);
-    ok(&output);
-    let text = String::from_utf8_lossy(&output.stderr);
+    let text = ok(&fixture.restore(&["--archive", "1", "--verify", "tape"]));
     assert!(
         text.contains("an archive whose name is encrypted, written"),
         "{text}"

@@ -317,6 +317,7 @@ impl InPlace for Order {
             if !(is_origin && self.is_tree) {
                 return Ok(Verdict::Drop);
             }
+            block.clear();
         } else if info.kind == BlockKind::Special.code() && is_valid && !self.specials.is_stored {
             self.show_special(number, block)?;
         }
