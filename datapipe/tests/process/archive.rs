@@ -239,7 +239,7 @@ pub(crate) fn selected_blocks_are_read_in_processes() {
     let path = dir.path().join("volumes");
     write(&path, true, false, Where::Threads);
     let mut blocks = BlockSet::new();
-    [0..=0, 7..=30, 100..=101]
+    [1..=1, 7..=30, 100..=101]
         .into_iter()
         .for_each(|run| blocks.insert(run));
     let threads = read(&path, true, Some(&blocks), Where::Threads);
