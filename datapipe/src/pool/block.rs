@@ -86,6 +86,8 @@ const HAS_INFO: u32 = 2;
 /// The info says that the block is a control block. A flag, because stages that let these blocks
 /// pass look at each block.
 pub(super) const CONTROL: u32 = 4;
+/// The descriptor has the checksum of the data. Every change of the data removes it.
+const CHECKSUM: u32 = 8;
 
 impl Block {
     #[inline]
@@ -115,7 +117,7 @@ impl Block {
         let len = entry.len.load(Ordering::Relaxed);
         let flags = entry.flags.load(Ordering::Relaxed);
         if u64::from(start) + u64::from(len) > core.tables.buffer_len() as u64
-            || flags > VACANT | HAS_INFO | CONTROL
+            || flags > VACANT | HAS_INFO | CONTROL | CHECKSUM
         {
             return Err(
                 Corruption::new("a block's data is outside of its buffer").at_buffer(held.buffer)
@@ -158,6 +160,7 @@ impl Block {
 
     /// The data, to be changed in place.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.flags &= !CHECKSUM;
         self.area_mut(self.start as usize, self.len as usize)
     }
 
@@ -206,6 +209,7 @@ impl Block {
 
     /// Removes the data and puts the start back to the end of the headroom.
     pub fn clear(&mut self) {
+        self.flags &= !CHECKSUM;
         self.start = self.core.tables.shape.headroom();
         self.len = 0;
     }
@@ -234,6 +238,7 @@ impl Block {
                 available,
             });
         }
+        self.flags &= !CHECKSUM;
         self.len += n as u32;
         Ok(self.area_mut(end, n))
     }
@@ -252,6 +257,7 @@ impl Block {
                 available,
             });
         }
+        self.flags &= !CHECKSUM;
         self.start -= n as u32;
         self.len += n as u32;
         Ok(self.area_mut(available - n, n))
@@ -259,11 +265,13 @@ impl Block {
 
     /// Shortens the data to its first `len` bytes; does nothing if it has no more.
     pub fn truncate(&mut self, len: usize) {
+        self.flags &= !CHECKSUM;
         self.len = self.len.min(u32::try_from(len).unwrap_or(u32::MAX));
     }
 
     /// Drops the first `n` bytes of the data; all of it if it has no more.
     pub fn trim_front(&mut self, n: usize) {
+        self.flags &= !CHECKSUM;
         let n = self.len.min(u32::try_from(n).unwrap_or(u32::MAX));
         self.start += n;
         self.len -= n;
@@ -280,6 +288,7 @@ impl Block {
             return Err(NoRoom { wanted, available });
         };
         room.copy_from_slice(bytes);
+        self.flags &= !CHECKSUM;
         self.len += wanted as u32;
         Ok(())
     }
@@ -308,6 +317,28 @@ impl Block {
         for (word, value) in self.entry().info.iter().zip(info.to_words()) {
             word.store(value, Ordering::Relaxed);
         }
+    }
+
+    /// Records the CRC-32 of the data, for the tail of an archive, which would have to read them for
+    /// it. It is valid until the data are changed.
+    #[cfg(feature = "archive")]
+    pub(crate) fn set_checksum(&mut self, checksum: u32) {
+        self.entry().checksum.store(checksum, Ordering::Relaxed);
+        self.flags |= CHECKSUM;
+    }
+
+    /// The CRC-32 of the data, if a stage has recorded it.
+    #[cfg(feature = "archive")]
+    pub(crate) fn checksum(&self) -> Option<u32> {
+        let is_recorded = self.has_flags(CHECKSUM);
+        is_recorded.then(|| self.entry().checksum.load(Ordering::Relaxed))
+    }
+
+    /// True if the head is to [record](Self::set_checksum) checksums.
+    #[cfg(all(not(loom), feature = "archive"))]
+    pub(crate) fn wants_checksum(&self) -> bool {
+        let head = &self.core.tables.stages[StageId::HEAD];
+        head.checksums.load(Ordering::Relaxed) != 0
     }
 
     /// True if the block is vacant: a stage dropped it on its way, and only its number and its info
