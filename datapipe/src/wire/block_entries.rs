@@ -19,6 +19,7 @@
 //! others do not come is an entry of its own, [`EntryBody::Piece`](super::EntryBody::Piece).
 
 use std::fmt;
+use std::mem;
 use std::ops::Range;
 
 use super::codec::{Bytes, DecodeError};
@@ -44,6 +45,11 @@ pub(crate) struct EntryCopy {
     cut: Option<EntryStart>,
     /// Number of the block after the last one.
     next: u64,
+    /// See [`BlockEntries`].
+    number: u64,
+    kind: u8,
+    cut_here: Option<EntryStart>,
+    defect: Option<EntryDefect>,
 }
 
 /// Position of an entry: the number of its block, and its offset there.
@@ -95,14 +101,8 @@ const LEAST_ROOM: usize = 16 << 10;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockEntries<'a> {
     block: SharedBytes<'a>,
-    /// Number of the block, and its kind.
-    number: u64,
-    kind: u8,
+    /// Has the number of the block, its kind, and the defect after the last entry.
     copy: &'a EntryCopy,
-    /// See [`EntryCopy::take_cut`].
-    cut: Option<EntryStart>,
-    /// Defect after the last entry.
-    defect: Option<EntryDefect>,
 }
 
 /// Reason for which an entry's length is unknown or wrong.
@@ -145,6 +145,13 @@ impl EntryCopy {
         number: u64,
         kind: u8,
     ) -> BlockEntries<'a> {
+        self.load(block, number, kind);
+        self.of(block)
+    }
+
+    /// Copies the entries of a block as [`fetch`](Self::fetch) does, and leaves it to
+    /// [`of`](Self::of) to return them.
+    pub(crate) fn load(&mut self, block: SharedBytes<'_>, number: u64, kind: u8) {
         self.pass(number);
         self.len = 0;
         self.bytes.truncate(KEPT);
@@ -166,14 +173,21 @@ impl EntryCopy {
         if kind == BlockKind::ClosingCatalogue.code() {
             self.cut_begun(BlockKind::Data.code()); // no data follow
         }
-        BlockEntries {
-            block,
-            number,
-            kind,
-            cut: self.cut.take(),
-            copy: self,
-            defect,
-        }
+        (self.number, self.kind, self.defect) = (number, kind, defect);
+        self.cut_here = self.cut.take();
+    }
+
+    /// Entries of the block that was loaded last, which is `block`.
+    pub(crate) fn of<'a>(&'a self, block: SharedBytes<'a>) -> BlockEntries<'a> {
+        BlockEntries { block, copy: self }
+    }
+
+    /// Moves what goes on in the next block to `next`, which then takes that block: the entries of
+    /// both are used at the same time.
+    pub(crate) fn continue_in(&mut self, next: &mut Self) {
+        next.begun = mem::take(&mut self.begun);
+        next.cut = self.cut.take();
+        next.next = self.next;
     }
 
     /// Takes note of a block that is not fetched. A block that has no content is not passed: the
@@ -357,12 +371,12 @@ impl<'a> BlockEntries<'a> {
         let spans = &self.copy.spans;
         let Some(span) = spans.get(index) else {
             let is_defect = index == spans.len();
-            return self.defect.filter(|_| is_defect).map(|defect| {
+            return self.copy.defect.filter(|_| is_defect).map(|defect| {
                 let offset = spans.last().map_or(0, |last| last.end());
                 let error = DecodeError::new("entry", defect.to_string());
                 Err(DamagedEntry {
                     offset,
-                    start: (self.number, offset),
+                    start: (self.copy.number, offset),
                     error,
                 })
             });
@@ -375,12 +389,12 @@ impl<'a> BlockEntries<'a> {
         let data = offset.saturating_add(EXTENT_HEADER_LEN.min(len))..span.end();
         let data = self.block.content(data);
         let kind = bytes.first().copied().unwrap_or_default();
-        let entry = check_place(kind, self.kind).and_then(|()| match data {
+        let entry = check_place(kind, self.copy.kind).and_then(|()| match data {
             Some(data) if kind == EXTENT && len >= EXTENT_HEADER_LEN => parse_extent(bytes, data),
             _ => Entry::parse(bytes).map(|(entry, _)| entry),
         });
         let joined = self.copy.joined.filter(|_| index == 0);
-        let start = joined.unwrap_or((self.number, offset));
+        let start = joined.unwrap_or((self.copy.number, offset));
         Some(match entry {
             Ok(entry) => Ok(FetchedEntry {
                 entry,
@@ -397,7 +411,7 @@ impl<'a> BlockEntries<'a> {
 
     /// Start of an object entry of which a piece is missing, found before or in this block.
     pub(crate) fn cut(&self) -> Option<EntryStart> {
-        self.cut
+        self.copy.cut_here
     }
 
     /// Returns all entries, and after them the damage, if there is any.
