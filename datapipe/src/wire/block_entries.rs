@@ -42,13 +42,15 @@ pub(crate) struct EntryCopy {
     /// Start of the first entry, if that began in an earlier block.
     joined: Option<EntryStart>,
     /// Start of an object entry of which a piece is missing, until a caller has taken it.
-    cut: Option<EntryStart>,
+    cut_start: Option<EntryStart>,
     /// Number of the block after the last one.
     next: u64,
-    /// See [`BlockEntries`].
+    /// Number of the block that was loaded last, and its kind.
     number: u64,
     kind: u8,
+    /// What [`take_cut`](Self::take_cut) would have returned for it.
     cut_here: Option<EntryStart>,
+    /// Defect after its last entry.
     defect: Option<EntryDefect>,
 }
 
@@ -101,7 +103,6 @@ const LEAST_ROOM: usize = 16 << 10;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockEntries<'a> {
     block: SharedBytes<'a>,
-    /// Has the number of the block, its kind, and the defect after the last entry.
     copy: &'a EntryCopy,
 }
 
@@ -174,7 +175,7 @@ impl EntryCopy {
             self.cut_begun(BlockKind::Data.code()); // no data follow
         }
         (self.number, self.kind, self.defect) = (number, kind, defect);
-        self.cut_here = self.cut.take();
+        self.cut_here = self.cut_start.take();
     }
 
     /// Entries of the block that was loaded last, which is `block`.
@@ -186,7 +187,7 @@ impl EntryCopy {
     /// both are used at the same time.
     pub(crate) fn continue_in(&mut self, next: &mut Self) {
         next.begun = mem::take(&mut self.begun);
-        next.cut = self.cut.take();
+        next.cut_start = self.cut_start.take();
         next.next = self.next;
     }
 
@@ -205,7 +206,7 @@ impl EntryCopy {
     /// of the object is known but the place, which the catalogue has, too.
     pub(crate) fn take_cut(&mut self) -> Option<EntryStart> {
         self.cut_begun(BlockKind::Data.code());
-        self.cut.take()
+        self.cut_start.take()
     }
 
     /// Gives up what came of the entry that goes on.
@@ -214,7 +215,7 @@ impl EntryCopy {
             return;
         };
         if begun.header.kind == OBJECT && kind == BlockKind::Data.code() {
-            self.cut = Some(begun.start);
+            self.cut_start = Some(begun.start);
         }
     }
 
