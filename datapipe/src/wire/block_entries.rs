@@ -48,7 +48,7 @@ pub(crate) struct EntryCopy {
     /// Number of the block that was loaded last, and its kind.
     number: u64,
     kind: u8,
-    /// What [`take_cut`](Self::take_cut) would have returned for it.
+    /// Result of [`take_cut`](Self::take_cut) for it.
     cut_here: Option<EntryStart>,
     /// Defect after its last entry.
     defect: Option<EntryDefect>,
