@@ -319,8 +319,8 @@ impl Block {
         }
     }
 
-    /// Records the CRC-32 of the data, for the tail of an archive, which would have to read them for
-    /// it. It is valid until the data are changed.
+    /// Records the CRC-32 of the data, for the tail of an archive, which would have to read them
+    /// for it. It is valid until the data are changed.
     #[cfg(feature = "archive")]
     pub(crate) fn set_checksum(&mut self, checksum: u32) {
         self.entry().checksum.store(checksum, Ordering::Relaxed);

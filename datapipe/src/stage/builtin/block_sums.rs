@@ -9,8 +9,8 @@ use crate::stage::checkpoint::has_checkpoints;
 
 use super::stream_checkpoints::StreamCheckpoints;
 
-/// Bytes that are read before they are added: what the caches of a processor keep, and a cell of the
-/// digest, which takes a whole cell faster than its parts.
+/// Bytes that are read before they are added: what the caches of a processor keep, and a cell of
+/// the digest, which takes a whole cell faster than its parts.
 const PIECE: usize = 256 << 10;
 
 /// The sums of a block that is being filled.

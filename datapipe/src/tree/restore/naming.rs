@@ -180,8 +180,8 @@ impl Writer {
             Err(Errno::EXIST) => {}
             Err(error) => return Err(failure("create", path, error)),
         }
-        // Between the check and the replacement no other thread gives this name to its object, which
-        // would then be replaced.
+        // Between the check and the replacement no other thread gives this name to its object,
+        // which would then be replaced.
         let making = self.destination.making();
         let _made = making.lock();
         self.check_replaceable(dir, name)?;

@@ -9,9 +9,9 @@
 //!
 //! Threads live only while the tail has the block, whose data they read in place, and the copy of
 //! its entries. The files of a block are divided into consecutive runs of about equal cost, one for
-//! each worker. The last worker is the tail's own thread, after it has begun the next block, if that
-//! has come. Files of one directory are mostly in one run, because threads that create files in the
-//! same directory wait for each other.
+//! each worker. The last worker is the tail's own thread, after it has begun the next block, if
+//! that has come. Files of one directory are mostly in one run, because threads that create files
+//! in the same directory wait for each other.
 
 use std::mem;
 use std::ops::Range;

@@ -28,8 +28,8 @@ pub(super) trait Sink: Send + Sized {
     /// Returns a sink to the same destination, for a worker thread.
     fn for_worker(&self) -> Self;
 
-    /// Prepares for the objects of a block. Not called on the sinks of workers, which may have files
-    /// of the block before.
+    /// Prepares for the objects of a block. Not called on the sinks of workers, which may have
+    /// files of the block before.
     fn begin_block(&mut self) -> Result<(), StageError>;
 
     /// True if the next [`begin_block`](Self::begin_block) can do more while no worker has a file.

@@ -109,8 +109,8 @@ fn blocks_that_are_begun_ahead_restore_the_same_tree() {
 }
 
 /// A block begins while the files of the one before are written, and files of several blocks have
-/// one path. Two threads could both find the old file in its place, and the second one replaced what
-/// the first had just restored, without a word.
+/// one path. Two threads could both find the old file in its place, and the second one replaced
+/// what the first had just restored, without a word.
 #[test]
 fn path_that_comes_in_several_blocks_is_restored_once() {
     let mut pack = Pack::default();
