@@ -30,6 +30,8 @@ pub struct Plan {
     /// Bytes of data after which the head makes a checkpoint; `u64::MAX`: only when it decides to;
     /// 0: never.
     pub(super) checkpoint: u64,
+    /// The head records checksums of its blocks.
+    pub(super) wants_checksums: bool,
 }
 
 impl Plan {
@@ -72,6 +74,7 @@ impl Plan {
             first_block: stages.iter().map(before).sum::<u64>()
                 + if writes_archive { FIRST_BLOCK } else { 0 },
             checkpoint: checkpoint_interval(&stages),
+            wants_checksums: wants_checksums(&stages),
         })
     }
 
@@ -382,6 +385,12 @@ fn checkpoint_interval(stages: &[PlannedStage<'_>]) -> u64 {
         true => head.settings.checkpoint_every(),
         false => 0,
     }
+}
+
+/// True if the head's blocks are those of the archive, with nothing between: its tail then takes
+/// their checksums from the head, which has just read the data.
+fn wants_checksums(stages: &[PlannedStage<'_>]) -> bool {
+    matches!(stages, [_, tail] if tail.settings.wants_last_block())
 }
 
 /// Checks that no stage takes blocks of a tree away: with a block, innocent files would be lost.

@@ -71,6 +71,9 @@ impl<'a> PreparedPipe<'a> {
         }
         segment.begin_at(plan.first_block);
         segment.checkpoint_every(plan.checkpoint);
+        if plan.wants_checksums {
+            segment.want_checksums();
+        }
         let middles = description.take_middles();
         let (Some(head), Some(tail)) = (description.head, description.tail) else {
             unreachable!("the plan has refused a pipe without head or tail");

@@ -165,6 +165,12 @@ impl Segment {
         head.checkpoint.store(bytes, Ordering::Relaxed);
     }
 
+    /// Lets the head record checksums of its blocks. Called before any instance runs.
+    pub(crate) fn want_checksums(&self) {
+        let head = &self.tables.stages[StageId::HEAD];
+        head.checksums.store(1, Ordering::Relaxed);
+    }
+
     /// Ends every wait of every participant, now and from now on. There is no way back.
     pub fn stop(&self) {
         self.stop_because(STOPPED);

@@ -82,7 +82,10 @@ pub(crate) struct StageEntry {
     /// Bytes of data after which the head makes a checkpoint; `u64::MAX`: only when it decides to;
     /// 0: never. Written by the creator.
     pub(crate) checkpoint: AtomicU64,
-    _rest: [AtomicU64; 2],
+    /// 1 if the head records checksums of its blocks, because the tail takes them from there;
+    /// otherwise 0. Written by the creator.
+    pub(crate) checksums: AtomicU64,
+    _rest: [AtomicU64; 1],
     /// The stage's name, UTF-8, padded with zeros. Written by the creator.
     pub(crate) name: Text<8>,
 }
@@ -180,9 +183,12 @@ pub(crate) struct BufferEntry {
     /// Length of the data in bytes.
     pub(crate) len: AtomicU32,
     /// Bit 0: the block was dropped on its way and only its number travels on. Bit 1: `info` was
-    /// written.
+    /// written. Bit 2: it is a control block. Bit 3: `checksum` is that of the data.
     pub(crate) flags: AtomicU32,
-    _rest: [AtomicU64; 3],
+    /// CRC-32 of the data.
+    pub(crate) checksum: AtomicU32,
+    _pad: AtomicU32,
+    _rest: [AtomicU64; 2],
     /// Facts about the block for later stages: see [`BlockInfo`](crate::pool::BlockInfo).
     pub(crate) info: [AtomicU64; INFO_WORDS],
 }
@@ -240,7 +246,7 @@ const _: () = {
     assert!(offset_of!(Header, stop) == 192);
     assert!(offset_of!(StageEntry, done) == 8 && offset_of!(StageEntry, numbered) == 16);
     assert!(offset_of!(StageEntry, unended) == 24 && offset_of!(StageEntry, first_block) == 32);
-    assert!(offset_of!(StageEntry, checkpoint) == 40);
+    assert!(offset_of!(StageEntry, checkpoint) == 40 && offset_of!(StageEntry, checksums) == 48);
     assert!(offset_of!(StageEntry, name) == 64);
     assert!(offset_of!(QueueEntry, tail) == 64 && offset_of!(QueueEntry, event) == 128);
     assert!(
@@ -256,7 +262,7 @@ const _: () = {
     );
     assert!(offset_of!(BufferEntry, destination) == 24 && offset_of!(BufferEntry, start) == 28);
     assert!(offset_of!(BufferEntry, len) == 32 && offset_of!(BufferEntry, flags) == 36);
-    assert!(offset_of!(BufferEntry, info) == 64);
+    assert!(offset_of!(BufferEntry, checksum) == 40 && offset_of!(BufferEntry, info) == 64);
 };
 
 /// A table of `len` entries that another owner keeps in place. Its entries are found by ids of type

@@ -105,6 +105,8 @@ const HAS_INFO: u32 = 2;
 /// The info says that the block is a control block. A flag, because stages that let these blocks
 /// pass look at each block.
 pub(super) const CONTROL: u32 = 4;
+/// The descriptor has the checksum of the data. Every change of the data removes it.
+const CHECKSUM: u32 = 8;
 
 /// The public methods on the data of a block: the same for a [`Block`] and for a
 /// [`Lent`](super::Lent), each of which has a `lease`.
@@ -244,7 +246,7 @@ impl Block {
         let len = entry.len.load(Ordering::Relaxed);
         let flags = entry.flags.load(Ordering::Relaxed);
         if u64::from(start) + u64::from(len) > core.tables.buffer_len() as u64
-            || flags > VACANT | HAS_INFO | CONTROL
+            || flags > VACANT | HAS_INFO | CONTROL | CHECKSUM
         {
             return Err(
                 Corruption::new("a block's data is outside of its buffer").at_buffer(held.buffer)
@@ -300,6 +302,29 @@ impl Block {
     #[cfg(all(not(loom), feature = "archive"))]
     pub(crate) fn checkpoint_every(&self) -> u64 {
         self.lease.holder.checkpoint_every()
+    }
+
+    /// Records the CRC-32 of the data, for the tail of an archive, which would have to read them
+    /// for it. It is valid until the data are changed.
+    #[cfg(feature = "archive")]
+    pub(crate) fn set_checksum(&mut self, checksum: u32) {
+        let entry = self.lease.entry();
+        entry.checksum.store(checksum, Ordering::Relaxed);
+        self.lease.flags |= CHECKSUM;
+    }
+
+    /// The CRC-32 of the data, if a stage has recorded it.
+    #[cfg(feature = "archive")]
+    pub(crate) fn checksum(&self) -> Option<u32> {
+        let is_recorded = self.has_flags(CHECKSUM);
+        is_recorded.then(|| self.lease.entry().checksum.load(Ordering::Relaxed))
+    }
+
+    /// True if the head is to [record](Self::set_checksum) checksums.
+    #[cfg(all(not(loom), feature = "archive"))]
+    pub(crate) fn wants_checksum(&self) -> bool {
+        let head = &self.lease.holder.tables.stages[StageId::HEAD];
+        head.checksums.load(Ordering::Relaxed) != 0
     }
 
     /// Becomes the same as `other`: its number, its data at the same offset of the buffer, and its
@@ -424,6 +449,7 @@ impl<H: Holder> Lease<H> {
 
     #[inline]
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.flags &= !CHECKSUM;
         self.area_mut(self.start as usize, self.len as usize)
     }
 
@@ -438,6 +464,7 @@ impl<H: Holder> Lease<H> {
     }
 
     pub(super) fn clear(&mut self) {
+        self.flags &= !CHECKSUM;
         self.start = self.shape().headroom();
         self.len = 0;
     }
@@ -459,6 +486,7 @@ impl<H: Holder> Lease<H> {
                 available,
             });
         }
+        self.flags &= !CHECKSUM;
         self.len += n as u32;
         Ok(self.area_mut(end, n))
     }
@@ -471,16 +499,19 @@ impl<H: Holder> Lease<H> {
                 available,
             });
         }
+        self.flags &= !CHECKSUM;
         self.start -= n as u32;
         self.len += n as u32;
         Ok(self.area_mut(available - n, n))
     }
 
     pub(super) fn truncate(&mut self, len: usize) {
+        self.flags &= !CHECKSUM;
         self.len = self.len.min(u32::try_from(len).unwrap_or(u32::MAX));
     }
 
     pub(super) fn trim_front(&mut self, n: usize) {
+        self.flags &= !CHECKSUM;
         let n = self.len.min(u32::try_from(n).unwrap_or(u32::MAX));
         self.start += n;
         self.len -= n;
@@ -493,6 +524,7 @@ impl<H: Holder> Lease<H> {
             return Err(NoRoom { wanted, available });
         };
         room.copy_from_slice(bytes);
+        self.flags &= !CHECKSUM;
         self.len += wanted as u32;
         Ok(())
     }

@@ -51,6 +51,7 @@ mod confinement; // files that a stage's processes may open
 mod damage_log; // record of what a salvaging reader could not read
 mod description; // `Stage`: everything known before a stage runs
 mod error; // errors of a stage, and the ends of its process
+mod following; // blocks after the one that a tail has
 mod inspection_log; // record of what an inspection has marked or rejected
 mod into_stage; // conversions into the stages of a pipe
 pub(crate) mod mirror; // copies of a process's reports in the controller
@@ -91,6 +92,8 @@ pub use damage_log::{DamageEntry, DamageLog, DamageOutcome};
 pub use description::{HeadStage, HeadWork, MiddleStage, MiddleWork, Stage, TailStage, TailWork};
 pub(crate) use error::WaitingInstance;
 pub use error::{Death, NotReplaced, StageError, StageFailure, WaitsFor};
+#[doc(hidden)]
+pub use following::Following;
 pub(crate) use inspection_log::InspectionMirror;
 pub use inspection_log::{InspectionLog, InspectionOutcome};
 pub use into_stage::{IntoHead, IntoMiddle, IntoTail};

@@ -5,6 +5,7 @@ use crate::memory::Number;
 use crate::pool::{Block, BlockInfo};
 
 use super::description::{HeadStage, TailStage};
+use super::following::Following;
 use super::outputs::Outputs;
 
 /// Fills blocks: the first stage of a pipe.
@@ -222,6 +223,14 @@ pub trait Tail: Send {
     ///
     /// An error stops the pipe.
     fn write(&mut self, block: &Block) -> Result<(), StageError>;
+
+    /// Writes one block, and blocks that come after it: those that are there before the last one is
+    /// written. Only tails of the library do that.
+    #[doc(hidden)]
+    fn write_ahead(&mut self, block: &Block, following: &Following<'_>) -> Result<(), StageError> {
+        let _ = following;
+        self.write(block)
+    }
 
     /// Flushes, syncs and closes the destination. Called once for each instance, after all of them
     /// have written every block of a stream that ended well. It is not called if the pipe was

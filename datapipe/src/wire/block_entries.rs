@@ -19,6 +19,7 @@
 //! others do not come is an entry of its own, [`EntryBody::Piece`](super::EntryBody::Piece).
 
 use std::fmt;
+use std::mem;
 use std::ops::Range;
 
 use super::codec::{Bytes, DecodeError};
@@ -44,9 +45,16 @@ pub(crate) struct EntryCopy {
     /// Start of the first entry, if that began in an earlier block.
     joined: Option<EntryStart>,
     /// Start of an object entry of which a piece is missing, until a caller has taken it.
-    cut: Option<EntryStart>,
+    cut_start: Option<EntryStart>,
     /// Number of the block after the last one.
     next: u64,
+    /// Number of the block that was loaded last, and its kind.
+    number: u64,
+    kind: u8,
+    /// Result of [`take_cut`](Self::take_cut) for it.
+    cut_here: Option<EntryStart>,
+    /// Defect after its last entry.
+    defect: Option<EntryDefect>,
 }
 
 /// Position of an entry: the number of its block, and its offset there.
@@ -98,14 +106,7 @@ const LEAST_ROOM: usize = 16 << 10;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockEntries<'a> {
     block: SharedBytes<'a>,
-    /// Number of the block, and its kind.
-    number: u64,
-    kind: u8,
     copy: &'a EntryCopy,
-    /// See [`EntryCopy::take_cut`].
-    cut: Option<EntryStart>,
-    /// Defect after the last entry.
-    defect: Option<EntryDefect>,
 }
 
 /// Reason for which an entry's length is unknown or wrong.
@@ -148,6 +149,13 @@ impl EntryCopy {
         number: u64,
         kind: u8,
     ) -> BlockEntries<'a> {
+        self.load(block, number, kind);
+        self.of(block)
+    }
+
+    /// Copies the entries of a block as [`fetch`](Self::fetch) does, and leaves it to
+    /// [`of`](Self::of) to return them.
+    pub(crate) fn load(&mut self, block: SharedBytes<'_>, number: u64, kind: u8) {
         self.pass(number);
         self.len = 0;
         self.bytes.truncate(KEPT);
@@ -170,14 +178,21 @@ impl EntryCopy {
         if kind == BlockKind::ClosingCatalogue.code() {
             self.cut_begun(BlockKind::Data.code()); // no data follow
         }
-        BlockEntries {
-            block,
-            number,
-            kind,
-            cut: self.cut.take(),
-            copy: self,
-            defect,
-        }
+        (self.number, self.kind, self.defect) = (number, kind, defect);
+        self.cut_here = self.cut_start.take();
+    }
+
+    /// Entries of the block that was loaded last, which is `block`.
+    pub(crate) fn of<'a>(&'a self, block: SharedBytes<'a>) -> BlockEntries<'a> {
+        BlockEntries { block, copy: self }
+    }
+
+    /// Moves what goes on in the next block to `next`, which then takes that block: the entries of
+    /// both are used at the same time.
+    pub(crate) fn continue_in(&mut self, next: &mut Self) {
+        next.begun = mem::take(&mut self.begun);
+        next.cut_start = self.cut_start.take();
+        next.next = self.next;
     }
 
     /// Takes note of a block that is not fetched. A block that has no content is not passed: the
@@ -195,7 +210,7 @@ impl EntryCopy {
     /// of the object is known but the place, which the catalogue has, too.
     pub(crate) fn take_cut(&mut self) -> Option<EntryStart> {
         self.cut_begun(BlockKind::Data.code());
-        self.cut.take()
+        self.cut_start.take()
     }
 
     /// Gives up what came of the entry that goes on.
@@ -204,7 +219,7 @@ impl EntryCopy {
             return;
         };
         if begun.header.kind == OBJECT && kind == BlockKind::Data.code() {
-            self.cut = Some(begun.start);
+            self.cut_start = Some(begun.start);
         }
     }
 
@@ -363,12 +378,12 @@ impl<'a> BlockEntries<'a> {
         let spans = &self.copy.spans;
         let Some(span) = spans.get(index) else {
             let is_defect = index == spans.len();
-            return self.defect.filter(|_| is_defect).map(|defect| {
+            return self.copy.defect.filter(|_| is_defect).map(|defect| {
                 let offset = spans.last().map_or(0, |last| last.end());
                 let error = DecodeError::new("entry", defect.to_string());
                 Err(DamagedEntry {
                     offset,
-                    start: (self.number, offset),
+                    start: (self.copy.number, offset),
                     error,
                 })
             });
@@ -381,12 +396,12 @@ impl<'a> BlockEntries<'a> {
         let data = offset.saturating_add(EXTENT_HEADER_LEN.min(len))..span.end();
         let data = self.block.content(data);
         let kind = bytes.first().copied().unwrap_or_default();
-        let entry = check_place(kind, self.kind).and_then(|()| match data {
+        let entry = check_place(kind, self.copy.kind).and_then(|()| match data {
             Some(data) if kind == EXTENT && len >= EXTENT_HEADER_LEN => parse_extent(bytes, data),
             _ => Entry::parse(bytes).map(|(entry, _)| entry),
         });
         let joined = self.copy.joined.filter(|_| index == 0);
-        let start = joined.unwrap_or((self.number, offset));
+        let start = joined.unwrap_or((self.copy.number, offset));
         Some(match entry {
             Ok(entry) => Ok(FetchedEntry {
                 entry,
@@ -403,7 +418,7 @@ impl<'a> BlockEntries<'a> {
 
     /// Start of an object entry of which a piece is missing, found before or in this block.
     pub(crate) fn cut(&self) -> Option<EntryStart> {
-        self.cut
+        self.copy.cut_here
     }
 
     /// Returns all entries, and after them the damage, if there is any.

@@ -412,7 +412,9 @@ impl<M: MediumWriter> ArchiveTail<M> {
                 header.plain, self.plan.header.block_len
             )));
         }
-        self.stream().write_unit(header, block.bytes())?;
+        let body = block.bytes();
+        let crc = block.checksum().unwrap_or_else(|| crc32fast::hash(body));
+        self.stream().write_checked(header, body, crc)?;
         self.close_header()?;
         self.note_checkpoint(&info);
         self.count(&header)?;

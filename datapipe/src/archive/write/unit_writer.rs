@@ -92,11 +92,21 @@ impl<M: MediumWriter> UnitWriter<M> {
     /// Appends a unit to the stream. The fields of the header that depend on the stream and on the
     /// body are filled in.
     pub(super) fn write_unit(&mut self, header: UnitHeader, body: &[u8]) -> Result<(), StageError> {
+        self.write_checked(header, body, crc32fast::hash(body))
+    }
+
+    /// As [`write_unit`](Self::write_unit), with the CRC-32 of the body.
+    pub(super) fn write_checked(
+        &mut self,
+        header: UnitHeader,
+        body: &[u8],
+        crc: u32,
+    ) -> Result<(), StageError> {
         if self.record.len() == self.record_len {
             self.flush()?;
         }
         let position = self.end();
-        let header = self.complete(header, body, position)?;
+        let header = self.complete(header, (body, crc), position)?;
         if self.first.is_none() {
             self.first = Some((self.record.len() - RECORD_HEADER_LEN) as u32);
         }
@@ -111,11 +121,12 @@ impl<M: MediumWriter> UnitWriter<M> {
         self.write_bytes(&[0; UNIT_HEADER_LEN][..padding_of(body.len())])
     }
 
-    /// Completes a header that is about to be written at `position`.
+    /// Completes a header that is about to be written at `position`, before this body with this
+    /// CRC-32.
     fn complete(
         &self,
         header: UnitHeader,
-        body: &[u8],
+        (body, body_crc): (&[u8], u32),
         position: u64,
     ) -> Result<UnitHeader, StageError> {
         let stored = u32::try_from(body.len())?;
@@ -127,7 +138,7 @@ impl<M: MediumWriter> UnitWriter<M> {
         Ok(UnitHeader {
             plain,
             stored,
-            body_crc: crc32fast::hash(body),
+            body_crc,
             position,
             session: self.session,
             ..header
@@ -193,7 +204,8 @@ impl<M: MediumWriter> UnitWriter<M> {
         let before = self.records.last_volumes(MAX_LABEL_VOLUMES);
         if !before.volumes.is_empty() {
             let (header, body) = (UnitHeader::new(UnitKind::Volumes), before.to_bytes());
-            let header = self.complete(header, &body, self.position)?;
+            let checked = (&body[..], crc32fast::hash(&body));
+            let header = self.complete(header, checked, self.position)?;
             append_unit(&mut label, &header, &body);
         }
         self.records.write_label(&mut label, self.position)
@@ -208,7 +220,7 @@ impl<M: MediumWriter> UnitWriter<M> {
         if self.label.is_empty() {
             clear_record(&mut self.label);
         }
-        let header = self.complete(header, body, self.end())?;
+        let header = self.complete(header, (body, crc32fast::hash(body)), self.end())?;
         append_unit(&mut self.label, &header, body);
         if header.kind == UnitKind::SessionHeader {
             self.session_label = self.label.len();

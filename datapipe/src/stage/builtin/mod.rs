@@ -11,6 +11,8 @@
 //! archives and those of trees are in folders above.
 
 mod analyze; // content analysis
+#[cfg(feature = "archive")]
+mod block_sums; // digest and checksum of what a stream's head reads
 mod compress; // zstd and deflate, and decompression
 mod inspect; // the application's inspection, such as a virus scanner
 mod open_file; // descriptors of streams, whose waits a stop ends

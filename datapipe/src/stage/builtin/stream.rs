@@ -13,6 +13,8 @@ use crate::pool::{Block, HeadPort, TailPort};
 use crate::stage::{Arguments, Fields, Fill, Head, HeadStage, Tail, TailStage};
 use crate::words::name_full;
 
+#[cfg(feature = "archive")]
+use super::block_sums::BlockSums;
 use super::open_file::OpenFile;
 #[cfg(feature = "archive")]
 use super::stream_checkpoints::StreamCheckpoints;
@@ -138,11 +140,16 @@ impl<R: Read + Send> Head for StreamHead<R> {
         info.offset = self.offset;
         let waits = self.file.as_ref().filter(|file| file.may_wait());
         let waits = waits.map(|file| (file, block.stop()));
+        #[cfg(feature = "archive")]
+        let mut sums = BlockSums::of(block, &mut self.checkpoints, self.offset);
         while !block.spare().is_empty() {
             if let Some((file, stop)) = &waits {
                 stop.wait_readable(file)?;
             }
-            let n = match self.reader.read(block.spare()) {
+            let room = block.spare();
+            #[cfg(feature = "archive")]
+            let room = sums.piece_of(room);
+            let n = match self.reader.read(room) {
                 Ok(0) => break,
                 Ok(n) => n,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -157,9 +164,11 @@ impl<R: Read + Send> Head for StreamHead<R> {
                 }
             };
             block.grow(n)?;
+            #[cfg(feature = "archive")]
+            sums.add(block);
         }
         #[cfg(feature = "archive")]
-        self.checkpoints.add(block, self.offset);
+        sums.end(block);
         self.offset += block.len() as u64;
         block.set_info(info);
         Ok(if block.is_empty() {

@@ -3,7 +3,7 @@
 use crate::cells::Digest;
 use crate::error::StageError;
 use crate::pool::{Block, BlockInfo};
-use crate::stage::checkpoint::{CheckpointClock, has_checkpoints, put_checkpoint};
+use crate::stage::checkpoint::{CheckpointClock, put_checkpoint};
 use crate::wire::{Checkpoint, StreamCheckpoint};
 
 /// The checkpoints of a [`StreamHead`](super::StreamHead).
@@ -46,12 +46,9 @@ impl StreamCheckpoints {
         Ok(true)
     }
 
-    /// Adds the data of a block, which begin at `offset`.
-    pub(super) fn add(&mut self, block: &Block, offset: u64) {
-        if !has_checkpoints(block.checkpoint_every()) {
-            return;
-        }
-        self.digest.add(offset, block.bytes());
-        self.clock.add(block.len());
+    /// Adds data that begin at `offset`, in a pipe that has checkpoints.
+    pub(super) fn add(&mut self, offset: u64, data: &[u8]) {
+        self.digest.add(offset, data);
+        self.clock.add(data.len());
     }
 }

@@ -7,6 +7,7 @@ use crate::memory::Number;
 use crate::pool::{
     Block, Blocked, HeadPort, Marks, MiddlePort, PortCore, PortError, TailPort, TryError,
 };
+use crate::stage::Following;
 use crate::stage::traits::{Analyze, Fill, Head, InPlace, Tail, Transform, Verdict};
 
 /// One running instance.
@@ -251,7 +252,7 @@ impl Task for TailTask<'_> {
         let port = running(&self.port);
         if !self.closed {
             if let Some(block) = ready!(port.try_receive()) {
-                self.tail.write(&block)?;
+                self.tail.write_ahead(&block, &Following::of(port))?;
                 return Ok(Step::Moved);
             }
             port.close()?;

@@ -15,10 +15,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
+use std::ops::Range;
 
 use crate::error::StageError;
 use crate::limits::{MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS};
 use crate::pool::{Block, Marks, Stop};
+use crate::stage::Following;
 use crate::wire::{
     BlockEntries, BlockKind, CatalogueEntry, Entry, EntryBody, EntryCopy, EntryStart, InodeFacts,
     ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
@@ -42,7 +44,9 @@ pub(super) struct ObjectAssembler<S: Sink> {
     link_targets: LinkTargets,
     lost: LostBlocks,
     /// Copy of the entries of the block that is read.
-    entries: EntryCopy,
+    pub(super) entries: EntryCopy,
+    /// Room for the copy of the next one, while workers use the other.
+    pub(super) next_entries: EntryCopy,
     /// The comparison with the catalogue, if all objects are read.
     comparison: Option<Box<CatalogueComparison>>,
     /// The stop of the pipe, once a block has come.
@@ -71,6 +75,7 @@ impl<S: Sink> ObjectAssembler<S> {
             link_targets: LinkTargets::default(),
             lost: LostBlocks::default(),
             entries: EntryCopy::default(),
+            next_entries: EntryCopy::default(),
             stop: None,
             next: 0,
             last_object: 0,
@@ -92,11 +97,29 @@ impl<S: Sink> ObjectAssembler<S> {
         self.scope.selection.wants(path, ObjectKind::File)
     }
 
-    /// Takes the next block of the archive.
+    /// Takes the next block of the archive, and those of `following` that come while the files of
+    /// the block before them are restored.
+    pub(super) fn accept_blocks(
+        &mut self,
+        block: &Block,
+        following: &Following<'_>,
+    ) -> Result<(), StageError> {
+        let mut files = self.begin_block(block)?;
+        let mut held = None;
+        while let Some((next, its_files)) =
+            self.restore_files(held.as_ref().unwrap_or(block), &files, following)?
+        {
+            (held, files) = (Some(next), its_files);
+        }
+        Ok(())
+    }
+
+    /// Takes the next block of the archive, and returns the entries of each file in it that any
+    /// thread can restore.
     ///
     /// Blocks come in ascending order. A gap is lost, unless the scope says that the blocks in it
     /// are not needed; so is a block whose content was damaged or rejected.
-    pub(super) fn accept_block(&mut self, block: &Block) -> Result<(), StageError> {
+    pub(super) fn begin_block(&mut self, block: &Block) -> Result<Vec<Range<usize>>, StageError> {
         self.stop.get_or_insert_with(|| block.stop());
         let info = block.info();
         let number = block.archive_number();
@@ -105,7 +128,7 @@ impl<S: Sink> ObjectAssembler<S> {
                 "block {number} arrived where block {} was expected, and is ignored",
                 self.next
             ));
-            return Ok(());
+            return Ok(Vec::new());
         }
         if number > self.next {
             self.handle_gap(self.next, number - 1);
@@ -120,14 +143,14 @@ impl<S: Sink> ObjectAssembler<S> {
             };
             let what = format!("block {number} has no content: {why}");
             self.mark_lost(number, number, 0, what);
-            return Ok(());
+            return Ok(Vec::new());
         }
         let is_data = info.kind == BlockKind::Data.code();
         // A restore of some blocks gets no more of the catalogue than shares a block with them.
         let is_unneeded = !is_data && self.scope.blocks.is_some() && self.lost.is_empty();
         if info.is_control() || is_unneeded {
             self.entries.pass(number);
-            return Ok(());
+            return Ok(Vec::new());
         }
         // Another process may change the block meanwhile: all that is checked is copied first.
         let mut copy = mem::take(&mut self.entries);
@@ -139,23 +162,23 @@ impl<S: Sink> ObjectAssembler<S> {
             self.read_data_block(number, &entries)
         } else {
             self.read_catalogue_block(number, info.kind, &entries);
-            Ok(())
+            Ok(Vec::new())
         };
         self.entries = copy;
         read
     }
 
-    /// Reads the entries of a data block: first those that must be processed in order, then, with
-    /// the workers, the files that are complete within the block.
+    /// Reads the entries of a data block that must be processed in order, and returns those of the
+    /// files that are complete within the block.
     ///
-    /// Directories, links and objects that span blocks come first, so that a file finds its
-    /// directory. None of them refers to one of the files, because a file that has further names is
-    /// not among those.
+    /// Directories, links and objects that span blocks come before these files, so that a file
+    /// finds its directory. None of them refers to one of the files, or to one of the block before,
+    /// because a file that has further names is not among those.
     fn read_data_block(
         &mut self,
         number: u64,
         entries: &BlockEntries<'_>,
-    ) -> Result<(), StageError> {
+    ) -> Result<Vec<Range<usize>>, StageError> {
         self.sink.begin_block()?;
         let (mut next, mut files) = (0, Vec::new());
         while let Some(fetched) = entries.get(next) {
@@ -203,7 +226,7 @@ impl<S: Sink> ObjectAssembler<S> {
             self.process_entry(entry.object, &entry.body, fetched.bytes)?;
             next += 1;
         }
-        self.restore_files(entries, &files)
+        Ok(files)
     }
 
     /// Returns true if the number of an object is above those of all objects before. One that is

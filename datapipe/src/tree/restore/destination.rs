@@ -65,8 +65,13 @@ pub(super) struct Destination {
     /// The directory that was listed last as one with parts, and the list's number.
     listed: Option<(u64, Box<[u8]>)>,
     shared: Arc<Mutex<SharedDestination>>,
+    making: Making,
     report: RestoreReport,
 }
+
+/// Held while a directory is made and remembered, and while an existing object is replaced: other
+/// threads find both done, or not begun. Taken before the lock of the shared state.
+pub(super) type Making = Arc<Mutex<()>>;
 
 /// State that the threads of one restore share.
 #[derive(Debug, Default)]
@@ -109,6 +114,7 @@ impl Destination {
             has_openat2: true,
             listed: None,
             shared: Arc::default(),
+            making: Arc::default(),
             report: report.clone(),
         };
         destination.remember_file_system(&destination.root, stat.st_dev)?;
@@ -124,6 +130,7 @@ impl Destination {
             has_openat2: self.has_openat2,
             listed: None,
             shared: Arc::clone(&self.shared),
+            making: Arc::clone(&self.making),
             report: self.report.clone(),
         }
     }
@@ -301,6 +308,8 @@ impl Destination {
     /// Opens the directory at `path` below `from`, and creates what is missing of it, for its owner
     /// only.
     fn create_path(&mut self, from: &Arc<OwnedFd>, path: &[u8]) -> Result<OwnedFd> {
+        let making = self.making();
+        let _made = making.lock();
         let mut dir = Arc::clone(from);
         let mut components = path.split(|&byte| byte == b'/').peekable();
         while let Some(component) = components.next() {
@@ -322,6 +331,11 @@ impl Destination {
             dir = Arc::new(next);
         }
         Err(Errno::NOENT)
+    }
+
+    /// The lock of what is made in several steps.
+    pub(super) fn making(&self) -> Making {
+        Arc::clone(&self.making)
     }
 
     fn remember_created(&self, inode: (u64, u64)) {
@@ -413,6 +427,12 @@ impl Destination {
             lock.clear_list();
             shared.list += 1;
         }
+    }
+
+    /// True if the list of directories with parts is long.
+    pub(super) fn has_long_list(&self) -> bool {
+        let shared = self.shared.lock();
+        (shared.lock.as_ref()).is_some_and(|lock| lock.listed() > MAX_LISTED)
     }
 
     /// Creates something under a hidden name in the directory of `path`. Returns the name.

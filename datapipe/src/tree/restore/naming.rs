@@ -177,9 +177,14 @@ impl Writer {
     fn rename_part(&self, dir: &Dir, part: &[u8], name: &[u8], path: &[u8]) -> Result<(), Failure> {
         match rename_no_replace(dir, part, name) {
             Ok(()) => return Ok(()),
-            Err(Errno::EXIST) => self.check_replaceable(dir, name)?,
+            Err(Errno::EXIST) => {}
             Err(error) => return Err(failure("create", path, error)),
         }
+        // Between the check and the replacement no other thread gives this name to its object,
+        // which would then be replaced.
+        let making = self.destination.making();
+        let _made = making.lock();
+        self.check_replaceable(dir, name)?;
         let old = lstat(dir, name);
         retry_on_intr(|| rustix::fs::renameat(dir, part, dir, name))
             .map_err(|error| failure("replace the existing object by", path, error))?;

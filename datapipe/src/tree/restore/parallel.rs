@@ -1,15 +1,17 @@
 //! Parallel creation of the files that are complete within one block.
 //!
 //! ```text
-//!   block   dir  file file file  link  large..      first, in order: directories, links and
-//!                 |    |    |                        objects that span blocks
-//!                worker 0  worker 1                  then: each worker a run of the files
+//!   block n    dir  file file file  link  large..   first, in order: directories, links and
+//!                    |    |    |                     objects that span blocks
+//!                   worker 0  worker 1               then: each worker a run of the files
+//!   block n+1  dir  file ..                          meanwhile: what is in order of the next block
 //! ```
 //!
 //! Threads live only while the tail has the block, whose data they read in place, and the copy of
 //! its entries. The files of a block are divided into consecutive runs of about equal cost, one for
-//! each worker, and the last for the tail's own thread. Files of one directory are mostly in one
-//! run, because threads that create files in the same directory wait for each other.
+//! each worker. The last worker is the tail's own thread, after it has begun the next block, if
+//! that has come. Files of one directory are mostly in one run, because threads that create files
+//! in the same directory wait for each other.
 
 use std::mem;
 use std::ops::Range;
@@ -20,6 +22,8 @@ use parking_lot::Mutex;
 
 use crate::error::StageError;
 use crate::limits::MAX_RESTORE_THREADS;
+use crate::pool::Block;
+use crate::stage::Following;
 use crate::tree::inode_flags;
 use crate::tree::select::Selection;
 use crate::wire::{BlockEntries, EntryBody, ObjectEnd, ObjectKind, ObjectMeta};
@@ -31,12 +35,15 @@ use super::sink::Sink;
 /// Least number of files for which the start of another thread pays.
 const MIN_PARALLEL_FILES: usize = 16;
 
+/// A block whose files are still to be restored, and the entries of each of them.
+pub(super) type BegunBlock = (Block, Vec<Range<usize>>);
+
 /// Fixed cost of creating a file, as the number of bytes that are written in the same time.
 const FILE_COST: usize = 20 << 10;
 
 impl<S: Sink> ObjectAssembler<S> {
     /// Uses `threads` threads, its own included, to create files. 0 is one for each processor, up
-    /// to [`MAX_RESTORE_THREADS`].
+    /// to [`MAX_RESTORE_THREADS`]. One thread has no workers.
     pub(super) fn with_threads(mut self, threads: usize) -> Self {
         let processors = || thread::available_parallelism().map_or(1, usize::from);
         let threads = if threads == 0 { processors() } else { threads }.min(MAX_RESTORE_THREADS);
@@ -45,7 +52,7 @@ impl<S: Sink> ObjectAssembler<S> {
             let scope = RestoreScope::of_all_blocks(Selection::new(&[]));
             Self::new(self.sink().for_worker(), scope, self.report().clone())
         };
-        self.workers = (1..threads).map(worker).collect();
+        self.workers = (0..threads).filter(|_| threads > 1).map(worker).collect();
         self
     }
 
@@ -80,25 +87,36 @@ impl<S: Sink> ObjectAssembler<S> {
         }
     }
 
-    /// Restores the files whose entries are in these ranges of a block's entries.
+    /// Restores the files of a block, whose entries are in these ranges, and begins the next block
+    /// if that comes meanwhile. Returns that block, with its files.
     ///
     /// Waits for all threads. Returns this thread's error, or else the first of the others'. If a
     /// thread panics, this function panics.
     pub(super) fn restore_files(
         &mut self,
-        entries: &BlockEntries<'_>,
+        block: &Block,
         files: &[Range<usize>],
-    ) -> Result<(), StageError> {
-        if files.len() < MIN_PARALLEL_FILES {
-            return self.restore_in_order(entries, files);
+        following: &Following<'_>,
+    ) -> Result<Option<BegunBlock>, StageError> {
+        let mut copy = mem::take(&mut self.entries);
+        let entries = copy.of(block.shared());
+        if self.workers.is_empty() || files.len() < MIN_PARALLEL_FILES {
+            let restored = self.restore_in_order(&entries, files);
+            self.entries = copy;
+            return restored.map(|()| None);
         }
+        self.entries = mem::take(&mut self.next_entries);
+        copy.continue_in(&mut self.entries);
+        let entries = copy.of(block.shared());
         let mut workers = mem::take(&mut self.workers);
         let cost = |file: &Range<usize>| entries.len_of(file.clone()) + FILE_COST;
-        let runs = Runs::divide(files, workers.len() + 1, cost);
-        let restored = thread::scope(|scope| {
+        let runs = Runs::divide(files, workers.len(), cost);
+        let (restored, next) = thread::scope(|scope| {
             let mut threads = Vec::new();
-            for (run, worker) in workers.iter_mut().enumerate() {
-                let runs = &runs;
+            let mut workers = workers.iter_mut().enumerate();
+            let own = workers.next_back();
+            for (run, worker) in workers {
+                let (entries, runs) = (&entries, &runs);
                 let restore = move || worker.restore_run(entries, files, runs, run);
                 // If the system has no more threads, this one restores what remains.
                 let Ok(thread) = thread::Builder::new().spawn_scoped(scope, restore) else {
@@ -106,16 +124,30 @@ impl<S: Sink> ObjectAssembler<S> {
                 };
                 threads.push(thread);
             }
-            let own = self.restore_run(entries, files, &runs, runs.0.len() - 1);
+            let next = self.begin_following(following);
+            let own = own.map(|(run, worker)| worker.restore_run(&entries, files, &runs, run));
             let others = threads.into_iter().map(|thread| {
                 thread
                     .join()
                     .unwrap_or_else(|panic| panic::resume_unwind(panic))
             });
-            others.fold(own, Result::and)
+            (others.fold(own.unwrap_or(Ok(())), Result::and), next)
         });
-        self.workers = workers;
-        restored
+        (self.workers, self.next_entries) = (workers, copy);
+        restored.and(next)
+    }
+
+    /// Begins the next block, if it has come.
+    fn begin_following(
+        &mut self,
+        following: &Following<'_>,
+    ) -> Result<Option<BegunBlock>, StageError> {
+        if self.sink().needs_idle_workers() {
+            return Ok(None);
+        }
+        let next = following.next()?;
+        next.map(|block| self.begin_block(&block).map(|files| (block, files)))
+            .transpose()
     }
 
     /// Restores the files of a run, then those that other threads have not begun.

@@ -28,9 +28,12 @@ pub(super) trait Sink: Send + Sized {
     /// Returns a sink to the same destination, for a worker thread.
     fn for_worker(&self) -> Self;
 
-    /// Prepares for the objects of a block. Not called on the sinks of workers, which are idle
-    /// then.
+    /// Prepares for the objects of a block. Not called on the sinks of workers, which may have
+    /// files of the block before.
     fn begin_block(&mut self) -> Result<(), StageError>;
+
+    /// True if the next [`begin_block`](Self::begin_block) can do more while no worker has a file.
+    fn needs_idle_workers(&self) -> bool;
 
     /// Takes the name of a user or a group, for objects that are completed after it. Not called on
     /// the sinks of workers, which share the names.

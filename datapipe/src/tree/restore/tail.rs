@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::error::StageError;
 use crate::pool::Block;
-use crate::stage::{Tail, TailStage};
+use crate::stage::{Following, Tail, TailStage};
 use crate::tree::select::CatalogueQuery;
 use crate::tree::select::Selection;
 use crate::wire::OwnerName;
@@ -167,7 +167,11 @@ impl Tail for TreeRestore {
     }
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
-        self.assembler.accept_block(block)
+        self.write_ahead(block, &Following::none())
+    }
+
+    fn write_ahead(&mut self, block: &Block, following: &Following<'_>) -> Result<(), StageError> {
+        self.assembler.accept_blocks(block, following)
     }
 
     /// They have numbers, and a gap in the numbers is a loss.

@@ -2,7 +2,7 @@
 
 use crate::error::StageError;
 use crate::pool::Block;
-use crate::stage::{Arguments, Tail, TailStage};
+use crate::stage::{Arguments, Following, Tail, TailStage};
 use crate::tree::select::Selection;
 use crate::wire::{InodeFacts, ObjectMeta, OwnerName};
 
@@ -46,7 +46,11 @@ impl Tail for TreeVerify {
     }
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
-        self.0.accept_block(block)
+        self.write_ahead(block, &Following::none())
+    }
+
+    fn write_ahead(&mut self, block: &Block, following: &Following<'_>) -> Result<(), StageError> {
+        self.0.accept_blocks(block, following)
     }
 
     /// They have numbers, and a gap in the numbers is a loss.
@@ -78,6 +82,10 @@ impl Sink for VerifyOnly {
 
     fn begin_block(&mut self) -> Result<(), StageError> {
         Ok(())
+    }
+
+    fn needs_idle_workers(&self) -> bool {
+        false
     }
 
     fn name_owner(&mut self, _: &OwnerName<'_>) {}

@@ -307,6 +307,9 @@ impl Writer {
     /// restored stays as it is.
     fn begin_directory(&mut self, path: &[u8], is_on_the_way: bool) -> Result<bool, Failure> {
         let (dir, name) = self.parent(path)?;
+        // A worker may be making it, as the parent of a file: then it is remembered after this.
+        let making = self.destination.making();
+        let made = making.lock();
         let created = retry_on_intr(|| rustix::fs::mkdirat(&dir, name, Mode::RWXU));
         let stat = match created {
             Ok(()) | Err(Errno::EXIST) => lstat(&dir, name),
@@ -325,6 +328,7 @@ impl Writer {
         if self.destination.take_created(&stat) {
             return Ok(true);
         }
+        drop(made);
         if self.destination.has_made(&dir, name, &stat) {
             return Err(Failure::Refused(MADE_BY_THIS_RESTORE.to_owned()));
         }
@@ -520,6 +524,10 @@ impl Sink for Writer {
         }
         self.destination.trim_list();
         Ok(())
+    }
+
+    fn needs_idle_workers(&self) -> bool {
+        self.destination.has_long_list()
     }
 
     fn name_owner(&mut self, name: &OwnerName<'_>) {

@@ -451,7 +451,7 @@ impl Mounted {
         let is_mounted = is_root()
             && run("mkfs.btrfs", &["-q".as_ref(), &image])
             && run("mount", &["-o".as_ref(), "loop".as_ref(), &image, &root]);
-        is_mounted.then_some(Self(temp))
+        is_mounted.then(|| Self(temp))
     }
 
     fn root(&self) -> std::path::PathBuf {
