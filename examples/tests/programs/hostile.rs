@@ -184,7 +184,7 @@ impl Head for Blocks {
         block.put(&bytes)?;
         let mut info = block.info();
         (info.offset, info.kind, info.entries) = (offset, kind.code(), true);
-        info.sequence = Some(block.number().get());
+        info.sequence = Some(block.number().get() + 1);
         block.set_info(info);
         Ok(Fill::Block)
     }

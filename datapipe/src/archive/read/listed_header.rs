@@ -70,19 +70,24 @@ pub(super) fn list_archive<M: MediumReader>(
     number: u32,
     copies: Option<&mut u64>,
 ) -> Result<ListedArchive, OpenError> {
-    let is_it = |header: &HeaderFacts| header.id == entry.id;
-    let found = |found: Result<HeaderFacts, OpenError>| match found {
+    let is_it = |header: &ArchiveHeader| header.id == entry.id;
+    let found = |found: Result<ArchiveHeader, OpenError>| match found {
         Err(error) if is_failure(&error) => Err(error),
         found => Ok(found.ok().filter(is_it)),
     };
-    let (mut header, mut has_header) = (None, false);
+    let (mut header, mut name, mut has_header) = (None, None, false);
     if let (Some(copies), Some(at)) = (copies, entry.header) {
-        header = found(read_header(medium, facts.id, at, number))?;
+        let (own, found_name) = match read_front(medium, facts.id, at, number) {
+            Err(error) => (Err(error), None),
+            Ok(front) => front,
+        };
+        (header, name) = (found(own)?, found_name);
         has_header = header.is_some();
         if let (None, Some(footer)) = (&header, entry.footer) {
             header = found(read_header_copy(medium, facts.id, footer, copies))?;
         }
     }
+    let header = header.map(|header| HeaderFacts::of(&header, name));
     Ok(ListedArchive {
         session: Arc::clone(facts),
         session_number: 0,
@@ -128,36 +133,44 @@ pub(super) fn read_header<M: MediumReader>(
     at: Position,
     number: u32,
 ) -> Result<HeaderFacts, OpenError> {
+    let (header, name) = read_front(medium, session, at, number)?;
+    Ok(HeaderFacts::of(&header?, name))
+}
+
+/// Reads the start of archive `number` from the record at `at`: its header, and its name, unless
+/// that is encrypted or damaged.
+fn read_front<M: MediumReader>(
+    medium: &SharedMedium<M>,
+    session: [u8; 16],
+    at: Position,
+    number: u32,
+) -> Result<(Result<ArchiveHeader, OpenError>, Option<String>), OpenError> {
     let mut medium = medium.clone();
     medium.seek(at)?;
     let mut units = UnitReader::new(medium, Some(session));
     units.moved(at.volume);
     units.limit(MAX_HEADER_READ);
-    let mut found = None::<HeaderFacts>;
+    let why = "an archive header is damaged".to_owned();
+    let mut header = Err(OpenError::NoArchive(why));
     for _ in 0..MAX_UNITS_BEFORE {
         match units.next() {
-            Ok(UnitEvent::Unit(header, _))
-                if (header.kind, header.archive) == (UnitKind::ArchiveHeader, number) =>
-            {
-                let facts = HeaderFacts::of(&ArchiveHeader::parse(units.body())?, None);
-                let has_known_name = facts.has_known_name();
-                found = Some(facts);
-                if has_known_name {
-                    break;
+            Ok(UnitEvent::Unit(unit, _)) if unit.archive == number => match unit.kind {
+                UnitKind::ArchiveHeader => {
+                    header = ArchiveHeader::parse(units.body()).map_err(OpenError::from);
                 }
-            }
-            Ok(UnitEvent::Unit(header, _)) if header.kind == UnitKind::Block => {
-                if let Some(facts) = found.as_mut().filter(|_| header.archive == number) {
-                    facts.name = origin_of(&header, units.body(), None).map(|origin| origin.name);
+                UnitKind::Block => {
+                    let origin = origin_of(&unit, units.body(), None);
+                    return Ok((header, origin.map(|origin| origin.name)));
                 }
-                break;
-            }
-            Ok(UnitEvent::Unit(..) | UnitEvent::Label(..)) => {}
-            Err(error) if found.is_none() => return Err(error.into()),
-            _ => break,
+                _ => {}
+            },
+            Ok(UnitEvent::Unit(..) | UnitEvent::Label(..) | UnitEvent::Damage(_)) => {}
+            Ok(UnitEvent::End | UnitEvent::Mark) => break,
+            Err(error) if header.is_err() => return Err(error.into()),
+            Err(_) => break,
         }
     }
-    found.ok_or_else(|| OpenError::NoArchive("an archive header is damaged".to_owned()))
+    Ok((header, None))
 }
 
 /// Reads the copy of an archive's header in its last locator, which precedes the mark before its
@@ -167,7 +180,7 @@ fn read_header_copy<M: MediumReader>(
     session: [u8; 16],
     footer: Position,
     left: &mut u64,
-) -> Result<HeaderFacts, OpenError> {
+) -> Result<ArchiveHeader, OpenError> {
     if *left == 0 {
         let why = "the copies of too many damaged headers were looked for";
         return Err(OpenError::NoArchive(why.to_owned()));
@@ -179,6 +192,5 @@ fn read_header_copy<M: MediumReader>(
     *left = left.saturating_sub(reader.bytes_read());
     let (_, body) = found?;
     let locator = Locator::parse(&body)?;
-    let header = ArchiveHeader::parse(&locator.archive)?;
-    Ok(HeaderFacts::of(&header, None))
+    Ok(ArchiveHeader::parse(&locator.archive)?)
 }
