@@ -37,7 +37,7 @@ impl Selection {
 
     /// Opens the archive.
     pub(super) fn open(&self, medium: &Medium, secret: Option<&Secret>) -> Result<Reader, Failure> {
-        let opened = match self.candidates(medium)? {
+        let opened = match self.candidates(medium, secret)? {
             None => ArchiveReader::open(medium.open()?, secret),
             Some(found) => ArchiveReader::open_last(medium.open()?, &found, secret),
         };
@@ -48,7 +48,7 @@ impl Selection {
 
     /// Opens the archive to read it without its key.
     pub(super) fn open_stored(&self, medium: &Medium) -> Result<Stored, Failure> {
-        let opened = match self.candidates(medium)? {
+        let opened = match self.candidates(medium, None)? {
             None => StoredArchive::open(medium.open()?),
             Some(found) => StoredArchive::open_last(medium.open()?, &found),
         };
@@ -74,9 +74,13 @@ impl Selection {
 
     /// The archives of which the last one that opens is read. `None`: the medium has one archive,
     /// or could not be listed, and its first archive is read.
-    fn candidates(&self, medium: &Medium) -> Result<Option<Vec<ListedArchive>>, Failure> {
+    fn candidates(
+        &self,
+        medium: &Medium,
+        secret: Option<&Secret>,
+    ) -> Result<Option<Vec<ListedArchive>>, Failure> {
         let sessions = match Sessions::read(medium.open()?) {
-            Ok(sessions) => sessions,
+            Ok(sessions) => self.with_names(sessions, medium, secret)?,
             Err(error) if !self.is_any() => return Err(medium.open_failure(error)),
             // The archive may be readable up to the place at which the medium fails.
             Err(_) => return Ok(None),
@@ -101,15 +105,39 @@ impl Selection {
             let numbered = index.and_then(|index| found.get(index).cloned());
             found = numbered.into_iter().collect();
         }
+        let sealed = found.iter().filter(|archive| is_sealed(archive)).count();
         if let Some(name) = &self.name {
             found.retain(|archive| archive.name() == Some(name));
         }
-        match found.is_empty() {
-            true => Err(medium.failure(
+        match (found.is_empty(), sealed) {
+            (false, _) => Ok(Some(found)),
+            (true, 1..) if self.name.is_some() => Err(medium.failure(
+                DP_ERR_NO_ARCHIVE,
+                format_args!(
+                    "has no archive that is selected by these numbers and this name; {sealed} of \
+                     its names are encrypted, which only the key opens: select such an archive by \
+                     its number"
+                ),
+            )),
+            (true, _) => Err(medium.failure(
                 DP_ERR_NO_ARCHIVE,
                 "has no archive that is selected by these numbers and this name",
             )),
-            false => Ok(Some(found)),
+        }
+    }
+
+    /// Reads the names of encrypted archives, too, if one is selected by its name.
+    fn with_names(
+        &self,
+        sessions: Sessions,
+        medium: &Medium,
+        secret: Option<&Secret>,
+    ) -> Result<Sessions, Failure> {
+        match secret.filter(|_| self.name.is_some()) {
+            None => Ok(sessions),
+            Some(secret) => sessions
+                .with_names(medium.open()?, secret)
+                .map_err(|error| medium.open_failure(error)),
         }
     }
 }
@@ -228,6 +256,11 @@ fn ended_or_failed_stage(result: Result<Report, Failure>) -> Result<bool, Failur
         Err(failure) if failure.is_of_stage() => Ok(false),
         Err(failure) => Err(failure),
     }
+}
+
+/// True if the name of an archive is encrypted, and was not read.
+fn is_sealed(archive: &ListedArchive) -> bool {
+    archive.is_encrypted() == Some(true) && archive.name().is_none()
 }
 
 /// Formats bytes as hexadecimal digits.
