@@ -71,6 +71,39 @@
 /** Kind of a medium: a directory of volumes. */
 #define DP_MEDIUM_VOLUME_DIRECTORY 2
 
+/** Event: an instance was started on a thread. */
+#define DP_EVENT_THREAD_STARTED 1
+/**
+ * Event: an instance was not started, because the system gave it no thread. Others do its work.
+ */
+#define DP_EVENT_NOT_STARTED 2
+/** Event: an instance ended well. */
+#define DP_EVENT_ENDED 3
+/** Event: an instance failed, and the pipe stops. */
+#define DP_EVENT_FAILED 4
+/** Event: an instance ended because the pipe was stopped. */
+#define DP_EVENT_STOPPED 5
+/** Event: a stage that writes or reads an archive has begun the volume `number`. */
+#define DP_EVENT_VOLUME 6
+/** Event: the first `number` blocks with `bytes` bytes are on stable storage. */
+#define DP_EVENT_CHECKPOINT 7
+/** Event: an instance has worked on block `number` for a long time, and goes on. */
+#define DP_EVENT_STALLED 8
+/** Event: the pipe was stopped some time ago, and an instance has not ended. */
+#define DP_EVENT_STILL_WAITING 9
+/** Event: a process has worked on block `number` for longer than its limit, and is killed. */
+#define DP_EVENT_OVER_LIMIT 10
+/** Event: a process of a stage was started. */
+#define DP_EVENT_PROCESS_STARTED 11
+/** Event: a process attached to an unbound stage. */
+#define DP_EVENT_ATTACHED 12
+/** Event: a process died. */
+#define DP_EVENT_DIED 13
+/** Event: a process reported a problem, and goes on. */
+#define DP_EVENT_PROBLEM 14
+/** Event that has no number of its own: its text describes it. */
+#define DP_EVENT_OTHER 99
+
 /** Time of a wait without an end. */
 #define DP_FOREVER UINT64_MAX
 
@@ -84,6 +117,13 @@
 #define DP_STAGE_IN_PLACE 11
 /** Kind of a stage: `inspect` judges each block. The blocks must not be compressed. */
 #define DP_STAGE_INSPECT 12
+/** Kind of a stage: `flat_map` makes up to `most_outputs` blocks from each, or none. */
+#define DP_STAGE_FLAT_MAP 13
+/**
+ * Kind of a stage: `analyze` reads each block, and records what it is. The blocks must not be
+ * compressed.
+ */
+#define DP_STAGE_ANALYZE 14
 /** Kind of a stage: compresses by zstd, at `level` 1 to 22, or 0 for 3. */
 #define DP_STAGE_ZSTD 20
 /** Kind of a stage: compresses by deflate, at `level` 1 to 9, or 0 for 6. */
@@ -94,6 +134,34 @@
 #define DP_STAGE_TAIL 30
 /** Kind of a stage, a tail: writes to `descriptor`. */
 #define DP_STAGE_WRITE_DESCRIPTOR 31
+
+/** Content of a block: not analyzed. */
+#define DP_CLASS_UNKNOWN 0
+/** Content of a block: text in any encoding. */
+#define DP_CLASS_TEXT 1
+/** Content of a block: machine code. */
+#define DP_CLASS_EXECUTABLE 2
+/** Content of a block: a picture. */
+#define DP_CLASS_IMAGE 3
+/** Content of a block: sound. */
+#define DP_CLASS_AUDIO 4
+/** Content of a block: moving pictures. */
+#define DP_CLASS_VIDEO 5
+/** Content of a block: compressed data, which no algorithm makes smaller. */
+#define DP_CLASS_COMPRESSED 6
+/** Content of a block: encrypted data. */
+#define DP_CLASS_ENCRYPTED 7
+/** Content of a block: nothing but zero bytes. */
+#define DP_CLASS_ZEROS 8
+/** Content of a block: none of the others. */
+#define DP_CLASS_OTHER 9
+
+/** Mark of a block: `inspect` has marked it. */
+#define DP_MARK_MARKED 1
+/** Mark of a block: `inspect` has rejected it, and it has no content. */
+#define DP_MARK_REJECTED 2
+/** Mark of a block: it could not be read back whole, and has no content. */
+#define DP_MARK_DAMAGED 4
 
 /** Source of a backup: the files and directories in `sources`. */
 #define DP_SOURCE_TREES 0
@@ -258,6 +326,12 @@
  */
 typedef struct dp_cancel dp_cancel;
 
+/**
+ * The outputs of one call of `flat_map`. A handle that the function borrows: it is valid until the
+ * function returns, on the function's thread, and is never freed.
+ */
+typedef struct dp_outputs dp_outputs;
+
 /** A pipe: described, running or ended. A handle, and not an address. */
 typedef struct dp_pipe dp_pipe;
 
@@ -289,6 +363,85 @@ typedef int32_t dp_status;
  */
 typedef void (*dp_log_function)(void *user, int32_t level, const char *message);
 
+/** A block that a stage fills or changes. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * The block: `capacity` bytes that may be written.
+   */
+  uint8_t *bytes;
+  /**
+   * Bytes that the block can have.
+   */
+  size_t capacity;
+  /**
+   * Bytes of data from `bytes` on: 0 in `fill` and `transform`, in `change` those of the block.
+   * The function sets it.
+   */
+  size_t len;
+  /**
+   * Numbers of the program, which travel with the block. The function may set them.
+   */
+  uint64_t user[4];
+} dp_output;
+
+/** An event in the life of a pipe. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * The event as a sentence, in one line of UTF-8.
+   */
+  const char *text;
+  /**
+   * Name of the stage, in UTF-8. Empty for `DP_EVENT_OTHER`.
+   */
+  const char *stage;
+  /**
+   * Number of a block from 0, of blocks, or of a volume from 1; 2^64 - 1 if the event has none,
+   * or it is not known.
+   */
+  uint64_t number;
+  /**
+   * Bytes of a checkpoint before compression; otherwise 0.
+   */
+  uint64_t bytes;
+  /**
+   * Time that the event names, in nanoseconds; 0 if it names none.
+   */
+  uint64_t time_ns;
+  /**
+   * `DP_EVENT_...`. Later versions have more.
+   */
+  int32_t kind;
+  /**
+   * The instance of the stage, from 0.
+   */
+  uint32_t instance;
+  /**
+   * Id of the process, or 0.
+   */
+  uint32_t process;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+} dp_event;
+
+/**
+ * Receives an event. The number that is returned is ignored: return 0.
+ *
+ * Threads: any thread of the library, or that of `dp_pipe_start`; several at once. The pipe waits
+ * for the function, which may cancel the pipe, and cannot wait for it or free it
+ * (`DP_ERR_REENTRANT`). Pointers are valid until the function returns.
+ */
+typedef int32_t (*dp_event_function)(void *user, const dp_event *event);
+
 /** Options of a pipe. Fields that are 0 have their default. */
 typedef struct {
   /**
@@ -319,6 +472,14 @@ typedef struct {
    * Set to 0.
    */
   uint32_t reserved_2;
+  /**
+   * Receives the events of the pipe, or NULL.
+   */
+  dp_event_function event;
+  /**
+   * Pointer that is passed to `event`.
+   */
+  void *event_user;
 } dp_pipe_options;
 
 /**
@@ -329,31 +490,6 @@ typedef struct {
  * stage.
  */
 typedef int32_t (*dp_make_function)(void *user, uint32_t instance, void **state);
-
-/** A block that a stage fills or changes. */
-typedef struct {
-  /**
-   * Size of this struct in the library that runs. Fields after it do not exist.
-   */
-  size_t size;
-  /**
-   * The block: `capacity` bytes that may be written.
-   */
-  uint8_t *bytes;
-  /**
-   * Bytes that the block can have.
-   */
-  size_t capacity;
-  /**
-   * Bytes of data from `bytes` on: 0 in `fill` and `transform`, in `change` those of the block.
-   * The function sets it.
-   */
-  size_t len;
-  /**
-   * Numbers of the program, which travel with the block. The function may set them.
-   */
-  uint64_t user[4];
-} dp_output;
 
 /**
  * Fills a block. Returns `DP_ANSWER_OK`, `DP_ANSWER_END` or a negative error number, `-EIO`.
@@ -396,6 +532,14 @@ typedef struct {
    * Compression: 0 for none, 1 for zstd, 2 for deflate.
    */
   uint32_t codec;
+  /**
+   * `DP_CLASS_...`, as an `analyze` before this stage has found. Later versions have more.
+   */
+  uint32_t content_class;
+  /**
+   * `DP_MARK_...`, added. Later versions have more.
+   */
+  uint32_t marks;
 } dp_block;
 
 /**
@@ -429,6 +573,42 @@ typedef int32_t (*dp_block_function)(void *state, const dp_block *block);
  * Threads: as for `dp_fill_function`.
  */
 typedef int32_t (*dp_end_function)(void *state);
+
+/**
+ * Makes several blocks from one, or none, with `dp_outputs_begin` and `dp_outputs_send`. Returns
+ * `DP_ANSWER_OK` or a negative error number.
+ *
+ * Threads: as for `dp_fill_function`.
+ */
+typedef int32_t (*dp_flat_map_function)(void *state, const dp_block *block, dp_outputs *outputs);
+
+/** What `analyze` finds out about a block. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * Numbers of the program, which travel with the block. The function may set them.
+   */
+  uint64_t user[4];
+  /**
+   * `DP_CLASS_...`, at first that of an earlier analysis. The function may set it: a compressor
+   * leaves blocks as they are that cannot become smaller.
+   */
+  uint32_t content_class;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+} dp_analysis;
+
+/**
+ * Analyzes a block. Returns `DP_ANSWER_OK` or a negative error number.
+ *
+ * Threads: as for `dp_fill_function`.
+ */
+typedef int32_t (*dp_analyze_function)(void *state, const dp_block *block, dp_analysis *analysis);
 
 /** A stage that is added to a pipe. Functions that its kind does not use are NULL. */
 typedef struct {
@@ -470,8 +650,8 @@ typedef struct {
   dp_block_function write;
   /**
    * Called after the last block, if the stream has ended well up to here, or NULL. A tail
-   * flushes here: what only this call writes marks a complete stream. Not for heads and
-   * `inspect`.
+   * flushes here: what only this call writes marks a complete stream. Not for heads,
+   * `inspect`, `analyze` and `flat_map`.
    */
   dp_end_function finish;
   /**
@@ -494,6 +674,22 @@ typedef struct {
    * Instances that run at once, 1 to 64; 0 for 1. Stages with several keep the order of blocks.
    */
   uint32_t instances;
+  /**
+   * For `DP_STAGE_FLAT_MAP`.
+   */
+  dp_flat_map_function flat_map;
+  /**
+   * For `DP_STAGE_ANALYZE`.
+   */
+  dp_analyze_function analyze;
+  /**
+   * For `DP_STAGE_FLAT_MAP`: most blocks from one, 1 to 64. The pipe's memory grows with it.
+   */
+  uint32_t most_outputs;
+  /**
+   * Set to 0.
+   */
+  uint32_t reserved;
 } dp_stage;
 
 /** Result of a pipe that has ended well. */
@@ -564,6 +760,78 @@ typedef struct {
    */
   uint32_t free_buffers;
 } dp_pipe_status;
+
+/** State of a stage at one moment. Numbers and times are sums over its instances. */
+typedef struct {
+  /**
+   * `sizeof(dp_stage_status)`: set it in the first one of an array before the call.
+   */
+  size_t size;
+  /**
+   * Name of the stage, in UTF-8, and a zero byte.
+   */
+  char name[72];
+  /**
+   * Blocks that the stage has received.
+   */
+  uint64_t blocks_in;
+  /**
+   * Bytes that it has received.
+   */
+  uint64_t bytes_in;
+  /**
+   * Blocks that it has sent.
+   */
+  uint64_t blocks_out;
+  /**
+   * Bytes that it has sent.
+   */
+  uint64_t bytes_out;
+  /**
+   * Time that it worked, in nanoseconds.
+   */
+  uint64_t working_ns;
+  /**
+   * Time that it waited for a buffer, in nanoseconds.
+   */
+  uint64_t waited_for_buffer_ns;
+  /**
+   * Time that it waited for input, in nanoseconds.
+   */
+  uint64_t waited_for_input_ns;
+  /**
+   * Blocks that wait in its input queue; for the head, free buffers.
+   */
+  uint32_t queued;
+  /**
+   * Buffers that it holds.
+   */
+  uint32_t held;
+  /**
+   * Instances.
+   */
+  uint32_t instances;
+  /**
+   * Instances that work.
+   */
+  uint32_t working;
+  /**
+   * Instances that wait for a buffer.
+   */
+  uint32_t waiting_for_buffer;
+  /**
+   * Instances that wait for input.
+   */
+  uint32_t waiting_for_input;
+  /**
+   * Instances that have ended, well or not.
+   */
+  uint32_t ended;
+  /**
+   * Instances that wait for a process to attach.
+   */
+  uint32_t unattached;
+} dp_stage_status;
 
 /**
  * Reads a part of a stream into `bytes`, at most `len` bytes. Returns how many it has put there, 0
@@ -1505,6 +1773,30 @@ dp_status dp_cancel_trigger(dp_cancel *token);
 dp_status dp_cancel_free(dp_cancel *token);
 
 /**
+ * Begins a block in `flat_map`, and writes its place to `output`: an empty block, with the numbers
+ * of the program that the input has. Waits until there is a buffer.
+ *
+ * The function then fills `output->bytes`, sets `output->len`, and calls `dp_outputs_send`. A
+ * block that was begun and not sent when the function returns, or when another one is begun, is an
+ * error.
+ *
+ * Threads: that of the function. Errors: those of a handle, `DP_ERR_NULL`, `DP_ERR_STRUCT_SIZE`,
+ * `DP_ERR_STATE` if a block was begun and not sent, `DP_ERR_STAGE` if the input has had as many as
+ * `most_outputs`, or the pipe stops. The function then returns a negative error number.
+ */
+dp_status dp_outputs_begin(dp_outputs *outputs, dp_output *output);
+
+/**
+ * Sends the block that was begun last in `flat_map`, with the length and the numbers of the
+ * program in `output`.
+ *
+ * Threads: that of the function. Errors: those of a handle, `DP_ERR_NULL`, `DP_ERR_STRUCT_SIZE`,
+ * `DP_ERR_STATE` if no block was begun, `DP_ERR_ARGUMENT` for the place of another block, or a
+ * length beyond the capacity.
+ */
+dp_status dp_outputs_send(dp_outputs *outputs, const dp_output *output);
+
+/**
  * Makes a pipe without stages.
  *
  * `options` may be NULL. What it refers to is copied. Ownership: free the pipe with
@@ -1570,6 +1862,22 @@ dp_status dp_pipe_get_status(dp_pipe *pipe, dp_pipe_status *status);
  * handle.
  */
 dp_status dp_pipe_free(dp_pipe *pipe);
+
+/**
+ * Reads the state of each stage of a pipe that was started, head first, at one moment. The stages
+ * that the library has added are among them.
+ *
+ * `stages` is an array of `capacity` structs, the first of which has its size; as many are written
+ * as there are stages and room, each with its size. `count` receives the number of stages of the
+ * pipe. With a `capacity` of 0, `stages` may be NULL.
+ *
+ * Threads: any. Errors: those of a handle, `DP_ERR_NULL`, `DP_ERR_STRUCT_SIZE`, `DP_ERR_STATE`,
+ * and the error with which the pipe could not be started.
+ */
+dp_status dp_pipe_get_stages(dp_pipe *pipe,
+                             dp_stage_status *stages,
+                             size_t capacity,
+                             size_t *count);
 
 /**
  * Backs up files and directories, or a stream, to a medium. Returns when the archive is complete

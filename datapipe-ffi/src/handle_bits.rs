@@ -22,6 +22,8 @@ pub(crate) enum HandleKind {
     Cancel = 0xC1,
     /// A pipe.
     Pipe = 0xB7,
+    /// Outputs that a function borrows.
+    Outputs = 0xA5,
 }
 
 /// Bits of a handle; 0 for the null handle.

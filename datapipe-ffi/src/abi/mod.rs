@@ -18,8 +18,11 @@ mod hooks; // progress and problems of a job
 mod secret; // keys and passphrases
 mod selection; // one archive of several
 
+mod event; // events of a pipe
+mod outputs; // blocks that a stage makes from one
 mod pipe; // pipes of the program's own stages
 mod stage; // stages of a pipe
+mod stage_status; // state of each stage
 
 mod backup; // trees or a stream to a medium
 mod copy; // an archive to another medium
@@ -32,14 +35,17 @@ pub use backup::*;
 pub use cancel::*;
 pub use copy::*;
 pub use error::*;
+pub use event::*;
 pub use hooks::*;
 pub use list::*;
 pub use log::*;
+pub use outputs::*;
 pub use pipe::*;
 pub use read_result::*;
 pub use restore::*;
 pub use secret::*;
 pub use selection::*;
 pub use stage::*;
+pub use stage_status::*;
 pub use verify::*;
 pub use version::*;

@@ -23,13 +23,16 @@ pub(crate) static PIPES: HandleTable<PipeEntry> = HandleTable::new(HandleKind::P
 /// Longest time between two looks for a cancelled token, in a wait.
 const CANCEL_CHECKS: Duration = Duration::from_millis(50);
 
+/// Receives the events of a pipe.
+pub(crate) type EventSink = Box<dyn Fn(&Event) + Send + Sync>;
+
 /// Settings of a pipe.
-#[derive(Clone, Debug)]
 pub(crate) struct PipeSettings {
-    pub(crate) label: String,
+    pub(crate) label: Option<String>,
     pub(crate) buffers: Option<u32>,
     pub(crate) buffer_size: Option<u32>,
     pub(crate) token: Option<CancelToken>,
+    pub(crate) event: Option<EventSink>,
 }
 
 /// A stage that was added.
@@ -39,6 +42,9 @@ pub(crate) enum PipeStage {
     Transform(ForeignStage),
     InPlace(ForeignStage),
     Inspect(ForeignStage),
+    /// Makes up to that many blocks from one.
+    FlatMap(ForeignStage, u32),
+    Analyze(ForeignStage),
     Zstd(i32, u32),
     Deflate(u32, u32),
     Decompress(u32),
@@ -60,6 +66,8 @@ pub(crate) struct Outcome {
 /// A pipe of the program.
 pub(crate) struct PipeEntry {
     settings: PipeSettings,
+    /// Receiver of events, until the pipe is started.
+    event: Mutex<Option<EventSink>>,
     inspections: InspectionLog,
     /// Stages until the pipe is started.
     described: Mutex<Option<Vec<PipeStage>>>,
@@ -77,8 +85,9 @@ enum State {
 }
 
 impl PipeEntry {
-    pub(crate) fn new(settings: PipeSettings) -> Self {
+    pub(crate) fn new(mut settings: PipeSettings) -> Self {
         Self {
+            event: Mutex::new(settings.event.take()),
             settings,
             inspections: InspectionLog::new(),
             described: Mutex::new(Some(Vec::new())),
@@ -118,8 +127,9 @@ impl PipeEntry {
     /// Starts the pipe.
     pub(crate) fn start(&self) -> Result<(), Failure> {
         let stages = self.take_stages()?;
+        let event = self.event.lock().take();
         // No lock is held: a function that makes the state of an instance may call the library.
-        let started = self.build(stages).and_then(|builder| {
+        let started = self.build(stages, event).and_then(|builder| {
             *self.canceller.lock() = Some(builder.canceller());
             Ok(builder.start()?)
         });
@@ -148,16 +158,28 @@ impl PipeEntry {
         }
     }
 
-    fn build(&self, stages: Vec<PipeStage>) -> Result<PipeBuilder<'static>, Failure> {
+    fn build(
+        &self,
+        stages: Vec<PipeStage>,
+        event: Option<EventSink>,
+    ) -> Result<PipeBuilder<'static>, Failure> {
         let settings = &self.settings;
-        let mut pipe: PipeBuilder<'static> = Pipe::builder().label(settings.label.clone());
+        let mut pipe: PipeBuilder<'static> = Pipe::builder();
+        if let Some(label) = &settings.label {
+            pipe = pipe.label(label.clone());
+        }
         if let Some(buffers) = settings.buffers {
             pipe = pipe.buffers(buffers);
         }
         if let Some(size) = settings.buffer_size {
             pipe = pipe.buffer_size(size);
         }
-        pipe = pipe.on_event(|event| log(DP_LOG_INFO, &event.to_string()));
+        pipe = pipe.on_event(move |happened| {
+            log(DP_LOG_INFO, &happened.to_string());
+            if let Some(event) = &event {
+                event(happened);
+            }
+        });
         for stage in stages {
             pipe = match stage {
                 PipeStage::Head(stage) => pipe.head(stage.head()),
@@ -165,6 +187,8 @@ impl PipeEntry {
                 PipeStage::Transform(stage) => pipe.stage(stage.transform()),
                 PipeStage::InPlace(stage) => pipe.stage(stage.in_place()),
                 PipeStage::Inspect(stage) => pipe.stage(stage.inspect(&self.inspections)),
+                PipeStage::FlatMap(stage, most) => pipe.stage(stage.flat_map(most)),
+                PipeStage::Analyze(stage) => pipe.stage(stage.analyze()),
                 PipeStage::Zstd(level, instances) => pipe.stage(zstd(level).instances(instances)),
                 PipeStage::Deflate(level, instances) => {
                     pipe.stage(deflate(level).instances(instances))

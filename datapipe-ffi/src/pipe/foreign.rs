@@ -4,12 +4,14 @@ use std::cell::Cell;
 use std::io;
 
 use datapipe::InstanceId;
+use datapipe::pool::ContentClass;
 use datapipe::prelude::*;
 use datapipe::stage::InspectionLog;
 
 use crate::abi::{
-    dp_block, dp_block_function, dp_change_function, dp_end_function, dp_fill_function,
-    dp_make_function, dp_output, dp_stage, dp_transform_function,
+    DP_CLASS_OTHER, dp_analysis, dp_analyze_function, dp_block, dp_block_function,
+    dp_change_function, dp_end_function, dp_fill_function, dp_flat_map_function, dp_make_function,
+    dp_output, dp_stage, dp_transform_function,
 };
 use crate::boundary::{User, change, convert, make, notify, show};
 use crate::failure::Failure;
@@ -28,6 +30,8 @@ pub(crate) struct StageFunctions {
     transform: dp_transform_function,
     change: dp_change_function,
     inspect: dp_block_function,
+    pub(super) flat_map: dp_flat_map_function,
+    analyze: dp_analyze_function,
     write: dp_block_function,
     finish: dp_end_function,
     drop: dp_end_function,
@@ -42,6 +46,8 @@ impl From<&dp_stage> for StageFunctions {
             transform: stage.transform,
             change: stage.change,
             inspect: stage.inspect,
+            flat_map: stage.flat_map,
+            analyze: stage.analyze,
             write: stage.write,
             finish: stage.finish,
             drop: stage.drop,
@@ -86,6 +92,20 @@ impl ForeignStage {
         Stage::inspect(name, log, move |id| self.instance(id)).instances(instances)
     }
 
+    pub(super) fn flat_map(self, most: u32) -> MiddleStage<'static> {
+        let Self {
+            name, instances, ..
+        } = self.clone();
+        Stage::flat_map(name, most, move |id| self.instance(id)).instances(instances)
+    }
+
+    pub(super) fn analyze(self) -> MiddleStage<'static> {
+        let Self {
+            name, instances, ..
+        } = self.clone();
+        Stage::analyze(name, move |id| self.instance(id)).instances(instances)
+    }
+
     pub(super) fn tail(self) -> TailStage<'static> {
         let Self {
             name, instances, ..
@@ -119,8 +139,8 @@ thread_local! {
     static IS_IN_STAGE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls a function of a stage.
-fn in_stage(function: impl FnOnce() -> i32) -> i32 {
+/// Calls a function of the program that its pipe waits for.
+pub(crate) fn in_stage(function: impl FnOnce() -> i32) -> i32 {
     let before = IS_IN_STAGE.replace(true);
     let answer = function();
     IS_IN_STAGE.set(before);
@@ -139,10 +159,10 @@ pub(crate) fn check_not_in_stage() -> Result<(), Failure> {
 }
 
 /// An instance: the program's state, and the functions that use it.
-struct ForeignInstance {
+pub(super) struct ForeignInstance {
     name: String,
-    functions: StageFunctions,
-    state: User,
+    pub(super) functions: StageFunctions,
+    pub(super) state: User,
     /// Answer of the function that has made the state.
     made: i32,
 }
@@ -150,13 +170,18 @@ struct ForeignInstance {
 impl ForeignInstance {
     /// Checks that the state was made, and that a function is there. Admission has checked that a
     /// stage has the function of its kind.
-    fn function<F>(&self, function: Option<F>, name: &str) -> Result<F, StageError> {
+    pub(super) fn function<F>(&self, function: Option<F>, name: &str) -> Result<F, StageError> {
         self.checked(self.made, "make", &[DP_ANSWER_OK])?;
         function.ok_or_else(|| StageError::new(format!("stage \"{}\" has no {name}", self.name)))
     }
 
     /// Checks the answer of a function: one of `allowed`, or a negative error number.
-    fn checked(&self, answer: i32, function: &str, allowed: &[i32]) -> Result<i32, StageError> {
+    pub(super) fn checked(
+        &self,
+        answer: i32,
+        function: &str,
+        allowed: &[i32],
+    ) -> Result<i32, StageError> {
         let name = &self.name;
         match answer {
             answer if allowed.contains(&answer) => Ok(answer),
@@ -179,14 +204,7 @@ impl ForeignInstance {
                 "stage \"{name}\" has set a length of {len} bytes, but the block has {capacity}"
             )));
         }
-        match output.len.checked_sub(block.len()) {
-            Some(more) => drop(block.grow(more)?),
-            None => block.truncate(output.len),
-        }
-        let mut info = block.info();
-        info.user = output.user;
-        block.set_info(info);
-        Ok(())
+        Ok(output.set_on(block)?)
     }
 
     fn finish(&self) -> Result<(), StageError> {
@@ -275,6 +293,27 @@ impl Inspect for ForeignInstance {
             DP_ANSWER_REJECT => Finding::Reject,
             _ => Finding::Pass,
         })
+    }
+}
+
+impl Analyze for ForeignInstance {
+    fn analyze(&mut self, data: &[u8], info: &mut BlockInfo) -> Result<(), StageError> {
+        let function = self.function(self.functions.analyze, "analyze")?;
+        let mut found = dp_analysis::of(info);
+        let block = dp_block::with(data, info);
+        let answer = in_stage(|| convert(function, self.state, &block, &mut found));
+        self.checked(answer, "analyze", &[DP_ANSWER_OK])?;
+        let class = u8::try_from(found.content_class).ok();
+        let class = class.filter(|class| u32::from(*class) <= DP_CLASS_OTHER);
+        let Some(class) = class else {
+            let (class, name) = (found.content_class, &self.name);
+            return Err(StageError::new(format!(
+                "stage \"{name}\" has set the content class {class}, but there are 0 to \
+                 {DP_CLASS_OTHER}"
+            )));
+        };
+        (info.class, info.user) = (ContentClass(class), found.user);
+        Ok(())
     }
 }
 

@@ -7,7 +7,8 @@
 //! This module does not check arguments: stages come to it as they are to run.
 
 mod entry; // a pipe from its description to its outcome
+mod flat_map; // stages that make several blocks from one
 mod foreign; // stages whose work are functions of the program
 
-pub(crate) use entry::{PIPES, PipeEntry, PipeSettings, PipeStage};
-pub(crate) use foreign::{ForeignStage, check_not_in_stage};
+pub(crate) use entry::{EventSink, PIPES, PipeEntry, PipeSettings, PipeStage};
+pub(crate) use foreign::{ForeignStage, check_not_in_stage, in_stage};

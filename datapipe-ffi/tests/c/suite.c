@@ -9,13 +9,14 @@ int handles_main(int argc, char **argv);
 int jobs_main(int argc, char **argv);
 int pipes_main(int argc, char **argv);
 int random_main(int argc, char **argv);
+int stages_main(int argc, char **argv);
 
 static const struct {
     const char *name;
     int (*main)(int argc, char **argv);
 } programs[] = {
     {"errors", errors_main}, {"handles", handles_main}, {"jobs", jobs_main},
-    {"pipes", pipes_main},   {"random", random_main},
+    {"pipes", pipes_main},   {"random", random_main},   {"stages", stages_main},
 };
 
 int main(int argc, char **argv)

@@ -172,6 +172,11 @@ fn pipes_of_stages_in_c() {
 }
 
 #[test]
+fn stages_that_divide_and_analyze_events_and_states_of_stages() {
+    check("stages");
+}
+
+#[test]
 fn random_calls_never_crash() {
     check("random");
 }
@@ -204,12 +209,14 @@ fn add_layout<T: Versioned>(source: &mut String) {
 fn layout_of_structs_is_the_same_in_c() {
     let mut source = "#include <datapipe.h>\nint main(void) { return 0; }\n".to_owned();
     let before = source.len();
+    add_layout::<dp_analysis>(&mut source);
     add_layout::<dp_backup_options>(&mut source);
     add_layout::<dp_backup_result>(&mut source);
     add_layout::<dp_block>(&mut source);
     add_layout::<dp_copy_options>(&mut source);
     add_layout::<dp_copy_result>(&mut source);
     add_layout::<dp_entry>(&mut source);
+    add_layout::<dp_event>(&mut source);
     add_layout::<dp_hooks>(&mut source);
     add_layout::<dp_list_options>(&mut source);
     add_layout::<dp_output>(&mut source);
@@ -223,6 +230,7 @@ fn layout_of_structs_is_the_same_in_c() {
     add_layout::<dp_secret>(&mut source);
     add_layout::<dp_selection>(&mut source);
     add_layout::<dp_stage>(&mut source);
+    add_layout::<dp_stage_status>(&mut source);
     add_layout::<dp_verify_options>(&mut source);
     let header = fs::read_to_string(crate_dir().join("include/datapipe.h")).unwrap();
     let structs = header.matches("typedef struct {").count();

@@ -41,8 +41,10 @@ const INTRODUCTION: &str = "\
  */";
 
 /// Types of arguments in Rust, with the type in C that each is.
-const ARGUMENTS: [(&str, &str, &str); 8] = [
+const ARGUMENTS: [(&str, &str, &str); 10] = [
     ("In_", "const ", " *"),
+    ("OutArray_", "", " *"),
+    ("OutCount", "size_t *", ""),
     ("OutHandle_", "", " **"),
     ("Out_", "", " *"),
     ("Handle_", "", " *"),
