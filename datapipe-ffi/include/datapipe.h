@@ -20,7 +20,7 @@
  * - A pointer is NULL or valid. A text ends with a zero byte. What a call gets is copied, and may
  *   be freed when the call returns. What a function of the program gets is valid until it returns.
  * - A result is written if the call succeeds, and only then.
- * - A handle (dp_cancel *, dp_pipe *) is a number and not an address. NULL, a handle that was
+ * - A handle (dp_cancel *, dp_pipe *, ...) is a number and not an address. NULL, a handle that was
  *   freed, one of another kind and one of another process are refused.
  * - Functions of the program are called on the threads that are named at their types. They return:
  *   no exception and no longjmp leaves them.
@@ -71,6 +71,11 @@
 /** Kind of a medium: a directory of volumes. */
 #define DP_MEDIUM_VOLUME_DIRECTORY 2
 
+/** Role of a process in a pipe: the head, which fills buffers and sends them. */
+#define DP_ROLE_HEAD 1
+/** Role of a process in a pipe: the tail, which receives blocks and frees them. */
+#define DP_ROLE_TAIL 2
+
 /** Event: an instance was started on a thread. */
 #define DP_EVENT_THREAD_STARTED 1
 /**
@@ -111,6 +116,11 @@
 #define DP_STAGE_HEAD 1
 /** Kind of a stage, a head: reads the stream that `descriptor` has. */
 #define DP_STAGE_READ_DESCRIPTOR 2
+/**
+ * Kind of a stage, a head: another process attaches to the pipe, and fills its buffers. See
+ * `dp_pipe_admit`.
+ */
+#define DP_STAGE_UNBOUND_HEAD 3
 /** Kind of a stage: `transform` makes a block from each. */
 #define DP_STAGE_TRANSFORM 10
 /** Kind of a stage: `change` changes each block in place. */
@@ -134,6 +144,11 @@
 #define DP_STAGE_TAIL 30
 /** Kind of a stage, a tail: writes to `descriptor`. */
 #define DP_STAGE_WRITE_DESCRIPTOR 31
+/**
+ * Kind of a stage, a tail: another process attaches to the pipe, and receives its blocks. See
+ * `dp_pipe_admit`.
+ */
+#define DP_STAGE_UNBOUND_TAIL 32
 
 /** Content of a block: not analyzed. */
 #define DP_CLASS_UNKNOWN 0
@@ -321,6 +336,18 @@
 #define DP_LOG_INFO 3
 
 /**
+ * A seat of this process in a pipe of another one, as its head or its tail. A handle, and not an
+ * address. It belongs to the thread that has made it: other threads get `DP_ERR_THREAD`.
+ */
+typedef struct dp_attachment dp_attachment;
+
+/**
+ * A buffer of a pipe to which this process has attached, until it is sent or freed. A handle, and
+ * not an address.
+ */
+typedef struct dp_buffer dp_buffer;
+
+/**
  * A cancel token: it stops each job whose hooks have it, from any thread and from a signal
  * handler. A handle, and not an address: a token that was freed is refused.
  */
@@ -387,6 +414,50 @@ typedef struct {
    */
   uint64_t user[4];
 } dp_output;
+
+/** A block that a stage reads. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * The data.
+   */
+  const uint8_t *bytes;
+  /**
+   * Length of the data in bytes.
+   */
+  size_t len;
+  /**
+   * Number of the block, from 0. 2^64 - 1 in `inspect`, which does not have it.
+   */
+  uint64_t number;
+  /**
+   * Offset of the data in the stream that the head read, in bytes, if the head counts it.
+   */
+  uint64_t offset;
+  /**
+   * Numbers of the program, which travel with the block.
+   */
+  uint64_t user[4];
+  /**
+   * Length of the data before compression; 0 if it is not compressed.
+   */
+  uint32_t plain_len;
+  /**
+   * Compression: 0 for none, 1 for zstd, 2 for deflate.
+   */
+  uint32_t codec;
+  /**
+   * `DP_CLASS_...`, as an `analyze` before this stage has found. Later versions have more.
+   */
+  uint32_t content_class;
+  /**
+   * `DP_MARK_...`, added. Later versions have more.
+   */
+  uint32_t marks;
+} dp_block;
 
 /** An event in the life of a pipe. */
 typedef struct {
@@ -497,50 +568,6 @@ typedef int32_t (*dp_make_function)(void *user, uint32_t instance, void **state)
  * Threads: one call at a time for each instance, of which each may be on another thread.
  */
 typedef int32_t (*dp_fill_function)(void *state, dp_output *out);
-
-/** A block that a stage reads. */
-typedef struct {
-  /**
-   * Size of this struct in the library that runs. Fields after it do not exist.
-   */
-  size_t size;
-  /**
-   * The data.
-   */
-  const uint8_t *bytes;
-  /**
-   * Length of the data in bytes.
-   */
-  size_t len;
-  /**
-   * Number of the block, from 0. 2^64 - 1 in `inspect`, which does not have it.
-   */
-  uint64_t number;
-  /**
-   * Offset of the data in the stream that the head read, in bytes, if the head counts it.
-   */
-  uint64_t offset;
-  /**
-   * Numbers of the program, which travel with the block.
-   */
-  uint64_t user[4];
-  /**
-   * Length of the data before compression; 0 if it is not compressed.
-   */
-  uint32_t plain_len;
-  /**
-   * Compression: 0 for none, 1 for zstd, 2 for deflate.
-   */
-  uint32_t codec;
-  /**
-   * `DP_CLASS_...`, as an `analyze` before this stage has found. Later versions have more.
-   */
-  uint32_t content_class;
-  /**
-   * `DP_MARK_...`, added. Later versions have more.
-   */
-  uint32_t marks;
-} dp_block;
 
 /**
  * Makes a block from another one. Returns `DP_ANSWER_OK`, `DP_ANSWER_SEND_INPUT`, `DP_ANSWER_DROP`
@@ -687,9 +714,10 @@ typedef struct {
    */
   uint32_t most_outputs;
   /**
-   * Set to 0.
+   * For the unbound stages: time in milliseconds in which a process must attach, or the pipe
+   * stops; 0 for 60000.
    */
-  uint32_t reserved;
+  uint32_t patience_ms;
 } dp_stage;
 
 /** Result of a pipe that has ended well. */
@@ -1584,6 +1612,9 @@ typedef struct {
 /** The time of a wait is over, and the pipe runs. */
 #define DP_TIMED_OUT 2
 
+/** The stream has ended: there are no more blocks to receive. */
+#define DP_END 3
+
 /** An argument or option has a value that is not allowed. */
 #define DP_ERR_ARGUMENT 100
 /** A pointer is NULL that must not be. */
@@ -1606,7 +1637,12 @@ typedef struct {
 #define DP_ERR_REENTRANT 130
 /** The process was forked from one that used the library. */
 #define DP_ERR_FORKED 131
-/** The pipe as it was described cannot work: its buffers do not suffice, for example. */
+/** The object belongs to another thread: the one that has made it. */
+#define DP_ERR_THREAD 132
+/**
+ * The pipe as it was described cannot work: its buffers do not suffice, for example. Or its program
+ * does not admit this process.
+ */
 #define DP_ERR_REFUSED 140
 /** A stage failed for a reason that is not one of the codes below. */
 #define DP_ERR_STAGE 200
@@ -1771,6 +1807,115 @@ dp_status dp_cancel_trigger(dp_cancel *token);
  * `DP_ERR_STALE_HANDLE` if it was freed before.
  */
 dp_status dp_cancel_free(dp_cancel *token);
+
+/**
+ * Gives the seat of an unbound head or tail to the process that asks for it at the other end of
+ * `socket`, by `dp_attach`. Waits for it at most `timeout_ms` milliseconds, or `DP_FOREVER`, and
+ * until it closes the socket or the pipe ends.
+ *
+ * `socket` is a connected Unix domain socket. It stays open, and is the caller's again after the
+ * call. The process gets access to the shared memory of the pipe; it must belong to the user of
+ * this one.
+ *
+ * Threads: any; not in a function of a stage, which returns `DP_ERR_REENTRANT`. Errors:
+ * `DP_TIMED_OUT` is not an error. Those of a handle, `DP_ERR_ARGUMENT`, `DP_ERR_STATE` if there is
+ * no such seat, if it is taken, or the pipe has ended, `DP_ERR_PERMISSION` for another user,
+ * `DP_ERR_SYSTEM`.
+ */
+dp_status dp_pipe_admit(dp_pipe *pipe, int32_t role, int32_t socket, uint64_t timeout_ms);
+
+/**
+ * Takes a seat in the pipe of the program at the other end of `socket`, which calls
+ * `dp_pipe_admit`. Waits for it at most `timeout_ms` milliseconds, or `DP_FOREVER`, and until it
+ * closes the socket.
+ *
+ * `socket` is a connected Unix domain socket. It stays open, and is the caller's again after the
+ * call. When the other program dies, the pipe stops, and every wait ends.
+ *
+ * Ownership: free the attachment with `dp_attachment_free`. It belongs to this thread.
+ *
+ * Threads: any. Errors: `DP_TIMED_OUT` is not an error. `DP_ERR_NULL`, `DP_ERR_ARGUMENT`,
+ * `DP_ERR_REFUSED` if the program does not admit this process, `DP_ERR_CANCELLED` if the pipe has
+ * ended, `DP_ERR_SYSTEM`, `DP_ERR_LIMIT`.
+ */
+dp_status dp_attach(int32_t socket, uint64_t timeout_ms, dp_attachment **attachment);
+
+/**
+ * Allocates an empty buffer of the pipe, as its head: `output->bytes` is its place. Waits for one
+ * at most `timeout_ms` milliseconds, or `DP_FOREVER`, and until the pipe stops.
+ *
+ * The program fills it, sets `output->len` and sends it with `dp_attachment_send`, or frees it
+ * with `dp_attachment_drop`. It may have several.
+ *
+ * Threads: that of the attachment. Errors: `DP_TIMED_OUT` is not an error. Those of a handle,
+ * `DP_ERR_THREAD`, `DP_ERR_NULL`, `DP_ERR_STRUCT_SIZE`, `DP_ERR_STATE` for a tail or after the
+ * end, `DP_ERR_CANCELLED` if the pipe stops, `DP_ERR_CORRUPT`.
+ */
+dp_status dp_attachment_alloc(dp_attachment *attachment,
+                              uint64_t timeout_ms,
+                              dp_buffer **buffer,
+                              dp_output *output);
+
+/**
+ * Sends a buffer, with the length and the numbers of the program in `output`. The buffer is then
+ * not the program's any more, also if the call fails because the pipe stops.
+ *
+ * Threads: that of the attachment. Errors: those of a handle, `DP_ERR_THREAD`, `DP_ERR_NULL`,
+ * `DP_ERR_STRUCT_SIZE`, `DP_ERR_ARGUMENT` for the place of another buffer or a length beyond its
+ * capacity, `DP_ERR_STATE`, `DP_ERR_CANCELLED`, `DP_ERR_CORRUPT`.
+ */
+dp_status dp_attachment_send(dp_attachment *attachment,
+                             dp_buffer *buffer,
+                             const dp_output *output);
+
+/**
+ * Receives a block of the pipe, as its tail. Waits for one at most `timeout_ms` milliseconds, or
+ * `DP_FOREVER`, and until the pipe stops. The pointers in `block` are valid until the buffer is
+ * freed with `dp_attachment_drop`.
+ *
+ * Threads: that of the attachment. Errors: `DP_TIMED_OUT`, and `DP_END` when all blocks were
+ * received, are not errors. Those of a handle, `DP_ERR_THREAD`, `DP_ERR_NULL`,
+ * `DP_ERR_STRUCT_SIZE`, `DP_ERR_STATE` for a head or after the end, `DP_ERR_CANCELLED` if the pipe
+ * stops, `DP_ERR_CORRUPT`.
+ */
+dp_status dp_attachment_receive(dp_attachment *attachment,
+                                uint64_t timeout_ms,
+                                dp_buffer **buffer,
+                                dp_block *block);
+
+/**
+ * Frees a buffer that was received, or one that was allocated and is not sent.
+ *
+ * Threads: that of the attachment. Errors: those of a handle, `DP_ERR_THREAD`.
+ */
+dp_status dp_attachment_drop(dp_attachment *attachment, dp_buffer *buffer);
+
+/**
+ * Ends the work of this process well: a head has sent everything, a tail has received everything
+ * and stored it. All buffers were sent or freed.
+ *
+ * Threads: that of the attachment. Errors: those of a handle, `DP_ERR_THREAD`, `DP_ERR_STATE` if
+ * there are buffers, if a tail has not received the end, or after the end; `DP_ERR_CANCELLED`,
+ * `DP_ERR_CORRUPT`. After an error the pipe fails, except if there are buffers.
+ */
+dp_status dp_attachment_finish(dp_attachment *attachment);
+
+/**
+ * Ends the work of this process with an error, and stops the pipe, whose program gets `text`. All
+ * buffers are freed.
+ *
+ * Threads: that of the attachment. Errors: those of a handle, `DP_ERR_THREAD`, `DP_ERR_NULL`,
+ * `DP_ERR_ARGUMENT` for a text that is not UTF-8, `DP_ERR_STATE` after the end.
+ */
+dp_status dp_attachment_fail(dp_attachment *attachment, const char *text);
+
+/**
+ * Frees an attachment, and its buffers. One that was not ended counts as failed, and the pipe
+ * stops; so does one whose thread ends.
+ *
+ * Threads: that of the attachment. Errors: those of a handle, `DP_ERR_THREAD`.
+ */
+dp_status dp_attachment_free(dp_attachment *attachment);
 
 /**
  * Begins a block in `flat_map`, and writes its place to `output`: an empty block, with the numbers

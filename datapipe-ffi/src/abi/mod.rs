@@ -18,6 +18,7 @@ mod hooks; // progress and problems of a job
 mod secret; // keys and passphrases
 mod selection; // one archive of several
 
+mod attach; // seats in pipes of other processes
 mod event; // events of a pipe
 mod outputs; // blocks that a stage makes from one
 mod pipe; // pipes of the program's own stages
@@ -31,6 +32,7 @@ mod read_result; // results of jobs that read
 mod restore; // an archive to a directory or a stream
 mod verify; // check of an archive
 
+pub use attach::*;
 pub use backup::*;
 pub use cancel::*;
 pub use copy::*;

@@ -10,7 +10,9 @@ use crate::boundary::{
 };
 use crate::cancel_slots;
 use crate::failure::Failure;
-use crate::pipe::{ForeignStage, PIPES, PipeEntry, PipeSettings, PipeStage, check_not_in_stage};
+use crate::pipe::{
+    ForeignStage, PIPES, PipeEntry, PipeSettings, PipeStage, UnboundStage, check_not_in_stage,
+};
 use crate::status::{DP_ERR_ARGUMENT, DP_ERR_NULL, DP_OK, DP_TIMED_OUT, dp_status};
 
 use super::backup::status_of;
@@ -28,6 +30,9 @@ pub struct dp_pipe {
 
 /// Time of a wait without an end.
 pub const DP_FOREVER: u64 = u64::MAX;
+
+/// Time in which a process must attach if the caller sets no other.
+const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Options of a pipe. Fields that are 0 have their default.
 #[derive(Clone, Copy, Debug)]
@@ -269,14 +274,10 @@ fn pipe_status_of(status: &Status, is_running: bool) -> dp_pipe_status {
 
 /// Checks a stage.
 fn stage_of(stage: &dp_stage) -> Result<PipeStage, Failure> {
-    check_reserved("dp_stage", stage.reserved)?;
     let instances = stage.instances.max(1);
     let foreign = |default: &str, function: Option<()>, name| match function {
         Some(()) => Ok(ForeignStage {
-            name: stage
-                .name
-                .utf8("stage.name")?
-                .unwrap_or_else(|| default.to_owned()),
+            name: name_of(stage, default)?,
             functions: stage.into(),
             instances,
         }),
@@ -293,11 +294,21 @@ fn stage_of(stage: &dp_stage) -> Result<PipeStage, Failure> {
             format!("stage.level is {level}, but this compression has levels from 1 to {most}"),
         )),
     };
+    let unbound = |default: &str| -> Result<UnboundStage, Failure> {
+        Ok(UnboundStage {
+            name: name_of(stage, default)?,
+            patience: match stage.patience_ms {
+                0 => DEFAULT_PATIENCE,
+                patience => Duration::from_millis(patience.into()),
+            },
+        })
+    };
     let descriptor =
         || duplicate(stage.descriptor).map_err(|error| Failure::at("stage.descriptor", error));
     Ok(match stage.kind {
         DP_STAGE_HEAD => PipeStage::Head(foreign("head", stage.fill.map(drop), "fill")?),
         DP_STAGE_READ_DESCRIPTOR => PipeStage::ReadDescriptor(descriptor()?),
+        DP_STAGE_UNBOUND_HEAD => PipeStage::UnboundHead(unbound("head")?),
         DP_STAGE_TRANSFORM => PipeStage::Transform(foreign(
             "transform",
             stage.transform.map(drop),
@@ -322,8 +333,15 @@ fn stage_of(stage: &dp_stage) -> Result<PipeStage, Failure> {
         DP_STAGE_DECOMPRESS => PipeStage::Decompress(instances),
         DP_STAGE_TAIL => PipeStage::Tail(foreign("tail", stage.write.map(drop), "write")?),
         DP_STAGE_WRITE_DESCRIPTOR => PipeStage::WriteDescriptor(descriptor()?),
+        DP_STAGE_UNBOUND_TAIL => PipeStage::UnboundTail(unbound("tail")?),
         kind => return Err(unknown("stage.kind", kind, "DP_STAGE_")),
     })
+}
+
+/// Name of a stage, or its default.
+fn name_of(stage: &dp_stage, default: &str) -> Result<String, Failure> {
+    let name = stage.name.utf8("stage.name")?;
+    Ok(name.unwrap_or_else(|| default.to_owned()))
 }
 
 /// Checks the number of blocks that a stage makes from one.

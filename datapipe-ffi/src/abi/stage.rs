@@ -10,6 +10,9 @@ use super::outputs::dp_outputs;
 pub const DP_STAGE_HEAD: i32 = 1;
 /// Kind of a stage, a head: reads the stream that `descriptor` has.
 pub const DP_STAGE_READ_DESCRIPTOR: i32 = 2;
+/// Kind of a stage, a head: another process attaches to the pipe, and fills its buffers. See
+/// `dp_pipe_admit`.
+pub const DP_STAGE_UNBOUND_HEAD: i32 = 3;
 /// Kind of a stage: `transform` makes a block from each.
 pub const DP_STAGE_TRANSFORM: i32 = 10;
 /// Kind of a stage: `change` changes each block in place.
@@ -31,6 +34,9 @@ pub const DP_STAGE_DECOMPRESS: i32 = 22;
 pub const DP_STAGE_TAIL: i32 = 30;
 /// Kind of a stage, a tail: writes to `descriptor`.
 pub const DP_STAGE_WRITE_DESCRIPTOR: i32 = 31;
+/// Kind of a stage, a tail: another process attaches to the pipe, and receives its blocks. See
+/// `dp_pipe_admit`.
+pub const DP_STAGE_UNBOUND_TAIL: i32 = 32;
 
 /// Content of a block: not analyzed.
 pub const DP_CLASS_UNKNOWN: u32 = 0;
@@ -294,11 +300,12 @@ pub struct dp_stage {
     pub analyze: dp_analyze_function,
     /// For `DP_STAGE_FLAT_MAP`: most blocks from one, 1 to 64. The pipe's memory grows with it.
     pub most_outputs: u32,
-    /// Set to 0.
-    pub reserved: u32,
+    /// For the unbound stages: time in milliseconds in which a process must attach, or the pipe
+    /// stops; 0 for 60000.
+    pub patience_ms: u32,
 }
 
 versioned!(dp_stage, first: 104, {
     size, name, user, make, fill, transform, change, inspect, write, finish, drop, kind, level,
-    descriptor, instances, flat_map, analyze, most_outputs, reserved
+    descriptor, instances, flat_map, analyze, most_outputs, patience_ms
 });

@@ -6,11 +6,10 @@
 use std::cell::Cell;
 use std::mem;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::abi::dp_output;
 use crate::failure::Failure;
-use crate::handle_bits::{HandleBits, HandleKind, first_generation};
+use crate::handle_bits::{HandleBits, HandleKind};
 use crate::status::{DP_ERR_HANDLE_KIND, DP_ERR_NULL, DP_ERR_STALE_HANDLE};
 
 /// Blocks that a stage makes from one.
@@ -52,10 +51,7 @@ impl Drop for Restore {
 
 /// Lends outputs to a function, by their handle.
 pub(crate) fn lend<R>(outputs: &mut dyn LentOutputs, function: impl FnOnce(HandleBits) -> R) -> R {
-    static LOANS: AtomicU64 = AtomicU64::new(0);
-    let number = LOANS.fetch_add(1, Ordering::Relaxed);
-    let generation = first_generation().wrapping_add(number as u32);
-    let handle = HandleBits::new(HandleKind::Outputs, (number >> 32) as usize, generation);
+    let handle = HandleBits::unique(HandleKind::Outputs);
     let outputs = NonNull::from(outputs);
     // SAFETY: only the lifetime changes. The pointer is used by `with_lent` alone, on this thread,
     // and before `_restore` removes it, which is before the borrow ends.

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+int attach_main(int argc, char **argv);
 int errors_main(int argc, char **argv);
 int handles_main(int argc, char **argv);
 int jobs_main(int argc, char **argv);
@@ -15,8 +16,9 @@ static const struct {
     const char *name;
     int (*main)(int argc, char **argv);
 } programs[] = {
-    {"errors", errors_main}, {"handles", handles_main}, {"jobs", jobs_main},
-    {"pipes", pipes_main},   {"random", random_main},   {"stages", stages_main},
+    {"attach", attach_main}, {"errors", errors_main}, {"handles", handles_main},
+    {"jobs", jobs_main},     {"pipes", pipes_main},   {"random", random_main},
+    {"stages", stages_main},
 };
 
 int main(int argc, char **argv)

@@ -177,6 +177,11 @@ fn stages_that_divide_and_analyze_events_and_states_of_stages() {
 }
 
 #[test]
+fn processes_that_attach_as_head_and_as_tail() {
+    check("attach");
+}
+
+#[test]
 fn random_calls_never_crash() {
     check("random");
 }

@@ -14,7 +14,9 @@ use std::thread;
 use super::{Linked, Program, compiler, crate_dir, install_shared, link, run_compiler, words};
 
 /// Sources of `tests/c` whose `main` the suite calls, by their names.
-const PROGRAMS: [&str; 6] = ["errors", "handles", "jobs", "pipes", "random", "stages"];
+const PROGRAMS: [&str; 7] = [
+    "attach", "errors", "handles", "jobs", "pipes", "random", "stages",
+];
 
 /// The program that has all test programs.
 pub(super) fn suite(linked: Linked) -> &'static Path {
