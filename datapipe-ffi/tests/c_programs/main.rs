@@ -22,6 +22,7 @@ use tempfile::TempDir;
 
 use suite::check;
 
+mod dump; // the example with two processes
 mod suite; // the test programs, linked into one
 mod symbols; // names that the libraries export
 
