@@ -71,6 +71,27 @@
 /** Kind of a medium: a directory of volumes. */
 #define DP_MEDIUM_VOLUME_DIRECTORY 2
 
+/** Content of an archive: not known, because its header cannot be read. */
+#define DP_CONTENT_UNKNOWN 0
+/** Content of an archive: a stream. */
+#define DP_CONTENT_STREAM 1
+/** Content of an archive: a tree. */
+#define DP_CONTENT_TREE 2
+
+/** Flag of a listed archive: its writer came to the end of the session. */
+#define DP_LISTED_SESSION_FINISHED 1
+/** Flag of a listed archive: its writer came to the end of the archive. */
+#define DP_LISTED_FINISHED 2
+/**
+ * Flag of a listed archive: its header can be read. Without it, the name, the hash, the content
+ * and the time are not known.
+ */
+#define DP_LISTED_HEADER 4
+/** Flag of a listed archive: it is encrypted. */
+#define DP_LISTED_ENCRYPTED 8
+/** Flag of a listed archive: it is a copy of an archive of the session `source_session_id`. */
+#define DP_LISTED_COPY 16
+
 /** Role of a process in a pipe: the head, which fills buffers and sends them. */
 #define DP_ROLE_HEAD 1
 /** Role of a process in a pipe: the tail, which receives blocks and frees them. */
@@ -389,6 +410,168 @@ typedef int32_t dp_status;
  * wait for a job.
  */
 typedef void (*dp_log_function)(void *user, int32_t level, const char *message);
+
+/**
+ * A secret that encrypts an archive, or opens one.
+ *
+ * The library erases its copies when the job has ended. The program erases its own, and decides
+ * whether it leaves core dumps (`setrlimit`).
+ */
+typedef struct {
+  /**
+   * `sizeof(dp_secret)`.
+   */
+  size_t size;
+  /**
+   * For the kinds with a file: its path. Else NULL.
+   */
+  const char *path;
+  /**
+   * For the other kinds: the bytes. Else NULL.
+   */
+  const uint8_t *bytes;
+  /**
+   * Number of the bytes.
+   */
+  size_t bytes_len;
+  /**
+   * `DP_SECRET_...`.
+   */
+  int32_t kind;
+  /**
+   * Set to 0.
+   */
+  uint32_t reserved;
+} dp_secret;
+
+/** An archive of a medium, or a session without archives, in which `archive` is 0. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * Name in UTF-8; NULL if it is not known. That of an encrypted archive needs the secret.
+   */
+  const char *name;
+  /**
+   * Label of the session in UTF-8; NULL if it is not known.
+   */
+  const char *label;
+  /**
+   * Blocks of all kinds, if the archive is finished.
+   */
+  uint64_t blocks;
+  /**
+   * Time at which the archive was begun, in seconds since 1970 UTC; without an archive, that of
+   * the session.
+   */
+  int64_t created_seconds;
+  /**
+   * Nanoseconds of that time.
+   */
+  uint32_t created_nanoseconds;
+  /**
+   * Number of the session on the medium, from 1.
+   */
+  uint32_t session;
+  /**
+   * Number of the archive in its session, from 1.
+   */
+  uint32_t archive;
+  /**
+   * Number of the archive on the medium, from 1; 0 without an archive.
+   */
+  uint32_t number;
+  /**
+   * `DP_CONTENT_...`. Later versions may have more.
+   */
+  int32_t content;
+  /**
+   * `DP_LISTED_...` flags, added. Later versions have more.
+   */
+  uint32_t flags;
+  /**
+   * Id of the session.
+   */
+  uint8_t session_id[16];
+  /**
+   * Id of the archive.
+   */
+  uint8_t archive_id[16];
+  /**
+   * Id of the session from which a copy was made.
+   */
+  uint8_t source_session_id[16];
+  /**
+   * Hash of the header, as the backup has returned it.
+   */
+  uint8_t header_hash[32];
+} dp_listed_archive;
+
+/**
+ * Receives an archive of a medium. Returns 0 to go on; another number ends the list, which then
+ * returns `DP_ERR_CALLBACK`.
+ *
+ * Threads: that of `dp_sessions`. Pointers are valid until the function returns.
+ */
+typedef int32_t (*dp_archive_function)(void *user, const dp_listed_archive *archive);
+
+/** Options of the list of a medium. Fields that are 0 have their default. */
+typedef struct {
+  /**
+   * `sizeof(dp_sessions_options)`.
+   */
+  size_t size;
+  /**
+   * Path of the medium.
+   */
+  const char *medium;
+  /**
+   * Secret that opens the names of encrypted archives, or NULL.
+   */
+  const dp_secret *secret;
+  /**
+   * Receives each archive, in the order of the medium.
+   */
+  dp_archive_function archive;
+  /**
+   * Pointer that is passed to `archive`.
+   */
+  void *archive_user;
+  /**
+   * `DP_MEDIUM_...`.
+   */
+  int32_t medium_kind;
+  /**
+   * Set to 0.
+   */
+  uint32_t reserved;
+} dp_sessions_options;
+
+/** Result of the list of a medium. */
+typedef struct {
+  /**
+   * `sizeof(dp_sessions_result)`: set it before the call.
+   */
+  size_t size;
+  /**
+   * Sessions in the list.
+   */
+  uint64_t sessions;
+  /**
+   * Archives in the list.
+   */
+  uint64_t archives;
+  /**
+   * 1 if the medium has more than can be listed: the list has the last ones. Otherwise 0.
+   */
+  uint32_t is_cut;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+} dp_sessions_result;
 
 /** A block that a stage fills or changes. */
 typedef struct {
@@ -870,39 +1053,6 @@ typedef struct {
  */
 typedef int64_t (*dp_read_function)(void *user, uint8_t *bytes, size_t len);
 
-/**
- * A secret that encrypts an archive, or opens one.
- *
- * The library erases its copies when the job has ended. The program erases its own, and decides
- * whether it leaves core dumps (`setrlimit`).
- */
-typedef struct {
-  /**
-   * `sizeof(dp_secret)`.
-   */
-  size_t size;
-  /**
-   * For the kinds with a file: its path. Else NULL.
-   */
-  const char *path;
-  /**
-   * For the other kinds: the bytes. Else NULL.
-   */
-  const uint8_t *bytes;
-  /**
-   * Number of the bytes.
-   */
-  size_t bytes_len;
-  /**
-   * `DP_SECRET_...`.
-   */
-  int32_t kind;
-  /**
-   * Set to 0.
-   */
-  uint32_t reserved;
-} dp_secret;
-
 /** Progress of a job. */
 typedef struct {
   /**
@@ -1222,6 +1372,10 @@ typedef struct {
    * Number of the archive in the session, or else on the medium, from 1; 0 for any.
    */
   uint32_t archive;
+  /**
+   * The 16 bytes of the session's id, as `dp_sessions` shows it, or NULL for any.
+   */
+  const uint8_t *session_id;
 } dp_selection;
 
 /** Options of a copy. Fields that are 0 have their default. */
@@ -1807,6 +1961,19 @@ dp_status dp_cancel_trigger(dp_cancel *token);
  * `DP_ERR_STALE_HANDLE` if it was freed before.
  */
 dp_status dp_cancel_free(dp_cancel *token);
+
+/**
+ * Lists the sessions and archives of a medium, from its own records. The list is not
+ * authenticated: it has what the medium records of itself. A damaged medium is listed as far as
+ * it can be read.
+ *
+ * `options` and what it refers to are copied. `result` may be NULL; it is written on success.
+ *
+ * Threads: any. Not in a signal handler. Errors: `DP_ERR_NULL`, `DP_ERR_ARGUMENT`,
+ * `DP_ERR_NOT_FOUND`, `DP_ERR_MEDIUM`, `DP_ERR_NO_ARCHIVE` for a medium with data but without a
+ * session, `DP_ERR_CALLBACK` if `archive` has ended the list, and those of a secret.
+ */
+dp_status dp_sessions(const dp_sessions_options *options, dp_sessions_result *result);
 
 /**
  * Gives the seat of an unbound head or tail to the process that asks for it at the other end of

@@ -257,7 +257,7 @@ fn wait_of(timeout_ms: u64) -> Option<Duration> {
     timeout.map(Duration::from_millis)
 }
 
-/// Does work over a caller's socket with this timeout, and restores that of the socket. Returns
+/// Runs work over a caller's socket with this timeout, and restores that of the socket. Returns
 /// nothing if the time is over.
 fn over<R>(
     socket: i32,

@@ -17,6 +17,7 @@ mod cancel; // cancel tokens
 mod hooks; // progress and problems of a job
 mod secret; // keys and passphrases
 mod selection; // one archive of several
+mod sessions; // archives of a medium
 
 mod attach; // seats in pipes of other processes
 mod event; // events of a pipe
@@ -47,6 +48,7 @@ pub use read_result::*;
 pub use restore::*;
 pub use secret::*;
 pub use selection::*;
+pub use sessions::*;
 pub use stage::*;
 pub use stage_status::*;
 pub use verify::*;

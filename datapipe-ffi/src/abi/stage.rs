@@ -115,7 +115,7 @@ pub struct dp_output {
 
 versioned!(dp_output, first: 64, { size, bytes, capacity, len, user });
 
-/// What `analyze` finds out about a block.
+/// Findings of `analyze` about a block.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct dp_analysis {
@@ -159,7 +159,7 @@ impl dp_block {
 }
 
 impl dp_analysis {
-    /// What is known about a block.
+    /// The findings that a block has already.
     pub(crate) fn of(info: &BlockInfo) -> Self {
         Self {
             size: size_of::<Self>(),

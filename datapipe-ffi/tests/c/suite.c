@@ -6,10 +6,12 @@
 
 int attach_main(int argc, char **argv);
 int errors_main(int argc, char **argv);
+int growth_main(int argc, char **argv);
 int handles_main(int argc, char **argv);
 int jobs_main(int argc, char **argv);
 int pipes_main(int argc, char **argv);
 int random_main(int argc, char **argv);
+int sessions_main(int argc, char **argv);
 int stages_main(int argc, char **argv);
 
 static const struct {
@@ -18,7 +20,7 @@ static const struct {
 } programs[] = {
     {"attach", attach_main}, {"errors", errors_main}, {"handles", handles_main},
     {"jobs", jobs_main},     {"pipes", pipes_main},   {"random", random_main},
-    {"stages", stages_main},
+    {"sessions", sessions_main}, {"stages", stages_main}, {"growth", growth_main},
 };
 
 int main(int argc, char **argv)

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `DATAPIPE_FFI_CFLAGS` | more flags for the compiler |
 //! | `DATAPIPE_FFI_WRAPPER` | a command that runs each program |
+//! | `DATAPIPE_PIPES` | pipes that `many_pipes_in_a_row_leave_nothing` runs |
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -183,6 +184,16 @@ fn processes_that_attach_as_head_and_as_tail() {
 }
 
 #[test]
+fn sessions_of_a_medium_and_archives_selected_by_them() {
+    check("sessions");
+}
+
+#[test]
+fn many_pipes_in_a_row_leave_nothing() {
+    check("growth");
+}
+
+#[test]
 fn random_calls_never_crash() {
     check("random");
 }
@@ -225,6 +236,7 @@ fn layout_of_structs_is_the_same_in_c() {
     add_layout::<dp_event>(&mut source);
     add_layout::<dp_hooks>(&mut source);
     add_layout::<dp_list_options>(&mut source);
+    add_layout::<dp_listed_archive>(&mut source);
     add_layout::<dp_output>(&mut source);
     add_layout::<dp_pipe_options>(&mut source);
     add_layout::<dp_pipe_result>(&mut source);
@@ -235,6 +247,8 @@ fn layout_of_structs_is_the_same_in_c() {
     add_layout::<dp_restore_options>(&mut source);
     add_layout::<dp_secret>(&mut source);
     add_layout::<dp_selection>(&mut source);
+    add_layout::<dp_sessions_options>(&mut source);
+    add_layout::<dp_sessions_result>(&mut source);
     add_layout::<dp_stage>(&mut source);
     add_layout::<dp_stage_status>(&mut source);
     add_layout::<dp_verify_options>(&mut source);
