@@ -82,7 +82,7 @@ impl FlatMap for ForeignInstance {
         if let Some(failure) = lent.failure {
             return Err(failure);
         }
-        self.checked(answer, "flat_map", &[DP_ANSWER_OK])?;
+        Self::checked(answer, "flat_map", &[DP_ANSWER_OK])?;
         match lent.begun {
             None => Ok(()),
             Some(_) => Err(StageError::new(

@@ -126,7 +126,6 @@ impl ForeignStage {
             }
         };
         ForeignInstance {
-            name: self.name.clone(),
             functions: self.functions,
             state,
             made: answer,
@@ -160,7 +159,6 @@ pub(crate) fn check_not_in_stage() -> Result<(), Failure> {
 
 /// An instance: the program's state, and the functions that use it.
 pub(super) struct ForeignInstance {
-    name: String,
     pub(super) functions: StageFunctions,
     pub(super) state: User,
     /// Answer of the function that has made the state.
@@ -171,37 +169,32 @@ impl ForeignInstance {
     /// Checks that the state was made, and that a function is there. Admission has checked that a
     /// stage has the function of its kind.
     pub(super) fn function<F>(&self, function: Option<F>, name: &str) -> Result<F, StageError> {
-        self.checked(self.made, "make", &[DP_ANSWER_OK])?;
-        function.ok_or_else(|| StageError::new(format!("stage \"{}\" has no {name}", self.name)))
+        Self::checked(self.made, "make", &[DP_ANSWER_OK])?;
+        function.ok_or_else(|| StageError::new(format!("the stage has no {name}")))
     }
 
     /// Checks the answer of a function: one of `allowed`, or a negative error number.
-    pub(super) fn checked(
-        &self,
-        answer: i32,
-        function: &str,
-        allowed: &[i32],
-    ) -> Result<i32, StageError> {
-        let name = &self.name;
+    pub(super) fn checked(answer: i32, function: &str, allowed: &[i32]) -> Result<i32, StageError> {
+        // The pipe adds the name of the stage.
         match answer {
             answer if allowed.contains(&answer) => Ok(answer),
             -4095..=-1 => Err(StageError::with_source(
-                format!("stage \"{name}\": its {function} has failed"),
+                format!("its {function} has failed"),
                 io::Error::from_raw_os_error(-answer),
             )),
             answer => Err(StageError::new(format!(
-                "stage \"{name}\": its {function} has returned {answer}, which is neither one of \
-                 its answers nor a negative error number"
+                "its {function} has returned {answer}, which is neither one of its answers nor a \
+                 negative error number"
             ))),
         }
     }
 
     /// Takes the length that a function has set.
-    fn take_output(&self, output: &dp_output, block: &mut Block) -> Result<(), StageError> {
+    fn take_output(output: &dp_output, block: &mut Block) -> Result<(), StageError> {
         if output.len > output.capacity {
-            let (len, capacity, name) = (output.len, output.capacity, &self.name);
+            let (len, capacity) = (output.len, output.capacity);
             return Err(StageError::new(format!(
-                "stage \"{name}\" has set a length of {len} bytes, but the block has {capacity}"
+                "it has set a length of {len} bytes, but the block has {capacity}"
             )));
         }
         Ok(output.set_on(block)?)
@@ -212,7 +205,7 @@ impl ForeignInstance {
             return Ok(());
         };
         let answer = in_stage(|| notify(function, self.state));
-        self.checked(answer, "finish", &[DP_ANSWER_OK]).map(drop)
+        Self::checked(answer, "finish", &[DP_ANSWER_OK]).map(drop)
     }
 }
 
@@ -240,11 +233,11 @@ impl Head for ForeignInstance {
         let function = self.function(self.functions.fill, "fill")?;
         let mut output = dp_output::empty(block);
         let answer = in_stage(|| change(function, self.state, &mut output));
-        let answer = self.checked(answer, "fill", &[DP_ANSWER_OK, DP_ANSWER_END])?;
+        let answer = Self::checked(answer, "fill", &[DP_ANSWER_OK, DP_ANSWER_END])?;
         if answer == DP_ANSWER_END {
             return Ok(Fill::End);
         }
-        self.take_output(&output, block)?;
+        Self::take_output(&output, block)?;
         Ok(Fill::Block)
     }
 }
@@ -254,9 +247,9 @@ impl Transform for ForeignInstance {
         let function = self.function(self.functions.transform, "transform")?;
         let mut written = dp_output::empty(output);
         let answer = in_stage(|| convert(function, self.state, &dp_block::of(input), &mut written));
-        let answer = self.checked(answer, "transform", &SENDS)?;
+        let answer = Self::checked(answer, "transform", &SENDS)?;
         if answer == DP_ANSWER_OK {
-            self.take_output(&written, output)?;
+            Self::take_output(&written, output)?;
         }
         Ok(verdict_of(answer))
     }
@@ -271,9 +264,9 @@ impl InPlace for ForeignInstance {
         let function = self.function(self.functions.change, "change")?;
         let mut changed = dp_output::full(block);
         let answer = in_stage(|| change(function, self.state, &mut changed));
-        let answer = self.checked(answer, "change", &SENDS)?;
+        let answer = Self::checked(answer, "change", &SENDS)?;
         if answer != DP_ANSWER_DROP {
-            self.take_output(&changed, block)?;
+            Self::take_output(&changed, block)?;
         }
         Ok(verdict_of(answer))
     }
@@ -288,7 +281,7 @@ impl Inspect for ForeignInstance {
         let function = self.function(self.functions.inspect, "inspect")?;
         let answer = in_stage(|| show(function, self.state, &dp_block::with(data, info)));
         let answers = [DP_ANSWER_OK, DP_ANSWER_MARK, DP_ANSWER_REJECT];
-        Ok(match self.checked(answer, "inspect", &answers)? {
+        Ok(match Self::checked(answer, "inspect", &answers)? {
             DP_ANSWER_MARK => Finding::Mark,
             DP_ANSWER_REJECT => Finding::Reject,
             _ => Finding::Pass,
@@ -302,13 +295,13 @@ impl Analyze for ForeignInstance {
         let mut found = dp_analysis::of(info);
         let block = dp_block::with(data, info);
         let answer = in_stage(|| convert(function, self.state, &block, &mut found));
-        self.checked(answer, "analyze", &[DP_ANSWER_OK])?;
+        Self::checked(answer, "analyze", &[DP_ANSWER_OK])?;
         let class = u8::try_from(found.content_class).ok();
         let class = class.filter(|class| u32::from(*class) <= DP_CLASS_OTHER);
         let Some(class) = class else {
-            let (class, name) = (found.content_class, &self.name);
+            let class = found.content_class;
             return Err(StageError::new(format!(
-                "stage \"{name}\" has set the content class {class}, but there are 0 to \
+                "it has set the content class {class}, but there are 0 to \
                  {DP_CLASS_OTHER}"
             )));
         };
@@ -321,7 +314,7 @@ impl Tail for ForeignInstance {
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
         let function = self.function(self.functions.write, "write")?;
         let answer = in_stage(|| show(function, self.state, &dp_block::of(block)));
-        self.checked(answer, "write", &[DP_ANSWER_OK]).map(drop)
+        Self::checked(answer, "write", &[DP_ANSWER_OK]).map(drop)
     }
 
     fn finish(&mut self) -> Result<(), StageError> {

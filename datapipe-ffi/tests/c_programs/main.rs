@@ -11,18 +11,16 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::env;
-use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 
-use datapipe_ffi::abi::*;
-use datapipe_ffi::boundary::Versioned;
 use tempfile::TempDir;
 
 use suite::check;
 
+mod abi; // layouts, constants and names, as they were released
 mod dump; // the example with two processes
 mod suite; // the test programs, linked into one
 mod symbols; // names that the libraries export
@@ -203,65 +201,6 @@ fn header_compiles_as_cxx() {
     compile(&crate_dir().join("tests/c/header.cpp")).run(&[]);
 }
 
-/// Adds the checks of a struct to a program in C.
-fn add_layout<T: Versioned>(source: &mut String) {
-    let name = T::NAME;
-    let size = size_of::<T>();
-    writeln!(
-        source,
-        "_Static_assert(sizeof({name}) == {size}, \"size of {name}\");"
-    )
-    .unwrap();
-    for (field, offset) in T::FIELDS {
-        let what = format!("\"{name}.{field}\"");
-        writeln!(
-            source,
-            "_Static_assert(offsetof({name}, {field}) == {offset}, {what});"
-        )
-        .unwrap();
-    }
-}
-
-#[test]
-fn layout_of_structs_is_the_same_in_c() {
-    let mut source = "#include <datapipe.h>\nint main(void) { return 0; }\n".to_owned();
-    let before = source.len();
-    add_layout::<dp_analysis>(&mut source);
-    add_layout::<dp_backup_options>(&mut source);
-    add_layout::<dp_backup_result>(&mut source);
-    add_layout::<dp_block>(&mut source);
-    add_layout::<dp_copy_options>(&mut source);
-    add_layout::<dp_copy_result>(&mut source);
-    add_layout::<dp_entry>(&mut source);
-    add_layout::<dp_event>(&mut source);
-    add_layout::<dp_hooks>(&mut source);
-    add_layout::<dp_list_options>(&mut source);
-    add_layout::<dp_listed_archive>(&mut source);
-    add_layout::<dp_output>(&mut source);
-    add_layout::<dp_pipe_options>(&mut source);
-    add_layout::<dp_pipe_result>(&mut source);
-    add_layout::<dp_pipe_status>(&mut source);
-    add_layout::<dp_problem>(&mut source);
-    add_layout::<dp_progress>(&mut source);
-    add_layout::<dp_read_result>(&mut source);
-    add_layout::<dp_restore_options>(&mut source);
-    add_layout::<dp_secret>(&mut source);
-    add_layout::<dp_selection>(&mut source);
-    add_layout::<dp_sessions_options>(&mut source);
-    add_layout::<dp_sessions_result>(&mut source);
-    add_layout::<dp_stage>(&mut source);
-    add_layout::<dp_stage_status>(&mut source);
-    add_layout::<dp_verify_options>(&mut source);
-    let header = fs::read_to_string(crate_dir().join("include/datapipe.h")).unwrap();
-    let structs = header.matches("typedef struct {").count();
-    let checked = source[before..].matches("sizeof(").count();
-    assert_eq!(checked, structs, "each struct of the header is checked");
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("layout.c");
-    fs::write(&path, source).unwrap();
-    compile(&path);
-}
-
 #[test]
 fn backup_tool_in_c_backs_up_and_restores() {
     let program = compile(&crate_dir().join("../examples/c/backup.c"));
@@ -278,6 +217,14 @@ fn backup_tool_in_c_backs_up_and_restores() {
         fs::read_to_string(restored.join("tree/file")).unwrap(),
         "content"
     );
+}
+
+#[test]
+fn program_of_the_benchmark_moves_its_data() {
+    let program = compile(&crate_dir().join("benches/both_ends.c"));
+    // Blocks with the bytes 2, 1 and 0, of which every 64th is added.
+    assert_eq!(program.run(&["4096", "3", "1"]), "12288 192\n");
+    assert_eq!(program.run(&["4096", "3", "0"]), "12288 0\n");
 }
 
 #[test]
