@@ -22,6 +22,7 @@ use suite::check;
 
 mod abi; // layouts, constants and names, as they were released
 mod dump; // the example with two processes
+mod packages; // the Debian packages
 mod suite; // the test programs, linked into one
 mod symbols; // names that the libraries export
 
