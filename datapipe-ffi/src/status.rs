@@ -58,8 +58,8 @@ pub const DP_ERR_REENTRANT: dp_status = 130;
 pub const DP_ERR_FORKED: dp_status = 131;
 /// The object belongs to another thread: the one that has made it.
 pub const DP_ERR_THREAD: dp_status = 132;
-/// The pipe as it was described cannot work: its buffers do not suffice, for example. Or its program
-/// does not admit this process.
+/// The pipe as it was described cannot work: its buffers do not suffice, for example. Or its
+/// program does not admit this process.
 pub const DP_ERR_REFUSED: dp_status = 140;
 
 /// A stage failed for a reason that is not one of the codes below.

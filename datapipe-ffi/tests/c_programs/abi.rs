@@ -117,7 +117,7 @@ fn interface_is_that_of_the_last_release() {
     let new: Vec<_> = now.iter().filter(|line| !before.contains(line)).collect();
     assert!(
         dump == released,
-        "the interface has changed: gone {gone:#?}, new {new:#?}. What is gone breaks programs that \
-         are installed; write the file with DATAPIPE_WRITE_ABI=1 if the change is meant"
+        "the interface has changed: gone {gone:#?}, new {new:#?}. What is gone breaks programs \
+         that are installed; write the file with DATAPIPE_WRITE_ABI=1 if the change is meant"
     );
 }
