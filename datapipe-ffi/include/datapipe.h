@@ -792,7 +792,7 @@ typedef int32_t (*dp_end_function)(void *state);
  */
 typedef int32_t (*dp_flat_map_function)(void *state, const dp_block *block, dp_outputs *outputs);
 
-/** What `analyze` finds out about a block. */
+/** Findings of `analyze` about a block. */
 typedef struct {
   /**
    * Size of this struct in the library that runs. Fields after it do not exist.
@@ -1794,8 +1794,8 @@ typedef struct {
 /** The object belongs to another thread: the one that has made it. */
 #define DP_ERR_THREAD 132
 /**
- * The pipe as it was described cannot work: its buffers do not suffice, for example. Or its program
- * does not admit this process.
+ * The pipe as it was described cannot work: its buffers do not suffice, for example. Or its
+ * program does not admit this process.
  */
 #define DP_ERR_REFUSED 140
 /** A stage failed for a reason that is not one of the codes below. */
