@@ -20,7 +20,7 @@
  * - A pointer is NULL or valid. A text ends with a zero byte. What a call gets is copied, and may
  *   be freed when the call returns. What a function of the program gets is valid until it returns.
  * - A result is written if the call succeeds, and only then.
- * - A handle (dp_cancel *, dp_pipe *) is a number and not an address. NULL, a handle that was
+ * - A handle (dp_cancel *, dp_pipe *, ...) is a number and not an address. NULL, a handle that was
  *   freed, one of another kind and one of another process are refused.
  * - Functions of the program are called on the threads that are named at their types. They return:
  *   no exception and no longjmp leaves them.
@@ -71,6 +71,65 @@
 /** Kind of a medium: a directory of volumes. */
 #define DP_MEDIUM_VOLUME_DIRECTORY 2
 
+/** Content of an archive: not known, because its header cannot be read. */
+#define DP_CONTENT_UNKNOWN 0
+/** Content of an archive: a stream. */
+#define DP_CONTENT_STREAM 1
+/** Content of an archive: a tree. */
+#define DP_CONTENT_TREE 2
+
+/** Flag of a listed archive: its writer came to the end of the session. */
+#define DP_LISTED_SESSION_FINISHED 1
+/** Flag of a listed archive: its writer came to the end of the archive. */
+#define DP_LISTED_FINISHED 2
+/**
+ * Flag of a listed archive: its header can be read. Without it, the name, the hash, the content
+ * and the time are not known.
+ */
+#define DP_LISTED_HEADER 4
+/** Flag of a listed archive: it is encrypted. */
+#define DP_LISTED_ENCRYPTED 8
+/** Flag of a listed archive: it is a copy of an archive of the session `source_session_id`. */
+#define DP_LISTED_COPY 16
+
+/** Role of a process in a pipe: the head, which fills buffers and sends them. */
+#define DP_ROLE_HEAD 1
+/** Role of a process in a pipe: the tail, which receives blocks and frees them. */
+#define DP_ROLE_TAIL 2
+
+/** Event: an instance was started on a thread. */
+#define DP_EVENT_THREAD_STARTED 1
+/**
+ * Event: an instance was not started, because the system gave it no thread. Others do its work.
+ */
+#define DP_EVENT_NOT_STARTED 2
+/** Event: an instance ended well. */
+#define DP_EVENT_ENDED 3
+/** Event: an instance failed, and the pipe stops. */
+#define DP_EVENT_FAILED 4
+/** Event: an instance ended because the pipe was stopped. */
+#define DP_EVENT_STOPPED 5
+/** Event: a stage that writes or reads an archive has begun the volume `number`. */
+#define DP_EVENT_VOLUME 6
+/** Event: the first `number` blocks with `bytes` bytes are on stable storage. */
+#define DP_EVENT_CHECKPOINT 7
+/** Event: an instance has worked on block `number` for a long time, and goes on. */
+#define DP_EVENT_STALLED 8
+/** Event: the pipe was stopped some time ago, and an instance has not ended. */
+#define DP_EVENT_STILL_WAITING 9
+/** Event: a process has worked on block `number` for longer than its limit, and is killed. */
+#define DP_EVENT_OVER_LIMIT 10
+/** Event: a process of a stage was started. */
+#define DP_EVENT_PROCESS_STARTED 11
+/** Event: a process attached to an unbound stage. */
+#define DP_EVENT_ATTACHED 12
+/** Event: a process died. */
+#define DP_EVENT_DIED 13
+/** Event: a process reported a problem, and goes on. */
+#define DP_EVENT_PROBLEM 14
+/** Event that has no number of its own: its text describes it. */
+#define DP_EVENT_OTHER 99
+
 /** Time of a wait without an end. */
 #define DP_FOREVER UINT64_MAX
 
@@ -78,12 +137,24 @@
 #define DP_STAGE_HEAD 1
 /** Kind of a stage, a head: reads the stream that `descriptor` has. */
 #define DP_STAGE_READ_DESCRIPTOR 2
+/**
+ * Kind of a stage, a head: another process attaches to the pipe, and fills its buffers. See
+ * `dp_pipe_admit`.
+ */
+#define DP_STAGE_UNBOUND_HEAD 3
 /** Kind of a stage: `transform` makes a block from each. */
 #define DP_STAGE_TRANSFORM 10
 /** Kind of a stage: `change` changes each block in place. */
 #define DP_STAGE_IN_PLACE 11
 /** Kind of a stage: `inspect` judges each block. The blocks must not be compressed. */
 #define DP_STAGE_INSPECT 12
+/** Kind of a stage: `flat_map` makes up to `most_outputs` blocks from each, or none. */
+#define DP_STAGE_FLAT_MAP 13
+/**
+ * Kind of a stage: `analyze` reads each block, and records what it is. The blocks must not be
+ * compressed.
+ */
+#define DP_STAGE_ANALYZE 14
 /** Kind of a stage: compresses by zstd, at `level` 1 to 22, or 0 for 3. */
 #define DP_STAGE_ZSTD 20
 /** Kind of a stage: compresses by deflate, at `level` 1 to 9, or 0 for 6. */
@@ -94,6 +165,39 @@
 #define DP_STAGE_TAIL 30
 /** Kind of a stage, a tail: writes to `descriptor`. */
 #define DP_STAGE_WRITE_DESCRIPTOR 31
+/**
+ * Kind of a stage, a tail: another process attaches to the pipe, and receives its blocks. See
+ * `dp_pipe_admit`.
+ */
+#define DP_STAGE_UNBOUND_TAIL 32
+
+/** Content of a block: not analyzed. */
+#define DP_CLASS_UNKNOWN 0
+/** Content of a block: text in any encoding. */
+#define DP_CLASS_TEXT 1
+/** Content of a block: machine code. */
+#define DP_CLASS_EXECUTABLE 2
+/** Content of a block: a picture. */
+#define DP_CLASS_IMAGE 3
+/** Content of a block: sound. */
+#define DP_CLASS_AUDIO 4
+/** Content of a block: moving pictures. */
+#define DP_CLASS_VIDEO 5
+/** Content of a block: compressed data, which no algorithm makes smaller. */
+#define DP_CLASS_COMPRESSED 6
+/** Content of a block: encrypted data. */
+#define DP_CLASS_ENCRYPTED 7
+/** Content of a block: nothing but zero bytes. */
+#define DP_CLASS_ZEROS 8
+/** Content of a block: none of the others. */
+#define DP_CLASS_OTHER 9
+
+/** Mark of a block: `inspect` has marked it. */
+#define DP_MARK_MARKED 1
+/** Mark of a block: `inspect` has rejected it, and it has no content. */
+#define DP_MARK_REJECTED 2
+/** Mark of a block: it could not be read back whole, and has no content. */
+#define DP_MARK_DAMAGED 4
 
 /** Source of a backup: the files and directories in `sources`. */
 #define DP_SOURCE_TREES 0
@@ -253,10 +357,28 @@
 #define DP_LOG_INFO 3
 
 /**
+ * A seat of this process in a pipe of another one, as its head or its tail. A handle, and not an
+ * address. It belongs to the thread that has made it: other threads get `DP_ERR_THREAD`.
+ */
+typedef struct dp_attachment dp_attachment;
+
+/**
+ * A buffer of a pipe to which this process has attached, until it is sent or freed. A handle, and
+ * not an address.
+ */
+typedef struct dp_buffer dp_buffer;
+
+/**
  * A cancel token: it stops each job whose hooks have it, from any thread and from a signal
  * handler. A handle, and not an address: a token that was freed is refused.
  */
 typedef struct dp_cancel dp_cancel;
+
+/**
+ * The outputs of one call of `flat_map`. A handle that the function borrows: it is valid until the
+ * function returns, on the function's thread, and is never freed.
+ */
+typedef struct dp_outputs dp_outputs;
 
 /** A pipe: described, running or ended. A handle, and not an address. */
 typedef struct dp_pipe dp_pipe;
@@ -289,46 +411,167 @@ typedef int32_t dp_status;
  */
 typedef void (*dp_log_function)(void *user, int32_t level, const char *message);
 
-/** Options of a pipe. Fields that are 0 have their default. */
+/**
+ * A secret that encrypts an archive, or opens one.
+ *
+ * The library erases its copies when the job has ended. The program erases its own, and decides
+ * whether it leaves core dumps (`setrlimit`).
+ */
 typedef struct {
   /**
-   * `sizeof(dp_pipe_options)`.
+   * `sizeof(dp_secret)`.
    */
   size_t size;
   /**
-   * Name of the pipe in messages, in UTF-8, at most 64 bytes. NULL for none.
+   * For the kinds with a file: its path. Else NULL.
    */
-  const char *label;
+  const char *path;
   /**
-   * Token that cancels the pipe while a thread waits for it, or NULL.
+   * For the other kinds: the bytes. Else NULL.
    */
-  dp_cancel *cancel;
+  const uint8_t *bytes;
   /**
-   * Buffers in the pool; 0 for enough to keep every instance busy.
+   * Number of the bytes.
    */
-  uint32_t buffers;
+  size_t bytes_len;
   /**
-   * Size of a buffer in bytes, 512 to 64 MiB; 0 for 4 MiB.
+   * `DP_SECRET_...`.
    */
-  uint32_t buffer_size;
+  int32_t kind;
   /**
    * Set to 0.
    */
   uint32_t reserved;
+} dp_secret;
+
+/** An archive of a medium, or a session without archives, in which `archive` is 0. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * Name in UTF-8; NULL if it is not known. That of an encrypted archive needs the secret.
+   */
+  const char *name;
+  /**
+   * Label of the session in UTF-8; NULL if it is not known.
+   */
+  const char *label;
+  /**
+   * Blocks of all kinds, if the archive is finished.
+   */
+  uint64_t blocks;
+  /**
+   * Time at which the archive was begun, in seconds since 1970 UTC; without an archive, that of
+   * the session.
+   */
+  int64_t created_seconds;
+  /**
+   * Nanoseconds of that time.
+   */
+  uint32_t created_nanoseconds;
+  /**
+   * Number of the session on the medium, from 1.
+   */
+  uint32_t session;
+  /**
+   * Number of the archive in its session, from 1.
+   */
+  uint32_t archive;
+  /**
+   * Number of the archive on the medium, from 1; 0 without an archive.
+   */
+  uint32_t number;
+  /**
+   * `DP_CONTENT_...`. Later versions may have more.
+   */
+  int32_t content;
+  /**
+   * `DP_LISTED_...` flags, added. Later versions have more.
+   */
+  uint32_t flags;
+  /**
+   * Id of the session.
+   */
+  uint8_t session_id[16];
+  /**
+   * Id of the archive.
+   */
+  uint8_t archive_id[16];
+  /**
+   * Id of the session from which a copy was made.
+   */
+  uint8_t source_session_id[16];
+  /**
+   * Hash of the header, as the backup has returned it.
+   */
+  uint8_t header_hash[32];
+} dp_listed_archive;
+
+/**
+ * Receives an archive of a medium. Returns 0 to go on; another number ends the list, which then
+ * returns `DP_ERR_CALLBACK`.
+ *
+ * Threads: that of `dp_sessions`. Pointers are valid until the function returns.
+ */
+typedef int32_t (*dp_archive_function)(void *user, const dp_listed_archive *archive);
+
+/** Options of the list of a medium. Fields that are 0 have their default. */
+typedef struct {
+  /**
+   * `sizeof(dp_sessions_options)`.
+   */
+  size_t size;
+  /**
+   * Path of the medium.
+   */
+  const char *medium;
+  /**
+   * Secret that opens the names of encrypted archives, or NULL.
+   */
+  const dp_secret *secret;
+  /**
+   * Receives each archive, in the order of the medium.
+   */
+  dp_archive_function archive;
+  /**
+   * Pointer that is passed to `archive`.
+   */
+  void *archive_user;
+  /**
+   * `DP_MEDIUM_...`.
+   */
+  int32_t medium_kind;
   /**
    * Set to 0.
    */
-  uint32_t reserved_2;
-} dp_pipe_options;
+  uint32_t reserved;
+} dp_sessions_options;
 
-/**
- * Makes the state of instance `instance` of a stage, from 0. Returns `DP_ANSWER_OK` and sets
- * `state`, or returns a negative error number: the pipe then fails.
- *
- * Threads: any thread of the library or that of `dp_pipe_start`, one call at a time for each
- * stage.
- */
-typedef int32_t (*dp_make_function)(void *user, uint32_t instance, void **state);
+/** Result of the list of a medium. */
+typedef struct {
+  /**
+   * `sizeof(dp_sessions_result)`: set it before the call.
+   */
+  size_t size;
+  /**
+   * Sessions in the list.
+   */
+  uint64_t sessions;
+  /**
+   * Archives in the list.
+   */
+  uint64_t archives;
+  /**
+   * 1 if the medium has more than can be listed: the list has the last ones. Otherwise 0.
+   */
+  uint32_t is_cut;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+} dp_sessions_result;
 
 /** A block that a stage fills or changes. */
 typedef struct {
@@ -354,13 +597,6 @@ typedef struct {
    */
   uint64_t user[4];
 } dp_output;
-
-/**
- * Fills a block. Returns `DP_ANSWER_OK`, `DP_ANSWER_END` or a negative error number, `-EIO`.
- *
- * Threads: one call at a time for each instance, of which each may be on another thread.
- */
-typedef int32_t (*dp_fill_function)(void *state, dp_output *out);
 
 /** A block that a stage reads. */
 typedef struct {
@@ -396,7 +632,125 @@ typedef struct {
    * Compression: 0 for none, 1 for zstd, 2 for deflate.
    */
   uint32_t codec;
+  /**
+   * `DP_CLASS_...`, as an `analyze` before this stage has found. Later versions have more.
+   */
+  uint32_t content_class;
+  /**
+   * `DP_MARK_...`, added. Later versions have more.
+   */
+  uint32_t marks;
 } dp_block;
+
+/** An event in the life of a pipe. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * The event as a sentence, in one line of UTF-8.
+   */
+  const char *text;
+  /**
+   * Name of the stage, in UTF-8. Empty for `DP_EVENT_OTHER`.
+   */
+  const char *stage;
+  /**
+   * Number of a block from 0, of blocks, or of a volume from 1; 2^64 - 1 if the event has none,
+   * or it is not known.
+   */
+  uint64_t number;
+  /**
+   * Bytes of a checkpoint before compression; otherwise 0.
+   */
+  uint64_t bytes;
+  /**
+   * Time that the event names, in nanoseconds; 0 if it names none.
+   */
+  uint64_t time_ns;
+  /**
+   * `DP_EVENT_...`. Later versions have more.
+   */
+  int32_t kind;
+  /**
+   * The instance of the stage, from 0.
+   */
+  uint32_t instance;
+  /**
+   * Id of the process, or 0.
+   */
+  uint32_t process;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+} dp_event;
+
+/**
+ * Receives an event. The number that is returned is ignored: return 0.
+ *
+ * Threads: any thread of the library, or that of `dp_pipe_start`; several at once. The pipe waits
+ * for the function, which may cancel the pipe, and cannot wait for it or free it
+ * (`DP_ERR_REENTRANT`). Pointers are valid until the function returns.
+ */
+typedef int32_t (*dp_event_function)(void *user, const dp_event *event);
+
+/** Options of a pipe. Fields that are 0 have their default. */
+typedef struct {
+  /**
+   * `sizeof(dp_pipe_options)`.
+   */
+  size_t size;
+  /**
+   * Name of the pipe in messages, in UTF-8, at most 64 bytes. NULL for none.
+   */
+  const char *label;
+  /**
+   * Token that cancels the pipe while a thread waits for it, or NULL.
+   */
+  dp_cancel *cancel;
+  /**
+   * Buffers in the pool; 0 for enough to keep every instance busy.
+   */
+  uint32_t buffers;
+  /**
+   * Size of a buffer in bytes, 512 to 64 MiB; 0 for 4 MiB.
+   */
+  uint32_t buffer_size;
+  /**
+   * Set to 0.
+   */
+  uint32_t reserved;
+  /**
+   * Set to 0.
+   */
+  uint32_t reserved_2;
+  /**
+   * Receives the events of the pipe, or NULL.
+   */
+  dp_event_function event;
+  /**
+   * Pointer that is passed to `event`.
+   */
+  void *event_user;
+} dp_pipe_options;
+
+/**
+ * Makes the state of instance `instance` of a stage, from 0. Returns `DP_ANSWER_OK` and sets
+ * `state`, or returns a negative error number: the pipe then fails.
+ *
+ * Threads: any thread of the library or that of `dp_pipe_start`, one call at a time for each
+ * stage.
+ */
+typedef int32_t (*dp_make_function)(void *user, uint32_t instance, void **state);
+
+/**
+ * Fills a block. Returns `DP_ANSWER_OK`, `DP_ANSWER_END` or a negative error number, `-EIO`.
+ *
+ * Threads: one call at a time for each instance, of which each may be on another thread.
+ */
+typedef int32_t (*dp_fill_function)(void *state, dp_output *out);
 
 /**
  * Makes a block from another one. Returns `DP_ANSWER_OK`, `DP_ANSWER_SEND_INPUT`, `DP_ANSWER_DROP`
@@ -429,6 +783,42 @@ typedef int32_t (*dp_block_function)(void *state, const dp_block *block);
  * Threads: as for `dp_fill_function`.
  */
 typedef int32_t (*dp_end_function)(void *state);
+
+/**
+ * Makes several blocks from one, or none, with `dp_outputs_begin` and `dp_outputs_send`. Returns
+ * `DP_ANSWER_OK` or a negative error number.
+ *
+ * Threads: as for `dp_fill_function`.
+ */
+typedef int32_t (*dp_flat_map_function)(void *state, const dp_block *block, dp_outputs *outputs);
+
+/** Findings of `analyze` about a block. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * Numbers of the program, which travel with the block. The function may set them.
+   */
+  uint64_t user[4];
+  /**
+   * `DP_CLASS_...`, at first that of an earlier analysis. The function may set it: a compressor
+   * leaves blocks as they are that cannot become smaller.
+   */
+  uint32_t content_class;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+} dp_analysis;
+
+/**
+ * Analyzes a block. Returns `DP_ANSWER_OK` or a negative error number.
+ *
+ * Threads: as for `dp_fill_function`.
+ */
+typedef int32_t (*dp_analyze_function)(void *state, const dp_block *block, dp_analysis *analysis);
 
 /** A stage that is added to a pipe. Functions that its kind does not use are NULL. */
 typedef struct {
@@ -470,8 +860,8 @@ typedef struct {
   dp_block_function write;
   /**
    * Called after the last block, if the stream has ended well up to here, or NULL. A tail
-   * flushes here: what only this call writes marks a complete stream. Not for heads and
-   * `inspect`.
+   * flushes here: what only this call writes marks a complete stream. Not for heads,
+   * `inspect`, `analyze` and `flat_map`.
    */
   dp_end_function finish;
   /**
@@ -494,6 +884,23 @@ typedef struct {
    * Instances that run at once, 1 to 64; 0 for 1. Stages with several keep the order of blocks.
    */
   uint32_t instances;
+  /**
+   * For `DP_STAGE_FLAT_MAP`.
+   */
+  dp_flat_map_function flat_map;
+  /**
+   * For `DP_STAGE_ANALYZE`.
+   */
+  dp_analyze_function analyze;
+  /**
+   * For `DP_STAGE_FLAT_MAP`: most blocks from one, 1 to 64. The pipe's memory grows with it.
+   */
+  uint32_t most_outputs;
+  /**
+   * For the unbound stages: time in milliseconds in which a process must attach, or the pipe
+   * stops; 0 for 60000.
+   */
+  uint32_t patience_ms;
 } dp_stage;
 
 /** Result of a pipe that has ended well. */
@@ -565,6 +972,78 @@ typedef struct {
   uint32_t free_buffers;
 } dp_pipe_status;
 
+/** State of a stage at one moment. Numbers and times are sums over its instances. */
+typedef struct {
+  /**
+   * `sizeof(dp_stage_status)`: set it in the first one of an array before the call.
+   */
+  size_t size;
+  /**
+   * Name of the stage, in UTF-8, and a zero byte.
+   */
+  char name[72];
+  /**
+   * Blocks that the stage has received.
+   */
+  uint64_t blocks_in;
+  /**
+   * Bytes that it has received.
+   */
+  uint64_t bytes_in;
+  /**
+   * Blocks that it has sent.
+   */
+  uint64_t blocks_out;
+  /**
+   * Bytes that it has sent.
+   */
+  uint64_t bytes_out;
+  /**
+   * Time that it worked, in nanoseconds.
+   */
+  uint64_t working_ns;
+  /**
+   * Time that it waited for a buffer, in nanoseconds.
+   */
+  uint64_t waited_for_buffer_ns;
+  /**
+   * Time that it waited for input, in nanoseconds.
+   */
+  uint64_t waited_for_input_ns;
+  /**
+   * Blocks that wait in its input queue; for the head, free buffers.
+   */
+  uint32_t queued;
+  /**
+   * Buffers that it holds.
+   */
+  uint32_t held;
+  /**
+   * Instances.
+   */
+  uint32_t instances;
+  /**
+   * Instances that work.
+   */
+  uint32_t working;
+  /**
+   * Instances that wait for a buffer.
+   */
+  uint32_t waiting_for_buffer;
+  /**
+   * Instances that wait for input.
+   */
+  uint32_t waiting_for_input;
+  /**
+   * Instances that have ended, well or not.
+   */
+  uint32_t ended;
+  /**
+   * Instances that wait for a process to attach.
+   */
+  uint32_t unattached;
+} dp_stage_status;
+
 /**
  * Reads a part of a stream into `bytes`, at most `len` bytes. Returns how many it has put there, 0
  * at the end of the stream, or a negative error number, `-EIO`, which fails the job.
@@ -573,39 +1052,6 @@ typedef struct {
  * function returns.
  */
 typedef int64_t (*dp_read_function)(void *user, uint8_t *bytes, size_t len);
-
-/**
- * A secret that encrypts an archive, or opens one.
- *
- * The library erases its copies when the job has ended. The program erases its own, and decides
- * whether it leaves core dumps (`setrlimit`).
- */
-typedef struct {
-  /**
-   * `sizeof(dp_secret)`.
-   */
-  size_t size;
-  /**
-   * For the kinds with a file: its path. Else NULL.
-   */
-  const char *path;
-  /**
-   * For the other kinds: the bytes. Else NULL.
-   */
-  const uint8_t *bytes;
-  /**
-   * Number of the bytes.
-   */
-  size_t bytes_len;
-  /**
-   * `DP_SECRET_...`.
-   */
-  int32_t kind;
-  /**
-   * Set to 0.
-   */
-  uint32_t reserved;
-} dp_secret;
 
 /** Progress of a job. */
 typedef struct {
@@ -926,6 +1372,10 @@ typedef struct {
    * Number of the archive in the session, or else on the medium, from 1; 0 for any.
    */
   uint32_t archive;
+  /**
+   * The 16 bytes of the session's id, as `dp_sessions` shows it, or NULL for any.
+   */
+  const uint8_t *session_id;
 } dp_selection;
 
 /** Options of a copy. Fields that are 0 have their default. */
@@ -1316,6 +1766,9 @@ typedef struct {
 /** The time of a wait is over, and the pipe runs. */
 #define DP_TIMED_OUT 2
 
+/** The stream has ended: there are no more blocks to receive. */
+#define DP_END 3
+
 /** An argument or option has a value that is not allowed. */
 #define DP_ERR_ARGUMENT 100
 /** A pointer is NULL that must not be. */
@@ -1338,7 +1791,12 @@ typedef struct {
 #define DP_ERR_REENTRANT 130
 /** The process was forked from one that used the library. */
 #define DP_ERR_FORKED 131
-/** The pipe as it was described cannot work: its buffers do not suffice, for example. */
+/** The object belongs to another thread: the one that has made it. */
+#define DP_ERR_THREAD 132
+/**
+ * The pipe as it was described cannot work: its buffers do not suffice, for example. Or its
+ * program does not admit this process.
+ */
 #define DP_ERR_REFUSED 140
 /** A stage failed for a reason that is not one of the codes below. */
 #define DP_ERR_STAGE 200
@@ -1505,6 +1963,152 @@ dp_status dp_cancel_trigger(dp_cancel *token);
 dp_status dp_cancel_free(dp_cancel *token);
 
 /**
+ * Lists the sessions and archives of a medium, from its own records. The list is not
+ * authenticated: it has what the medium records of itself. A damaged medium is listed as far as
+ * it can be read.
+ *
+ * `options` and what it refers to are copied. `result` may be NULL; it is written on success.
+ *
+ * Threads: any. Not in a signal handler. Errors: `DP_ERR_NULL`, `DP_ERR_ARGUMENT`,
+ * `DP_ERR_NOT_FOUND`, `DP_ERR_MEDIUM`, `DP_ERR_NO_ARCHIVE` for a medium with data but without a
+ * session, `DP_ERR_CALLBACK` if `archive` has ended the list, and those of a secret.
+ */
+dp_status dp_sessions(const dp_sessions_options *options, dp_sessions_result *result);
+
+/**
+ * Gives the seat of an unbound head or tail to the process that asks for it at the other end of
+ * `socket`, by `dp_attach`. Waits for it at most `timeout_ms` milliseconds, or `DP_FOREVER`, and
+ * until it closes the socket or the pipe ends.
+ *
+ * `socket` is a connected Unix domain socket. It stays open, and is the caller's again after the
+ * call. The process gets access to the shared memory of the pipe; it must belong to the user of
+ * this one.
+ *
+ * Threads: any; not in a function of a stage, which returns `DP_ERR_REENTRANT`. Errors:
+ * `DP_TIMED_OUT` is not an error. Those of a handle, `DP_ERR_ARGUMENT`, `DP_ERR_STATE` if there is
+ * no such seat, if it is taken, or the pipe has ended, `DP_ERR_PERMISSION` for another user,
+ * `DP_ERR_SYSTEM`.
+ */
+dp_status dp_pipe_admit(dp_pipe *pipe, int32_t role, int32_t socket, uint64_t timeout_ms);
+
+/**
+ * Takes a seat in the pipe of the program at the other end of `socket`, which calls
+ * `dp_pipe_admit`. Waits for it at most `timeout_ms` milliseconds, or `DP_FOREVER`, and until it
+ * closes the socket.
+ *
+ * `socket` is a connected Unix domain socket. It stays open, and is the caller's again after the
+ * call. When the other program dies, the pipe stops, and every wait ends.
+ *
+ * Ownership: free the attachment with `dp_attachment_free`. It belongs to this thread.
+ *
+ * Threads: any. Errors: `DP_TIMED_OUT` is not an error. `DP_ERR_NULL`, `DP_ERR_ARGUMENT`,
+ * `DP_ERR_REFUSED` if the program does not admit this process, `DP_ERR_CANCELLED` if the pipe has
+ * ended, `DP_ERR_SYSTEM`, `DP_ERR_LIMIT`.
+ */
+dp_status dp_attach(int32_t socket, uint64_t timeout_ms, dp_attachment **attachment);
+
+/**
+ * Allocates an empty buffer of the pipe, as its head: `output->bytes` is its place. Waits for one
+ * at most `timeout_ms` milliseconds, or `DP_FOREVER`, and until the pipe stops.
+ *
+ * The program fills it, sets `output->len` and sends it with `dp_attachment_send`, or frees it
+ * with `dp_attachment_drop`. It may have several.
+ *
+ * Threads: that of the attachment. Errors: `DP_TIMED_OUT` is not an error. Those of a handle,
+ * `DP_ERR_THREAD`, `DP_ERR_NULL`, `DP_ERR_STRUCT_SIZE`, `DP_ERR_STATE` for a tail or after the
+ * end, `DP_ERR_CANCELLED` if the pipe stops, `DP_ERR_CORRUPT`.
+ */
+dp_status dp_attachment_alloc(dp_attachment *attachment,
+                              uint64_t timeout_ms,
+                              dp_buffer **buffer,
+                              dp_output *output);
+
+/**
+ * Sends a buffer, with the length and the numbers of the program in `output`. The buffer is then
+ * not the program's any more, also if the call fails because the pipe stops.
+ *
+ * Threads: that of the attachment. Errors: those of a handle, `DP_ERR_THREAD`, `DP_ERR_NULL`,
+ * `DP_ERR_STRUCT_SIZE`, `DP_ERR_ARGUMENT` for the place of another buffer or a length beyond its
+ * capacity, `DP_ERR_STATE`, `DP_ERR_CANCELLED`, `DP_ERR_CORRUPT`.
+ */
+dp_status dp_attachment_send(dp_attachment *attachment,
+                             dp_buffer *buffer,
+                             const dp_output *output);
+
+/**
+ * Receives a block of the pipe, as its tail. Waits for one at most `timeout_ms` milliseconds, or
+ * `DP_FOREVER`, and until the pipe stops. The pointers in `block` are valid until the buffer is
+ * freed with `dp_attachment_drop`.
+ *
+ * Threads: that of the attachment. Errors: `DP_TIMED_OUT`, and `DP_END` when all blocks were
+ * received, are not errors. Those of a handle, `DP_ERR_THREAD`, `DP_ERR_NULL`,
+ * `DP_ERR_STRUCT_SIZE`, `DP_ERR_STATE` for a head or after the end, `DP_ERR_CANCELLED` if the pipe
+ * stops, `DP_ERR_CORRUPT`.
+ */
+dp_status dp_attachment_receive(dp_attachment *attachment,
+                                uint64_t timeout_ms,
+                                dp_buffer **buffer,
+                                dp_block *block);
+
+/**
+ * Frees a buffer that was received, or one that was allocated and is not sent.
+ *
+ * Threads: that of the attachment. Errors: those of a handle, `DP_ERR_THREAD`.
+ */
+dp_status dp_attachment_drop(dp_attachment *attachment, dp_buffer *buffer);
+
+/**
+ * Ends the work of this process well: a head has sent everything, a tail has received everything
+ * and stored it. All buffers were sent or freed.
+ *
+ * Threads: that of the attachment. Errors: those of a handle, `DP_ERR_THREAD`, `DP_ERR_STATE` if
+ * there are buffers, if a tail has not received the end, or after the end; `DP_ERR_CANCELLED`,
+ * `DP_ERR_CORRUPT`. After an error the pipe fails, except if there are buffers.
+ */
+dp_status dp_attachment_finish(dp_attachment *attachment);
+
+/**
+ * Ends the work of this process with an error, and stops the pipe, whose program gets `text`. All
+ * buffers are freed.
+ *
+ * Threads: that of the attachment. Errors: those of a handle, `DP_ERR_THREAD`, `DP_ERR_NULL`,
+ * `DP_ERR_ARGUMENT` for a text that is not UTF-8, `DP_ERR_STATE` after the end.
+ */
+dp_status dp_attachment_fail(dp_attachment *attachment, const char *text);
+
+/**
+ * Frees an attachment, and its buffers. One that was not ended counts as failed, and the pipe
+ * stops; so does one whose thread ends.
+ *
+ * Threads: that of the attachment. Errors: those of a handle, `DP_ERR_THREAD`.
+ */
+dp_status dp_attachment_free(dp_attachment *attachment);
+
+/**
+ * Begins a block in `flat_map`, and writes its place to `output`: an empty block, with the numbers
+ * of the program that the input has. Waits until there is a buffer.
+ *
+ * The function then fills `output->bytes`, sets `output->len`, and calls `dp_outputs_send`. A
+ * block that was begun and not sent when the function returns, or when another one is begun, is an
+ * error.
+ *
+ * Threads: that of the function. Errors: those of a handle, `DP_ERR_NULL`, `DP_ERR_STRUCT_SIZE`,
+ * `DP_ERR_STATE` if a block was begun and not sent, `DP_ERR_STAGE` if the input has had as many as
+ * `most_outputs`, or the pipe stops. The function then returns a negative error number.
+ */
+dp_status dp_outputs_begin(dp_outputs *outputs, dp_output *output);
+
+/**
+ * Sends the block that was begun last in `flat_map`, with the length and the numbers of the
+ * program in `output`.
+ *
+ * Threads: that of the function. Errors: those of a handle, `DP_ERR_NULL`, `DP_ERR_STRUCT_SIZE`,
+ * `DP_ERR_STATE` if no block was begun, `DP_ERR_ARGUMENT` for the place of another block, or a
+ * length beyond the capacity.
+ */
+dp_status dp_outputs_send(dp_outputs *outputs, const dp_output *output);
+
+/**
  * Makes a pipe without stages.
  *
  * `options` may be NULL. What it refers to is copied. Ownership: free the pipe with
@@ -1570,6 +2174,22 @@ dp_status dp_pipe_get_status(dp_pipe *pipe, dp_pipe_status *status);
  * handle.
  */
 dp_status dp_pipe_free(dp_pipe *pipe);
+
+/**
+ * Reads the state of each stage of a pipe that was started, head first, at one moment. The stages
+ * that the library has added are among them.
+ *
+ * `stages` is an array of `capacity` structs, the first of which has its size; as many are written
+ * as there are stages and room, each with its size. `count` receives the number of stages of the
+ * pipe. With a `capacity` of 0, `stages` may be NULL.
+ *
+ * Threads: any. Errors: those of a handle, `DP_ERR_NULL`, `DP_ERR_STRUCT_SIZE`, `DP_ERR_STATE`,
+ * and the error with which the pipe could not be started.
+ */
+dp_status dp_pipe_get_stages(dp_pipe *pipe,
+                             dp_stage_status *stages,
+                             size_t capacity,
+                             size_t *count);
 
 /**
  * Backs up files and directories, or a stream, to a medium. Returns when the archive is complete

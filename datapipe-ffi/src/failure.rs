@@ -4,9 +4,12 @@ use std::error::Error;
 use std::io::{self, ErrorKind};
 
 use datapipe::archive::{OpenError, PlanError};
+use datapipe::controller::AdmitError;
 use datapipe::crypto::{KeyError, UnlockError};
+use datapipe::host::AttachError;
 use datapipe::media::MediumError;
 use datapipe::memory::SegmentError;
+use datapipe::pool::PortError;
 use datapipe::tree::TreeError;
 use datapipe::wire::DecodeError;
 
@@ -22,6 +25,8 @@ pub(crate) struct Failure {
     errno: i32,
     /// True if a stage of a pipe failed.
     is_of_stage: bool,
+    /// True if a time was over.
+    is_timeout: bool,
     /// The whole text, then the text of each cause, outermost first.
     chain: Vec<String>,
 }
@@ -33,6 +38,7 @@ impl Failure {
             status,
             errno: 0,
             is_of_stage: false,
+            is_timeout: false,
             chain: vec![text.into()],
         }
     }
@@ -62,6 +68,11 @@ impl Failure {
         self.is_of_stage
     }
 
+    /// True if a time was over.
+    pub(crate) fn is_timeout(&self) -> bool {
+        self.is_timeout
+    }
+
     pub(crate) fn status(&self) -> dp_status {
         self.status
     }
@@ -80,7 +91,7 @@ impl<E: Error + 'static> From<E> for Failure {
         let mut chain: Vec<String> = Vec::new();
         let first: &(dyn Error + 'static) = &error;
         let is_of_stage = matches!(first.downcast_ref(), Some(datapipe::Error::Stage(_)));
-        let (mut status, mut errno) = (None, 0);
+        let (mut status, mut errno, mut is_timeout) = (None, 0, false);
         let mut next: Option<&(dyn Error + 'static)> = Some(first);
         while let Some(error) = next.filter(|_| chain.len() < MAX_CAUSES) {
             let text = error.to_string();
@@ -94,12 +105,16 @@ impl<E: Error + 'static> From<E> for Failure {
             if let Some(number) = errno_of(error).filter(|_| errno == 0) {
                 errno = number;
             }
+            is_timeout |= error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == ErrorKind::TimedOut);
             next = error.source();
         }
         Self {
             status: status.unwrap_or(DP_ERR_SYSTEM),
             errno,
             is_of_stage,
+            is_timeout,
             chain,
         }
     }
@@ -123,6 +138,15 @@ fn status_of(error: &(dyn Error + 'static)) -> Option<dp_status> {
     }
     if let Some(error) = error.downcast_ref::<io::Error>() {
         return status_of_system(error);
+    }
+    if let Some(error) = error.downcast_ref() {
+        return status_of_port(error);
+    }
+    if let Some(error) = error.downcast_ref() {
+        return status_of_attach(error);
+    }
+    if let Some(error) = error.downcast_ref() {
+        return status_of_admit(error);
     }
     if error.is::<UnlockError>() {
         return Some(match error.downcast_ref() {
@@ -176,6 +200,36 @@ fn status_of_archive(error: &OpenError) -> Option<dp_status> {
         OpenError::KeyNeeded => Some(DP_ERR_KEY_NEEDED),
         OpenError::NotEncrypted => Some(DP_ERR_NOT_ENCRYPTED),
         OpenError::NoIndex(_) => Some(DP_ERR_DAMAGED),
+        _ => None,
+    }
+}
+
+fn status_of_port(error: &PortError) -> Option<dp_status> {
+    Some(match error {
+        PortError::Stopped => DP_ERR_CANCELLED,
+        PortError::AtLimit { .. } => DP_ERR_LIMIT,
+        PortError::Corrupt(_) => DP_ERR_CORRUPT,
+        PortError::Misuse(_) | PortError::SeatTaken { .. } => DP_ERR_STATE,
+        _ => return None,
+    })
+}
+
+fn status_of_attach(error: &AttachError) -> Option<dp_status> {
+    match error {
+        AttachError::Refused => Some(DP_ERR_REFUSED),
+        AttachError::Ended => Some(DP_ERR_CANCELLED),
+        AttachError::NoSuchSeat(_) | AttachError::NotToAttach => Some(DP_ERR_CORRUPT),
+        AttachError::Socket(_) | AttachError::System(_) => Some(DP_ERR_SYSTEM),
+        _ => None,
+    }
+}
+
+fn status_of_admit(error: &AdmitError) -> Option<dp_status> {
+    match error {
+        AdmitError::Bound(_) | AdmitError::Taken(_) | AdmitError::Ended => Some(DP_ERR_STATE),
+        AdmitError::NotAnEnd(_) => Some(DP_ERR_ARGUMENT),
+        AdmitError::OtherUser { .. } => Some(DP_ERR_PERMISSION),
+        AdmitError::Socket(_) | AdmitError::System(_) => Some(DP_ERR_SYSTEM),
         _ => None,
     }
 }

@@ -11,8 +11,14 @@
 //! A generation counts the handles that an entry has had, from a random number on. A handle that
 //! was freed therefore stays invalid, and so does one of another process.
 
+#![allow(
+    clippy::disallowed_types,
+    reason = "the count of handles is not shared between processes"
+)]
+
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Kind of a handle. 0 is the null handle, and no kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +28,12 @@ pub(crate) enum HandleKind {
     Cancel = 0xC1,
     /// A pipe.
     Pipe = 0xB7,
+    /// Outputs that a function borrows.
+    Outputs = 0xA5,
+    /// A seat in a pipe of another process.
+    Attachment = 0x9E,
+    /// A buffer of such a pipe.
+    Buffer = 0x8D,
 }
 
 /// Bits of a handle; 0 for the null handle.
@@ -38,6 +50,14 @@ impl HandleBits {
     /// The handle of an entry. `index` is below 2^24.
     pub(crate) fn new(kind: HandleKind, index: usize, generation: u32) -> Self {
         Self((kind as u64) << 56 | (index as u64 & 0xff_ffff) << 32 | u64::from(generation))
+    }
+
+    /// A handle that this process has not had, for an object that is not in a table. It counts up.
+    pub(crate) fn unique(kind: HandleKind) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let generation = first_generation().wrapping_add(number as u32);
+        Self::new(kind, (number >> 32) as usize, generation)
     }
 
     pub(crate) fn get(self) -> u64 {
@@ -78,6 +98,8 @@ mod tests {
         assert!(bits.is_of(HandleKind::Cancel) && !bits.is_null());
         assert_eq!((bits.index(), bits.generation()), (0xab_cdef, 0x89ab_cdef));
         assert_eq!(HandleBits::from(bits.get()), bits);
+        let unique = [(); 2].map(|()| HandleBits::unique(HandleKind::Buffer));
+        assert!(unique[0] != unique[1] && unique[1].is_of(HandleKind::Buffer));
         assert!(HandleBits::from(0).is_null() && !HandleBits::from(7).is_of(HandleKind::Cancel));
     }
 }

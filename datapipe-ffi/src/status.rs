@@ -31,6 +31,9 @@ pub const DP_INCOMPLETE: dp_status = 1;
 /// The time of a wait is over, and the pipe runs.
 pub const DP_TIMED_OUT: dp_status = 2;
 
+/// The stream has ended: there are no more blocks to receive.
+pub const DP_END: dp_status = 3;
+
 /// An argument or option has a value that is not allowed.
 pub const DP_ERR_ARGUMENT: dp_status = 100;
 /// A pointer is NULL that must not be.
@@ -53,7 +56,10 @@ pub const DP_ERR_STATE: dp_status = 121;
 pub const DP_ERR_REENTRANT: dp_status = 130;
 /// The process was forked from one that used the library.
 pub const DP_ERR_FORKED: dp_status = 131;
-/// The pipe as it was described cannot work: its buffers do not suffice, for example.
+/// The object belongs to another thread: the one that has made it.
+pub const DP_ERR_THREAD: dp_status = 132;
+/// The pipe as it was described cannot work: its buffers do not suffice, for example. Or its
+/// program does not admit this process.
 pub const DP_ERR_REFUSED: dp_status = 140;
 
 /// A stage failed for a reason that is not one of the codes below.
@@ -141,6 +147,7 @@ const NAMES: &[(dp_status, &std::ffi::CStr)] = &[
     (DP_OK, c"DP_OK"),
     (DP_INCOMPLETE, c"DP_INCOMPLETE"),
     (DP_TIMED_OUT, c"DP_TIMED_OUT"),
+    (DP_END, c"DP_END"),
     (DP_ERR_ARGUMENT, c"DP_ERR_ARGUMENT"),
     (DP_ERR_NULL, c"DP_ERR_NULL"),
     (DP_ERR_STRUCT_SIZE, c"DP_ERR_STRUCT_SIZE"),
@@ -152,6 +159,7 @@ const NAMES: &[(dp_status, &std::ffi::CStr)] = &[
     (DP_ERR_STATE, c"DP_ERR_STATE"),
     (DP_ERR_REENTRANT, c"DP_ERR_REENTRANT"),
     (DP_ERR_FORKED, c"DP_ERR_FORKED"),
+    (DP_ERR_THREAD, c"DP_ERR_THREAD"),
     (DP_ERR_REFUSED, c"DP_ERR_REFUSED"),
     (DP_ERR_STAGE, c"DP_ERR_STAGE"),
     (DP_ERR_CALLBACK, c"DP_ERR_CALLBACK"),

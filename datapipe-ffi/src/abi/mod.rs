@@ -17,9 +17,14 @@ mod cancel; // cancel tokens
 mod hooks; // progress and problems of a job
 mod secret; // keys and passphrases
 mod selection; // one archive of several
+mod sessions; // archives of a medium
 
+mod attach; // seats in pipes of other processes
+mod event; // events of a pipe
+mod outputs; // blocks that a stage makes from one
 mod pipe; // pipes of the program's own stages
 mod stage; // stages of a pipe
+mod stage_status; // state of each stage
 
 mod backup; // trees or a stream to a medium
 mod copy; // an archive to another medium
@@ -28,18 +33,23 @@ mod read_result; // results of jobs that read
 mod restore; // an archive to a directory or a stream
 mod verify; // check of an archive
 
+pub use attach::*;
 pub use backup::*;
 pub use cancel::*;
 pub use copy::*;
 pub use error::*;
+pub use event::*;
 pub use hooks::*;
 pub use list::*;
 pub use log::*;
+pub use outputs::*;
 pub use pipe::*;
 pub use read_result::*;
 pub use restore::*;
 pub use secret::*;
 pub use selection::*;
+pub use sessions::*;
 pub use stage::*;
+pub use stage_status::*;
 pub use verify::*;
 pub use version::*;

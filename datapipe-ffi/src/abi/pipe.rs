@@ -3,17 +3,21 @@
 use std::time::Duration;
 
 use datapipe::Status;
+use datapipe::limits::MAX_FLAT_MAP_OUTPUTS;
 
 use crate::boundary::{
-    Handle, In, Out, OutHandle, Text, call, check_reserved, duplicate, versioned,
+    Handle, In, Out, OutHandle, Text, User, call, check_reserved, duplicate, versioned,
 };
 use crate::cancel_slots;
 use crate::failure::Failure;
-use crate::pipe::{ForeignStage, PIPES, PipeEntry, PipeSettings, PipeStage, check_not_in_stage};
+use crate::pipe::{
+    ForeignStage, PIPES, PipeEntry, PipeSettings, PipeStage, UnboundStage, check_not_in_stage,
+};
 use crate::status::{DP_ERR_ARGUMENT, DP_ERR_NULL, DP_OK, DP_TIMED_OUT, dp_status};
 
 use super::backup::status_of;
 use super::cancel::dp_cancel;
+use super::event::{dp_event_function, event_sink};
 use super::hooks::nanoseconds;
 use super::secret::unknown;
 use super::stage::*;
@@ -26,6 +30,9 @@ pub struct dp_pipe {
 
 /// Time of a wait without an end.
 pub const DP_FOREVER: u64 = u64::MAX;
+
+/// Time in which a process must attach if the caller sets no other.
+const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Options of a pipe. Fields that are 0 have their default.
 #[derive(Clone, Copy, Debug)]
@@ -45,10 +52,14 @@ pub struct dp_pipe_options {
     pub reserved: u32,
     /// Set to 0.
     pub reserved_2: u32,
+    /// Receives the events of the pipe, or NULL.
+    pub event: dp_event_function,
+    /// Pointer that is passed to `event`.
+    pub event_user: User,
 }
 
 versioned!(dp_pipe_options, first: 40, {
-    size, label, cancel, buffers, buffer_size, reserved, reserved_2
+    size, label, cancel, buffers, buffer_size, reserved, reserved_2, event, event_user
 });
 
 /// Result of a pipe that has ended well.
@@ -113,22 +124,24 @@ pub extern "C" fn dp_pipe_new(options: In<dp_pipe_options>, pipe: OutHandle<dp_p
     call(|| {
         pipe.check("pipe")?;
         let mut settings = PipeSettings {
-            label: String::new(),
+            label: None,
             buffers: None,
             buffer_size: None,
             token: None,
+            event: None,
         };
         if let Some(options) = options.read()? {
             check_reserved("dp_pipe_options", options.reserved | options.reserved_2)?;
             let token = options.cancel.bits();
             settings = PipeSettings {
-                label: options.label.utf8("label")?.unwrap_or_default(),
+                label: options.label.utf8("label")?,
                 buffers: Some(options.buffers).filter(|buffers| *buffers > 0),
                 buffer_size: Some(options.buffer_size).filter(|size| *size > 0),
                 token: match token.is_null() {
                     true => None,
                     false => Some(cancel_slots::find(token)?),
                 },
+                event: event_sink(options.event, options.event_user),
             };
         }
         pipe.write(PIPES.insert(PipeEntry::new(settings))?);
@@ -264,10 +277,7 @@ fn stage_of(stage: &dp_stage) -> Result<PipeStage, Failure> {
     let instances = stage.instances.max(1);
     let foreign = |default: &str, function: Option<()>, name| match function {
         Some(()) => Ok(ForeignStage {
-            name: stage
-                .name
-                .utf8("stage.name")?
-                .unwrap_or_else(|| default.to_owned()),
+            name: name_of(stage, default)?,
             functions: stage.into(),
             instances,
         }),
@@ -284,11 +294,21 @@ fn stage_of(stage: &dp_stage) -> Result<PipeStage, Failure> {
             format!("stage.level is {level}, but this compression has levels from 1 to {most}"),
         )),
     };
+    let unbound = |default: &str| -> Result<UnboundStage, Failure> {
+        Ok(UnboundStage {
+            name: name_of(stage, default)?,
+            patience: match stage.patience_ms {
+                0 => DEFAULT_PATIENCE,
+                patience => Duration::from_millis(patience.into()),
+            },
+        })
+    };
     let descriptor =
         || duplicate(stage.descriptor).map_err(|error| Failure::at("stage.descriptor", error));
     Ok(match stage.kind {
         DP_STAGE_HEAD => PipeStage::Head(foreign("head", stage.fill.map(drop), "fill")?),
         DP_STAGE_READ_DESCRIPTOR => PipeStage::ReadDescriptor(descriptor()?),
+        DP_STAGE_UNBOUND_HEAD => PipeStage::UnboundHead(unbound("head")?),
         DP_STAGE_TRANSFORM => PipeStage::Transform(foreign(
             "transform",
             stage.transform.map(drop),
@@ -300,11 +320,40 @@ fn stage_of(stage: &dp_stage) -> Result<PipeStage, Failure> {
         DP_STAGE_INSPECT => {
             PipeStage::Inspect(foreign("inspect", stage.inspect.map(drop), "inspect")?)
         }
+        DP_STAGE_FLAT_MAP => {
+            let most = most_outputs_of(stage)?;
+            let flat_map = foreign("flat map", stage.flat_map.map(drop), "flat_map")?;
+            PipeStage::FlatMap(flat_map, most)
+        }
+        DP_STAGE_ANALYZE => {
+            PipeStage::Analyze(foreign("analyze", stage.analyze.map(drop), "analyze")?)
+        }
         DP_STAGE_ZSTD => PipeStage::Zstd(level(22, 3)?, instances),
         DP_STAGE_DEFLATE => PipeStage::Deflate(level(9, 6)?.unsigned_abs(), instances),
         DP_STAGE_DECOMPRESS => PipeStage::Decompress(instances),
         DP_STAGE_TAIL => PipeStage::Tail(foreign("tail", stage.write.map(drop), "write")?),
         DP_STAGE_WRITE_DESCRIPTOR => PipeStage::WriteDescriptor(descriptor()?),
+        DP_STAGE_UNBOUND_TAIL => PipeStage::UnboundTail(unbound("tail")?),
         kind => return Err(unknown("stage.kind", kind, "DP_STAGE_")),
     })
+}
+
+/// Name of a stage, or its default.
+fn name_of(stage: &dp_stage, default: &str) -> Result<String, Failure> {
+    let name = stage.name.utf8("stage.name")?;
+    Ok(name.unwrap_or_else(|| default.to_owned()))
+}
+
+/// Checks the number of blocks that a stage makes from one.
+fn most_outputs_of(stage: &dp_stage) -> Result<u32, Failure> {
+    match stage.most_outputs {
+        most @ 1..=MAX_FLAT_MAP_OUTPUTS => Ok(most),
+        most => Err(Failure::new(
+            DP_ERR_ARGUMENT,
+            format!(
+                "stage.most_outputs is {most}, but a stage makes 1 to {MAX_FLAT_MAP_OUTPUTS} \
+                 blocks from one"
+            ),
+        )),
+    }
 }

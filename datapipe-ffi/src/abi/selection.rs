@@ -30,9 +30,13 @@ pub struct dp_selection {
     pub session: u32,
     /// Number of the archive in the session, or else on the medium, from 1; 0 for any.
     pub archive: u32,
+    /// The 16 bytes of the session's id, as `dp_sessions` shows it, or NULL for any.
+    pub session_id: Bytes,
 }
 
-versioned!(dp_selection, first: 32, { size, name, header_hash, session, archive });
+versioned!(dp_selection, first: 32, {
+    size, name, header_hash, session, archive, session_id
+});
 
 /// Copies a selection. A null pointer selects nothing.
 pub(super) fn selection_of(selection: In<dp_selection>) -> Result<Selection, Failure> {
@@ -42,6 +46,7 @@ pub(super) fn selection_of(selection: In<dp_selection>) -> Result<Selection, Fai
     Ok(Selection {
         session: Some(selection.session).filter(|number| *number > 0),
         archive: Some(selection.archive).filter(|number| *number > 0),
+        session_id: selection.session_id.array(),
         name: selection.name.utf8("selection.name")?,
         hash: selection.header_hash.array(),
     })

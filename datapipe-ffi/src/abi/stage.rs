@@ -1,19 +1,29 @@
 //! Stages of a pipe.
 
-use datapipe::pool::{Block, BlockInfo};
+use datapipe::pool::{Block, BlockInfo, NoRoom};
 
-use crate::boundary::{Text, User, versioned};
+use crate::boundary::{Handle, Text, User, versioned};
+
+use super::outputs::dp_outputs;
 
 /// Kind of a stage, a head: `fill` fills blocks.
 pub const DP_STAGE_HEAD: i32 = 1;
 /// Kind of a stage, a head: reads the stream that `descriptor` has.
 pub const DP_STAGE_READ_DESCRIPTOR: i32 = 2;
+/// Kind of a stage, a head: another process attaches to the pipe, and fills its buffers. See
+/// `dp_pipe_admit`.
+pub const DP_STAGE_UNBOUND_HEAD: i32 = 3;
 /// Kind of a stage: `transform` makes a block from each.
 pub const DP_STAGE_TRANSFORM: i32 = 10;
 /// Kind of a stage: `change` changes each block in place.
 pub const DP_STAGE_IN_PLACE: i32 = 11;
 /// Kind of a stage: `inspect` judges each block. The blocks must not be compressed.
 pub const DP_STAGE_INSPECT: i32 = 12;
+/// Kind of a stage: `flat_map` makes up to `most_outputs` blocks from each, or none.
+pub const DP_STAGE_FLAT_MAP: i32 = 13;
+/// Kind of a stage: `analyze` reads each block, and records what it is. The blocks must not be
+/// compressed.
+pub const DP_STAGE_ANALYZE: i32 = 14;
 /// Kind of a stage: compresses by zstd, at `level` 1 to 22, or 0 for 3.
 pub const DP_STAGE_ZSTD: i32 = 20;
 /// Kind of a stage: compresses by deflate, at `level` 1 to 9, or 0 for 6.
@@ -24,6 +34,37 @@ pub const DP_STAGE_DECOMPRESS: i32 = 22;
 pub const DP_STAGE_TAIL: i32 = 30;
 /// Kind of a stage, a tail: writes to `descriptor`.
 pub const DP_STAGE_WRITE_DESCRIPTOR: i32 = 31;
+/// Kind of a stage, a tail: another process attaches to the pipe, and receives its blocks. See
+/// `dp_pipe_admit`.
+pub const DP_STAGE_UNBOUND_TAIL: i32 = 32;
+
+/// Content of a block: not analyzed.
+pub const DP_CLASS_UNKNOWN: u32 = 0;
+/// Content of a block: text in any encoding.
+pub const DP_CLASS_TEXT: u32 = 1;
+/// Content of a block: machine code.
+pub const DP_CLASS_EXECUTABLE: u32 = 2;
+/// Content of a block: a picture.
+pub const DP_CLASS_IMAGE: u32 = 3;
+/// Content of a block: sound.
+pub const DP_CLASS_AUDIO: u32 = 4;
+/// Content of a block: moving pictures.
+pub const DP_CLASS_VIDEO: u32 = 5;
+/// Content of a block: compressed data, which no algorithm makes smaller.
+pub const DP_CLASS_COMPRESSED: u32 = 6;
+/// Content of a block: encrypted data.
+pub const DP_CLASS_ENCRYPTED: u32 = 7;
+/// Content of a block: nothing but zero bytes.
+pub const DP_CLASS_ZEROS: u32 = 8;
+/// Content of a block: none of the others.
+pub const DP_CLASS_OTHER: u32 = 9;
+
+/// Mark of a block: `inspect` has marked it.
+pub const DP_MARK_MARKED: u32 = 1;
+/// Mark of a block: `inspect` has rejected it, and it has no content.
+pub const DP_MARK_REJECTED: u32 = 2;
+/// Mark of a block: it could not be read back whole, and has no content.
+pub const DP_MARK_DAMAGED: u32 = 4;
 
 /// A block that a stage reads.
 #[derive(Clone, Copy, Debug)]
@@ -45,10 +86,14 @@ pub struct dp_block {
     pub plain_len: u32,
     /// Compression: 0 for none, 1 for zstd, 2 for deflate.
     pub codec: u32,
+    /// `DP_CLASS_...`, as an `analyze` before this stage has found. Later versions have more.
+    pub content_class: u32,
+    /// `DP_MARK_...`, added. Later versions have more.
+    pub marks: u32,
 }
 
 versioned!(dp_block, first: 80, {
-    size, bytes, len, number, offset, user, plain_len, codec
+    size, bytes, len, number, offset, user, plain_len, codec, content_class, marks
 });
 
 /// A block that a stage fills or changes.
@@ -70,6 +115,23 @@ pub struct dp_output {
 
 versioned!(dp_output, first: 64, { size, bytes, capacity, len, user });
 
+/// Findings of `analyze` about a block.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct dp_analysis {
+    /// Size of this struct in the library that runs. Fields after it do not exist.
+    pub size: usize,
+    /// Numbers of the program, which travel with the block. The function may set them.
+    pub user: [u64; 4],
+    /// `DP_CLASS_...`, at first that of an earlier analysis. The function may set it: a compressor
+    /// leaves blocks as they are that cannot become smaller.
+    pub content_class: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+versioned!(dp_analysis, first: 48, { size, user, content_class, reserved });
+
 impl dp_block {
     /// The view of a block.
     pub(crate) fn of(block: &Block) -> Self {
@@ -90,6 +152,20 @@ impl dp_block {
             user: info.user,
             plain_len: info.plain_len,
             codec: info.codec.0.into(),
+            content_class: info.class.0.into(),
+            marks: info.marks.0.into(),
+        }
+    }
+}
+
+impl dp_analysis {
+    /// The findings that a block has already.
+    pub(crate) fn of(info: &BlockInfo) -> Self {
+        Self {
+            size: size_of::<Self>(),
+            user: info.user,
+            content_class: info.class.0.into(),
+            reserved: 0,
         }
     }
 }
@@ -106,6 +182,18 @@ impl dp_output {
             len: 0,
             user,
         }
+    }
+
+    /// Gives a block the length and the numbers of the program. The length is at most the capacity.
+    pub(crate) fn set_on(&self, block: &mut Block) -> Result<(), NoRoom> {
+        match self.len.checked_sub(block.len()) {
+            Some(more) => drop(block.grow(more)?),
+            None => block.truncate(self.len),
+        }
+        let mut info = block.info();
+        info.user = self.user;
+        block.set_info(info);
+        Ok(())
     }
 
     /// The view of a block with its data, and the free space after it.
@@ -139,6 +227,19 @@ pub type dp_fill_function = Option<unsafe extern "C" fn(state: User, out: *mut d
 /// Threads: as for `dp_fill_function`.
 pub type dp_transform_function =
     Option<unsafe extern "C" fn(state: User, block: *const dp_block, out: *mut dp_output) -> i32>;
+/// Makes several blocks from one, or none, with `dp_outputs_begin` and `dp_outputs_send`. Returns
+/// `DP_ANSWER_OK` or a negative error number.
+///
+/// Threads: as for `dp_fill_function`.
+pub type dp_flat_map_function = Option<
+    unsafe extern "C" fn(state: User, block: *const dp_block, outputs: Handle<dp_outputs>) -> i32,
+>;
+/// Analyzes a block. Returns `DP_ANSWER_OK` or a negative error number.
+///
+/// Threads: as for `dp_fill_function`.
+pub type dp_analyze_function = Option<
+    unsafe extern "C" fn(state: User, block: *const dp_block, analysis: *mut dp_analysis) -> i32,
+>;
 /// Changes a block in place. Returns `DP_ANSWER_OK`, `DP_ANSWER_DROP` or a negative error number.
 ///
 /// Threads: as for `dp_fill_function`.
@@ -180,8 +281,8 @@ pub struct dp_stage {
     /// For `DP_STAGE_TAIL`.
     pub write: dp_block_function,
     /// Called after the last block, if the stream has ended well up to here, or NULL. A tail
-    /// flushes here: what only this call writes marks a complete stream. Not for heads and
-    /// `inspect`.
+    /// flushes here: what only this call writes marks a complete stream. Not for heads,
+    /// `inspect`, `analyze` and `flat_map`.
     pub finish: dp_end_function,
     /// Frees the state of an instance that `make` has made, however the pipe ends, or NULL.
     pub drop: dp_end_function,
@@ -193,9 +294,18 @@ pub struct dp_stage {
     pub descriptor: i32,
     /// Instances that run at once, 1 to 64; 0 for 1. Stages with several keep the order of blocks.
     pub instances: u32,
+    /// For `DP_STAGE_FLAT_MAP`.
+    pub flat_map: dp_flat_map_function,
+    /// For `DP_STAGE_ANALYZE`.
+    pub analyze: dp_analyze_function,
+    /// For `DP_STAGE_FLAT_MAP`: most blocks from one, 1 to 64. The pipe's memory grows with it.
+    pub most_outputs: u32,
+    /// For the unbound stages: time in milliseconds in which a process must attach, or the pipe
+    /// stops; 0 for 60000.
+    pub patience_ms: u32,
 }
 
 versioned!(dp_stage, first: 104, {
     size, name, user, make, fill, transform, change, inspect, write, finish, drop, kind, level,
-    descriptor, instances
+    descriptor, instances, flat_map, analyze, most_outputs, patience_ms
 });

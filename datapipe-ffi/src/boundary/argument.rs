@@ -112,8 +112,32 @@ impl Bytes {
     }
 }
 
+/// Pointer to a count that is written on success.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct OutCount(*mut usize);
+
+impl OutCount {
+    /// Checks the pointer, before the work that counts.
+    pub(crate) fn check(&self, what: &str) -> Result<(), Failure> {
+        if self.0.is_null() {
+            return Err(null(what));
+        }
+        check_alignment(self.0, what)
+    }
+
+    /// Writes the count. Does nothing for a pointer that [`check`](Self::check) refuses.
+    pub(crate) fn write(&self, count: usize) {
+        if self.check("").is_ok() {
+            // SAFETY: the pointer is aligned and not null, and the caller promises that it refers
+            // to a count.
+            unsafe { self.0.write(count) };
+        }
+    }
+}
+
 /// Checks a pointer to `count` items.
-fn check_range<T>(pointer: *const T, count: usize, what: &str) -> Result<(), Failure> {
+pub(super) fn check_range<T>(pointer: *const T, count: usize, what: &str) -> Result<(), Failure> {
     if count > MAX_LEN {
         let text = format!("{what} has the length {count}, but at most {MAX_LEN} is taken");
         return Err(Failure::new(DP_ERR_ARGUMENT, text));

@@ -6,6 +6,8 @@
 
 use std::ffi::{CStr, c_char, c_void};
 
+use super::handle::Handle;
+
 /// Pointer of the caller that each of its functions gets back.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
@@ -94,6 +96,19 @@ pub(crate) fn convert<T, U>(
     to: &mut U,
 ) -> i32 {
     // SAFETY: as for `make`.
+    unsafe { function(user, from, to) }
+}
+
+/// Lets the caller's function make several values from one, through a handle that it borrows, and
+/// returns the function's answer.
+pub(crate) fn divide<T, U>(
+    function: unsafe extern "C" fn(User, *const T, Handle<U>) -> i32,
+    user: User,
+    from: &T,
+    to: Handle<U>,
+) -> i32 {
+    // SAFETY: the caller's promise about its functions; `from` lives for the call, and a handle
+    // refers to nothing.
     unsafe { function(user, from, to) }
 }
 

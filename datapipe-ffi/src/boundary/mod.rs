@@ -19,14 +19,16 @@ mod descriptor; // descriptors that a caller passes
 mod fork; // notice of a fork
 mod guard; // calls that return a status, also after a panic
 mod handle; // handles as pointers that refer to nothing
+mod lent; // outputs that a function borrows
 mod versioned; // structs that begin with their size
 
-pub use argument::{Bytes, Text, TextList};
+pub use argument::{Bytes, OutCount, Text, TextList};
 pub use callback::User;
-pub(crate) use callback::{change, convert, fill, log, make, notify, show, take};
+pub(crate) use callback::{change, convert, divide, fill, log, make, notify, show, take};
 pub(crate) use descriptor::duplicate;
 pub(crate) use fork::{is_forked, watch_forks};
 pub(crate) use guard::call;
 pub use handle::{Handle, OutHandle};
-pub use versioned::{In, Out, Versioned};
+pub(crate) use lent::{LentOutputs, lend, with_lent};
+pub use versioned::{In, Out, OutArray, Versioned};
 pub(crate) use versioned::{OutSlot, check_reserved, size_of_field, versioned};

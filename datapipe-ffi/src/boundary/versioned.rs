@@ -10,7 +10,7 @@ use std::ptr;
 use crate::failure::Failure;
 use crate::status::{DP_ERR_STRUCT_SIZE, DP_ERR_UNSUPPORTED};
 
-use super::argument::{Bytes, Text, TextList, check_alignment, null};
+use super::argument::{Bytes, Text, TextList, check_alignment, check_range, null};
 use super::callback::User;
 use super::handle::Handle;
 
@@ -130,6 +130,59 @@ impl<T: Versioned> OutSlot<T> {
     }
 }
 
+/// Pointer to an array of structs that are written on success. The size of the first one is that of
+/// each.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct OutArray<T>(*mut T);
+
+/// An array to be written that has been checked.
+#[derive(Debug)]
+pub(crate) struct OutArraySlot<T> {
+    at: *mut T,
+    capacity: usize,
+    stride: usize,
+}
+
+impl<T: Versioned> OutArray<T> {
+    /// Checks an array of `capacity` structs, before the work that fills it. With a capacity of 0
+    /// the pointer is not used.
+    pub(crate) fn check(self, capacity: usize) -> Result<OutArraySlot<T>, Failure> {
+        check_range(self.0, capacity, T::NAME)?;
+        let stride = match capacity {
+            0 => size_of::<T>(),
+            _ => size_of_struct::<T>(self.0)?,
+        };
+        if !stride.is_multiple_of(align_of::<T>()) {
+            let text = format!(
+                "{0} has the size {stride}: set .size = sizeof({0}) in the first one of the array",
+                T::NAME
+            );
+            return Err(Failure::new(DP_ERR_STRUCT_SIZE, text));
+        }
+        Ok(OutArraySlot {
+            at: self.0,
+            capacity,
+            stride,
+        })
+    }
+}
+
+impl<T: Versioned> OutArraySlot<T> {
+    /// Writes as many structs as there is room for, each with its size.
+    pub(crate) fn write(self, values: &[T]) {
+        for (index, value) in values.iter().take(self.capacity).enumerate() {
+            // SAFETY: `index` is below the capacity, and the caller promises as many structs of
+            // this size.
+            let at = unsafe { self.at.byte_add(index * self.stride) };
+            // SAFETY: as above; the pointer is aligned, because the first one and the size are.
+            unsafe { at.cast::<usize>().write(self.stride) };
+            let size = self.stride;
+            OutSlot { at, size }.write(value);
+        }
+    }
+}
+
 /// Reads the size of a struct, and checks the pointer and the size.
 fn size_of_struct<T: Versioned>(pointer: *const T) -> Result<usize, Failure> {
     if pointer.is_null() {
@@ -168,18 +221,20 @@ macro_rules! plain {
     ($($integer:ty),*) => { $(impl Plain for $integer {})* };
 }
 
-plain!(i32, u32, i64, u64, usize, User, Text, TextList, Bytes);
+plain!(
+    i8, u8, i32, u32, i64, u64, usize, User, Text, TextList, Bytes
+);
 
 impl<T> Plain for In<T> {}
 impl<T> Plain for Handle<T> {}
 impl<T> Plain for *const T {}
 impl<T> Plain for *mut T {}
-impl<const N: usize> Plain for [u64; N] {}
-impl<const N: usize> Plain for [u8; N] {}
+impl<T: Plain, const N: usize> Plain for [T; N] {}
 impl<T> Plain for Option<unsafe extern "C" fn(User, *const T) -> i32> {}
 impl<T> Plain for Option<unsafe extern "C" fn(User, *mut T) -> i32> {}
 impl<T> Plain for Option<unsafe extern "C" fn(User, u32, *mut T) -> i32> {}
 impl<T, U> Plain for Option<unsafe extern "C" fn(User, *const T, *mut U) -> i32> {}
+impl<T, U> Plain for Option<unsafe extern "C" fn(User, *const T, Handle<U>) -> i32> {}
 impl Plain for Option<unsafe extern "C" fn(User) -> i32> {}
 impl Plain for Option<unsafe extern "C" fn(User, *const u8, usize) -> i64> {}
 impl Plain for Option<unsafe extern "C" fn(User, *mut u8, usize) -> i64> {}

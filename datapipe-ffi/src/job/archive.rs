@@ -22,6 +22,8 @@ pub(super) type Stored = StoredArchive<Box<dyn MediumReader>>;
 pub(crate) struct Selection {
     /// Number of its session on the medium, from 1.
     pub(crate) session: Option<u32>,
+    /// Id of its session.
+    pub(crate) session_id: Option<[u8; 16]>,
     /// Its number in that session, or else on the medium, from 1.
     pub(crate) archive: Option<u32>,
     /// Its name; of several, the one that was begun last.
@@ -32,13 +34,17 @@ pub(crate) struct Selection {
 
 impl Selection {
     fn is_any(&self) -> bool {
-        self.session.is_none() && self.archive.is_none() && self.name.is_none()
+        let is_session = self.session.is_some() || self.session_id.is_some();
+        !is_session && self.archive.is_none() && self.name.is_none()
     }
 
     /// Opens the archive.
     pub(super) fn open(&self, medium: &Medium, secret: Option<&Secret>) -> Result<Reader, Failure> {
         let opened = match self.candidates(medium, secret)? {
             None => ArchiveReader::open(medium.open()?, secret),
+            Some(found) if found.len() == 1 && !self.is_any() => {
+                ArchiveReader::open_listed(medium.open()?, &found[0], secret)
+            }
             Some(found) => ArchiveReader::open_last(medium.open()?, &found, secret),
         };
         let reader = opened.map_err(|error| medium.open_failure(error))?;
@@ -50,6 +56,9 @@ impl Selection {
     pub(super) fn open_stored(&self, medium: &Medium) -> Result<Stored, Failure> {
         let opened = match self.candidates(medium, None)? {
             None => StoredArchive::open(medium.open()?),
+            Some(found) if found.len() == 1 && !self.is_any() => {
+                StoredArchive::open_listed(medium.open()?, &found[0])
+            }
             Some(found) => StoredArchive::open_last(medium.open()?, &found),
         };
         let stored = opened.map_err(|error: OpenError| medium.open_failure(error))?;
@@ -80,7 +89,7 @@ impl Selection {
         secret: Option<&Secret>,
     ) -> Result<Option<Vec<ListedArchive>>, Failure> {
         let sessions = match Sessions::read(medium.open()?) {
-            Ok(sessions) => sessions,
+            Ok(sessions) => self.with_names(sessions, medium, secret)?,
             Err(error) if !self.is_any() => return Err(medium.open_failure(error)),
             // The archive may be readable up to the place at which the medium fails.
             Err(_) => return Ok(None),
@@ -102,8 +111,9 @@ impl Selection {
             return Ok(None);
         }
         let in_session = |archive: &&ListedArchive| {
-            self.session
-                .is_none_or(|number| archive.session_number() == number)
+            let has_number = |number| archive.session_number() == number;
+            let has_id = |id| *archive.session_id() == id;
+            self.session.is_none_or(has_number) && self.session_id.is_none_or(has_id)
         };
         let mut found: Vec<_> = sessions.archives().filter(in_session).cloned().collect();
         if let Some(number) = self.archive {
@@ -111,15 +121,39 @@ impl Selection {
             let numbered = index.and_then(|index| found.get(index).cloned());
             found = numbered.into_iter().collect();
         }
+        let sealed = found.iter().filter(|archive| is_sealed(archive)).count();
         if let Some(name) = &self.name {
             found.retain(|archive| archive.name() == Some(name));
         }
-        match found.is_empty() {
-            true => Err(medium.failure(
+        match (found.is_empty(), sealed) {
+            (false, _) => Ok(Some(found)),
+            (true, 1..) if self.name.is_some() => Err(medium.failure(
                 DP_ERR_NO_ARCHIVE,
-                "has no archive that is selected by these numbers and this name",
+                format_args!(
+                    "has no archive that is selected by this session, number and name; {sealed} of \
+                     its names are encrypted, which only the key opens: select such an archive by \
+                     its number"
+                ),
             )),
-            false => Ok(Some(found)),
+            (true, _) => Err(medium.failure(
+                DP_ERR_NO_ARCHIVE,
+                "has no archive that is selected by this session, number and name",
+            )),
+        }
+    }
+
+    /// Reads the names of encrypted archives, too, if one is selected by its name.
+    fn with_names(
+        &self,
+        sessions: Sessions,
+        medium: &Medium,
+        secret: Option<&Secret>,
+    ) -> Result<Sessions, Failure> {
+        match secret.filter(|_| self.name.is_some()) {
+            None => Ok(sessions),
+            Some(secret) => sessions
+                .with_names(medium.open()?, secret)
+                .map_err(|error| medium.open_failure(error)),
         }
     }
 }
@@ -238,6 +272,11 @@ fn ended_or_failed_stage(result: Result<Report, Failure>) -> Result<bool, Failur
         Err(failure) if failure.is_of_stage() => Ok(false),
         Err(failure) => Err(failure),
     }
+}
+
+/// True if the name of an archive is encrypted, and was not read.
+fn is_sealed(archive: &ListedArchive) -> bool {
+    archive.is_encrypted() == Some(true) && archive.name().is_none()
 }
 
 /// Formats bytes as hexadecimal digits.

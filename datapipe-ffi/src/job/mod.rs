@@ -14,6 +14,7 @@ mod medium; // media by their paths
 mod read; // restore, verify, list
 mod run; // a pipe from its start to its end
 mod secret; // secrets and recipients
+mod sessions; // sessions and archives of a medium
 mod stream; // streams of descriptors and callbacks
 
 pub(crate) use archive::Selection;
@@ -23,4 +24,5 @@ pub(crate) use hooks::{Hooks, Problem, Progress};
 pub(crate) use medium::{Medium, MediumKind};
 pub(crate) use read::{EntrySink, List, ReadDone, Restore, RestoreTarget, Verify};
 pub(crate) use secret::SecretSource;
+pub(crate) use sessions::list_sessions;
 pub(crate) use stream::{CallbackReader, CallbackWriter};

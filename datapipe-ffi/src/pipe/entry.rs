@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use datapipe::prelude::*;
@@ -23,13 +24,19 @@ pub(crate) static PIPES: HandleTable<PipeEntry> = HandleTable::new(HandleKind::P
 /// Longest time between two looks for a cancelled token, in a wait.
 const CANCEL_CHECKS: Duration = Duration::from_millis(50);
 
+/// Receives the events of a pipe.
+pub(crate) type EventSink = Box<dyn Fn(&Event) + Send + Sync>;
+
+/// Pause before another attempt to take the outcome of a pipe that another thread uses.
+const FINISH_PAUSE: Duration = Duration::from_millis(1);
+
 /// Settings of a pipe.
-#[derive(Clone, Debug)]
 pub(crate) struct PipeSettings {
-    pub(crate) label: String,
+    pub(crate) label: Option<String>,
     pub(crate) buffers: Option<u32>,
     pub(crate) buffer_size: Option<u32>,
     pub(crate) token: Option<CancelToken>,
+    pub(crate) event: Option<EventSink>,
 }
 
 /// A stage that was added.
@@ -39,11 +46,24 @@ pub(crate) enum PipeStage {
     Transform(ForeignStage),
     InPlace(ForeignStage),
     Inspect(ForeignStage),
+    UnboundHead(UnboundStage),
+    UnboundTail(UnboundStage),
+    /// Makes up to that many blocks from one.
+    FlatMap(ForeignStage, u32),
+    Analyze(ForeignStage),
     Zstd(i32, u32),
     Deflate(u32, u32),
     Decompress(u32),
     Tail(ForeignStage),
     WriteDescriptor(OwnedFd),
+}
+
+/// A head or tail whose place another process takes.
+#[derive(Clone, Debug)]
+pub(crate) struct UnboundStage {
+    pub(crate) name: String,
+    /// Time in which a process must attach.
+    pub(crate) patience: Duration,
 }
 
 /// Result of a pipe that has ended well.
@@ -60,6 +80,8 @@ pub(crate) struct Outcome {
 /// A pipe of the program.
 pub(crate) struct PipeEntry {
     settings: PipeSettings,
+    /// Receiver of events, until the pipe is started.
+    event: Mutex<Option<EventSink>>,
     inspections: InspectionLog,
     /// Stages until the pipe is started.
     described: Mutex<Option<Vec<PipeStage>>>,
@@ -77,8 +99,9 @@ enum State {
 }
 
 impl PipeEntry {
-    pub(crate) fn new(settings: PipeSettings) -> Self {
+    pub(crate) fn new(mut settings: PipeSettings) -> Self {
         Self {
+            event: Mutex::new(settings.event.take()),
             settings,
             inspections: InspectionLog::new(),
             described: Mutex::new(Some(Vec::new())),
@@ -96,7 +119,7 @@ impl PipeEntry {
                 "the pipe was started, and gets no more stages",
             ));
         };
-        let is_head = matches!(stage, PipeStage::Head(_) | PipeStage::ReadDescriptor(_));
+        let is_head = stage.is_head();
         let ends = stages.last().is_some_and(PipeStage::is_tail);
         match (stages.is_empty(), is_head, ends) {
             (true, true, _) | (false, false, false) => {
@@ -118,8 +141,9 @@ impl PipeEntry {
     /// Starts the pipe.
     pub(crate) fn start(&self) -> Result<(), Failure> {
         let stages = self.take_stages()?;
+        let event = self.event.lock().take();
         // No lock is held: a function that makes the state of an instance may call the library.
-        let started = self.build(stages).and_then(|builder| {
+        let started = self.build(stages, event).and_then(|builder| {
             *self.canceller.lock() = Some(builder.canceller());
             Ok(builder.start()?)
         });
@@ -148,16 +172,28 @@ impl PipeEntry {
         }
     }
 
-    fn build(&self, stages: Vec<PipeStage>) -> Result<PipeBuilder<'static>, Failure> {
+    fn build(
+        &self,
+        stages: Vec<PipeStage>,
+        event: Option<EventSink>,
+    ) -> Result<PipeBuilder<'static>, Failure> {
         let settings = &self.settings;
-        let mut pipe: PipeBuilder<'static> = Pipe::builder().label(settings.label.clone());
+        let mut pipe: PipeBuilder<'static> = Pipe::builder();
+        if let Some(label) = &settings.label {
+            pipe = pipe.label(label.clone());
+        }
         if let Some(buffers) = settings.buffers {
             pipe = pipe.buffers(buffers);
         }
         if let Some(size) = settings.buffer_size {
             pipe = pipe.buffer_size(size);
         }
-        pipe = pipe.on_event(|event| log(DP_LOG_INFO, &event.to_string()));
+        pipe = pipe.on_event(move |happened| {
+            log(DP_LOG_INFO, &happened.to_string());
+            if let Some(event) = &event {
+                event(happened);
+            }
+        });
         for stage in stages {
             pipe = match stage {
                 PipeStage::Head(stage) => pipe.head(stage.head()),
@@ -165,6 +201,14 @@ impl PipeEntry {
                 PipeStage::Transform(stage) => pipe.stage(stage.transform()),
                 PipeStage::InPlace(stage) => pipe.stage(stage.in_place()),
                 PipeStage::Inspect(stage) => pipe.stage(stage.inspect(&self.inspections)),
+                PipeStage::UnboundHead(UnboundStage { name, patience }) => {
+                    pipe.head(Stage::unbound_head(name, patience))
+                }
+                PipeStage::UnboundTail(UnboundStage { name, patience }) => {
+                    pipe.tail(Stage::unbound_tail(name, patience))
+                }
+                PipeStage::FlatMap(stage, most) => pipe.stage(stage.flat_map(most)),
+                PipeStage::Analyze(stage) => pipe.stage(stage.analyze()),
                 PipeStage::Zstd(level, instances) => pipe.stage(zstd(level).instances(instances)),
                 PipeStage::Deflate(level, instances) => {
                     pipe.stage(deflate(level).instances(instances))
@@ -206,30 +250,39 @@ impl PipeEntry {
             let runs = pipe.status_every(pause).is_some();
             drop(pipe);
             match (runs, left) {
-                (false, _) => self.finish(),
+                (false, _) => {
+                    if !self.finish() {
+                        // A thread that admits a process is about to return.
+                        thread::sleep(FINISH_PAUSE);
+                    }
+                }
                 (true, Some(left)) if left.is_zero() => return Ok(None),
                 (true, _) => {}
             }
         }
     }
 
-    /// Takes the outcome of a pipe that has ended.
-    fn finish(&self) {
+    /// Takes the outcome of a pipe that has ended. Returns false if another thread uses the pipe.
+    fn finish(&self) -> bool {
         let mut state = self.state.write();
         let pipe = match std::mem::replace(&mut *state, State::NotStarted) {
             State::Running(pipe) => pipe,
             // Another thread was first.
             other => {
                 *state = other;
-                return;
+                return true;
             }
         };
         let last = Box::new(pipe.status());
-        *state = match Arc::try_unwrap(pipe) {
-            Ok(pipe) => State::Ended(self.outcome_of(pipe), last),
+        match Arc::try_unwrap(pipe) {
+            Ok(pipe) => *state = State::Ended(self.outcome_of(pipe), last),
             // Another thread looks at it for a moment, and then comes here.
-            Err(pipe) => State::Running(pipe),
-        };
+            Err(pipe) => {
+                *state = State::Running(pipe);
+                return false;
+            }
+        }
+        true
     }
 
     fn outcome_of(&self, pipe: Pipe) -> Result<Outcome, Failure> {
@@ -243,6 +296,16 @@ impl PipeEntry {
             rejected: found.rejected_count,
             elapsed: report.status.elapsed,
         })
+    }
+
+    /// The pipe, if it runs. Drop it soon: a wait for the pipe waits for that, too.
+    pub(crate) fn running(&self) -> Result<Arc<Pipe>, Failure> {
+        match &*self.state.read() {
+            State::NotStarted => Err(not_started()),
+            State::Running(pipe) => Ok(Arc::clone(pipe)),
+            State::Ended(..) => Err(Failure::new(DP_ERR_STATE, "the pipe has ended")),
+            State::Refused(failure) => Err(failure.clone()),
+        }
     }
 
     /// The status of the pipe, and whether it runs.
@@ -265,8 +328,18 @@ impl PipeEntry {
 }
 
 impl PipeStage {
+    fn is_head(&self) -> bool {
+        matches!(
+            self,
+            Self::Head(_) | Self::ReadDescriptor(_) | Self::UnboundHead(_)
+        )
+    }
+
     fn is_tail(&self) -> bool {
-        matches!(self, Self::Tail(_) | Self::WriteDescriptor(_))
+        matches!(
+            self,
+            Self::Tail(_) | Self::WriteDescriptor(_) | Self::UnboundTail(_)
+        )
     }
 }
 

@@ -4,12 +4,14 @@ use std::cell::Cell;
 use std::io;
 
 use datapipe::InstanceId;
+use datapipe::pool::ContentClass;
 use datapipe::prelude::*;
 use datapipe::stage::InspectionLog;
 
 use crate::abi::{
-    dp_block, dp_block_function, dp_change_function, dp_end_function, dp_fill_function,
-    dp_make_function, dp_output, dp_stage, dp_transform_function,
+    DP_CLASS_OTHER, dp_analysis, dp_analyze_function, dp_block, dp_block_function,
+    dp_change_function, dp_end_function, dp_fill_function, dp_flat_map_function, dp_make_function,
+    dp_output, dp_stage, dp_transform_function,
 };
 use crate::boundary::{User, change, convert, make, notify, show};
 use crate::failure::Failure;
@@ -28,6 +30,8 @@ pub(crate) struct StageFunctions {
     transform: dp_transform_function,
     change: dp_change_function,
     inspect: dp_block_function,
+    pub(super) flat_map: dp_flat_map_function,
+    analyze: dp_analyze_function,
     write: dp_block_function,
     finish: dp_end_function,
     drop: dp_end_function,
@@ -42,6 +46,8 @@ impl From<&dp_stage> for StageFunctions {
             transform: stage.transform,
             change: stage.change,
             inspect: stage.inspect,
+            flat_map: stage.flat_map,
+            analyze: stage.analyze,
             write: stage.write,
             finish: stage.finish,
             drop: stage.drop,
@@ -86,6 +92,20 @@ impl ForeignStage {
         Stage::inspect(name, log, move |id| self.instance(id)).instances(instances)
     }
 
+    pub(super) fn flat_map(self, most: u32) -> MiddleStage<'static> {
+        let Self {
+            name, instances, ..
+        } = self.clone();
+        Stage::flat_map(name, most, move |id| self.instance(id)).instances(instances)
+    }
+
+    pub(super) fn analyze(self) -> MiddleStage<'static> {
+        let Self {
+            name, instances, ..
+        } = self.clone();
+        Stage::analyze(name, move |id| self.instance(id)).instances(instances)
+    }
+
     pub(super) fn tail(self) -> TailStage<'static> {
         let Self {
             name, instances, ..
@@ -106,7 +126,6 @@ impl ForeignStage {
             }
         };
         ForeignInstance {
-            name: self.name.clone(),
             functions: self.functions,
             state,
             made: answer,
@@ -119,8 +138,8 @@ thread_local! {
     static IS_IN_STAGE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls a function of a stage.
-fn in_stage(function: impl FnOnce() -> i32) -> i32 {
+/// Calls a function of the program that its pipe waits for.
+pub(crate) fn in_stage(function: impl FnOnce() -> i32) -> i32 {
     let before = IS_IN_STAGE.replace(true);
     let answer = function();
     IS_IN_STAGE.set(before);
@@ -139,10 +158,9 @@ pub(crate) fn check_not_in_stage() -> Result<(), Failure> {
 }
 
 /// An instance: the program's state, and the functions that use it.
-struct ForeignInstance {
-    name: String,
-    functions: StageFunctions,
-    state: User,
+pub(super) struct ForeignInstance {
+    pub(super) functions: StageFunctions,
+    pub(super) state: User,
     /// Answer of the function that has made the state.
     made: i32,
 }
@@ -150,43 +168,36 @@ struct ForeignInstance {
 impl ForeignInstance {
     /// Checks that the state was made, and that a function is there. Admission has checked that a
     /// stage has the function of its kind.
-    fn function<F>(&self, function: Option<F>, name: &str) -> Result<F, StageError> {
-        self.checked(self.made, "make", &[DP_ANSWER_OK])?;
-        function.ok_or_else(|| StageError::new(format!("stage \"{}\" has no {name}", self.name)))
+    pub(super) fn function<F>(&self, function: Option<F>, name: &str) -> Result<F, StageError> {
+        Self::checked(self.made, "make", &[DP_ANSWER_OK])?;
+        function.ok_or_else(|| StageError::new(format!("the stage has no {name}")))
     }
 
     /// Checks the answer of a function: one of `allowed`, or a negative error number.
-    fn checked(&self, answer: i32, function: &str, allowed: &[i32]) -> Result<i32, StageError> {
-        let name = &self.name;
+    pub(super) fn checked(answer: i32, function: &str, allowed: &[i32]) -> Result<i32, StageError> {
+        // The pipe adds the name of the stage.
         match answer {
             answer if allowed.contains(&answer) => Ok(answer),
             -4095..=-1 => Err(StageError::with_source(
-                format!("stage \"{name}\": its {function} has failed"),
+                format!("its {function} has failed"),
                 io::Error::from_raw_os_error(-answer),
             )),
             answer => Err(StageError::new(format!(
-                "stage \"{name}\": its {function} has returned {answer}, which is neither one of \
-                 its answers nor a negative error number"
+                "its {function} has returned {answer}, which is neither one of its answers nor a \
+                 negative error number"
             ))),
         }
     }
 
     /// Takes the length that a function has set.
-    fn take_output(&self, output: &dp_output, block: &mut Block) -> Result<(), StageError> {
+    fn take_output(output: &dp_output, block: &mut Block) -> Result<(), StageError> {
         if output.len > output.capacity {
-            let (len, capacity, name) = (output.len, output.capacity, &self.name);
+            let (len, capacity) = (output.len, output.capacity);
             return Err(StageError::new(format!(
-                "stage \"{name}\" has set a length of {len} bytes, but the block has {capacity}"
+                "it has set a length of {len} bytes, but the block has {capacity}"
             )));
         }
-        match output.len.checked_sub(block.len()) {
-            Some(more) => drop(block.grow(more)?),
-            None => block.truncate(output.len),
-        }
-        let mut info = block.info();
-        info.user = output.user;
-        block.set_info(info);
-        Ok(())
+        Ok(output.set_on(block)?)
     }
 
     fn finish(&self) -> Result<(), StageError> {
@@ -194,7 +205,7 @@ impl ForeignInstance {
             return Ok(());
         };
         let answer = in_stage(|| notify(function, self.state));
-        self.checked(answer, "finish", &[DP_ANSWER_OK]).map(drop)
+        Self::checked(answer, "finish", &[DP_ANSWER_OK]).map(drop)
     }
 }
 
@@ -222,11 +233,11 @@ impl Head for ForeignInstance {
         let function = self.function(self.functions.fill, "fill")?;
         let mut output = dp_output::empty(block);
         let answer = in_stage(|| change(function, self.state, &mut output));
-        let answer = self.checked(answer, "fill", &[DP_ANSWER_OK, DP_ANSWER_END])?;
+        let answer = Self::checked(answer, "fill", &[DP_ANSWER_OK, DP_ANSWER_END])?;
         if answer == DP_ANSWER_END {
             return Ok(Fill::End);
         }
-        self.take_output(&output, block)?;
+        Self::take_output(&output, block)?;
         Ok(Fill::Block)
     }
 }
@@ -236,9 +247,9 @@ impl Transform for ForeignInstance {
         let function = self.function(self.functions.transform, "transform")?;
         let mut written = dp_output::empty(output);
         let answer = in_stage(|| convert(function, self.state, &dp_block::of(input), &mut written));
-        let answer = self.checked(answer, "transform", &SENDS)?;
+        let answer = Self::checked(answer, "transform", &SENDS)?;
         if answer == DP_ANSWER_OK {
-            self.take_output(&written, output)?;
+            Self::take_output(&written, output)?;
         }
         Ok(verdict_of(answer))
     }
@@ -253,9 +264,9 @@ impl InPlace for ForeignInstance {
         let function = self.function(self.functions.change, "change")?;
         let mut changed = dp_output::full(block);
         let answer = in_stage(|| change(function, self.state, &mut changed));
-        let answer = self.checked(answer, "change", &SENDS)?;
+        let answer = Self::checked(answer, "change", &SENDS)?;
         if answer != DP_ANSWER_DROP {
-            self.take_output(&changed, block)?;
+            Self::take_output(&changed, block)?;
         }
         Ok(verdict_of(answer))
     }
@@ -270,7 +281,7 @@ impl Inspect for ForeignInstance {
         let function = self.function(self.functions.inspect, "inspect")?;
         let answer = in_stage(|| show(function, self.state, &dp_block::with(data, info)));
         let answers = [DP_ANSWER_OK, DP_ANSWER_MARK, DP_ANSWER_REJECT];
-        Ok(match self.checked(answer, "inspect", &answers)? {
+        Ok(match Self::checked(answer, "inspect", &answers)? {
             DP_ANSWER_MARK => Finding::Mark,
             DP_ANSWER_REJECT => Finding::Reject,
             _ => Finding::Pass,
@@ -278,11 +289,32 @@ impl Inspect for ForeignInstance {
     }
 }
 
+impl Analyze for ForeignInstance {
+    fn analyze(&mut self, data: &[u8], info: &mut BlockInfo) -> Result<(), StageError> {
+        let function = self.function(self.functions.analyze, "analyze")?;
+        let mut found = dp_analysis::of(info);
+        let block = dp_block::with(data, info);
+        let answer = in_stage(|| convert(function, self.state, &block, &mut found));
+        Self::checked(answer, "analyze", &[DP_ANSWER_OK])?;
+        let class = u8::try_from(found.content_class).ok();
+        let class = class.filter(|class| u32::from(*class) <= DP_CLASS_OTHER);
+        let Some(class) = class else {
+            let class = found.content_class;
+            return Err(StageError::new(format!(
+                "it has set the content class {class}, but there are 0 to \
+                 {DP_CLASS_OTHER}"
+            )));
+        };
+        (info.class, info.user) = (ContentClass(class), found.user);
+        Ok(())
+    }
+}
+
 impl Tail for ForeignInstance {
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
         let function = self.function(self.functions.write, "write")?;
         let answer = in_stage(|| show(function, self.state, &dp_block::of(block)));
-        self.checked(answer, "write", &[DP_ANSWER_OK]).map(drop)
+        Self::checked(answer, "write", &[DP_ANSWER_OK]).map(drop)
     }
 
     fn finish(&mut self) -> Result<(), StageError> {

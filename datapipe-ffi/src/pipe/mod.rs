@@ -6,8 +6,11 @@
 //!
 //! This module does not check arguments: stages come to it as they are to run.
 
+mod attachment; // seats in pipes of other processes
 mod entry; // a pipe from its description to its outcome
+mod flat_map; // stages that make several blocks from one
 mod foreign; // stages whose work are functions of the program
 
-pub(crate) use entry::{PIPES, PipeEntry, PipeSettings, PipeStage};
-pub(crate) use foreign::{ForeignStage, check_not_in_stage};
+pub(crate) use attachment::{AttachedBuffer, attach, free_attachment, with_attachment};
+pub(crate) use entry::{EventSink, PIPES, PipeEntry, PipeSettings, PipeStage, UnboundStage};
+pub(crate) use foreign::{ForeignStage, check_not_in_stage, in_stage};

@@ -6,20 +6,24 @@
 //! |---|---|
 //! | `DATAPIPE_FFI_CFLAGS` | more flags for the compiler |
 //! | `DATAPIPE_FFI_WRAPPER` | a command that runs each program |
+//! | `DATAPIPE_PIPES` | pipes that `many_pipes_in_a_row_leave_nothing` runs |
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::env;
-use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{self, Command};
 
-use datapipe_ffi::abi::*;
-use datapipe_ffi::boundary::Versioned;
 use tempfile::TempDir;
 
+use suite::check;
+
+mod abi; // layouts, constants and names, as they were released
+mod dump; // the example with two processes
+mod packages; // the Debian packages
+mod suite; // the test programs, linked into one
 mod symbols; // names that the libraries export
 
 /// Flags under which each program compiles without a warning.
@@ -64,10 +68,8 @@ struct Program {
     path: PathBuf,
 }
 
-/// Compiles a source of this crate or of the examples.
-fn compile(source: &Path, linked: Linked) -> Program {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("program");
+/// The compiler of a source, with all flags but those of the linker.
+fn compiler(source: &Path) -> Command {
     let is_cxx = source.extension().is_some_and(|end| end == "cpp");
     let (compiler, standard) = match is_cxx {
         true => ("c++", "-std=c++17"),
@@ -77,37 +79,55 @@ fn compile(source: &Path, linked: Linked) -> Program {
     command
         .arg(standard)
         .args(STRICT)
-        .args(words("DATAPIPE_FFI_CFLAGS"));
-    command
-        .arg("-D_XOPEN_SOURCE=700")
-        .arg("-D_DEFAULT_SOURCE")
-        .arg("-I")
+        .args(words("DATAPIPE_FFI_CFLAGS"))
+        .args(["-D_XOPEN_SOURCE=700", "-D_DEFAULT_SOURCE", "-I"])
         .arg(crate_dir().join("include"));
-    command.arg(source).arg("-o").arg(&path);
+    command
+}
+
+/// Adds a library to a link. `dir` has the names of the shared one.
+fn link(command: &mut Command, linked: Linked, dir: &Path) {
     match linked {
         Linked::Shared => {
-            install_shared(dir.path());
-            command.arg("-L").arg(dir.path()).arg("-ldatapipe");
-            command.arg(format!("-Wl,-rpath,{}", dir.path().display()));
+            command.arg("-L").arg(dir).arg("-ldatapipe");
+            command.arg(format!("-Wl,-rpath,{}", dir.display()));
         }
         Linked::Static => {
             command.arg(library(linked));
         }
     }
-    let output = command.args(SYSTEM).output().unwrap();
+    command.args(SYSTEM);
+}
+
+/// Runs a compiler, which must succeed.
+#[track_caller]
+fn run_compiler(command: &mut Command, of: &Path) {
+    let output = command.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{linked:?} {}:\n{errors}",
-        source.display()
-    );
+    assert!(output.status.success(), "{}:\n{errors}", of.display());
+}
+
+/// Compiles a source of this crate or of the examples, with the shared library.
+fn compile(source: &Path) -> Program {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("program");
+    install_shared(dir.path());
+    let mut command = compiler(source);
+    command.arg(source).arg("-o").arg(&path);
+    link(&mut command, Linked::Shared, dir.path());
+    run_compiler(&mut command, source);
     Program { dir, path }
 }
 
 /// Gives the shared library the names that an installed one has.
 fn install_shared(dir: &Path) {
-    symlink(library(Linked::Shared), dir.join("libdatapipe.so.0.1")).unwrap();
-    symlink("libdatapipe.so.0.1", dir.join("libdatapipe.so")).unwrap();
+    let link = |to: &Path, name: &str| {
+        let new = dir.join(format!("{name}.new-{}", process::id()));
+        symlink(to, &new).unwrap();
+        fs::rename(new, dir.join(name)).unwrap();
+    };
+    link(&library(Linked::Shared), "libdatapipe.so.0.1");
+    link(Path::new("libdatapipe.so.0.1"), "libdatapipe.so");
 }
 
 impl Program {
@@ -132,104 +152,59 @@ impl Program {
     }
 }
 
-/// Compiles a test program, and runs it with a folder of its own as its argument.
-#[track_caller]
-fn check(name: &str) {
-    for linked in [Linked::Shared, Linked::Static] {
-        let program = compile(&crate_dir().join("tests/c").join(name), linked);
-        let files = program.dir.path().join("files");
-        fs::create_dir(&files).unwrap();
-        let text = program.run(&[files.to_str().unwrap()]);
-        print!("{linked:?}: {text}");
-    }
-}
-
 #[test]
 fn whole_jobs_in_c() {
-    check("jobs.c");
+    check("jobs");
 }
 
 #[test]
 fn each_error_has_its_status_and_its_message() {
-    check("errors.c");
+    check("errors");
 }
 
 #[test]
 fn cancel_tokens_and_handles_that_are_none() {
-    check("handles.c");
+    check("handles");
 }
 
 #[test]
 fn pipes_of_stages_in_c() {
-    check("pipes.c");
+    check("pipes");
+}
+
+#[test]
+fn stages_that_divide_and_analyze_events_and_states_of_stages() {
+    check("stages");
+}
+
+#[test]
+fn processes_that_attach_as_head_and_as_tail() {
+    check("attach");
+}
+
+#[test]
+fn sessions_of_a_medium_and_archives_selected_by_them() {
+    check("sessions");
+}
+
+#[test]
+fn many_pipes_in_a_row_leave_nothing() {
+    check("growth");
 }
 
 #[test]
 fn random_calls_never_crash() {
-    check("random.c");
+    check("random");
 }
 
 #[test]
 fn header_compiles_as_cxx() {
-    check("header.cpp");
-}
-
-/// Adds the checks of a struct to a program in C.
-fn add_layout<T: Versioned>(source: &mut String) {
-    let name = T::NAME;
-    let size = size_of::<T>();
-    writeln!(
-        source,
-        "_Static_assert(sizeof({name}) == {size}, \"size of {name}\");"
-    )
-    .unwrap();
-    for (field, offset) in T::FIELDS {
-        let what = format!("\"{name}.{field}\"");
-        writeln!(
-            source,
-            "_Static_assert(offsetof({name}, {field}) == {offset}, {what});"
-        )
-        .unwrap();
-    }
-}
-
-#[test]
-fn layout_of_structs_is_the_same_in_c() {
-    let mut source = "#include <datapipe.h>\nint main(void) { return 0; }\n".to_owned();
-    let before = source.len();
-    add_layout::<dp_backup_options>(&mut source);
-    add_layout::<dp_backup_result>(&mut source);
-    add_layout::<dp_block>(&mut source);
-    add_layout::<dp_copy_options>(&mut source);
-    add_layout::<dp_copy_result>(&mut source);
-    add_layout::<dp_entry>(&mut source);
-    add_layout::<dp_hooks>(&mut source);
-    add_layout::<dp_list_options>(&mut source);
-    add_layout::<dp_output>(&mut source);
-    add_layout::<dp_pipe_options>(&mut source);
-    add_layout::<dp_pipe_result>(&mut source);
-    add_layout::<dp_pipe_status>(&mut source);
-    add_layout::<dp_problem>(&mut source);
-    add_layout::<dp_progress>(&mut source);
-    add_layout::<dp_read_result>(&mut source);
-    add_layout::<dp_restore_options>(&mut source);
-    add_layout::<dp_secret>(&mut source);
-    add_layout::<dp_selection>(&mut source);
-    add_layout::<dp_stage>(&mut source);
-    add_layout::<dp_verify_options>(&mut source);
-    let header = fs::read_to_string(crate_dir().join("include/datapipe.h")).unwrap();
-    let structs = header.matches("typedef struct {").count();
-    let checked = source[before..].matches("sizeof(").count();
-    assert_eq!(checked, structs, "each struct of the header is checked");
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("layout.c");
-    fs::write(&path, source).unwrap();
-    compile(&path, Linked::Shared);
+    compile(&crate_dir().join("tests/c/header.cpp")).run(&[]);
 }
 
 #[test]
 fn backup_tool_in_c_backs_up_and_restores() {
-    let program = compile(&crate_dir().join("../examples/c/backup.c"), Linked::Shared);
+    let program = compile(&crate_dir().join("../examples/c/backup.c"));
     let dir = program.dir.path();
     let (tree, tape) = (dir.join("tree"), dir.join("tree.tap"));
     let (tape, restored) = (tape.to_str().unwrap(), dir.join("restored"));
@@ -246,8 +221,16 @@ fn backup_tool_in_c_backs_up_and_restores() {
 }
 
 #[test]
+fn program_of_the_benchmark_moves_its_data() {
+    let program = compile(&crate_dir().join("benches/both_ends.c"));
+    // Blocks with the bytes 2, 1 and 0, of which every 64th is added.
+    assert_eq!(program.run(&["4096", "3", "1"]), "12288 192\n");
+    assert_eq!(program.run(&["4096", "3", "0"]), "12288 0\n");
+}
+
+#[test]
 fn scanner_in_c_rejects_blocks_with_the_signature() {
-    let program = compile(&crate_dir().join("../examples/c/scanner.c"), Linked::Shared);
+    let program = compile(&crate_dir().join("../examples/c/scanner.c"));
     let scan = |input: &str| {
         let path = program.dir.path().join("input");
         fs::write(&path, input).unwrap();

@@ -7,7 +7,7 @@ use std::process::Command;
 use super::{Linked, crate_dir, library};
 
 /// Functions that the header declares.
-fn declared() -> BTreeSet<String> {
+pub(super) fn declared() -> BTreeSet<String> {
     let header = fs::read_to_string(crate_dir().join("include/datapipe.h")).unwrap();
     let functions = header.lines().filter(|line| {
         let is_code = !line.starts_with([' ', '/', '*', '#']) && !line.starts_with("typedef");

@@ -31,7 +31,7 @@ const INTRODUCTION: &str = "\
  * - A pointer is NULL or valid. A text ends with a zero byte. What a call gets is copied, and may
  *   be freed when the call returns. What a function of the program gets is valid until it returns.
  * - A result is written if the call succeeds, and only then.
- * - A handle (dp_cancel *, dp_pipe *) is a number and not an address. NULL, a handle that was
+ * - A handle (dp_cancel *, dp_pipe *, ...) is a number and not an address. NULL, a handle that was
  *   freed, one of another kind and one of another process are refused.
  * - Functions of the program are called on the threads that are named at their types. They return:
  *   no exception and no longjmp leaves them.
@@ -41,8 +41,10 @@ const INTRODUCTION: &str = "\
  */";
 
 /// Types of arguments in Rust, with the type in C that each is.
-const ARGUMENTS: [(&str, &str, &str); 8] = [
+const ARGUMENTS: [(&str, &str, &str); 10] = [
     ("In_", "const ", " *"),
+    ("OutArray_", "", " *"),
+    ("OutCount", "size_t *", ""),
     ("OutHandle_", "", " **"),
     ("Out_", "", " *"),
     ("Handle_", "", " *"),

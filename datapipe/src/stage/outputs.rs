@@ -61,6 +61,13 @@ impl<'a> Outputs<'a> {
         self.current.as_mut().ok_or_else(missing)
     }
 
+    /// The block that was begun last, if any. A stage that cannot keep what
+    /// [`next_block`](Self::next_block) has returned finds it here: one that other code fills, in
+    /// another language for example.
+    pub fn current_block(&mut self) -> Option<&mut Block> {
+        self.current.as_mut()
+    }
+
     /// Appends `bytes`, a record that is not to be cut, to the block that was begun last; begins
     /// another one first if there is none, or if the record does not fit any more.
     ///
