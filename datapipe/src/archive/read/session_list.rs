@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::limits::{MAX_LISTED_ARCHIVES, MAX_RECORD, MAX_VOLUMES};
 use crate::media::{Item, MediumError, MediumReader, Position};
 use crate::wire::{
-    CopySource, Content, RecordHeader, RecordKind, SessionFooter, SessionHeader, SessionsBefore,
+    Content, CopySource, RecordHeader, RecordKind, SessionFooter, SessionHeader, SessionsBefore,
     Time, UnitKind,
 };
 

@@ -401,7 +401,10 @@ impl Found {
         let facts = Arc::new(self.facts);
         let mut archives = Vec::new();
         for (number, found) in self.archives {
-            let is_named = found.header.as_ref().is_some_and(HeaderFacts::has_known_name);
+            let is_named = found
+                .header
+                .as_ref()
+                .is_some_and(HeaderFacts::has_known_name);
             let mut header = found.header;
             if found.is_cut || found.has_place && header.is_some() && !is_named {
                 header = match read_header(medium, facts.id, found.at, number) {
