@@ -71,5 +71,11 @@ mod tests {
         check::<socket::Channel>();
         check::<socket::Listener>();
         check::<socket::Stop>();
+        check::<tls::Handshake>();
+        check::<tls::HandshakeError>();
+        check::<tls::MachineIdentity>();
+        check::<tls::Secured>();
+        check::<tls::TlsReader>();
+        check::<tls::TlsWriter>();
     }
 }

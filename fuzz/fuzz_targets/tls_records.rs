@@ -3,7 +3,9 @@
 #![no_main]
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use datapipe_net::tls::{Cipher, MAX_RECORD_LEN, Opened, RecordError, RecordReader, TrafficKeys};
+use datapipe_net::tls::{
+    MAX_RECORD_LEN, Opened, TlsCipher, TlsReader, TlsRecordError, TrafficKeys,
+};
 use libfuzzer_sys::fuzz_target;
 
 const KEY: [u8; 32] = [7; 32];
@@ -19,8 +21,8 @@ fn seal(mut inner: Vec<u8>) -> Vec<u8> {
     [&header[..], &inner].concat()
 }
 
-fn reader() -> RecordReader {
-    RecordReader::new(TrafficKeys::new(Cipher::Aes256Gcm, &KEY, [0; 12], 0).expect("a key"))
+fn reader() -> TlsReader {
+    TlsReader::new(TrafficKeys::new(TlsCipher::Aes256Gcm, &KEY, [0; 12], 0).expect("a key"))
 }
 
 fuzz_target!(|input: (&[u8], &[u8], u16)| {
@@ -41,7 +43,7 @@ fuzz_target!(|input: (&[u8], &[u8], u16)| {
         Ok(other) => panic!("a whole record with room: {other:?}"),
         Err(error) => {
             assert!(data.is_none() && !error.to_string().is_empty());
-            assert_eq!(right.open(&record, &mut out), Err(RecordError::Ended));
+            assert_eq!(right.open(&record, &mut out), Err(TlsRecordError::Ended));
         }
     }
 

@@ -11,10 +11,10 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, Connection, ServerConnection};
 
 use super::alert::Alert;
-use super::identity::{Identity, PROTOCOL};
+use super::identity::{MachineIdentity, PROTOCOL};
 use super::keys::TrafficKeys;
-use super::record::{RecordReader, RecordWriter};
-use super::verify::{Peer, Refusal};
+use super::record::{TlsReader, TlsWriter};
+use super::verify::{CertificateRefusal, PeerMachine};
 use crate::limits::MAX_TLS_HANDSHAKE;
 use crate::socket::{Deadline, Stop};
 
@@ -29,7 +29,7 @@ pub struct Handshake {
     connection: Connection,
     /// Name that was dialled, if this machine is the client.
     server: Option<ServerName<'static>>,
-    identity: Identity,
+    identity: MachineIdentity,
     /// The record that is being received, from its beginning. rustls gets it when it is whole: it
     /// must never have bytes beyond the handshake, because they would be lost with it.
     record: Vec<u8>,
@@ -41,7 +41,7 @@ pub struct Handshake {
 ///
 /// Exhaustive: a handshake has no other states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum HandshakeProgress {
     /// It goes on when the socket can be read from.
     Reads,
     /// It goes on when the socket can be written to.
@@ -55,7 +55,7 @@ pub enum Progress {
 #[derive(Debug)]
 pub struct Secured {
     /// The other machine.
-    pub peer: Peer,
+    pub peer: PeerMachine,
     /// Keys of what the peer sends.
     pub receive: TrafficKeys,
     /// Keys of what this machine sends.
@@ -72,9 +72,9 @@ pub enum HandshakeError {
         host: String,
     },
     /// This machine's own certificate cannot be that of a client.
-    Own(Refusal),
+    Own(CertificateRefusal),
     /// The other machine's certificate is refused.
-    Refused(Refusal),
+    Refused(CertificateRefusal),
     /// The other machine ended the handshake.
     Alert(Alert),
     /// The other machine does not speak TLS: the byte is not the beginning of a record.
@@ -109,7 +109,7 @@ impl Handshake {
     ///
     /// If `host` is neither, or the own certificate has expired, is not valid yet, is not one of a
     /// client, or does not have one DNS name.
-    pub fn client(identity: &Identity, host: &str) -> Result<Self, HandshakeError> {
+    pub fn client(identity: &MachineIdentity, host: &str) -> Result<Self, HandshakeError> {
         let server = ServerName::try_from(host.to_owned()).map_err(|_| HandshakeError::Host {
             host: host.to_owned(),
         })?;
@@ -124,7 +124,7 @@ impl Handshake {
     /// # Errors
     ///
     /// If rustls cannot begin one.
-    pub fn server(identity: &Identity) -> Result<Self, HandshakeError> {
+    pub fn server(identity: &MachineIdentity) -> Result<Self, HandshakeError> {
         let connection = ServerConnection::new(identity.server.clone());
         let connection = connection.map_err(HandshakeError::Tls)?;
         Ok(Self::new(connection.into(), None, identity))
@@ -133,7 +133,7 @@ impl Handshake {
     fn new(
         connection: Connection,
         server: Option<ServerName<'static>>,
-        identity: &Identity,
+        identity: &MachineIdentity,
     ) -> Self {
         Self {
             connection,
@@ -159,9 +159,9 @@ impl Handshake {
         let socket = socket.as_fd();
         loop {
             let events = match self.advance(socket)? {
-                Progress::Reads => PollFlags::IN,
-                Progress::Writes => PollFlags::OUT,
-                Progress::Done => return self.finish(),
+                HandshakeProgress::Reads => PollFlags::IN,
+                HandshakeProgress::Writes => PollFlags::OUT,
+                HandshakeProgress::Done => return self.finish(),
             };
             wait(socket, events, deadline, stop)?;
         }
@@ -174,23 +174,23 @@ impl Handshake {
     ///
     /// As for [`run`](Self::run), but for deadline and stop. The reason has been sent to the other
     /// machine if the socket had room for it.
-    pub fn advance(&mut self, socket: impl AsFd) -> Result<Progress, HandshakeError> {
+    pub fn advance(&mut self, socket: impl AsFd) -> Result<HandshakeProgress, HandshakeError> {
         let mut socket = Socket(socket.as_fd());
         loop {
             while self.connection.wants_write() {
                 match self.connection.write_tls(&mut socket) {
                     Ok(_) => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        return Ok(Progress::Writes);
+                        return Ok(HandshakeProgress::Writes);
                     }
                     Err(error) => return Err(HandshakeError::System(error)),
                 }
             }
             if !self.connection.is_handshaking() {
-                return Ok(Progress::Done);
+                return Ok(HandshakeProgress::Done);
             }
             if !self.receive(socket)? {
-                return Ok(Progress::Reads);
+                return Ok(HandshakeProgress::Reads);
             }
             self.process(socket)?;
         }
@@ -211,8 +211,8 @@ impl Handshake {
         }
         let certificates = self.connection.peer_certificates().unwrap_or_default();
         let peer = match &self.server {
-            Some(server) => Peer::server(server, certificates),
-            None => Peer::client(certificates).map_err(HandshakeError::Refused)?,
+            Some(server) => PeerMachine::server(server, certificates),
+            None => PeerMachine::client(certificates).map_err(HandshakeError::Refused)?,
         };
         let secrets = self.connection.dangerous_extract_secrets();
         let secrets = secrets.map_err(HandshakeError::Tls)?;
@@ -274,9 +274,9 @@ impl Handshake {
             rustls::Error::NoApplicationProtocol => HandshakeError::Protocol,
             error @ (rustls::Error::InvalidCertificate(_)
             | rustls::Error::InvalidCertRevocationList(_)
-            | rustls::Error::NoCertificatesPresented) => {
-                HandshakeError::Refused(Refusal::from_rustls(error, &self.identity.trust))
-            }
+            | rustls::Error::NoCertificatesPresented) => HandshakeError::Refused(
+                CertificateRefusal::from_rustls(error, &self.identity.trust),
+            ),
             error => HandshakeError::Tls(error),
         }
     }
@@ -284,11 +284,8 @@ impl Handshake {
 
 impl Secured {
     /// Returns the two directions of the record layer.
-    pub fn into_records(self) -> (RecordReader, RecordWriter) {
-        (
-            RecordReader::new(self.receive),
-            RecordWriter::new(self.send),
-        )
+    pub fn into_records(self) -> (TlsReader, TlsWriter) {
+        (TlsReader::new(self.receive), TlsWriter::new(self.send))
     }
 }
 

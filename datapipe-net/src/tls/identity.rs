@@ -18,7 +18,7 @@ use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientV
 use rustls::{ClientConfig, RootCertStore, ServerConfig, version};
 use zeroize::Zeroizing;
 
-use super::verify::{NamedClients, Peer, Refusal, Trust};
+use super::verify::{CertificateRefusal, NamedClients, PeerMachine, Trust};
 use crate::config::{
     DirectoryError, MAX_LINKS, OwnershipError, check_acl, check_directories, check_links,
     check_ownership,
@@ -28,9 +28,9 @@ use crate::limits::{MAX_CERTIFICATE_FILE, MAX_REVOCATION_FILE};
 /// Name of the protocol in the handshake (ALPN).
 pub(super) const PROTOCOL: &[u8] = b"datapipe/1";
 
-/// Identity of this machine on links, and the certificates that it accepts.
+/// MachineIdentity of this machine on links, and the certificates that it accepts.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct MachineIdentity {
     pub(super) server: Arc<ServerConfig>,
     pub(super) client: Arc<ClientConfig>,
     pub(super) trust: Arc<Trust>,
@@ -41,7 +41,7 @@ pub struct Identity {
 /// Failure to load an identity.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum IdentityError {
+pub enum MachineIdentityError {
     /// A file, or a directory above it, cannot be read.
     Unreadable {
         /// Path of the file.
@@ -123,7 +123,7 @@ pub enum IdentityError {
     },
 }
 
-impl Identity {
+impl MachineIdentity {
     /// Loads the identity with the certificate at `certificate`, which ends in `.pem`. Beside it
     /// are
     ///
@@ -137,8 +137,8 @@ impl Identity {
     ///
     /// If a file cannot be read, decoded or used, another user than root and the own one could
     /// change it, or others could read the key.
-    pub fn load(certificate: &Path) -> Result<Self, IdentityError> {
-        let directory = certificate.parent().unwrap_or(Path::new(""));
+    pub fn load(certificate: &Path) -> Result<Self, MachineIdentityError> {
+        let directory = certificate.parent().unwrap_or(certificate);
         let key = certificate.with_extension("key");
         let trust = Trust {
             authorities: directory.join("ca.pem"),
@@ -146,7 +146,7 @@ impl Identity {
         };
         let certificates: Vec<_> = sections(certificate, MAX_CERTIFICATE_FILE, "CERTIFICATE")?;
         let revoked = match sections(&trust.revoked, MAX_REVOCATION_FILE, "X509 CRL") {
-            Err(IdentityError::Unreadable { source, .. })
+            Err(MachineIdentityError::Unreadable { source, .. })
                 if source.kind() == io::ErrorKind::NotFound =>
             {
                 Vec::new()
@@ -176,34 +176,34 @@ impl Identity {
     /// # Errors
     ///
     /// If its certificate has expired since, is revoked, or its authority is not accepted.
-    pub fn judge_client(&self, client: &Peer) -> Result<(), Refusal> {
+    pub fn judge_client(&self, client: &PeerMachine) -> Result<(), CertificateRefusal> {
         self.judge(client.certificates())
     }
 
     /// Judges the own certificate as that of a client, because the other machine answers with an
     /// alert that has no values. Its authority may be one that only the other machine accepts.
-    pub(super) fn judge_own(&self) -> Result<(), Refusal> {
+    pub(super) fn judge_own(&self) -> Result<(), CertificateRefusal> {
         match self.judge(&self.certificates) {
             Err(
-                refusal @ (Refusal::Expired { .. }
-                | Refusal::NotValidYet { .. }
-                | Refusal::Purpose { .. }
-                | Refusal::Names(_)),
+                refusal @ (CertificateRefusal::Expired { .. }
+                | CertificateRefusal::NotValidYet { .. }
+                | CertificateRefusal::Purpose { .. }
+                | CertificateRefusal::Names(_)),
             ) => Err(refusal),
             _ => Ok(()),
         }
     }
 
-    fn judge(&self, certificates: &[CertificateDer<'_>]) -> Result<(), Refusal> {
+    fn judge(&self, certificates: &[CertificateDer<'_>]) -> Result<(), CertificateRefusal> {
         let Some((first, others)) = certificates.split_first() else {
-            return Err(Refusal::Missing);
+            return Err(CertificateRefusal::Missing);
         };
         match self
             .clients
             .verify_client_cert(first, others, UnixTime::now())
         {
             Ok(_) => Ok(()),
-            Err(error) => Err(Refusal::from_rustls(error, &self.trust)),
+            Err(error) => Err(CertificateRefusal::from_rustls(error, &self.trust)),
         }
     }
 }
@@ -220,7 +220,7 @@ impl Files<'_> {
         &self,
         roots: Arc<RootCertStore>,
         revoked: Vec<CertificateRevocationListDer<'static>>,
-    ) -> Result<Arc<dyn ClientCertVerifier>, IdentityError> {
+    ) -> Result<Arc<dyn ClientCertVerifier>, MachineIdentityError> {
         WebPkiClientVerifier::builder_with_provider(roots, provider())
             .with_crls(revoked)
             .build()
@@ -231,7 +231,7 @@ impl Files<'_> {
         &self,
         clients: Arc<NamedClients>,
         certificates: Vec<CertificateDer<'static>>,
-    ) -> Result<Arc<ServerConfig>, IdentityError> {
+    ) -> Result<Arc<ServerConfig>, MachineIdentityError> {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&version::TLS13])
             .expect("the provider has suites of TLS 1.3")
@@ -252,7 +252,7 @@ impl Files<'_> {
         roots: Arc<RootCertStore>,
         revoked: Vec<CertificateRevocationListDer<'static>>,
         certificates: Vec<CertificateDer<'static>>,
-    ) -> Result<Arc<ClientConfig>, IdentityError> {
+    ) -> Result<Arc<ClientConfig>, MachineIdentityError> {
         let servers = WebPkiServerVerifier::builder_with_provider(roots, provider())
             .with_crls(revoked)
             .build()
@@ -270,17 +270,17 @@ impl Files<'_> {
         Ok(Arc::new(config))
     }
 
-    fn pair(&self, source: rustls::Error) -> IdentityError {
-        IdentityError::Pair {
+    fn pair(&self, source: rustls::Error) -> MachineIdentityError {
+        MachineIdentityError::Pair {
             certificate: self.certificate.to_owned(),
             key: self.key.to_owned(),
             source,
         }
     }
 
-    fn revoked(&self, source: VerifierBuilderError) -> IdentityError {
+    fn revoked(&self, source: VerifierBuilderError) -> MachineIdentityError {
         let path = self.trust.revoked.clone();
-        IdentityError::Revoked { path, source }
+        MachineIdentityError::Revoked { path, source }
     }
 }
 
@@ -288,30 +288,30 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-fn read_authorities(path: &Path) -> Result<RootCertStore, IdentityError> {
+fn read_authorities(path: &Path) -> Result<RootCertStore, MachineIdentityError> {
     let mut roots = RootCertStore::empty();
     for certificate in sections::<CertificateDer<'_>>(path, MAX_CERTIFICATE_FILE, "CERTIFICATE")? {
         roots.add(certificate).map_err(|source| {
             let path = path.to_owned();
-            IdentityError::Authority { path, source }
+            MachineIdentityError::Authority { path, source }
         })?;
     }
     Ok(roots)
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, MachineIdentityError> {
     let (bytes, metadata) = read(path, MAX_CERTIFICATE_FILE)?;
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         let path = path.to_owned();
-        return Err(IdentityError::KeyReadable { path, mode });
+        return Err(MachineIdentityError::KeyReadable { path, mode });
     }
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|source| match source {
-        pem::Error::NoItemsFound => IdentityError::Empty {
+        pem::Error::NoItemsFound => MachineIdentityError::Empty {
             path: path.to_owned(),
             missing: "PRIVATE KEY",
         },
-        source => IdentityError::NotPem {
+        source => MachineIdentityError::NotPem {
             path: path.to_owned(),
             source,
         },
@@ -323,15 +323,15 @@ fn sections<T: PemObject>(
     path: &Path,
     most: u64,
     label: &'static str,
-) -> Result<Vec<T>, IdentityError> {
+) -> Result<Vec<T>, MachineIdentityError> {
     let (bytes, _) = read(path, most)?;
     let found: Result<Vec<T>, _> = T::pem_slice_iter(&bytes).collect();
-    let found = found.map_err(|source| IdentityError::NotPem {
+    let found = found.map_err(|source| MachineIdentityError::NotPem {
         path: path.to_owned(),
         source,
     })?;
     if found.is_empty() {
-        return Err(IdentityError::Empty {
+        return Err(MachineIdentityError::Empty {
             path: path.to_owned(),
             missing: label,
         });
@@ -340,9 +340,9 @@ fn sections<T: PemObject>(
 }
 
 /// Reads a file that only root and the own user can change.
-fn read(path: &Path, most: u64) -> Result<(Zeroizing<Vec<u8>>, Metadata), IdentityError> {
+fn read(path: &Path, most: u64) -> Result<(Zeroizing<Vec<u8>>, Metadata), MachineIdentityError> {
     let named = || path.to_owned();
-    let unreadable = |source| IdentityError::Unreadable {
+    let unreadable = |source| MachineIdentityError::Unreadable {
         path: named(),
         source,
     };
@@ -354,10 +354,10 @@ fn read(path: &Path, most: u64) -> Result<(Zeroizing<Vec<u8>>, Metadata), Identi
     let file = File::from(file);
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(IdentityError::NotAFile { path: named() });
+        return Err(MachineIdentityError::NotAFile { path: named() });
     }
     check_access(path, &resolved, &metadata)?;
-    let too_long = || IdentityError::TooLong {
+    let too_long = || MachineIdentityError::TooLong {
         path: named(),
         most,
     };
@@ -375,13 +375,17 @@ fn read(path: &Path, most: u64) -> Result<(Zeroizing<Vec<u8>>, Metadata), Identi
 }
 
 /// Checks that only root and the own user can change a file, or let its path lead elsewhere.
-fn check_access(path: &Path, resolved: &Path, metadata: &Metadata) -> Result<(), IdentityError> {
+fn check_access(
+    path: &Path,
+    resolved: &Path,
+    metadata: &Metadata,
+) -> Result<(), MachineIdentityError> {
     let named = || path.to_owned();
-    let unreadable = |source| IdentityError::Unreadable {
+    let unreadable = |source| MachineIdentityError::Unreadable {
         path: named(),
         source,
     };
-    let writable = |source| IdentityError::Writable {
+    let writable = |source| MachineIdentityError::Writable {
         path: named(),
         source,
     };
@@ -395,7 +399,7 @@ fn check_access(path: &Path, resolved: &Path, metadata: &Metadata) -> Result<(),
                 let what = format!("{}: {source}", directory.display());
                 unreadable(io::Error::new(source.kind(), what))
             }
-            DirectoryError::Writable { directory, source } => IdentityError::Replaceable {
+            DirectoryError::Writable { directory, source } => MachineIdentityError::Replaceable {
                 path: named(),
                 directory,
                 source,
@@ -403,7 +407,7 @@ fn check_access(path: &Path, resolved: &Path, metadata: &Metadata) -> Result<(),
         })
 }
 
-impl fmt::Display for IdentityError {
+impl fmt::Display for MachineIdentityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { path, source } => write!(f, "{}: {source}", path.display()),
@@ -459,7 +463,7 @@ impl fmt::Display for IdentityError {
     }
 }
 
-impl std::error::Error for IdentityError {
+impl std::error::Error for MachineIdentityError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unreadable { source, .. } => Some(source),

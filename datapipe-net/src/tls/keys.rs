@@ -9,10 +9,10 @@ use zeroize::Zeroizing;
 /// Longest key of a cipher, in bytes.
 const MAX_KEY_LEN: usize = 32;
 
-/// Cipher of a TLS 1.3 connection.
+/// TlsCipher of a TLS 1.3 connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Cipher {
+pub enum TlsCipher {
     /// AES in Galois/Counter Mode with a key of 16 bytes.
     Aes128Gcm,
     /// AES in Galois/Counter Mode with a key of 32 bytes.
@@ -21,7 +21,7 @@ pub enum Cipher {
     ChaCha20Poly1305,
 }
 
-impl Cipher {
+impl TlsCipher {
     /// Length of a key, in bytes.
     pub fn key_len(self) -> usize {
         self.algorithm().key_len()
@@ -39,8 +39,8 @@ impl Cipher {
 /// Key of one direction of a connection, with the number of the record that is next. It is not
 /// cloned: two users of one key would repeat numbers. It is erased from memory when it is dropped.
 pub struct TrafficKeys {
-    cipher: Cipher,
-    /// The first [`Cipher::key_len`] bytes are the key.
+    cipher: TlsCipher,
+    /// The first [`TlsCipher::key_len`] bytes are the key.
     key: Zeroizing<[u8; MAX_KEY_LEN]>,
     pub(super) iv: Zeroizing<[u8; NONCE_LEN]>,
     pub(super) sequence: u64,
@@ -49,7 +49,7 @@ pub struct TrafficKeys {
 /// Key whose length is not that of its cipher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyLengthError {
-    cipher: Cipher,
+    cipher: TlsCipher,
     len: usize,
 }
 
@@ -58,9 +58,9 @@ impl TrafficKeys {
     ///
     /// # Errors
     ///
-    /// If `key` does not have the length of [`Cipher::key_len`].
+    /// If `key` does not have the length of [`TlsCipher::key_len`].
     pub fn new(
-        cipher: Cipher,
+        cipher: TlsCipher,
         key: &[u8],
         iv: [u8; NONCE_LEN],
         sequence: u64,
@@ -79,15 +79,15 @@ impl TrafficKeys {
         })
     }
 
-    /// Keys of one direction of a handshake. `None` if the cipher is not one of [`Cipher`].
+    /// Keys of one direction of a handshake. `None` if the cipher is not one of [`TlsCipher`].
     pub(super) fn from_handshake(
         (sequence, secrets): (u64, ConnectionTrafficSecrets),
     ) -> Option<Self> {
         let (cipher, key, iv) = match &secrets {
-            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (Cipher::Aes128Gcm, key, iv),
-            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (Cipher::Aes256Gcm, key, iv),
+            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (TlsCipher::Aes128Gcm, key, iv),
+            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (TlsCipher::Aes256Gcm, key, iv),
             ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => {
-                (Cipher::ChaCha20Poly1305, key, iv)
+                (TlsCipher::ChaCha20Poly1305, key, iv)
             }
             _ => return None,
         };
@@ -96,8 +96,8 @@ impl TrafficKeys {
         Self::new(cipher, key.as_ref(), iv, sequence).ok()
     }
 
-    /// Cipher of the key.
-    pub fn cipher(&self) -> Cipher {
+    /// TlsCipher of the key.
+    pub fn cipher(&self) -> TlsCipher {
         self.cipher
     }
 
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn key_of_another_length_is_refused() {
-        let error = TrafficKeys::new(Cipher::Aes128Gcm, &[7; 32], [0; 12], 0);
+        let error = TrafficKeys::new(TlsCipher::Aes128Gcm, &[7; 32], [0; 12], 0);
         assert_eq!(
             error.map(|_| ()).map_err(|error| error.to_string()),
             Err("a key of 32 bytes for Aes128Gcm, which needs 16 bytes".to_owned())
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn key_is_not_printed() {
         let keys =
-            TrafficKeys::new(Cipher::Aes256Gcm, &[0xab; 32], [0xcd; 12], 5).expect("32 bytes");
+            TrafficKeys::new(TlsCipher::Aes256Gcm, &[0xab; 32], [0xcd; 12], 5).expect("32 bytes");
         let text = format!("{keys:?}");
         assert!(!text.contains("171") && !text.contains("205") && text.contains("sequence: 5"));
     }

@@ -2,9 +2,9 @@
 //! the buffers of a pipe, and opened into them.
 //!
 //! ```text
-//!   files -> Identity -> Handshake (rustls) -> Secured: Peer, TrafficKeys of each direction
+//!   files -> MachineIdentity -> Handshake (rustls) -> Secured: PeerMachine, TrafficKeys of each direction
 //!                            |                             |
-//!                      one socket, one record        RecordWriter, RecordReader:
+//!                      one socket, one record        TlsWriter, TlsReader:
 //!                      at a time                     on any thread, or in another process
 //! ```
 //!
@@ -23,11 +23,11 @@ mod record; // records, sealed and opened
 mod verify; // certificates of other machines, and their names
 
 pub use alert::Alert;
-pub use handshake::{Handshake, HandshakeError, Progress, Secured};
-pub use identity::{Identity, IdentityError};
-pub use keys::{Cipher, KeyLengthError, TrafficKeys};
+pub use handshake::{Handshake, HandshakeError, HandshakeProgress, Secured};
+pub use identity::{MachineIdentity, MachineIdentityError};
+pub use keys::{KeyLengthError, TlsCipher, TrafficKeys};
 pub use record::{
-    MAX_RECORD_DATA, MAX_RECORD_LEN, Opened, RECORD_OVERHEAD, RecordError, RecordReader,
-    RecordWriter, Sealed,
+    MAX_RECORD_DATA, MAX_RECORD_LEN, Opened, RECORD_OVERHEAD, Sealed, TlsReader, TlsRecordError,
+    TlsWriter,
 };
-pub use verify::{NamesError, Peer, Refusal};
+pub use verify::{CertificateRefusal, NamesError, PeerMachine};

@@ -33,16 +33,16 @@ const LEGACY_VERSION: [u8; 2] = [3, 3];
 const FATAL: u8 = 2;
 
 /// Sealing direction of a connection.
-pub struct RecordWriter(Direction);
+pub struct TlsWriter(SequencedKey);
 
 /// Opening direction of a connection.
-pub struct RecordReader {
-    direction: Direction,
+pub struct TlsReader {
+    direction: SequencedKey,
     /// True after an error or the peer's end: nothing is opened after it.
     has_ended: bool,
 }
 
-/// Bytes that a call of [`RecordWriter::seal`] took and wrote.
+/// Bytes that a call of [`TlsWriter::seal`] took and wrote.
 ///
 /// Exhaustive: it is the result of one function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub enum Opened {
 /// Failure of a record, after which the connection has to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum RecordError {
+pub enum TlsRecordError {
     /// The record is of a type that is not allowed after the handshake.
     UnexpectedType {
         /// Number of the record in its direction.
@@ -128,14 +128,14 @@ pub enum RecordError {
 }
 
 /// Key and counter of one direction.
-struct Direction {
+struct SequencedKey {
     key: LessSafeKey,
     iv: Zeroizing<[u8; NONCE_LEN]>,
     /// Number of the record that is next.
     sequence: u64,
 }
 
-impl Direction {
+impl SequencedKey {
     fn new(keys: TrafficKeys) -> Self {
         let key = UnboundKey::new(keys.cipher().algorithm(), keys.key());
         Self {
@@ -147,10 +147,10 @@ impl Direction {
 
     /// Takes the next number, and makes its nonce. No number is returned twice: also not if what
     /// the caller does with it fails.
-    fn next(&mut self) -> Result<(u64, Nonce), RecordError> {
+    fn next(&mut self) -> Result<(u64, Nonce), TlsRecordError> {
         let record = self.sequence;
         if record >= MAX_TLS_RECORDS {
-            return Err(RecordError::Exhausted);
+            return Err(TlsRecordError::Exhausted);
         }
         self.sequence += 1;
         let mut nonce = *self.iv;
@@ -175,15 +175,15 @@ fn network_order(number: u64) -> [u8; 8] {
 
 /// Header of a record whose sealed part has `len` bytes.
 fn header(len: usize) -> [u8; HEADER_LEN] {
-    let [low, high, ..] = len.to_le_bytes();
+    let [low, high, ..] = (len as u64).to_le_bytes();
     let [major, minor] = LEGACY_VERSION;
     [DATA, major, minor, high, low]
 }
 
-impl RecordWriter {
+impl TlsWriter {
     /// A writer that continues where the handshake has stopped.
     pub fn new(keys: TrafficKeys) -> Self {
-        Self(Direction::new(keys))
+        Self(SequencedKey::new(keys))
     }
 
     /// Seals `data` into records at the beginning of `out`, until one of the two is used up. A
@@ -193,7 +193,7 @@ impl RecordWriter {
     ///
     /// # Errors
     ///
-    /// [`RecordError::Exhausted`] if the key may seal no further record. What was sealed before
+    /// [`TlsRecordError::Exhausted`] if the key may seal no further record. What was sealed before
     /// that is lost, and so is the connection.
     ///
     /// # Panics
@@ -204,11 +204,11 @@ impl RecordWriter {
     ///
     /// ```
     /// use datapipe_net::tls::{
-    ///     Cipher, MAX_RECORD_LEN, Opened, RecordReader, RecordWriter, TrafficKeys,
+    ///     TlsCipher, MAX_RECORD_LEN, Opened, TlsReader, TlsWriter, TrafficKeys,
     /// };
     ///
-    /// let keys = || TrafficKeys::new(Cipher::Aes256Gcm, &[7; 32], [1; 12], 0);
-    /// let (mut writer, mut reader) = (RecordWriter::new(keys()?), RecordReader::new(keys()?));
+    /// let keys = || TrafficKeys::new(TlsCipher::Aes256Gcm, &[7; 32], [1; 12], 0);
+    /// let (mut writer, mut reader) = (TlsWriter::new(keys()?), TlsReader::new(keys()?));
     /// let mut scratch = [0; MAX_RECORD_LEN];
     /// let sealed = writer.seal(b"a block", &mut scratch)?;
     ///
@@ -218,7 +218,7 @@ impl RecordWriter {
     /// assert_eq!(&buffer[..7], b"a block");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn seal(&mut self, data: &[u8], out: &mut [u8]) -> Result<Sealed, RecordError> {
+    pub fn seal(&mut self, data: &[u8], out: &mut [u8]) -> Result<Sealed, TlsRecordError> {
         assert!(
             out.len() >= MAX_RECORD_LEN,
             "an output of {} bytes is shorter than a record",
@@ -242,12 +242,12 @@ impl RecordWriter {
     ///
     /// # Errors
     ///
-    /// [`RecordError::Exhausted`] if the key may seal no further record.
+    /// [`TlsRecordError::Exhausted`] if the key may seal no further record.
     ///
     /// # Panics
     ///
     /// If `out` is shorter than [`MAX_RECORD_LEN`].
-    pub fn alert(mut self, alert: Alert, out: &mut [u8]) -> Result<usize, RecordError> {
+    pub fn alert(mut self, alert: Alert, out: &mut [u8]) -> Result<usize, TlsRecordError> {
         assert!(out.len() >= MAX_RECORD_LEN, "an output for a record");
         self.record(ALERT, &[FATAL, alert.0], out)
     }
@@ -259,7 +259,7 @@ impl RecordWriter {
     }
 
     /// Seals one record at the beginning of `out`, which has room for it.
-    fn record(&mut self, kind: u8, data: &[u8], out: &mut [u8]) -> Result<usize, RecordError> {
+    fn record(&mut self, kind: u8, data: &[u8], out: &mut [u8]) -> Result<usize, TlsRecordError> {
         let (_, nonce) = self.0.next()?;
         let len = data.len() + RECORD_OVERHEAD;
         let (head, rest) = out[..len].split_at_mut(HEADER_LEN);
@@ -281,11 +281,11 @@ impl RecordWriter {
     }
 }
 
-impl RecordReader {
+impl TlsReader {
     /// A reader that continues where the handshake has stopped.
     pub fn new(keys: TrafficKeys) -> Self {
         Self {
-            direction: Direction::new(keys),
+            direction: SequencedKey::new(keys),
             has_ended: false,
         }
     }
@@ -301,10 +301,10 @@ impl RecordReader {
     ///
     /// If the record is not the one that the peer sealed at this place, is not allowed after the
     /// handshake, or is an alert. The connection has to be closed, after the alert of
-    /// [`RecordError::alert`]; each later call returns [`RecordError::Ended`].
-    pub fn open(&mut self, received: &[u8], out: &mut [u8]) -> Result<Opened, RecordError> {
+    /// [`TlsRecordError::alert`]; each later call returns [`TlsRecordError::Ended`].
+    pub fn open(&mut self, received: &[u8], out: &mut [u8]) -> Result<Opened, TlsRecordError> {
         if self.has_ended {
-            return Err(RecordError::Ended);
+            return Err(TlsRecordError::Ended);
         }
         let opened = self.open_next(received, out);
         self.has_ended = matches!(opened, Err(_) | Ok(Opened::Closed { .. }));
@@ -317,24 +317,24 @@ impl RecordReader {
         self.direction.needs_replacing()
     }
 
-    fn open_next(&mut self, received: &[u8], out: &mut [u8]) -> Result<Opened, RecordError> {
+    fn open_next(&mut self, received: &[u8], out: &mut [u8]) -> Result<Opened, TlsRecordError> {
         let record = self.direction.sequence;
         let Some((head, rest)) = received.split_first_chunk::<HEADER_LEN>() else {
             return Ok(Opened::Incomplete { needed: HEADER_LEN });
         };
         let [kind, _, _, high, low] = *head;
         if kind != DATA {
-            return Err(RecordError::UnexpectedType { record, kind });
+            return Err(TlsRecordError::UnexpectedType { record, kind });
         }
         let len = usize::from(high) << 8 | usize::from(low);
         let consumed = HEADER_LEN + len;
         let Some(inner) = len.checked_sub(TAG_LEN).filter(|inner| *inner > 0) else {
-            return Err(RecordError::Length { record, len });
+            return Err(TlsRecordError::Length { record, len });
         };
         // The tag has one length, so a longer record would have more than 2^14 bytes of data, or
         // of data with padding, which is not allowed, either.
         if consumed > MAX_RECORD_LEN {
-            return Err(RecordError::Length { record, len });
+            return Err(TlsRecordError::Length { record, len });
         }
         let Some(sealed) = rest.get(..len) else {
             return Ok(Opened::Incomplete { needed: consumed });
@@ -347,32 +347,32 @@ impl RecordReader {
         self.direction
             .key
             .open_separate_gather(nonce, Aad::from(head), sealed, tag, out)
-            .map_err(|_| RecordError::Forged { record })?;
+            .map_err(|_| TlsRecordError::Forged { record })?;
         judge(record, consumed, out)
     }
 }
 
 /// Finds the type of a record that was opened, which follows its data, before its padding of zeros.
-fn judge(record: u64, consumed: usize, inner: &[u8]) -> Result<Opened, RecordError> {
+fn judge(record: u64, consumed: usize, inner: &[u8]) -> Result<Opened, TlsRecordError> {
     let typed = inner.iter().rposition(|byte| *byte != 0);
     // The type is read once: the memory can be that of other processes, too.
     let Some((len, kind)) = typed.map(|at| (at, inner[at])) else {
-        return Err(RecordError::Malformed { record });
+        return Err(TlsRecordError::Malformed { record });
     };
     match (kind, &inner[..len]) {
         (DATA, _) => Ok(Opened::Data { consumed, len }),
         // The level of an alert has no meaning in TLS 1.3.
         (ALERT, &[_, alert]) => match Alert(alert) {
             Alert::CLOSE_NOTIFY => Ok(Opened::Closed { consumed }),
-            alert => Err(RecordError::Alert(alert)),
+            alert => Err(TlsRecordError::Alert(alert)),
         },
-        (HANDSHAKE, &[message, ..]) => Err(RecordError::Handshake { record, message }),
-        (ALERT | HANDSHAKE, _) => Err(RecordError::Malformed { record }),
-        (kind, _) => Err(RecordError::UnexpectedType { record, kind }),
+        (HANDSHAKE, &[message, ..]) => Err(TlsRecordError::Handshake { record, message }),
+        (ALERT | HANDSHAKE, _) => Err(TlsRecordError::Malformed { record }),
+        (kind, _) => Err(TlsRecordError::UnexpectedType { record, kind }),
     }
 }
 
-impl RecordError {
+impl TlsRecordError {
     /// Alert that explains this failure to the peer. `None` if nothing is to be sent, because the
     /// peer has ended the connection itself.
     pub fn alert(self) -> Option<Alert> {
@@ -389,7 +389,7 @@ impl RecordError {
     }
 }
 
-impl fmt::Display for RecordError {
+impl fmt::Display for TlsRecordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::UnexpectedType { record, kind } => {
@@ -431,22 +431,22 @@ impl fmt::Display for RecordError {
     }
 }
 
-impl std::error::Error for RecordError {}
+impl std::error::Error for TlsRecordError {}
 
-impl fmt::Debug for RecordWriter {
+impl fmt::Debug for TlsWriter {
     /// Prints no key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sequence = self.0.sequence;
-        f.debug_struct("RecordWriter")
+        f.debug_struct("TlsWriter")
             .field("sequence", &sequence)
             .finish_non_exhaustive()
     }
 }
 
-impl fmt::Debug for RecordReader {
+impl fmt::Debug for TlsReader {
     /// Prints no key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecordReader")
+        f.debug_struct("TlsReader")
             .field("sequence", &self.direction.sequence)
             .field("has_ended", &self.has_ended)
             .finish_non_exhaustive()

@@ -18,7 +18,7 @@ use crate::show::utc;
 
 /// The machine at the other end of a connection, as its certificate proves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub struct PeerMachine {
     name: String,
     certificates: Vec<CertificateDer<'static>>,
 }
@@ -33,7 +33,7 @@ pub(super) struct Trust {
 /// Reason for which a certificate is refused.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum CertificateRefusal {
     /// The other machine has presented none.
     Missing,
     /// The clock of this machine is past the end of the certificate's validity.
@@ -101,9 +101,11 @@ pub(super) struct NamedClients(Arc<dyn ClientCertVerifier>);
 /// Number of names that an error has.
 const MAX_NAMES: usize = 8;
 
-impl Peer {
-    pub(super) fn client(certificates: &[CertificateDer<'static>]) -> Result<Self, Refusal> {
-        let first = certificates.first().ok_or(Refusal::Missing)?;
+impl PeerMachine {
+    pub(super) fn client(
+        certificates: &[CertificateDer<'static>],
+    ) -> Result<Self, CertificateRefusal> {
+        let first = certificates.first().ok_or(CertificateRefusal::Missing)?;
         Ok(Self {
             name: client_name(first)?,
             certificates: certificates.to_vec(),
@@ -130,9 +132,9 @@ impl Peer {
 }
 
 /// Returns the one DNS name of a client's certificate.
-fn client_name(certificate: &CertificateDer<'_>) -> Result<String, Refusal> {
+fn client_name(certificate: &CertificateDer<'_>) -> Result<String, CertificateRefusal> {
     let parsed = EndEntityCert::try_from(certificate)
-        .map_err(|_| Refusal::Defect(CertificateError::BadEncoding))?;
+        .map_err(|_| CertificateRefusal::Defect(CertificateError::BadEncoding))?;
     let mut names = parsed.valid_dns_names();
     match (names.next(), names.next()) {
         (Some(name), None) if !name.starts_with('*') => {
@@ -141,7 +143,7 @@ fn client_name(certificate: &CertificateDer<'_>) -> Result<String, Refusal> {
         _ => {
             let names = parsed.valid_dns_names().take(MAX_NAMES);
             let found = names.map(str::to_owned).collect();
-            Err(Refusal::Names(NamesError { found }))
+            Err(CertificateRefusal::Names(NamesError { found }))
         }
     }
 }
@@ -166,7 +168,7 @@ impl ClientCertVerifier for NamedClients {
         let verified = self.0.verify_client_cert(end_entity, intermediates, now)?;
         match client_name(end_entity) {
             Ok(_) => Ok(verified),
-            Err(Refusal::Names(error)) => {
+            Err(CertificateRefusal::Names(error)) => {
                 Err(CertificateError::Other(OtherError(Arc::new(error))).into())
             }
             Err(_) => Err(CertificateError::BadEncoding.into()),
@@ -196,7 +198,7 @@ impl ClientCertVerifier for NamedClients {
     }
 }
 
-impl Refusal {
+impl CertificateRefusal {
     pub(super) fn from_rustls(error: rustls::Error, trust: &Trust) -> Self {
         let error = match error {
             rustls::Error::InvalidCertificate(error) => error,
@@ -249,7 +251,7 @@ fn date(seconds: u64) -> String {
     utc(seconds.saturating_mul(1000))
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for CertificateRefusal {
     /// Continues a sentence whose subject is the certificate.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -317,7 +319,7 @@ fn write_list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, list: &[T], none: &st
     }
 }
 
-impl std::error::Error for Refusal {
+impl std::error::Error for CertificateRefusal {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Names(error) => Some(error),

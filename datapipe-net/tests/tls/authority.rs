@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use datapipe_net::tls::Identity;
+use datapipe_net::tls::MachineIdentity;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ED25519,
@@ -108,14 +108,16 @@ impl Authority {
         directory
     }
 
-    pub(crate) fn identity(&self, issued: &Issued) -> Identity {
+    pub(crate) fn identity(&self, issued: &Issued) -> MachineIdentity {
         load(&self.files(issued)).unwrap()
     }
 }
 
 /// Loads the identity of a directory that [`Authority::files`] has made.
-pub(crate) fn load(files: &TempDir) -> Result<Identity, datapipe_net::tls::IdentityError> {
-    Identity::load(&files.path().join("own.pem"))
+pub(crate) fn load(
+    files: &TempDir,
+) -> Result<MachineIdentity, datapipe_net::tls::MachineIdentityError> {
+    MachineIdentity::load(&files.path().join("own.pem"))
 }
 
 /// Writes a file with a mode.

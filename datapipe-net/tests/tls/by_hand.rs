@@ -5,29 +5,29 @@ use aws_lc_rs::aead::{
 };
 use datapipe_net::limits::{MAX_TLS_RECORDS, TLS_RECORDS_BEFORE_REPLACING};
 use datapipe_net::tls::{
-    Alert, Cipher, MAX_RECORD_DATA, MAX_RECORD_LEN, Opened, RECORD_OVERHEAD, RecordError,
-    RecordReader, RecordWriter, TrafficKeys,
+    Alert, MAX_RECORD_DATA, MAX_RECORD_LEN, Opened, RECORD_OVERHEAD, TlsCipher, TlsReader,
+    TlsRecordError, TlsWriter, TrafficKeys,
 };
 use proptest::prelude::*;
 
-const CIPHERS: [(Cipher, &Algorithm); 3] = [
-    (Cipher::Aes128Gcm, &AES_128_GCM),
-    (Cipher::Aes256Gcm, &AES_256_GCM),
-    (Cipher::ChaCha20Poly1305, &CHACHA20_POLY1305),
+const CIPHERS: [(TlsCipher, &Algorithm); 3] = [
+    (TlsCipher::Aes128Gcm, &AES_128_GCM),
+    (TlsCipher::Aes256Gcm, &AES_256_GCM),
+    (TlsCipher::ChaCha20Poly1305, &CHACHA20_POLY1305),
 ];
 const KEY: [u8; 32] = [0x5a; 32];
 const IV: [u8; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
 
-fn keys(cipher: Cipher, sequence: u64) -> TrafficKeys {
+fn keys(cipher: TlsCipher, sequence: u64) -> TrafficKeys {
     TrafficKeys::new(cipher, &KEY[..cipher.key_len()], IV, sequence).unwrap()
 }
 
-fn reader() -> RecordReader {
-    RecordReader::new(keys(Cipher::Aes256Gcm, 0))
+fn reader() -> TlsReader {
+    TlsReader::new(keys(TlsCipher::Aes256Gcm, 0))
 }
 
-fn writer() -> RecordWriter {
-    RecordWriter::new(keys(Cipher::Aes256Gcm, 0))
+fn writer() -> TlsWriter {
+    TlsWriter::new(keys(TlsCipher::Aes256Gcm, 0))
 }
 
 /// Seals any inner content as RFC 8446, section 5.2 and 5.3, describes it: by another function of
@@ -53,7 +53,7 @@ fn inner(data: &[u8], kind: u8, padding: usize) -> Vec<u8> {
 }
 
 /// Opens one record with room for any.
-fn open(record: &[u8]) -> Result<(Opened, Vec<u8>), RecordError> {
+fn open(record: &[u8]) -> Result<(Opened, Vec<u8>), TlsRecordError> {
     let mut out = vec![0; MAX_RECORD_LEN];
     reader().open(record, &mut out).map(|opened| (opened, out))
 }
@@ -63,7 +63,7 @@ fn records_are_those_of_the_standard() {
     for (cipher, algorithm) in CIPHERS {
         for record in [0, 1, 255, 256, 0x01_0203] {
             let mut out = [0; MAX_RECORD_LEN];
-            let sealed = RecordWriter::new(keys(cipher, record))
+            let sealed = TlsWriter::new(keys(cipher, record))
                 .seal(b"data", &mut out)
                 .unwrap();
             let by_hand = seal(algorithm, record, inner(b"data", 23, 0));
@@ -105,8 +105,8 @@ fn padding_and_empty_records_are_opened() {
 #[test]
 fn contents_that_are_not_allowed_are_refused() {
     let record = 0;
-    let unexpected = |kind| RecordError::UnexpectedType { record, kind };
-    let malformed = RecordError::Malformed { record };
+    let unexpected = |kind| TlsRecordError::UnexpectedType { record, kind };
+    let malformed = TlsRecordError::Malformed { record };
     let cases = [
         (vec![0; 1], malformed),
         (vec![0; 16_385], malformed),
@@ -116,11 +116,11 @@ fn contents_that_are_not_allowed_are_refused() {
         (inner(b"", 22, 5), malformed),
         (
             inner(&[4, 0, 0, 0], 22, 0),
-            RecordError::Handshake { record, message: 4 },
+            TlsRecordError::Handshake { record, message: 4 },
         ),
         (
             inner(&[24, 0, 0, 1, 0], 22, 0),
-            RecordError::Handshake {
+            TlsRecordError::Handshake {
                 record,
                 message: 24,
             },
@@ -128,14 +128,15 @@ fn contents_that_are_not_allowed_are_refused() {
         (inner(&[1], 20, 0), unexpected(20)),
         (inner(b"data", 24, 0), unexpected(24)),
         (inner(b"data", 255, 9), unexpected(255)),
-        (inner(&[2, 44], 21, 0), RecordError::Alert(Alert(44))),
-        (inner(&[1, 90], 21, 7), RecordError::Alert(Alert(90))),
+        (inner(&[2, 44], 21, 0), TlsRecordError::Alert(Alert(44))),
+        (inner(&[1, 90], 21, 7), TlsRecordError::Alert(Alert(90))),
     ];
     for (inner, expected) in cases {
         let error = open(&seal(&AES_256_GCM, 0, inner)).unwrap_err();
         assert_eq!(error, expected);
         assert!(!error.to_string().is_empty());
-        let answer = (!matches!(error, RecordError::Alert(_))).then_some(Alert::UNEXPECTED_MESSAGE);
+        let answer =
+            (!matches!(error, TlsRecordError::Alert(_))).then_some(Alert::UNEXPECTED_MESSAGE);
         assert_eq!(error.alert(), answer);
     }
     let closed = seal(&AES_256_GCM, 0, inner(&[1, 0], 21, 0));
@@ -152,18 +153,18 @@ fn lengths_that_no_record_has_are_refused() {
     ] {
         let header = [23, 3, 3, (len / 256) as u8, (len % 256) as u8];
         let error = open(&header).unwrap_err();
-        assert_eq!(error, RecordError::Length { record: 0, len });
+        assert_eq!(error, TlsRecordError::Length { record: 0, len });
         assert_eq!(error.alert(), Some(alert));
     }
     // A record whose tag is right, but with too many bytes.
     let long = seal(&AES_256_GCM, 0, inner(&[7; 16_385], 23, 0));
     assert!(matches!(
         open(&long),
-        Err(RecordError::Length { len: 16_402, .. })
+        Err(TlsRecordError::Length { len: 16_402, .. })
     ));
     for kind in [0, 20, 21, 22, 24, 255] {
         let error = open(&[kind, 3, 3, 0, 2, 1, 0]).unwrap_err();
-        assert_eq!(error, RecordError::UnexpectedType { record: 0, kind });
+        assert_eq!(error, TlsRecordError::UnexpectedType { record: 0, kind });
     }
 }
 
@@ -174,24 +175,24 @@ fn every_flipped_bit_is_detected() {
         for bit in 0..record.len() * 8 {
             let mut flipped = record.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let mut reader = RecordReader::new(keys(cipher, 0));
+            let mut reader = TlsReader::new(keys(cipher, 0));
             let mut out = [0; MAX_RECORD_LEN];
             let opened = reader.open(&flipped, &mut out);
             match bit / 8 {
-                0 => assert!(matches!(opened, Err(RecordError::UnexpectedType { .. }))),
-                1 | 2 | 5.. => assert_eq!(opened, Err(RecordError::Forged { record: 0 })),
+                0 => assert!(matches!(opened, Err(TlsRecordError::UnexpectedType { .. }))),
+                1 | 2 | 5.. => assert_eq!(opened, Err(TlsRecordError::Forged { record: 0 })),
                 // A longer record does not arrive; what follows is not its rest.
                 _ => match opened {
                     Ok(Opened::Incomplete { needed }) => {
                         flipped.resize(needed, 0);
                         let opened = reader.open(&flipped, &mut out);
-                        assert_eq!(opened, Err(RecordError::Forged { record: 0 }));
+                        assert_eq!(opened, Err(TlsRecordError::Forged { record: 0 }));
                     }
-                    Err(RecordError::Forged { .. } | RecordError::Length { .. }) => continue,
+                    Err(TlsRecordError::Forged { .. } | TlsRecordError::Length { .. }) => continue,
                     opened => panic!("bit {bit}: {opened:?}"),
                 },
             }
-            assert_eq!(reader.open(&record, &mut out), Err(RecordError::Ended));
+            assert_eq!(reader.open(&record, &mut out), Err(TlsRecordError::Ended));
         }
     }
 }
@@ -233,14 +234,14 @@ fn records_out_of_their_order_are_refused() {
         let record = first_wrong as u64;
         assert_eq!(
             opened[first_wrong],
-            Err(RecordError::Forged { record }),
+            Err(TlsRecordError::Forged { record }),
             "{order:?}"
         );
     }
     // Of another key.
-    let other = TrafficKeys::new(Cipher::Aes256Gcm, &[9; 32], IV, 0).unwrap();
-    let opened = RecordReader::new(other).open(&records[0], &mut [0; 64]);
-    assert_eq!(opened, Err(RecordError::Forged { record: 0 }));
+    let other = TrafficKeys::new(TlsCipher::Aes256Gcm, &[9; 32], IV, 0).unwrap();
+    let opened = TlsReader::new(other).open(&records[0], &mut [0; 64]);
+    assert_eq!(opened, Err(TlsRecordError::Forged { record: 0 }));
 }
 
 #[test]
@@ -262,8 +263,8 @@ fn a_key_is_replaced_and_ends() {
     let empty = |record| seal(&AES_256_GCM, record, inner(b"", 23, 0));
     let (mut scratch, mut out) = ([0; MAX_RECORD_LEN], [0; 64]);
     let before = TLS_RECORDS_BEFORE_REPLACING - 1;
-    let mut writer = RecordWriter::new(keys(Cipher::Aes256Gcm, before));
-    let mut reader = RecordReader::new(keys(Cipher::Aes256Gcm, before));
+    let mut writer = TlsWriter::new(keys(TlsCipher::Aes256Gcm, before));
+    let mut reader = TlsReader::new(keys(TlsCipher::Aes256Gcm, before));
     assert!(!writer.needs_replacing() && !reader.needs_replacing());
     writer.seal(b"x", &mut scratch).unwrap();
     // An empty record counts.
@@ -271,18 +272,24 @@ fn a_key_is_replaced_and_ends() {
     assert!(writer.needs_replacing() && reader.needs_replacing());
 
     let last = MAX_TLS_RECORDS - 1;
-    let mut writer = RecordWriter::new(keys(Cipher::Aes256Gcm, last));
+    let mut writer = TlsWriter::new(keys(TlsCipher::Aes256Gcm, last));
     writer.seal(b"x", &mut scratch).unwrap();
-    assert_eq!(writer.seal(b"x", &mut scratch), Err(RecordError::Exhausted));
-    assert_eq!(writer.seal(b"x", &mut scratch), Err(RecordError::Exhausted));
+    assert_eq!(
+        writer.seal(b"x", &mut scratch),
+        Err(TlsRecordError::Exhausted)
+    );
+    assert_eq!(
+        writer.seal(b"x", &mut scratch),
+        Err(TlsRecordError::Exhausted)
+    );
     assert_eq!(
         writer.alert(Alert::CLOSE_NOTIFY, &mut scratch),
-        Err(RecordError::Exhausted)
+        Err(TlsRecordError::Exhausted)
     );
-    let mut reader = RecordReader::new(keys(Cipher::Aes256Gcm, last));
+    let mut reader = TlsReader::new(keys(TlsCipher::Aes256Gcm, last));
     reader.open(&empty(last), &mut out).unwrap();
     let opened = reader.open(&empty(last + 1), &mut out);
-    assert_eq!(opened, Err(RecordError::Exhausted));
+    assert_eq!(opened, Err(TlsRecordError::Exhausted));
 }
 
 proptest! {
@@ -298,7 +305,7 @@ proptest! {
     ) {
         let cipher = CIPHERS[cipher].0;
         let data: Vec<u8> = (0..len).map(|at| (at % 253) as u8).collect();
-        let mut writer = RecordWriter::new(keys(cipher, 0));
+        let mut writer = TlsWriter::new(keys(cipher, 0));
         let (mut scratch, mut sent, mut rest) = (vec![0; scratch], Vec::new(), &data[..]);
         while !rest.is_empty() {
             let sealed = writer.seal(rest, &mut scratch).unwrap();
@@ -309,7 +316,7 @@ proptest! {
         let records = len.div_ceil(MAX_RECORD_DATA);
         prop_assert_eq!(sent.len(), len + records * RECORD_OVERHEAD, "records are full");
 
-        let mut reader = RecordReader::new(keys(cipher, 0));
+        let mut reader = TlsReader::new(keys(cipher, 0));
         let (mut waiting, mut opened) = (Vec::new(), Vec::<u8>::new());
         let mut out = [0; MAX_RECORD_LEN];
         for piece in sent.chunks(piece) {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use datapipe_net::socket::{Deadline, Stop};
 use datapipe_net::tls::{
-    Handshake, HandshakeError, MAX_RECORD_LEN, Opened, Progress, RecordReader, RecordWriter,
-    Secured,
+    Handshake, HandshakeError, HandshakeProgress, MAX_RECORD_LEN, Opened, Secured, TlsReader,
+    TlsWriter,
 };
 
 use super::authority::{Authority, Kind};
@@ -29,7 +29,7 @@ fn ends() -> (Handshake, Handshake) {
     )
 }
 
-fn seal(writer: &mut RecordWriter, data: &[u8]) -> Vec<u8> {
+fn seal(writer: &mut TlsWriter, data: &[u8]) -> Vec<u8> {
     let mut out = [0; MAX_RECORD_LEN];
     let sealed = writer.seal(data, &mut out).unwrap();
     assert_eq!(sealed.taken, data.len());
@@ -37,7 +37,7 @@ fn seal(writer: &mut RecordWriter, data: &[u8]) -> Vec<u8> {
 }
 
 /// Receives and opens one record.
-fn receive(reader: &mut RecordReader, socket: &mut UnixStream) -> Vec<u8> {
+fn receive(reader: &mut TlsReader, socket: &mut UnixStream) -> Vec<u8> {
     let (mut received, mut out) = (Vec::new(), [0; MAX_RECORD_LEN]);
     loop {
         match reader.open(&received, &mut out).unwrap() {
@@ -81,13 +81,13 @@ fn both_ends_know_each_other_and_exchange_data() {
 fn nothing_is_read_beyond_the_handshake() {
     let (mut client, mut server) = ends();
     let (mut near, mut far) = sockets();
-    assert_eq!(client.advance(&near).unwrap(), Progress::Reads);
-    assert_eq!(server.advance(&far).unwrap(), Progress::Reads);
-    assert_eq!(client.advance(&near).unwrap(), Progress::Done);
+    assert_eq!(client.advance(&near).unwrap(), HandshakeProgress::Reads);
+    assert_eq!(server.advance(&far).unwrap(), HandshakeProgress::Reads);
+    assert_eq!(client.advance(&near).unwrap(), HandshakeProgress::Done);
     // The client's data are in the socket before the server has seen the client's certificate.
     let (mut from_server, mut to_server) = client.finish().unwrap().into_records();
     send(&mut near, &seal(&mut to_server, b"early"));
-    assert_eq!(server.advance(&far).unwrap(), Progress::Done);
+    assert_eq!(server.advance(&far).unwrap(), HandshakeProgress::Done);
     let (mut from_client, mut to_client) = server.finish().unwrap().into_records();
     assert_eq!(receive(&mut from_client, &mut far), b"early");
     // The server has sent nothing after the handshake, such as tickets.

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use datapipe_net::tls::{Identity, IdentityError};
+use datapipe_net::tls::{MachineIdentity, MachineIdentityError};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
@@ -17,7 +17,7 @@ fn files() -> (Authority, TempDir) {
 }
 
 /// The error after `change` of the directory, which names the file.
-fn error_after(named: &str, change: impl FnOnce(&Path)) -> IdentityError {
+fn error_after(named: &str, change: impl FnOnce(&Path)) -> MachineIdentityError {
     let (_, files) = files();
     load(&files).unwrap();
     change(files.path());
@@ -34,7 +34,10 @@ fn chmod(path: &Path, mode: u32) {
 fn missing_files_are_named() {
     for name in ["own.pem", "own.key", "ca.pem"] {
         let error = error_after(name, |path| fs::remove_file(path.join(name)).unwrap());
-        assert!(matches!(error, IdentityError::Unreadable { .. }), "{error}");
+        assert!(
+            matches!(error, MachineIdentityError::Unreadable { .. }),
+            "{error}"
+        );
     }
 }
 
@@ -43,7 +46,7 @@ fn key_that_others_can_read_is_refused() {
     for mode in [0o640, 0o604, 0o644] {
         let error = error_after("own.key", |path| chmod(&path.join("own.key"), mode));
         assert!(
-            matches!(error, IdentityError::KeyReadable { .. }),
+            matches!(error, MachineIdentityError::KeyReadable { .. }),
             "{error}"
         );
         assert!(error.to_string().contains("run chmod 600"), "{error}");
@@ -54,13 +57,19 @@ fn key_that_others_can_read_is_refused() {
 fn files_that_others_can_change_are_refused() {
     for name in ["own.pem", "own.key", "ca.pem"] {
         let error = error_after(name, |path| chmod(&path.join(name), 0o666));
-        assert!(matches!(error, IdentityError::Writable { .. }), "{error}");
+        assert!(
+            matches!(error, MachineIdentityError::Writable { .. }),
+            "{error}"
+        );
     }
     let error = error_after("crl.pem", |path| write(&path.join("crl.pem"), "", 0o666));
-    assert!(matches!(error, IdentityError::Writable { .. }), "{error}");
+    assert!(
+        matches!(error, MachineIdentityError::Writable { .. }),
+        "{error}"
+    );
     let error = error_after("own.pem", |path| chmod(path, 0o777));
     assert!(
-        matches!(error, IdentityError::Replaceable { .. }),
+        matches!(error, MachineIdentityError::Replaceable { .. }),
         "{error}"
     );
 }
@@ -75,7 +84,7 @@ fn files_of_another_content_are_refused() {
     ] {
         let error = error_after(name, |path| write(&path.join(name), text, 0o600));
         assert!(
-            matches!(error, IdentityError::Empty { .. }),
+            matches!(error, MachineIdentityError::Empty { .. }),
             "{name}: {error}"
         );
     }
@@ -83,7 +92,7 @@ fn files_of_another_content_are_refused() {
         let text = "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n";
         let error = error_after(name, |path| write(&path.join(name), text, 0o600));
         assert!(
-            matches!(error, IdentityError::NotPem { .. }),
+            matches!(error, MachineIdentityError::NotPem { .. }),
             "{name}: {error}"
         );
     }
@@ -91,14 +100,23 @@ fn files_of_another_content_are_refused() {
     let error = error_after("ca.pem", |path| {
         write(&path.join("ca.pem"), certificate, 0o600)
     });
-    assert!(matches!(error, IdentityError::Authority { .. }), "{error}");
+    assert!(
+        matches!(error, MachineIdentityError::Authority { .. }),
+        "{error}"
+    );
     let error = error_after("own.pem", |path| {
         write(&path.join("own.pem"), certificate, 0o600)
     });
-    assert!(matches!(error, IdentityError::Pair { .. }), "{error}");
+    assert!(
+        matches!(error, MachineIdentityError::Pair { .. }),
+        "{error}"
+    );
     let list = certificate.replace("CERTIFICATE", "X509 CRL");
     let error = error_after("crl.pem", |path| write(&path.join("crl.pem"), &list, 0o600));
-    assert!(matches!(error, IdentityError::Revoked { .. }), "{error}");
+    assert!(
+        matches!(error, MachineIdentityError::Revoked { .. }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -111,7 +129,10 @@ fn key_of_another_certificate_is_refused() {
         0o600,
     );
     let error = load(&files).unwrap_err();
-    assert!(matches!(error, IdentityError::Pair { .. }), "{error}");
+    assert!(
+        matches!(error, MachineIdentityError::Pair { .. }),
+        "{error}"
+    );
     assert!(error.to_string().contains("own.pem") && error.to_string().contains("own.key"));
 }
 
@@ -121,7 +142,10 @@ fn what_is_not_a_file_is_refused() {
         fs::remove_file(path.join("ca.pem")).unwrap();
         mknodat(CWD, path.join("ca.pem"), FileType::Fifo, Mode::RUSR, 0).unwrap();
     });
-    assert!(matches!(error, IdentityError::NotAFile { .. }), "{error}");
+    assert!(
+        matches!(error, MachineIdentityError::NotAFile { .. }),
+        "{error}"
+    );
     let error = error_after("own.pem", |path| {
         let file = fs::File::options()
             .write(true)
@@ -129,7 +153,10 @@ fn what_is_not_a_file_is_refused() {
             .unwrap();
         file.set_len((1 << 20) + 1).unwrap();
     });
-    assert!(matches!(error, IdentityError::TooLong { .. }), "{error}");
+    assert!(
+        matches!(error, MachineIdentityError::TooLong { .. }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -143,7 +170,7 @@ fn links_are_followed_if_others_cannot_change_them() {
     chmod(links.path(), 0o777);
     let error = load(&links).unwrap_err();
     assert!(
-        matches!(error, IdentityError::Replaceable { .. }),
+        matches!(error, MachineIdentityError::Replaceable { .. }),
         "{error}"
     );
 }
@@ -154,7 +181,7 @@ fn identity_prints_no_key() {
     let key = fs::read_to_string(files.path().join("own.key")).unwrap();
     let text = format!(
         "{:?}",
-        Identity::load(&files.path().join("own.pem")).unwrap()
+        MachineIdentity::load(&files.path().join("own.pem")).unwrap()
     );
     for line in key.lines().filter(|line| !line.starts_with('-')) {
         assert!(!text.contains(line));

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use datapipe_net::tls::{Handshake, HandshakeError, Progress, RecordError, RecordReader};
+use datapipe_net::tls::{Handshake, HandshakeError, HandshakeProgress, TlsReader, TlsRecordError};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{
@@ -100,7 +100,7 @@ pub(crate) fn feed<Data>(
 /// One end of a handshake.
 pub(crate) enum End {
     Library(Handshake),
-    Rustls(Box<Connection>),
+    Rustls(Connection),
 }
 
 /// Outcome of one end: done, or its error.
@@ -109,17 +109,17 @@ pub(crate) type Outcome = Result<(), HandshakeError>;
 impl End {
     pub(crate) fn rustls(config: ClientConfig) -> Self {
         let name = "server.example".try_into().unwrap();
-        Self::Rustls(Box::new(
+        Self::Rustls(
             ClientConnection::new(Arc::new(config), name)
                 .unwrap()
                 .into(),
-        ))
+        )
     }
 
     /// One step; true if this end is done.
     fn advance(&mut self, socket: &mut UnixStream) -> Result<bool, HandshakeError> {
         match self {
-            Self::Library(handshake) => Ok(handshake.advance(&*socket)? == Progress::Done),
+            Self::Library(handshake) => Ok(handshake.advance(&*socket)? == HandshakeProgress::Done),
             Self::Rustls(connection) => {
                 while connection.wants_write() {
                     connection
@@ -184,7 +184,7 @@ fn step(end: &mut End, socket: &mut UnixStream, outcome: &mut Option<Outcome>) {
 }
 
 /// Opens the next record that arrives, which must not have data: the error is that of the peer.
-pub(crate) fn next_error(reader: &mut RecordReader, socket: &mut UnixStream) -> RecordError {
+pub(crate) fn next_error(reader: &mut TlsReader, socket: &mut UnixStream) -> TlsRecordError {
     let mut bytes = [0; 1024];
     let count = socket.read(&mut bytes).unwrap();
     let mut out = [0; 1024];

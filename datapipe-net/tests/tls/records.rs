@@ -3,27 +3,27 @@
 use std::io::Write;
 
 use datapipe_net::tls::{
-    Alert, Cipher, MAX_RECORD_LEN, Opened, RecordError, RecordReader, RecordWriter, TrafficKeys,
+    Alert, MAX_RECORD_LEN, Opened, TlsCipher, TlsReader, TlsRecordError, TlsWriter, TrafficKeys,
 };
 use rustls::{CipherSuite, ConnectionCommon, ConnectionTrafficSecrets, ExtractedSecrets};
 
 use super::peers::{connected, feed};
 
-const SUITES: [(CipherSuite, Cipher); 3] = [
-    (CipherSuite::TLS13_AES_128_GCM_SHA256, Cipher::Aes128Gcm),
-    (CipherSuite::TLS13_AES_256_GCM_SHA384, Cipher::Aes256Gcm),
+const SUITES: [(CipherSuite, TlsCipher); 3] = [
+    (CipherSuite::TLS13_AES_128_GCM_SHA256, TlsCipher::Aes128Gcm),
+    (CipherSuite::TLS13_AES_256_GCM_SHA384, TlsCipher::Aes256Gcm),
     (
         CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
-        Cipher::ChaCha20Poly1305,
+        TlsCipher::ChaCha20Poly1305,
     ),
 ];
 
-fn keys(expected: Cipher, (sequence, secrets): (u64, ConnectionTrafficSecrets)) -> TrafficKeys {
+fn keys(expected: TlsCipher, (sequence, secrets): (u64, ConnectionTrafficSecrets)) -> TrafficKeys {
     let (cipher, key, iv) = match &secrets {
-        ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (Cipher::Aes128Gcm, key, iv),
-        ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (Cipher::Aes256Gcm, key, iv),
+        ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (TlsCipher::Aes128Gcm, key, iv),
+        ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (TlsCipher::Aes256Gcm, key, iv),
         ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => {
-            (Cipher::ChaCha20Poly1305, key, iv)
+            (TlsCipher::ChaCha20Poly1305, key, iv)
         }
         _ => panic!("a suite of TLS 1.3"),
     };
@@ -46,7 +46,7 @@ fn data(len: usize) -> Vec<u8> {
 const LENGTHS: [usize; 8] = [1, 2, 100, 16_383, 16_384, 16_385, 32_768, 100_000];
 
 /// Everything that rustls sends, opened.
-fn open_all(reader: &mut RecordReader, mut bytes: &[u8]) -> Vec<u8> {
+fn open_all(reader: &mut TlsReader, mut bytes: &[u8]) -> Vec<u8> {
     let (mut opened, mut out) = (Vec::new(), [0; MAX_RECORD_LEN]);
     while !bytes.is_empty() {
         let Opened::Data { consumed, len } = reader.open(bytes, &mut out).unwrap() else {
@@ -59,9 +59,13 @@ fn open_all(reader: &mut RecordReader, mut bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Data from the library to rustls and back, then the end in both directions.
-fn exchange<Data>(cipher: Cipher, secrets: ExtractedSecrets, rustls: &mut ConnectionCommon<Data>) {
-    let mut writer = RecordWriter::new(keys(cipher, secrets.tx));
-    let mut reader = RecordReader::new(keys(cipher, secrets.rx));
+fn exchange<Data>(
+    cipher: TlsCipher,
+    secrets: ExtractedSecrets,
+    rustls: &mut ConnectionCommon<Data>,
+) {
+    let mut writer = TlsWriter::new(keys(cipher, secrets.tx));
+    let mut reader = TlsReader::new(keys(cipher, secrets.rx));
     let mut scratch = vec![0; 3 * MAX_RECORD_LEN];
     for len in LENGTHS {
         let data = data(len);
@@ -96,7 +100,7 @@ fn exchange<Data>(cipher: Cipher, secrets: ExtractedSecrets, rustls: &mut Connec
         reader.open(&sent, &mut out),
         Ok(Opened::Closed { consumed })
     );
-    assert_eq!(reader.open(&sent, &mut out), Err(RecordError::Ended));
+    assert_eq!(reader.open(&sent, &mut out), Err(TlsRecordError::Ended));
 }
 
 #[test]
@@ -128,7 +132,7 @@ fn alert_of_the_writer_is_understood_by_rustls() {
     let (suite, cipher) = SUITES[1];
     let (mut client, server) = connected(suite);
     let secrets = server.dangerous_extract_secrets().unwrap();
-    let writer = RecordWriter::new(keys(cipher, secrets.tx));
+    let writer = TlsWriter::new(keys(cipher, secrets.tx));
     let mut scratch = [0; MAX_RECORD_LEN];
     let len = writer.alert(Alert::BAD_RECORD_MAC, &mut scratch).unwrap();
     assert_eq!(
@@ -142,14 +146,14 @@ fn key_update_of_rustls_ends_the_connection() {
     for (suite, cipher) in SUITES {
         let (mut client, server) = connected(suite);
         let secrets = server.dangerous_extract_secrets().unwrap();
-        let mut reader = RecordReader::new(keys(cipher, secrets.rx));
+        let mut reader = TlsReader::new(keys(cipher, secrets.rx));
         client.refresh_traffic_keys().unwrap();
         let mut sent = Vec::new();
         client.write_tls(&mut sent).unwrap();
         let error = reader.open(&sent, &mut [0; 64]).unwrap_err();
         assert_eq!(
             error,
-            RecordError::Handshake {
+            TlsRecordError::Handshake {
                 record: 0,
                 message: 24
             }

@@ -1,16 +1,18 @@
 //! Certificates and peers that are refused: what each end reports, with both values.
 
-use datapipe_net::tls::{Alert, Handshake, HandshakeError, Identity, RecordError, Refusal};
+use datapipe_net::tls::{
+    Alert, CertificateRefusal, Handshake, HandshakeError, MachineIdentity, TlsRecordError,
+};
 use rustls::{ClientConfig, HandshakeKind};
 
 use super::authority::{Authority, Issued, Kind, load, write};
 use super::peers::{End, Outcome, client_config, next_error, shake, sockets};
 
-fn client(identity: &Identity) -> End {
+fn client(identity: &MachineIdentity) -> End {
     End::Library(Handshake::client(identity, "server.example").unwrap())
 }
 
-fn server(identity: &Identity) -> End {
+fn server(identity: &MachineIdentity) -> End {
     End::Library(Handshake::server(identity).unwrap())
 }
 
@@ -20,7 +22,7 @@ fn outcomes(mut client: End, mut server: End) -> (Outcome, Outcome) {
 }
 
 /// Reason for which this end refuses the other's certificate.
-fn refusal(outcome: Outcome) -> Refusal {
+fn refusal(outcome: Outcome) -> CertificateRefusal {
     match outcome {
         Err(HandshakeError::Refused(refusal)) => refusal,
         other => panic!("{other:?}"),
@@ -36,21 +38,21 @@ fn alert(outcome: Outcome) -> u8 {
 
 /// Outcomes of a client's certificate, which a client of rustls presents: the library's own would
 /// not begin with some of them.
-fn outcome_of_client(authority: &Authority, issued: Option<&Issued>) -> Refusal {
+fn outcome_of_client(authority: &Authority, issued: Option<&Issued>) -> CertificateRefusal {
     let server = server(&authority.identity(&authority.issue(Kind::Server, &["server.example"])));
     let (_, ours) = outcomes(End::rustls(client_config(authority, issued)), server);
     refusal(ours)
 }
 
 /// Outcomes of a server's certificate: this end's refusal, and the alert that the server gets.
-fn outcome_of_server(authority: &Authority, issued: &Issued) -> (Refusal, u8) {
+fn outcome_of_server(authority: &Authority, issued: &Issued) -> (CertificateRefusal, u8) {
     let client = client(&authority.identity(&authority.issue(Kind::Client, &["db1.example"])));
     let (ours, theirs) = outcomes(client, server(&authority.identity(issued)));
     (refusal(ours), alert(theirs))
 }
 
 /// The server has refused after the client was done: the client finds the alert in the records.
-fn late_alert(client: End, mut server: End) -> (Refusal, RecordError) {
+fn late_alert(client: End, mut server: End) -> (CertificateRefusal, TlsRecordError) {
     let (mut near, mut far) = sockets();
     let mut client = client;
     let (ours, theirs) = shake(&mut client, &mut server, &mut near, &mut far);
@@ -71,9 +73,12 @@ fn foreign_client_is_refused_and_finds_out() {
     // The client accepts the server; the server does not accept the client.
     write(&files.path().join("ca.pem"), &ours.pem(), 0o644);
     let (refusal, error) = late_alert(client(&load(&files).unwrap()), server);
-    assert!(matches!(refusal, Refusal::Foreign { .. }), "{refusal}");
+    assert!(
+        matches!(refusal, CertificateRefusal::Foreign { .. }),
+        "{refusal}"
+    );
     assert!(refusal.to_string().ends_with("ca.pem"), "{refusal}");
-    assert_eq!(error, RecordError::Alert(Alert(48)));
+    assert_eq!(error, TlsRecordError::Alert(Alert(48)));
     assert!(error.to_string().contains("authority"), "{error}");
 }
 
@@ -90,9 +95,12 @@ fn revoked_client_is_refused_and_finds_out() {
     );
     let identity = load(&files).unwrap();
     let (refusal, error) = late_alert(client(&authority.identity(&revoked)), server(&identity));
-    assert!(matches!(refusal, Refusal::Revoked { .. }), "{refusal}");
+    assert!(
+        matches!(refusal, CertificateRefusal::Revoked { .. }),
+        "{refusal}"
+    );
     assert!(refusal.to_string().ends_with("crl.pem"), "{refusal}");
-    assert_eq!(error, RecordError::Alert(Alert(44)));
+    assert_eq!(error, TlsRecordError::Alert(Alert(44)));
     let (ours, theirs) = outcomes(client(&authority.identity(&good)), server(&identity));
     ours.and(theirs).unwrap();
 }
@@ -111,7 +119,10 @@ fn client_of_an_authority_without_list_is_refused() {
     let end = End::rustls(client_config(&ours, Some(&issued)));
     let (_, theirs) = outcomes(end, server(&load(&files).unwrap()));
     let refusal = refusal(theirs);
-    assert!(matches!(refusal, Refusal::NoList { .. }), "{refusal}");
+    assert!(
+        matches!(refusal, CertificateRefusal::NoList { .. }),
+        "{refusal}"
+    );
 }
 
 #[test]
@@ -135,7 +146,10 @@ fn client_is_judged_again_by_newer_files() {
         0o644,
     );
     let refusal = load(&files).unwrap().judge_client(&peer).unwrap_err();
-    assert!(matches!(refusal, Refusal::Revoked { .. }), "{refusal}");
+    assert!(
+        matches!(refusal, CertificateRefusal::Revoked { .. }),
+        "{refusal}"
+    );
 }
 
 #[test]
@@ -215,10 +229,13 @@ fn server_of_another_name_or_authority_is_refused() {
     let far = server(&other.identity(&other.issue(Kind::Server, &["server.example"])));
     let (ours, theirs) = outcomes(near, far);
     let refusal = refusal_and_alert(ours, theirs, 48);
-    assert!(matches!(refusal, Refusal::Foreign { .. }), "{refusal}");
+    assert!(
+        matches!(refusal, CertificateRefusal::Foreign { .. }),
+        "{refusal}"
+    );
 }
 
-fn refusal_and_alert(ours: Outcome, theirs: Outcome, expected: u8) -> Refusal {
+fn refusal_and_alert(ours: Outcome, theirs: Outcome, expected: u8) -> CertificateRefusal {
     assert_eq!(alert(theirs), expected);
     refusal(ours)
 }
@@ -236,7 +253,10 @@ fn revoked_server_is_refused() {
     let near = client(&load(&files).unwrap());
     let (ours, theirs) = outcomes(near, server(&authority.identity(&issued)));
     let refusal = refusal_and_alert(ours, theirs, 44);
-    assert!(matches!(refusal, Refusal::Revoked { .. }), "{refusal}");
+    assert!(
+        matches!(refusal, CertificateRefusal::Revoked { .. }),
+        "{refusal}"
+    );
 }
 
 #[test]
@@ -259,11 +279,11 @@ fn clients_need_one_name() {
     ] {
         let issued = authority.issue(Kind::Client, names);
         let refusal = outcome_of_client(&authority, Some(&issued));
-        assert!(matches!(refusal, Refusal::Names(_)), "{refusal}");
+        assert!(matches!(refusal, CertificateRefusal::Names(_)), "{refusal}");
         assert!(refusal.to_string().starts_with(text), "{refusal}");
         let error = Handshake::client(&authority.identity(&issued), "server.example").unwrap_err();
         assert!(
-            matches!(error, HandshakeError::Own(Refusal::Names(_))),
+            matches!(error, HandshakeError::Own(CertificateRefusal::Names(_))),
             "{error}"
         );
     }
@@ -273,7 +293,7 @@ fn clients_need_one_name() {
 fn client_without_certificate_is_refused() {
     assert_eq!(
         outcome_of_client(&Authority::new("ours"), None),
-        Refusal::Missing
+        CertificateRefusal::Missing
     );
 }
 
