@@ -74,7 +74,7 @@ pub enum Opened {
         /// Length of the record, in bytes.
         consumed: usize,
         /// Length of the data at the beginning of the output. It is 0 for an empty record,
-        /// which counts as a record and is no sign of life.
+        /// which counts as a record and is not a sign of life.
         len: usize,
     },
     /// The peer sends no more. If its last frame was not BYE, the connection is lost.
