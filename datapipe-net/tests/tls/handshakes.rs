@@ -1,6 +1,6 @@
 //! Handshakes of the library's two ends: the names, the keys, and what follows on the socket.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
@@ -146,29 +146,19 @@ fn deadline_and_stop_end_a_handshake() {
 #[test]
 fn one_byte_at_a_time_does_not_outlast_the_deadline() {
     let (_, server) = ends();
-    let (near, far) = UnixStream::pair().unwrap();
-    // Always something to read: a record of the greatest length that never ends.
-    let mut near = near;
+    let (mut near, far) = UnixStream::pair().unwrap();
+    // A record of the greatest length, whose bytes take more than 16 seconds.
     send(&mut near, &[22, 3, 1, 64, 0]);
-    let writer =
-        thread::spawn(
-            move || {
-                while io::Write::write(&mut near, &[0]).is_ok_and(|count| count == 1) {}
-            },
-        );
-    let error = server
-        .run(&far, Deadline::after(Duration::from_millis(50)), None)
-        .unwrap_err();
+    let writer = thread::spawn(move || {
+        while near.write(&[0]).is_ok() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let deadline = Deadline::after(Duration::from_millis(50));
+    let error = server.run(&far, deadline, None).unwrap_err();
     drop(far);
     writer.join().unwrap();
-    // Either the time or the number of bytes ends it, as the machine's speed decides.
-    assert!(
-        matches!(
-            error,
-            HandshakeError::TooSlow | HandshakeError::TooLong { .. } | HandshakeError::Tls(_)
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, HandshakeError::TooSlow), "{error}");
 }
 
 /// Bytes that a client sends first.
@@ -228,10 +218,7 @@ fn a_flood_ends_the_handshake() {
     send(&mut near, &bytes);
     let error = server.advance(&far).unwrap_err();
     assert!(
-        matches!(
-            error,
-            HandshakeError::TooLong { most: 65_536 } | HandshakeError::Tls(_)
-        ),
+        matches!(error, HandshakeError::TooLong { most: 65_536 }),
         "{error}"
     );
 }
