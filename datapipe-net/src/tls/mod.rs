@@ -2,15 +2,16 @@
 //! the buffers of a pipe, and opened into them.
 //!
 //! ```text
-//!   files -> MachineIdentity -> Handshake (rustls) -> Secured: PeerMachine, TrafficKeys of each direction
-//!                            |                             |
-//!                      one socket, one record        TlsWriter, TlsReader:
-//!                      at a time                     on any thread, or in another process
+//!   files -> MachineIdentity -> Handshake (rustls) -> Secured: PeerMachine,
+//!                                   |                          TrafficKeys of each direction
+//!                            one socket, one record              |
+//!                            at a time                   TlsWriter, TlsReader: on any
+//!                                                        thread, or in another process
 //! ```
 //!
 //! Both machines have a certificate. A client is known by the one DNS name in its own. A connection
-//! keeps its keys: instead of new ones there is a new connection, which also checks the certificates
-//! again. `SECURITY.md` has the reasons for a record layer of our own, and what it relies on.
+//! keeps its keys: instead of new keys there is a new connection, and the certificates are checked
+//! again. `SECURITY.md` has the reasons for this record layer, and what it relies on.
 //!
 //! This module does not decide what a machine may do, and does not dial or listen. The daemon does
 //! not use it yet.
