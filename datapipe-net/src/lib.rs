@@ -18,6 +18,7 @@
 //! - [`daemon`] serves the requests of clients.
 //! - [`client`] sends requests.
 //! - [`link`] has the protocol of the data connections between two machines. Nothing uses it yet.
+//! - [`tls`] authenticates the machines of such a connection, and encrypts it. Nothing uses it yet.
 //! - [`show`] formats lists and statuses for a terminal and for programs.
 //! - [`limits`] has every bound.
 //!
@@ -41,6 +42,7 @@ pub mod link;
 pub mod protocol;
 pub mod show;
 pub mod socket;
+pub mod tls;
 
 pub use client::{Client, ClientError};
 pub use config::Config;
@@ -69,5 +71,11 @@ mod tests {
         check::<socket::Channel>();
         check::<socket::Listener>();
         check::<socket::Stop>();
+        check::<tls::Handshake>();
+        check::<tls::HandshakeError>();
+        check::<tls::MachineIdentity>();
+        check::<tls::Secured>();
+        check::<tls::TlsReader>();
+        check::<tls::TlsWriter>();
     }
 }

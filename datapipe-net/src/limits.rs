@@ -213,6 +213,23 @@ pub const MAX_LINK_PIECE: u64 = 256 << 10;
 /// Most buffers that the receiving half of a link allocates ahead of the blocks that it waits for.
 pub const MAX_LINK_AHEAD: u64 = 1 << 16;
 
+/// Number of TLS records after which a connection is replaced by one with new keys: 2^24, which is
+/// where rustls changes its keys, less a margin. It is 256 GiB of full records.
+pub const TLS_RECORDS_BEFORE_REPLACING: u64 = (1 << 24) - (1 << 10);
+
+/// Most TLS records that one key may seal or open: 2^24.5, the limit of AES-GCM in RFC 8446,
+/// section 5.5.
+pub const MAX_TLS_RECORDS: u64 = 23_726_566;
+
+/// Most bytes that a peer may send in a TLS handshake.
+pub const MAX_TLS_HANDSHAKE: usize = 64 << 10;
+
+/// Longest file of certificates or of a key, in bytes.
+pub const MAX_CERTIFICATE_FILE: u64 = 1 << 20;
+
+/// Longest file of revoked certificates, in bytes.
+pub const MAX_REVOCATION_FILE: u64 = 16 << 20;
+
 const _: () = {
     // A pipe's name, its label, its explanation, and the numbers with the heads of their fields.
     let entry = 106 + MAX_LABEL + MAX_BRIEF + 174;
@@ -241,6 +258,11 @@ const _: () = {
         LINK_PING.as_nanos() * 2 < LINK_SILENCE.as_nanos()
             && LINK_SILENCE.as_nanos() < LINK_WAIT.as_nanos(),
         "a healthy connection is never silent, and one that was given up can be replaced in time"
+    );
+    assert!(
+        TLS_RECORDS_BEFORE_REPLACING + 2 * (datapipe::limits::MAX_BUFFER_SIZE as u64 >> 12)
+            < MAX_TLS_RECORDS,
+        "the block that is being sent fits in the records that are left, also under a rate"
     );
     assert!(
         MIN_LINK_PIECE / MIN_LINK_RATE < LINK_PING.as_secs(),

@@ -27,7 +27,7 @@ const WRITE: u16 = 2;
 ///
 /// The first user or group with that right, other than root and the daemon's own; the system's
 /// error if the list cannot be read.
-pub(super) fn check_acl(path: &Path) -> io::Result<Result<(), OwnershipError>> {
+pub(crate) fn check_acl(path: &Path) -> io::Result<Result<(), OwnershipError>> {
     let mut list = vec![0; MAX];
     let list = match retry_on_intr(|| rustix::fs::getxattr(path, NAME, &mut list)) {
         Ok(len) => list.get(..len).unwrap_or_default(),

@@ -26,12 +26,16 @@ mod records; // history and metrics
 mod users; // names of users and groups
 mod validate; // from the file to the configuration
 
+pub(crate) use acl::check_acl;
 pub use configuration::{Config, DEFAULT};
 pub use error::{ConfigError, Mistake};
 pub use limits::Limits;
 pub use module::{Module, RunAs};
 pub use paths::{AllowedPath, PathError, PathRules, resolve};
 pub use permissions::Access;
+pub(crate) use program::{
+    DirectoryError, MAX_LINKS, check_directories, check_links, check_ownership,
+};
 pub use program::{OwnershipError, Program, ProgramError};
 pub use records::Metrics;
 pub(crate) use records::is_written_by_others;

@@ -13,7 +13,7 @@ use datapipe::stage::ProgramFile;
 use super::acl::check_acl;
 
 /// Symbolic links that are followed one after the other, as the kernel does.
-pub(super) const MAX_LINKS: u32 = 40;
+pub(crate) const MAX_LINKS: u32 = 40;
 
 /// Program that was checked.
 #[derive(Clone, Debug)]
@@ -195,7 +195,7 @@ impl Identity {
 
 /// Reason for which a file could be replaced.
 #[derive(Debug)]
-pub(super) enum DirectoryError {
+pub(crate) enum DirectoryError {
     Unreadable {
         directory: PathBuf,
         source: io::Error,
@@ -222,7 +222,7 @@ impl fmt::Display for DirectoryError {
 
 /// Checks that only root and the daemon's own user can replace a file, or a directory above it.
 /// `resolved` has no symbolic links.
-pub(super) fn check_directories(resolved: &Path) -> Result<(), DirectoryError> {
+pub(crate) fn check_directories(resolved: &Path) -> Result<(), DirectoryError> {
     for directory in resolved.ancestors().skip(1) {
         let named = || directory.to_owned();
         let unreadable = |source| DirectoryError::Unreadable {
@@ -258,7 +258,7 @@ pub(super) fn written_by_groups(resolved: &Path) -> Vec<(&Path, u32)> {
 
 /// Checks that only root and the daemon's own user can let a path lead elsewhere: the links in it,
 /// and those in their targets, `left` of them one after the other at most.
-pub(super) fn check_links(path: &Path, left: u32) -> Result<(), DirectoryError> {
+pub(crate) fn check_links(path: &Path, left: u32) -> Result<(), DirectoryError> {
     for part in path.ancestors() {
         let unreadable = |source| DirectoryError::Unreadable {
             directory: part.to_owned(),
@@ -297,7 +297,7 @@ fn check_owner(metadata: &Metadata) -> Result<(), OwnershipError> {
 ///
 /// For a directory it checks that only they can replace its entries; the sticky bit suffices for
 /// that, because it reserves the entries to their owners.
-pub(super) fn check_ownership(metadata: &Metadata) -> Result<(), OwnershipError> {
+pub(crate) fn check_ownership(metadata: &Metadata) -> Result<(), OwnershipError> {
     check_owner(metadata)?;
     let own_group = rustix::process::getegid().as_raw();
     let mode = metadata.permissions().mode();

@@ -18,5 +18,6 @@ pub use json::{entry_json, status_json};
 pub use line::{Line, Tone};
 pub use records::{history_table, past_pipe_json, problems_json, problems_text};
 pub use table::{list_table, status_table};
+pub(crate) use text::utc;
 pub use text::{clock, escaped, escaped_line};
 pub use watch::Watch;

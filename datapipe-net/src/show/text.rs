@@ -120,7 +120,7 @@ pub fn clock(time: Duration) -> String {
 /// Formats a time in milliseconds since 1970 as date and time in UTC: `2026-11-29T10:00:00Z`.
 ///
 /// Years have 400 of a kind, and a year that begins in March has its leap day at its end.
-pub(super) fn utc(milliseconds: u64) -> String {
+pub(crate) fn utc(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
     // Days since 1 March of the year 0.
     let days = seconds / 86_400 + 719_468;

@@ -67,8 +67,13 @@ impl Deadline {
         Self(Instant::now().checked_add(time))
     }
 
+    /// True if the time is over.
+    pub(crate) fn has_passed(self) -> bool {
+        self.0.is_some_and(|end| end <= Instant::now())
+    }
+
     /// Remaining time; `None` without end.
-    fn left(self) -> Option<Timespec> {
+    pub(crate) fn left(self) -> Option<Timespec> {
         let left = self.0?.saturating_duration_since(Instant::now());
         Some(Timespec {
             tv_sec: left.as_secs() as i64,
