@@ -24,7 +24,8 @@ const LARGE: Scale = Scale {
 
 /// Appends `DATAPIPE_SESSIONS` sessions of three archives, 4 if that is not set, to tapes and to
 /// volumes of 64 KiB and 1 MiB, with a key and without one. With `DATAPIPE_LARGE_VOLUMES` set to 1,
-/// also to volumes of 16 MiB, 128 MiB and 1 GiB, one and a half of which all archives fill.
+/// also to volumes of 16 MiB, 128 MiB and 1 GiB, one and a half of which all archives fill: their
+/// data are compressed to a half.
 #[test]
 fn sessions_of_several_archives_restore_and_appending_changes_no_earlier_byte() {
     let sessions = setting("DATAPIPE_SESSIONS", 4) as usize;
@@ -58,7 +59,7 @@ struct Figures {
 /// Appends sessions to a new medium, and checks it after each of them.
 fn append_all(count: usize, size: Option<u64>, secret: Option<Secret>) -> Figures {
     let (scale, len) = match size {
-        Some(size) if size >= 16 << 20 => (LARGE, size as usize * 3 / 2 / count),
+        Some(size) if size >= 16 << 20 => (LARGE, size as usize * 3 / count),
         _ => (SMALL, 30_000),
     };
     let mut site = Site::of_scale(scale, "medium", size, secret);
