@@ -78,11 +78,40 @@ pub(super) fn check_end<M: MediumReader>(
     record: &RecordHeader,
     damage: &mut ListDamage,
 ) -> Result<(), OpenError> {
+    let mut found = Vec::new();
+    match follows_its_archive(medium, facts, entries, record, &mut found) {
+        Err(error) if is_failure(&error) => return Err(error),
+        Ok(true) => {}
+        _ => {
+            damage.add(facts.footer, OUT_OF_PLACE);
+            return Err(OpenError::no_index("its records are out of place"));
+        }
+    }
+    for StreamDamage { at, what, .. } in found {
+        damage.add(at, what);
+    }
+    Ok(())
+}
+
+/// True if a session's footer follows the session's last archive. Damage between them is added to
+/// `found`.
+fn follows_its_archive<M: MediumReader>(
+    medium: &SharedMedium<M>,
+    facts: &SessionFacts,
+    entries: &[PlacedEntry],
+    record: &RecordHeader,
+    found: &mut Vec<StreamDamage>,
+) -> Result<bool, OpenError> {
     let footer = facts.footer.unwrap_or(facts.label);
     let last = entries.last();
-    let known = last.and_then(|last| last.footer);
-    let (start, is_end) = match (known, last) {
-        (Some(known), _) => (known, true),
+    let (start, is_end) = match (last.and_then(|last| last.footer), last) {
+        (Some(known), _) => {
+            let number = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+            if is_misplaced(medium, facts.id, known, (UnitKind::ArchiveFooter, number))? {
+                return Ok(false);
+            }
+            (known, true)
+        }
         (None, None) => (facts.label, true),
         (None, Some(last)) => (last.header.unwrap_or(facts.label), false),
     };
@@ -96,41 +125,22 @@ pub(super) fn check_end<M: MediumReader>(
     let mut units = UnitReader::of_archive(medium, facts.id, place)?;
     let volumes = u64::from(record.volume).min(MAX_ENTRIES);
     units.limit(MAX_END + VOLUME_ENTRY * volumes);
-    let (mut found, mut is_first) = (Vec::new(), known.is_some());
-    let end = loop {
+    loop {
         let event = units.next()?;
         if units.other_session().is_some() {
-            break Some(false);
-        }
-        let is_archive_footer = match &event {
-            UnitEvent::Unit(header, _) => header.kind == UnitKind::ArchiveFooter,
-            event => matches!(event, UnitEvent::Damage(_)),
-        };
-        if std::mem::take(&mut is_first) && !is_archive_footer {
-            break Some(false);
+            return Ok(false);
         }
         match event {
             UnitEvent::Unit(header, at) if header.kind == UnitKind::SessionFooter => {
-                break Some(at.is_some_and(|at| is_same(at, footer)));
+                return Ok(at.is_some_and(|at| is_same(at, footer)));
             }
-            UnitEvent::Damage(damage) => found.push(damage),
-            UnitEvent::End => break (is_end).then_some(false),
-            UnitEvent::Unit(..) | UnitEvent::Label(..) | UnitEvent::Mark => {}
+            // Damage within an archive is for the reader of that to report.
+            UnitEvent::Damage(damage) if is_end => found.push(damage),
+            UnitEvent::End if is_end => return Ok(false),
+            UnitEvent::End => return follows_its_session(medium, footer, record),
+            _ => {}
         }
-    };
-    let is_in_place = match end {
-        Some(is_in_place) => is_in_place,
-        None => follows_its_session(medium, footer, record)?,
-    };
-    if !is_in_place {
-        damage.add(Some(footer), OUT_OF_PLACE);
-        return Err(OpenError::no_index("its records are out of place"));
     }
-    // Damage within an archive is for the reader of that to report.
-    for StreamDamage { at, what, .. } in found.into_iter().filter(|_| is_end) {
-        damage.add(at, what);
-    }
-    Ok(())
 }
 
 /// True if the record before a session's footer is the one of the session before it.
@@ -155,13 +165,13 @@ fn follows_its_session<M: MediumReader>(
     }
 }
 
-/// True if the record at `at`, where the header of archive `number` should begin, is not the one
-/// with that header: it has other units, or there is no record. A record that is damaged may be it.
+/// True if the record at `at`, where a unit of this kind of an archive should begin, is not the one
+/// with that unit: it has other units, or there is no record. A record that is damaged may be it.
 pub(super) fn is_misplaced<M: MediumReader>(
     medium: &SharedMedium<M>,
     session: [u8; 16],
     at: Position,
-    number: u32,
+    unit: (UnitKind, u32),
 ) -> Result<bool, OpenError> {
     let (mut medium, mut record) = (medium.clone(), Vec::new());
     let item = medium.seek(at).and_then(|()| medium.read(&mut record));
@@ -172,24 +182,22 @@ pub(super) fn is_misplaced<M: MediumReader>(
             Err(_) => false,
             Ok((header, _)) if header.session != session => true,
             Ok((header, content)) => {
-                header.kind == RecordKind::Data && has_other_units(&header, content, number)
+                header.kind == RecordKind::Data && has_other_units(&header, content, unit)
             }
         }),
     }
 }
 
-/// True if units begin in a record, all of them can be read, and none is the header of archive
-/// `number`.
-fn has_other_units(header: &RecordHeader, content: &[u8], number: u32) -> bool {
+/// True if units begin in a record, all of them can be read, and none is of this kind and of the
+/// archive with this number.
+fn has_other_units(header: &RecordHeader, content: &[u8], wanted: (UnitKind, u32)) -> bool {
     let Some(first) = header.first else {
         return false;
     };
     let mut offset = first as usize;
     while let Some(bytes) = content.get(offset..).filter(|bytes| !bytes.is_empty()) {
         match UnitHeader::parse(bytes) {
-            Ok(unit) if (unit.kind, unit.archive) == (UnitKind::ArchiveHeader, number) => {
-                return false;
-            }
+            Ok(unit) if (unit.kind, unit.archive) == wanted => return false,
             Ok(unit) => offset = offset.saturating_add(unit.unit_len()),
             Err(_) => return false,
         }

@@ -175,9 +175,14 @@ impl Sessions {
         let mut until = None;
         for (index, session) in sessions.iter_mut().enumerate().rev() {
             session.number = before.saturating_add(index as u32).saturating_add(1);
+            // A session that was put into this one does not end it.
+            let goes_on = |until: &Position| {
+                let footer = session.facts.footer;
+                footer.is_some_and(|footer| is_before(*until, footer))
+            };
             for archive in &mut session.archives {
                 archive.session_number = session.number;
-                archive.until = until;
+                archive.until = until.filter(|until| !goes_on(until));
             }
             until = Some(session.facts.label);
         }
@@ -558,7 +563,9 @@ fn list_archives<M: MediumReader>(
         let archive = list_archive(medium, facts, entry, number, copies.as_deref_mut())?;
         if with_headers && !archive.has_header {
             let at = archive.at;
-            if entry.header.is_some() && is_misplaced(medium, facts.id, at, number)? {
+            if entry.header.is_some()
+                && is_misplaced(medium, facts.id, at, (UnitKind::ArchiveHeader, number))?
+            {
                 let what = format!("archive {number} of the session does not begin here");
                 damage.add(Some(at), format!("{what}, where its session has it"));
                 return Err(OpenError::no_index("an archive is not at its place"));
