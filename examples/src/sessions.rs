@@ -143,7 +143,7 @@ pub fn list_sessions(
 /// notes.
 pub(crate) fn note_damage(damage: &[DamageEntry], is_error: bool, summary: &mut Summary) {
     for entry in damage.iter().filter(|_| is_error) {
-        summary.add_error("", "damage", entry.to_string());
+        summary.add_error("", "damaged", entry.to_string());
     }
     let noted = if is_error { &[] } else { damage };
     let notes = noted.iter().take(MAX_NOTES).map(ToString::to_string);
