@@ -258,10 +258,14 @@ impl Location {
         if rule == KeyRule::Any {
             return Ok(None);
         }
+        let name = match last.name() {
+            Some(name) => format!("\"{}\"", escape(name.as_bytes())),
+            None if is_encrypted => "whose name is encrypted".to_owned(),
+            None => "whose name is damaged".to_owned(),
+        };
         Err(self.failure(format_args!(
-            "its last archive, \"{}\", {why}; give the same key, or --other-key if this archive is \
-             to have another one, or none",
-            escape(last.name().unwrap_or_default().as_bytes())
+            "its last archive, {name}, {why}; give the same key, or --other-key if this archive is \
+             to have another one, or none"
         )))
     }
 

@@ -4,11 +4,12 @@ use datapipe::archive::{
     ArchiveReader, ListedArchive, ListedSession, OpenError, Sessions, StoredArchive,
 };
 use datapipe::prelude::*;
+use datapipe::stage::DamageEntry;
 
 use crate::console::Failure;
 use crate::format::{count_of, escape};
 use crate::medium::{Location, describe_name};
-use crate::sessions::{SourceEntry, hex};
+use crate::sessions::{SourceEntry, hex, note_damage};
 use crate::summary::Summary;
 
 /// Options that select an archive of a medium with several.
@@ -58,6 +59,8 @@ struct Candidates {
     is_only: bool,
     found: Vec<ListedArchive>,
     all: Vec<ListedArchive>,
+    /// Damage that the list has met.
+    damage: Vec<DamageEntry>,
 }
 
 impl Default for Candidates {
@@ -66,20 +69,26 @@ impl Default for Candidates {
             is_only: true,
             found: Vec::new(),
             all: Vec::new(),
+            damage: Vec::new(),
         }
     }
 }
 
 impl Candidates {
-    /// Notes which of how many archives was opened, and of what it is a copy.
+    /// Notes which of how many archives was opened, and of what it is a copy, and the damage of the
+    /// medium outside of its archives. `has_key`: archives that a key does not open are passed.
     fn note(
         &self,
         select: &SelectArgs,
         location: &Location,
         session: &[u8; 16],
         hash: &[u8; 32],
+        has_key: bool,
         summary: &mut Summary,
     ) {
+        if !self.is_only {
+            note_damage(&self.damage, summary.job == "verify", summary);
+        }
         let is_it = |archive: &ListedArchive| {
             archive.header_hash() == Some(hash) && archive.session_id() == session
         };
@@ -114,8 +123,9 @@ impl Candidates {
                 )
             ),
         };
+        let opens = if has_key { " that opens" } else { "" };
         summary.notes.push(format!(
-            "{location} has {}: this is the last whole one that opens{which}{newer}; --sessions \
+            "{location} has {}: this is the last whole one{opens}{which}{newer}; --sessions \
              lists them, and --archive selects one",
             count_of(self.all.len() as u64, "archive", "archives")
         ));
@@ -167,7 +177,8 @@ impl SelectArgs {
         let reader = reader.map_err(failure)?;
         let (name, session) = (describe_name(reader.origin(), false), &reader.session().id);
         self.check_expected(location, &name, &reader.header_hash(), summary)?;
-        candidates.note(self, location, session, &reader.header_hash(), summary);
+        let (hash, has_key) = (reader.header_hash(), secret.is_some());
+        candidates.note(self, location, session, &hash, has_key, summary);
         Ok(reader)
     }
 
@@ -193,16 +204,28 @@ impl SelectArgs {
         let name = describe_name(stored.origin(), stored.is_encrypted());
         let session = &stored.session().id;
         self.check_expected(location, &name, &stored.header_hash(), summary)?;
-        candidates.note(self, location, session, &stored.header_hash(), summary);
+        candidates.note(
+            self,
+            location,
+            session,
+            &stored.header_hash(),
+            false,
+            summary,
+        );
         Ok(stored)
     }
 
-    /// Returns all archives of the medium, or of the session that is selected, in their order.
+    /// Returns all archives of the medium, or of the session that is selected, in their order. Adds
+    /// the damage that their list has met.
     ///
     /// # Errors
     ///
     /// Returns a failure if there is none, or the medium cannot be read.
-    pub fn all(&self, location: &Location) -> Result<Vec<ListedArchive>, Failure> {
+    pub fn all(
+        &self,
+        location: &Location,
+        summary: &mut Summary,
+    ) -> Result<Vec<ListedArchive>, Failure> {
         let sessions = Sessions::read(location.open()?).map_err(|error| location.failure(error))?;
         if sessions.is_cut() {
             return Err(location.failure(
@@ -211,6 +234,7 @@ impl SelectArgs {
             ));
         }
         let found = self.find(&sessions).map_err(|why| location.failure(why))?;
+        note_damage(sessions.damage(), true, summary);
         Ok(found.into_iter().cloned().collect())
     }
 
@@ -275,6 +299,7 @@ impl SelectArgs {
             is_only,
             found: found.into_iter().cloned().collect(),
             all: sessions.archives().cloned().collect(),
+            damage: sessions.damage().to_vec(),
         })
     }
 
@@ -346,10 +371,18 @@ fn find_session(sessions: &Sessions, wanted: &str) -> Result<u32, String> {
     };
     match found[..] {
         [session] => Ok(session.number()),
-        [] => Err(format!(
-            "there is no session {}; --sessions lists those that there are",
-            escape(wanted.as_bytes())
-        )),
+        [] => {
+            let is_short = wanted.len() < 8 && !wanted.bytes().all(|byte| byte.is_ascii_digit());
+            Err(format!(
+                "there is no session {}{}; --sessions lists those that there are",
+                escape(wanted.as_bytes()),
+                match is_short {
+                    true =>
+                        ": a session has a number, or an id of which at least 8 digits are given",
+                    false => "",
+                }
+            ))
+        }
         _ => Err(format!(
             "{} sessions have an id that begins with {}; give more digits",
             found.len(),

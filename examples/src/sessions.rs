@@ -4,11 +4,12 @@ use std::io::{self, Write};
 
 use datapipe::archive::{ListedArchive, Sessions};
 use datapipe::prelude::Secret;
+use datapipe::stage::DamageEntry;
 use datapipe::wire::{CopySource, Time};
 use serde::Serialize;
 
 use crate::console::Failure;
-use crate::format::{escape, format_minute};
+use crate::format::{count_of, escape, format_minute};
 use crate::medium::Location;
 use crate::summary::Summary;
 
@@ -110,6 +111,7 @@ pub fn list_sessions(
             "the medium has more sessions and archives than can be listed: some are missing here";
         summary.notes.push(note.to_owned());
     }
+    note_damage(sessions.damage(), true, summary);
     let is_labelled = || location.volumes().iter().any(|file| file.record.is_some());
     if sessions.sessions().is_empty() && location.bytes() > 0 && !is_labelled() {
         return Err(
@@ -136,6 +138,25 @@ pub fn list_sessions(
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| Failure::new(format!("cannot write to standard output: {error}")))
 }
+
+/// Adds damage that a list has met: as errors of a job that checks the medium, and otherwise as
+/// notes.
+pub(crate) fn note_damage(damage: &[DamageEntry], is_error: bool, summary: &mut Summary) {
+    for entry in damage.iter().filter(|_| is_error) {
+        summary.add_error("", "damaged", entry.to_string());
+    }
+    let noted = if is_error { &[] } else { damage };
+    let notes = noted.iter().take(MAX_NOTES).map(ToString::to_string);
+    summary.notes.extend(notes);
+    if let Some(more) = noted.len().checked_sub(MAX_NOTES + 1) {
+        let more = count_of(more as u64 + 1, "place", "places");
+        let note = format!("{more} more of the medium have damage; --sessions names all");
+        summary.notes.push(note);
+    }
+}
+
+/// Most places with damage that are noted one by one.
+const MAX_NOTES: usize = 20;
 
 fn entry_of(archive: &ListedArchive, number: u64) -> ArchiveEntry {
     ArchiveEntry {

@@ -94,7 +94,8 @@ pub(super) fn is_before(one: Position, other: Position) -> bool {
         || one.byte == 0 && is_counted(one, other) && one < other
 }
 
-fn is_same(one: Position, other: Position) -> bool {
+/// True if both are the same position on the medium, as [`is_before`] compares them.
+pub(super) fn is_same(one: Position, other: Position) -> bool {
     (one.volume, one.byte) == (other.volume, other.byte)
         && (one.byte > 0 || !is_counted(one, other) || one.record == other.record)
 }

@@ -10,6 +10,7 @@ mod later_versions; // archives as later versions may write them
 mod lists; // lists of sessions: what they read, and of what media
 mod openers; // secrets and recipients that open archives
 mod origins; // names of an archive, of its host and its program
+mod out_of_place; // sessions that are not where their footers say, damage outside of archives
 mod parts; // some blocks, found by the index
 mod records; // zeros after records, kinds of later versions, volume records
 mod regressions; // earlier defects

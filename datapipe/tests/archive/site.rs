@@ -173,6 +173,7 @@ impl Site {
     /// Checks that every archive comes back as it was.
     pub(crate) fn check_all(&self) {
         let sessions = self.list();
+        assert!(sessions.damage().is_empty(), "{:?}", sessions.damage());
         let names: Vec<_> = sessions.archives().map(|found| found.name()).collect();
         let wanted: Vec<_> = self.data.iter().map(|(name, _)| Some(&name[..])).collect();
         assert_eq!(names, wanted);

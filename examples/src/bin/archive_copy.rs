@@ -183,7 +183,7 @@ impl Job<'_> {
 
     /// Copies several archives into one session.
     fn copy_all(&self, summary: &mut Summary) -> Result<(), Failure> {
-        let archives = self.args.select.all(&self.source)?;
+        let archives = self.args.select.all(&self.source, summary)?;
         if archives.len() > MAX_ARCHIVES {
             return Err(self.source.failure(format_args!(
                 "has {} archives, but a session has at most {MAX_ARCHIVES}: copy one session after \

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::fixture::{DISK_TO_TAPE, Fixture, failed, noise, ok};
+use crate::fixture::{ARCHIVE_COPY, DISK_TO_TAPE, Fixture, failed, noise, ok};
 
 /// Appends a session with the content of `src/data`, to which it first adds a file.
 fn append(fixture: &Fixture, more: &[&str], number: usize) {
@@ -197,4 +197,41 @@ fn names_of_encrypted_archives_are_listed_and_selected_with_their_key() {
         text.contains("an archive whose name is encrypted, written"),
         "{text}"
     );
+}
+
+/// Damage of what belongs to no archive was passed over in silence on a medium of several sessions.
+#[test]
+fn damage_outside_of_archives_is_an_error_of_jobs_that_check_the_medium() {
+    let fixture = Fixture::new();
+    for number in 1..=2 {
+        append(&fixture, &["--key-file", "key"], number);
+    }
+    let mut tape = fs::read(fixture.path("tape")).unwrap();
+    // In the footer of the last session.
+    let at = tape.len() - 100;
+    tape[at] ^= 1;
+    fs::write(fixture.path("tape"), tape).unwrap();
+    let key = ["--key-file", "key"];
+    let what = "the footer of a session is damaged";
+    for args in [
+        &["--sessions", "tape"][..],
+        &["--verify", "tape"],
+        &[&key[..], &["--verify", "tape"]].concat(),
+    ] {
+        let text = failed(&fixture.restore(args), 3);
+        assert_eq!(text.matches(what).count(), 1, "{text}");
+    }
+    let copy = fixture.command(ARCHIVE_COPY, &["--all", "tape", "copy"]);
+    let text = failed(&{ copy }.output().unwrap(), 3);
+    assert!(text.contains(what), "{text}");
+    // The archive is whole.
+    let text = ok(&fixture.restore(&[&key[..], &["--json", "tape", "out"]].concat()));
+    assert!(text.contains(what), "{text}");
+    let text = failed(
+        &fixture.restore(&["--session", "abcd", "--verify", "tape"]),
+        1,
+    );
+    assert!(text.contains("at least 8 digits"), "{text}");
+    let text = failed(&fixture.back_up(&["--append", "src/data", "tape"]), 1);
+    assert!(text.contains("whose name is encrypted"), "{text}");
 }

@@ -57,9 +57,9 @@ pub(super) struct PlacedEntry {
     blocks: u64,
     has_footer: bool,
     /// The record in which its header begins, if that is known.
-    header: Option<Position>,
+    pub(super) header: Option<Position>,
     /// The record of its footer, if that is known.
-    footer: Option<Position>,
+    pub(super) footer: Option<Position>,
 }
 
 /// Lists an archive by the entry of its session's footer.

@@ -29,6 +29,7 @@ mod record_reader; // the records of a session
 mod resync; // records in damaged bytes
 mod run_cursor; // the run of blocks that is being read
 mod select; // opening an archive of a list
+mod session_end; // checks of the end of a finished session
 mod session_list; // the sessions and archives of a medium
 mod session_scan; // sessions whose footers are missing
 mod shared_medium; // a medium that several readers use in turn

@@ -8,23 +8,28 @@
 //!
 //! A finished session costs its footer, its label, and a record for each archive. Before its label
 //! are the two marks and the footer of the session before it. What an unfinished session has is
-//! found by reading all of it. Nothing here is authenticated.
+//! found by reading all of it, and so is what a session has whose records are out of place. Nothing
+//! here is authenticated.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::limits::{MAX_LISTED_ARCHIVES, MAX_RECORD, MAX_VOLUMES};
 use crate::media::{Item, MediumError, MediumReader, Position};
+use crate::stage::DamageEntry;
 use crate::wire::{
     Content, CopySource, RecordHeader, RecordKind, SessionFooter, SessionHeader, SessionsBefore,
-    Time, UnitKind,
+    Time, UnitHeader, UnitKind,
 };
 
 use super::super::open_error::OpenError;
 use super::super::place::{Place, is_before};
 use super::back_reader::BackReader;
 use super::header_facts::HeaderFacts;
-use super::listed_header::{MAX_COPIES_READ, list_archive, places_in_order, read_source};
+use super::listed_header::{
+    MAX_COPIES_READ, PlacedEntry, list_archive, places_in_order, read_source,
+};
+use super::session_end::{ListDamage, NO_HEADER, check_end, is_misplaced};
 use super::session_scan::{label_headers, locate, scan};
 use super::shared_medium::SharedMedium;
 
@@ -62,6 +67,7 @@ use super::shared_medium::SharedMedium;
 pub struct Sessions {
     sessions: Vec<ListedSession>,
     is_cut: bool,
+    damage: Vec<DamageEntry>,
 }
 
 /// A session of a medium.
@@ -102,13 +108,14 @@ pub struct ListedArchive {
 }
 
 impl Sessions {
-    /// Lists a medium, from its end. Where a session is unfinished, or its end is damaged, the
-    /// records of the medium are read instead, up to the next session.
+    /// Lists a medium, from its end. Where a session is unfinished, its end is damaged, or its
+    /// records are not where its footer says, the records of the medium are read instead, up to the
+    /// next session.
     ///
     /// # Errors
     ///
     /// [`OpenError::Medium`] if the medium fails. Damage is not an error: what cannot be found is
-    /// not in the list.
+    /// not in the list, and [`damage`](Self::damage) has what was found damaged.
     pub fn read<M: MediumReader>(medium: M) -> Result<Self, OpenError> {
         let medium = SharedMedium::new(medium);
         let _claim = medium.claim()?;
@@ -118,12 +125,12 @@ impl Sessions {
     pub(super) fn list<M: MediumReader>(medium: &SharedMedium<M>) -> Result<Self, OpenError> {
         let (mut newest_first, mut total) = (Vec::new(), 0);
         let mut copies = MAX_COPIES_READ;
-        let mut until = None;
+        let (mut until, mut damage) = (None, ListDamage::default());
         let is_cut = loop {
             if total >= MAX_LISTED_ARCHIVES {
                 break true;
             }
-            match step_back(medium, until, Some(&mut copies)) {
+            match step_back(medium, until, Some(&mut copies), &mut damage) {
                 Ok(None) => break false,
                 Ok(Some(session)) => {
                     total += 1 + session.archives.len();
@@ -135,6 +142,10 @@ impl Sessions {
                     let from = unfinished_label(medium, newest_first.last(), until)?;
                     let room = MAX_LISTED_ARCHIVES - total;
                     let (found, is_cut) = scan(medium, from, until, room)?;
+                    found
+                        .iter()
+                        .rev()
+                        .for_each(|one| damage.add_lost_headers(one));
                     total += found
                         .iter()
                         .map(|found| 1 + found.archives.len())
@@ -147,11 +158,13 @@ impl Sessions {
                 }
             }
         };
-        Ok(Self::numbered(newest_first, is_cut))
+        // It was found from the end on.
+        damage.0.reverse();
+        Ok(Self::numbered(newest_first, is_cut, damage.0))
     }
 
     /// Numbers the sessions, and limits each to its own part of the medium.
-    fn numbered(newest_first: Vec<ListedSession>, is_cut: bool) -> Self {
+    fn numbered(newest_first: Vec<ListedSession>, is_cut: bool, damage: Vec<DamageEntry>) -> Self {
         let mut sessions: Vec<_> = newest_first.into_iter().rev().collect();
         let known = sessions
             .first()
@@ -162,13 +175,22 @@ impl Sessions {
         let mut until = None;
         for (index, session) in sessions.iter_mut().enumerate().rev() {
             session.number = before.saturating_add(index as u32).saturating_add(1);
+            // A session that was put into this one does not end it.
+            let goes_on = |until: &Position| {
+                let footer = session.facts.footer;
+                footer.is_some_and(|footer| is_before(*until, footer))
+            };
             for archive in &mut session.archives {
                 archive.session_number = session.number;
-                archive.until = until;
+                archive.until = until.filter(|until| !goes_on(until));
             }
             until = Some(session.facts.label);
         }
-        Self { sessions, is_cut }
+        Self {
+            sessions,
+            is_cut,
+            damage,
+        }
     }
 
     /// Returns what the header of a session records that follows everything on the medium. Reads
@@ -203,7 +225,7 @@ impl Sessions {
     pub fn before_next<M: MediumReader>(medium: M) -> Result<SessionsBefore, OpenError> {
         let medium = SharedMedium::new(medium);
         let _claim = medium.claim()?;
-        let last = match step_back(&medium, None, None) {
+        let last = match step_back(&medium, None, None, &mut ListDamage::default()) {
             Ok(last) => last,
             Err(error) if is_failure(&error) => return Err(error),
             Err(_) => Self::list(&medium)?.sessions.pop(),
@@ -280,6 +302,14 @@ impl Sessions {
     /// True if the medium has sessions that are not in the list, for which there was no room.
     pub fn is_cut(&self) -> bool {
         self.is_cut
+    }
+
+    /// Damage that the list has met: of labels, of the headers of archives, and of what follows the
+    /// last archive of each session. Records that are out of place are damage, too.
+    ///
+    /// A list reads little, so a medium may have other damage: reading an archive finds its own.
+    pub fn damage(&self) -> &[DamageEntry] {
+        &self.damage
     }
 }
 
@@ -468,52 +498,96 @@ const MAX_FOOTER: usize = MAX_RECORD;
 ///
 /// # Errors
 ///
-/// If the session has no footer, or the footer is not what it should be.
+/// If the session has no footer, or the footer is not what it should be. What is damage, and not
+/// only unfinished, is noted.
 fn step_back<M: MediumReader>(
     medium: &SharedMedium<M>,
     until: Option<Position>,
-    mut copies: Option<&mut u64>,
+    copies: Option<&mut u64>,
+    damage: &mut ListDamage,
 ) -> Result<Option<ListedSession>, OpenError> {
-    let Some((at, record)) = footer_before(medium, until)? else {
+    let Some((at, record)) = footer_before(medium, until, damage)? else {
         return Ok(None);
     };
     let mut reader = BackReader::new(medium, record.session);
     reader.seek(at)?;
-    let (_, body) = reader.read_unit(UnitKind::SessionFooter)?;
-    let footer = SessionFooter::parse(&body)?;
-    let Some(volumes_before) = at.volume.checked_sub(record.volume) else {
-        return Err(OpenError::no_index("its footer names a later volume"));
+    let footer = reader.read_unit(UnitKind::SessionFooter);
+    let footer = footer.and_then(|(_, body)| Ok(SessionFooter::parse(&body)?));
+    let footer = match footer {
+        Err(error) if !is_failure(&error) => {
+            damage.add(Some(at), "the footer of a session is damaged");
+            return Err(error);
+        }
+        footer => footer?,
     };
+    let volumes_before = at.volume.checked_sub(record.volume);
     let label = Position {
-        volume: volumes_before.saturating_add(1),
+        volume: volumes_before.unwrap_or_default().saturating_add(1),
         record: footer.label.record,
         byte: footer.label.byte,
     };
-    if !is_before(label, at) && label.volume >= at.volume && label.byte > 0 {
+    let is_after = !is_before(label, at) && label.volume >= at.volume && label.byte > 0;
+    let Some(volumes_before) = volumes_before.filter(|_| !is_after) else {
+        let what = "the footer of a session names a place for its label that cannot be right";
+        damage.add(Some(at), what);
         return Err(OpenError::no_index("its label is not before its footer"));
-    }
-    // A label that is elsewhere is damaged, or several media were put together.
-    let header = Some(read_label(medium, label, record.session)?);
+    };
     let facts = Arc::new(SessionFacts {
         id: record.session,
-        header,
+        header: Some(read_label(medium, label, record.session, damage)?),
         label,
         footer: Some(at),
         volumes_before,
     });
-    let mut archives = Vec::new();
-    for (entry, number) in places_in_order(&footer.archives, &facts).zip(1..) {
-        let copies = copies.as_deref_mut();
-        archives.push(list_archive(medium, &facts, &entry, number, copies)?);
-    }
+    let entries: Vec<_> = places_in_order(&footer.archives, &facts).collect();
+    check_end(medium, &facts, &entries, &record, damage)?;
+    let archives = list_archives(medium, &facts, &entries, copies, damage)?;
     Ok(Some(ListedSession::new(facts, archives)))
 }
 
-/// Finds the record before `until`, or before the end of the medium, that begins with a unit and is
-/// followed by two marks. Returns nothing at the start of the medium.
+/// Lists the archives of a finished session.
+///
+/// # Errors
+///
+/// If the medium fails, or an archive is not at its place, which is noted.
+fn list_archives<M: MediumReader>(
+    medium: &SharedMedium<M>,
+    facts: &Arc<SessionFacts>,
+    entries: &[PlacedEntry],
+    mut copies: Option<&mut u64>,
+    damage: &mut ListDamage,
+) -> Result<Vec<ListedArchive>, OpenError> {
+    let mut archives = Vec::new();
+    for (entry, number) in entries.iter().zip(1..) {
+        let with_headers = copies.is_some();
+        let archive = list_archive(medium, facts, entry, number, copies.as_deref_mut())?;
+        if with_headers && !archive.has_header {
+            let at = archive.at;
+            if entry.header.is_some()
+                && is_misplaced(medium, facts.id, at, (UnitKind::ArchiveHeader, number))?
+            {
+                let what = format!("archive {number} of the session does not begin here");
+                damage.add(Some(at), format!("{what}, where its session has it"));
+                return Err(OpenError::no_index("an archive is not at its place"));
+            }
+            let what = match archive.header {
+                Some(_) => "its header is damaged, and a copy of it was read",
+                None => NO_HEADER,
+            };
+            damage.add(Some(at), format!("archive {number} of the session: {what}"));
+        }
+        archives.push(archive);
+    }
+    Ok(archives)
+}
+
+/// Finds the record before `until`, or before the end of the medium, that begins with a session's
+/// footer, or with what may be one, and is followed by two marks. Returns nothing at the start of
+/// the medium.
 fn footer_before<M: MediumReader>(
     medium: &SharedMedium<M>,
     until: Option<Position>,
+    damage: &mut ListDamage,
 ) -> Result<Option<(Position, RecordHeader)>, OpenError> {
     let mut medium = medium.clone();
     match until {
@@ -526,11 +600,7 @@ fn footer_before<M: MediumReader>(
         match medium.read_back(&mut record)? {
             Item::Mark(_) if marks < MAX_MARKS => marks += 1,
             Item::Record(at) => {
-                let (header, _) = RecordHeader::parse(&record)?;
-                if marks < 2 || header.kind != RecordKind::Data {
-                    return Err(OpenError::no_index("it does not end with two marks"));
-                }
-                if header.first == Some(0) {
+                if let Some(header) = footer_in(&record, at, marks, damage)? {
                     return Ok(Some((at, header)));
                 }
                 passed += record.len();
@@ -560,6 +630,40 @@ fn footer_before<M: MediumReader>(
     }
 }
 
+/// Returns the header of a record, with `marks` marks after it, that begins with a session's
+/// footer, or with a unit whose header is damaged; nothing if no unit begins with the record.
+///
+/// # Errors
+///
+/// If it ends an unfinished session, or is damaged, which is noted.
+fn footer_in(
+    record: &[u8],
+    at: Position,
+    marks: u32,
+    damage: &mut ListDamage,
+) -> Result<Option<RecordHeader>, OpenError> {
+    if marks < 2 {
+        return Err(OpenError::no_index("it does not end with two marks"));
+    }
+    let (header, content) = match RecordHeader::parse(record) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            let what = format!("the last record of a session is damaged ({error})");
+            damage.add(Some(at), what);
+            return Err(error.into());
+        }
+    };
+    let unit = UnitHeader::parse(content);
+    let is_other = unit.is_ok_and(|unit| unit.kind != UnitKind::SessionFooter);
+    match header.first {
+        _ if header.kind != RecordKind::Data => {
+            Err(OpenError::no_index("it does not end with two marks"))
+        }
+        Some(0) if is_other => Err(OpenError::no_index("it does not end with its footer")),
+        first => Ok((first == Some(0)).then_some(header)),
+    }
+}
+
 /// Returns the number of the last volume of a medium whose last volume is empty: it was begun, and
 /// nothing was written to it.
 fn last_volume<M: MediumReader>(medium: &mut SharedMedium<M>) -> u32 {
@@ -584,21 +688,30 @@ fn last_volume<M: MediumReader>(medium: &mut SharedMedium<M>) -> u32 {
     exists_to
 }
 
-/// Reads the label of a session, and returns the copy of the session's header.
+/// Reads the label of a session, and returns the copy of the session's header. A label that is
+/// elsewhere is damaged, or several media were put together.
 fn read_label<M: MediumReader>(
     medium: &SharedMedium<M>,
     label: Position,
     session: [u8; 16],
+    damage: &mut ListDamage,
 ) -> Result<SessionHeader, OpenError> {
     let (mut medium, mut record) = (medium.clone(), Vec::new());
-    medium.seek(label)?;
-    if let Item::Record(_) = medium.read(&mut record)?
-        && let Ok((header, content)) = RecordHeader::parse(&record)
-        && (header.kind, header.session) == (RecordKind::Label, session)
-        && let Some(header) = label_headers(content)
-    {
-        return Ok(header);
+    let found = medium.seek(label).and_then(|()| medium.read(&mut record));
+    match found.map_err(OpenError::from) {
+        Err(error) if is_failure(&error) => return Err(error),
+        Ok(Item::Record(_)) => {
+            if let Ok((header, content)) = RecordHeader::parse(&record)
+                && (header.kind, header.session) == (RecordKind::Label, session)
+                && let Some(header) = label_headers(content)
+            {
+                return Ok(header);
+            }
+        }
+        _ => {}
     }
+    let what = "the label of a session is damaged, or is not where its footer has it";
+    damage.add(Some(label), what);
     Err(OpenError::NoArchive("a label is damaged".to_owned()))
 }
 
