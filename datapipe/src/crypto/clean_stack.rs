@@ -9,10 +9,11 @@ use std::hint::black_box;
 
 use super::vector_registers::clear_vector_registers;
 
-/// Bytes of the stack that are overwritten: more than the work with a key takes.
-const DEPTH: usize = 32 << 10;
-/// As [`DEPTH`], for the cipher at work, which runs for each block.
-const CIPHER_DEPTH: usize = 8 << 10;
+/// Bytes of the stack that are overwritten: more than the work with a key takes. How much that is
+/// depends on what the compiler inlines.
+const DEPTH: usize = 64 << 10;
+/// As [`DEPTH`], for the cipher at work, which runs for each block: 8 KiB were not enough.
+const CIPHER_DEPTH: usize = 32 << 10;
 
 /// Runs `work`, which returns no key by value, and then overwrites the part of the stack and the
 /// vector registers that it used.

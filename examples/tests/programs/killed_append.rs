@@ -97,7 +97,7 @@ impl Site {
     fn change_source(&mut self) -> Files {
         self.appends += 1;
         let mut large = noise(700 << 10);
-        large[..8].copy_from_slice(&self.appends.to_le_bytes());
+        large[..8].copy_from_slice(&(self.appends as u64).to_le_bytes());
         let source = self.fixture.path("src/data");
         fs::write(source.join("large"), large).unwrap();
         let name = format!("file {}", self.appends);
