@@ -501,10 +501,18 @@ fn step_back<M: MediumReader>(
         footer: Some(at),
         volumes_before,
     });
-    let mut archives = Vec::new();
+    let (mut archives, mut known) = (Vec::new(), label);
     for (entry, number) in places_in_order(&footer.archives, &facts).zip(1..) {
+        let has_headers = copies.is_some();
         let copies = copies.as_deref_mut();
-        archives.push(list_archive(medium, &facts, &entry, number, copies)?);
+        let mut archive = list_archive(medium, &facts, &entry, number, copies)?;
+        // A header that is not at its place may be before it: bytes may be missing.
+        match archive.has_header {
+            true => known = archive.at,
+            false if has_headers => archive.at = known,
+            false => {}
+        }
+        archives.push(archive);
     }
     Ok(Some(ListedSession::new(facts, archives)))
 }
