@@ -64,8 +64,8 @@ struct Found {
 struct FoundArchive {
     at: Position,
     header: Option<HeaderFacts>,
-    /// Its header begins in the record at `at`.
-    has_place: bool,
+    /// The record in which its header begins: usually `at`.
+    header_at: Option<Position>,
     /// The header is a copy in a locator.
     is_copy: bool,
     /// The header goes on in the next record.
@@ -387,8 +387,8 @@ impl Found {
         let archive = self.archives.entry(unit.archive);
         let archive = archive.or_insert_with(|| FoundArchive::at(self.last_unit));
         match unit.kind {
-            UnitKind::ArchiveHeader if !archive.has_place => {
-                archive.has_place = true;
+            UnitKind::ArchiveHeader if archive.header_at.is_none() => {
+                archive.header_at = Some(at);
                 // Blocks before it are not lost if it is not the first.
                 if is_new {
                     archive.at = at;
@@ -436,8 +436,10 @@ impl Found {
                 .as_ref()
                 .is_some_and(HeaderFacts::has_known_name);
             let mut header = found.header;
-            if found.is_cut || found.has_place && header.is_some() && !is_named {
-                header = match read_header(medium, facts.id, found.at, number) {
+            let at = found.header_at;
+            let is_wanted = found.is_cut || header.is_some() && !is_named;
+            if let Some(at) = at.filter(|_| is_wanted) {
+                header = match read_header(medium, facts.id, at, number) {
                     Err(error) if is_failure(&error) => return Err(error),
                     read => read.ok().or(header),
                 };
@@ -449,7 +451,7 @@ impl Found {
                 at: found.at,
                 has_footer: found.blocks.is_some(),
                 blocks: found.blocks.unwrap_or_default(),
-                has_header: found.has_place && !found.is_copy && header.is_some(),
+                has_header: at == Some(found.at) && !found.is_copy && header.is_some(),
                 header,
                 footer: None,
                 copy_of: found.copy_of,
@@ -465,7 +467,7 @@ impl FoundArchive {
         Self {
             at,
             header: None,
-            has_place: false,
+            header_at: None,
             is_copy: false,
             is_cut: false,
             blocks: None,
