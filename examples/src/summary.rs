@@ -30,8 +30,8 @@ pub struct Summary {
     /// SHA-256 of the identity of the archive's header, in hexadecimal digits: no other archive has
     /// it.
     pub header_hash: Option<String>,
-    /// Time at which the archive was begun, as its own header says, in seconds since 1970. Jobs that
-    /// read one archive have it.
+    /// Time at which the archive was begun, as its own header says, in seconds since 1970. Jobs
+    /// that read one archive have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<i64>,
     /// True if each block was authenticated with the archive's key; false if the archive is not

@@ -194,7 +194,7 @@ impl Sessions {
     /// Reads the names of the encrypted archives that `secret` opens, a record for each. `medium`
     /// is the one that was listed. Unlike the rest of the list, these names are authenticated.
     ///
-    /// Slots of at most eight archives are tried, and at most eight archives whose header is damaged
+    /// Slots of at most eight archives are tried, and at most eight archives with a damaged header
     /// are read, as [`ArchiveReader::open_last`] does. Archives that the secret does not open stay
     /// without a name.
     ///
