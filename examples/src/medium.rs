@@ -18,7 +18,7 @@ use datapipe::media::{
 };
 use datapipe::prelude::*;
 use datapipe::wire::{
-    RecordHeader, SessionHeader, SessionsBefore, UNIT_HEADER_LEN, UnitHeader, UnitKind,
+    RecordHeader, SessionHeader, SessionsBefore, Time, UNIT_HEADER_LEN, UnitHeader, UnitKind,
 };
 
 use crate::console::Failure;
@@ -211,7 +211,8 @@ impl Location {
     }
 
     /// Checks that an archive can be appended with `secret`, and returns the data key of the last
-    /// archive, if that opens it.
+    /// archive, if that opens it. Notes it if no header of an archive can be read, so that the key
+    /// is not known.
     ///
     /// # Errors
     ///
@@ -221,6 +222,7 @@ impl Location {
         &self,
         secret: Option<&Secret>,
         rule: KeyRule,
+        summary: &mut Summary,
     ) -> Result<Option<SharedKey>, Failure> {
         if let Ok(Some(writer)) = find_writer(&self.path) {
             return Err(Failure::new(format!(
@@ -242,6 +244,12 @@ impl Location {
         }
         let readable = |archive: &&ListedArchive| archive.is_encrypted().is_some();
         let Some(last) = sessions.archives().filter(readable).last() else {
+            if rule != KeyRule::Any && sessions.archives().next().is_some() {
+                summary.notes.push(format!(
+                    "no header of an archive on {self} can be read: whether they have the key of \
+                     this archive, or any, was not checked"
+                ));
+            }
             return Ok(None);
         };
         let is_encrypted = last.is_encrypted() == Some(true);
@@ -466,16 +474,20 @@ impl Location {
             .open()
             .ok()
             .and_then(|medium| Sessions::read(medium).ok());
-        let count = sessions.map_or(0, |sessions| sessions.archives().count());
+        let count = sessions.iter().flat_map(Sessions::archives).count();
+        let first = sessions.iter().flat_map(Sessions::archives).next();
+        let first = first.and_then(ListedArchive::created);
+        let first = first.unwrap_or(session.created);
         let reader = self
             .open()
             .ok()
             .and_then(|medium| ArchiveReader::open(medium, secret).ok());
         if count > 1 {
-            let origin = describe_origin(session, None);
+            let origin = describe_origin(first, None);
             return format!("{count} archives, the first of them {origin}");
         }
-        let origin = describe_origin(session, reader.as_ref().and_then(ArchiveReader::origin));
+        let created = reader.as_ref().map_or(first, |one| one.header().created);
+        let origin = describe_origin(created, reader.as_ref().and_then(ArchiveReader::origin));
         match reader.map(|reader| reader.index()) {
             Some(Err(_)) => format!(
                 "an archive {origin} that is unfinished, because its job did not end, or is damaged"
@@ -640,10 +652,11 @@ pub fn describe_name(origin: Option<&ArchiveOrigin>, is_sealed: bool) -> String 
     }
 }
 
-/// Describes the time of a session, and the host of its archive if it is known, for people. The
-/// host's name comes from the medium, so it is escaped: it must not send commands to a terminal.
-pub fn describe_origin(session: &SessionHeader, archive: Option<&ArchiveOrigin>) -> String {
-    let mut text = format!("written {}", format_minute(session.created));
+/// Describes when an archive was begun, as its own header says, and on which host if that is known,
+/// for people. With a key both are authenticated; the time of a session never is. The host's name
+/// comes from the medium, so it is escaped: it must not send commands to a terminal.
+pub fn describe_origin(created: Time, archive: Option<&ArchiveOrigin>) -> String {
+    let mut text = format!("written {}", format_minute(created));
     if let Some(origin) = archive.filter(|origin| !origin.host.is_empty()) {
         text += &format!(" by host {}", escape(origin.host.as_bytes()));
     }

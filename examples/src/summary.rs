@@ -30,6 +30,10 @@ pub struct Summary {
     /// SHA-256 of the identity of the archive's header, in hexadecimal digits: no other archive has
     /// it.
     pub header_hash: Option<String>,
+    /// Time at which the archive was begun, as its own header says, in seconds since 1970. Jobs
+    /// that read one archive have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<i64>,
     /// True if each block was authenticated with the archive's key; false if the archive is not
     /// encrypted, or was read without its key. Jobs that read an archive have it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,6 +94,7 @@ impl Summary {
             message: None,
             archive: None,
             header_hash: None,
+            created: None,
             authenticated: None,
             copy_of: None,
             copies: None,
@@ -219,6 +224,8 @@ pub struct CopyEntry {
     pub name: Option<String>,
     /// SHA-256 of the identity of its header, in hexadecimal digits.
     pub header_hash: String,
+    /// Time at which the archive was begun, not copied, in seconds since 1970.
+    pub created: i64,
     /// Number of blocks in the copy, besides the first and the last one.
     pub blocks: u64,
     /// `complete` or `incomplete`, as its source is.

@@ -130,7 +130,8 @@ impl VirtualTape {
     /// A torn frame at the end, which a writer that was stopped has left, is removed by the first
     /// write, which also adds the marks that an unfinished writer did not write: two precede
     /// the new items. Damage is kept. The options' label, pool and size are those of the new
-    /// tape, if there is none yet; the size is also the limit of one that exists.
+    /// tape, if there is none yet; the size is also the limit of one that exists. The hidden file
+    /// of a writer that was killed while it replaced the tape is removed.
     ///
     /// # Errors
     ///
@@ -168,6 +169,12 @@ impl VirtualTape {
             });
         }
         let appends = known.writer.has_content();
+        if appends {
+            // It is in no way of this writer. Where it cannot be removed, or is not a tape, it
+            // stays.
+            let resolved = storage.resolve(&path).ok();
+            let _ = resolved.map(|target| remove_left(&storage, &beside(&target)));
+        }
         let writer = (known.writer, None);
         Ok(TapeWriter::of(
             storage,
@@ -364,14 +371,7 @@ fn reuse<S: Storage>(
         .map_err(MediumError::io("resolve", path))?;
     check_gives_way::<S>(&target, "overwrite it in place, or write elsewhere")?;
     let new = beside(&target);
-    // A writer that was killed may have left one: the lock on the old tape proves that it is dead.
-    check_was_left(storage, &new)?;
-    match storage.remove(&new) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(MediumError::io("remove", &new)(error));
-        }
-        _ => {}
-    }
+    remove_left(storage, &new)?;
     let file = match storage.create_new(&new) {
         Err(error) if is_full(&error) => return Err(no_space(&new, &error)),
         created => created.map_err(MediumError::io("create", &new))?,
@@ -381,6 +381,18 @@ fn reuse<S: Storage>(
     prepared.map_err(MediumError::io("set the permissions of", &new))?;
     lock_file(storage, &new, writer.file(), path)?;
     Ok((writer, Some(Replaces::Beside { old, path: target })))
+}
+
+/// Removes the hidden file that a writer may have left which was killed: the lock on the old tape,
+/// which the caller has, proves that it is dead.
+fn remove_left<S: Storage>(storage: &S, new: &Path) -> Result<(), MediumError> {
+    check_was_left(storage, new)?;
+    match storage.remove(new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(MediumError::io("remove", new)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks that a file with the hidden name, if there is one, can be a tape: it begins with the

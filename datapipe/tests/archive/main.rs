@@ -1,6 +1,7 @@
 //! Archives: written, read back, read in part, damaged, and read after each kind of damage.
 
 mod appending; // many sessions on media of all sizes, none of which changes an earlier byte
+mod boundaries; // damage at the boundaries of records, near labels and headers above all
 mod copies; // copies that are made without a key
 mod damage; // damage at every byte, length, record and sector
 mod false_head; // a head that sends other blocks than it has read

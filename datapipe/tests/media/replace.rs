@@ -207,6 +207,22 @@ fn leftovers_of_a_dead_writer_are_removed_or_completed() {
     assert!(!beside.exists());
 }
 
+#[test]
+fn hidden_file_of_a_killed_overwrite_is_removed_by_an_append() {
+    let place = old(real(false));
+    let beside = place.path.with_file_name(".medium.datapipe-new");
+    fs::write(&beside, &fs::read(&place.path).unwrap()[..30]).unwrap();
+    fill(&mut *place.append(None).unwrap(), 2, 1).unwrap();
+    assert_eq!(tags(&place), [1, 2]);
+    assert!(!beside.exists());
+
+    // A file of that name that is not a tape stays, and is in no way of an append.
+    fs::write(&beside, "a letter").unwrap();
+    fill(&mut *place.append(None).unwrap(), 3, 1).unwrap();
+    assert_eq!(tags(&place), [1, 2, 3]);
+    assert_eq!(fs::read(&beside).unwrap(), b"a letter");
+}
+
 /// A writer removed files of its own names, and what they had, without a word.
 #[test]
 fn files_with_the_names_of_a_writer_and_other_content_stay() {

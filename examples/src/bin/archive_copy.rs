@@ -120,7 +120,7 @@ fn run(
     let sources = [args.source.clone()];
     summary.errors_to = args.errors.create(dest, &sources)?;
     match (args.append, args.overwrite) {
-        (true, _) => drop(dest.check_append(None, KeyRule::Any)?),
+        (true, _) => drop(dest.check_append(None, KeyRule::Any, summary)?),
         (_, false) => dest.check_empty(None)?,
         _ => {}
     }
@@ -308,7 +308,7 @@ impl Job<'_> {
     /// Shows the archive that is copied now.
     fn show(&self, stored: &Stored) {
         let origin = stored.origin();
-        let written = describe_origin(stored.session(), origin);
+        let written = describe_origin(stored.header().created, origin);
         let name = describe_name(origin, stored.is_encrypted());
         self.console.info(&format!("{name}, {written}"));
     }
@@ -318,6 +318,7 @@ impl Job<'_> {
         let entry = CopyEntry {
             name: stored.origin().map(|origin| origin.name.clone()),
             header_hash: hex(&stored.header_hash()),
+            created: stored.header().created.seconds,
             blocks: written.blocks,
             state: match written.complete {
                 true => "complete",

@@ -216,7 +216,7 @@ fn back_up(
     let recipients = args.secret.read_recipients(console)?;
     args.check_medium_is_not_a_source(location)?;
     summary.errors_to = args.errors.create(location, &args.sources)?;
-    let shared_key = args.check_medium(location, secret.as_ref(), &recipients)?;
+    let shared_key = args.check_medium(location, secret.as_ref(), &recipients, summary)?;
     // Invalid sources and options are refused before the medium is created.
     let (head, _) = args.head(Vec::new(), false)?;
     let archive = args.plan(secret, recipients, shared_key)?;
@@ -359,9 +359,10 @@ impl Args {
         location: &Location,
         secret: Option<&Secret>,
         recipients: &[Recipient],
+        summary: &mut Summary,
     ) -> Result<Option<SharedKey>, Failure> {
         match (self.append, self.overwrite) {
-            (true, _) => location.check_append(secret, self.key_rule(recipients)),
+            (true, _) => location.check_append(secret, self.key_rule(recipients), summary),
             (false, false) => location.check_empty(secret).map(|()| None),
             (false, true) => Ok(None),
         }

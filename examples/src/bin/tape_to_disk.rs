@@ -25,7 +25,7 @@ use datapipe_examples::arguments::{InstancesArgs, OutputArgs, PlacementArgs};
 use datapipe_examples::console::{Console, EXIT_CODES, Failure};
 use datapipe_examples::descriptors;
 use datapipe_examples::errors_file::ErrorsArgs;
-use datapipe_examples::format::{count_of, escape};
+use datapipe_examples::format::{count_of, escape, format_minute};
 use datapipe_examples::listing::Listing;
 use datapipe_examples::medium::{Location, describe_name, describe_origin};
 use datapipe_examples::new_file::NewFile;
@@ -187,7 +187,9 @@ fn run(
     summary.authenticated = Some(reader.opened_by().is_some());
     // It is not needed any more, and a dump of this process must not have it.
     drop(secret);
-    note_origin(console, reader.session(), reader.origin(), false, summary);
+    let created = reader.header().created;
+    let (session, origin) = (reader.session(), reader.origin());
+    note_origin(console, (session, created), origin, false, summary);
     if reader.opened_by() == Some(SecretKind::Identity) {
         summary.notes.push(UNPROVEN_WRITER.to_owned());
     }
@@ -237,7 +239,7 @@ fn verify_stored(
     let is_sealed = stored.is_encrypted();
     note_origin(
         console,
-        stored.session(),
+        (stored.session(), stored.header().created),
         stored.origin(),
         is_sealed,
         summary,
@@ -272,18 +274,22 @@ fn verify_stored(
     Ok(())
 }
 
-/// Shows where an archive comes from, and records its name. `is_sealed`: both are encrypted.
+/// Shows where an archive comes from, and records its name and the time at which it was begun.
+/// Nothing proves the time of its session, which is shown only of a copy. `is_sealed`: name and
+/// host are encrypted.
 fn note_origin(
     console: Console,
-    session: &SessionHeader,
+    (session, created): (&SessionHeader, Time),
     origin: Option<&ArchiveOrigin>,
     is_sealed: bool,
     summary: &mut Summary,
 ) {
     let name = describe_name(origin, is_sealed);
-    let written = describe_origin(session, origin);
+    let written = describe_origin(created, origin);
     let source = summary.copy_of.as_ref();
-    let source = source.map_or_else(String::new, |source| format!(", {source}"));
+    let copied = format_minute(session.created);
+    let source = source.map_or_else(String::new, |from| format!(", copied on {copied}, {from}"));
+    summary.created = Some(created.seconds);
     console.info(&format!("{name}, {written}{source}"));
     summary.archive = origin.map(|origin| origin.name.clone());
 }

@@ -2,8 +2,9 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
 use std::process::Command;
+
+use serde_json::Value;
 
 use crate::fixture::{Fixture, failed, ok};
 
@@ -127,7 +128,7 @@ fn existing_data_is_replaced_only_on_request() {
     assert_eq!(fs::read(fixture.path("tape")).unwrap(), b"precious");
     ok(&fixture.back_up(&["--key-file", "key", "--overwrite", "src/data", "tape"]));
     let before = fs::read(fixture.path("tape")).unwrap();
-    let date = creation_date(&fixture.path("tape"));
+    let date = creation_date(&fixture);
     let host = Command::new("uname").arg("-n").output().unwrap().stdout;
     let host = format!(" by host {}", String::from_utf8(host).unwrap().trim());
     // Without its key the archive is not opened.
@@ -172,12 +173,10 @@ fn existing_data_is_replaced_only_on_request() {
 }
 
 /// Creation date of a medium, to the minute in UTC, as formatted by `date`.
-fn creation_date(path: &Path) -> String {
-    let label = fs::read(path).unwrap();
-    // The frame of the volume record, the length word, a record's header, a unit's header, the
-    // session's id: `docs/wire-format.md`.
-    let at = (512 + 8) + 4 + 64 + 64 + 16;
-    let seconds = i64::from_le_bytes(label[at..at + 8].try_into().unwrap());
+fn creation_date(fixture: &Fixture) -> String {
+    let list = fixture.restore(&["--sessions", "--json", "tape"]);
+    let list: Value = serde_json::from_slice(&list.stdout).unwrap();
+    let seconds = &list["sessions"][0]["archives"][0]["created"];
     let date = ["-u", "-d", &format!("@{seconds}"), "+%Y-%m-%d %H:%M"].map(str::to_owned);
     let date = Command::new("date").args(date).output().unwrap();
     String::from_utf8(date.stdout).unwrap().trim().to_owned()

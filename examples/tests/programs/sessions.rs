@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use datapipe::wire::{UNIT_HEADER_LEN, UnitHeader, UnitKind};
 use serde_json::Value;
 
 use crate::fixture::{ARCHIVE_COPY, DISK_TO_TAPE, Fixture, failed, noise, ok};
@@ -234,4 +235,87 @@ fn damage_outside_of_archives_is_an_error_of_jobs_that_check_the_medium() {
     assert!(text.contains("at least 8 digits"), "{text}");
     let text = failed(&fixture.back_up(&["--append", "src/data", "tape"]), 1);
     assert!(text.contains("whose name is encrypted"), "{text}");
+}
+
+/// Offsets of the headers of units of these kinds on a tape.
+fn units(bytes: &[u8], kinds: &[UnitKind]) -> Vec<(usize, UnitHeader)> {
+    let unit = |at: usize| UnitHeader::parse(&bytes[at..]).ok().map(|unit| (at, unit));
+    let all = (0..bytes.len()).filter_map(unit);
+    all.filter(|(_, unit)| kinds.contains(&unit.kind)).collect()
+}
+
+#[test]
+fn time_of_a_session_is_not_shown_as_that_of_its_archive() {
+    let fixture = Fixture::new();
+    let key = ["--key-file", "key"];
+    append(&fixture, &key, 1);
+    ok(&fixture
+        .command(ARCHIVE_COPY, &["--quiet", "tape", "copy"])
+        .output()
+        .unwrap());
+    // The first of January 2100, in the header of the session and on its label.
+    for medium in ["tape", "copy"] {
+        let mut tape = fs::read(fixture.path(medium)).unwrap();
+        let found = units(&tape, &[UnitKind::SessionHeader]);
+        assert!(found.len() > 1, "{found:?}");
+        for (at, mut unit) in found {
+            let body = at + UNIT_HEADER_LEN..at + UNIT_HEADER_LEN + unit.stored as usize;
+            tape[body.start + 16..][..8].copy_from_slice(&4_102_444_800_i64.to_le_bytes());
+            unit.body_crc = crc32fast::hash(&tape[body]);
+            tape[at..at + UNIT_HEADER_LEN].copy_from_slice(&unit.to_bytes());
+        }
+        fs::write(fixture.path(medium), tape).unwrap();
+    }
+    let created = list(&fixture)[0]["archives"][0]["created"].clone();
+    assert!(created.as_i64().unwrap() < 4_102_444_800);
+    let text = ok(&fixture.restore(&[&key[..], &["--verify", "tape"]].concat()));
+    assert!(!text.contains("2100-01-01"), "{text}");
+    let output = fixture.restore(&[&key[..], &["--verify", "--json", "copy"]].concat());
+    ok(&output);
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["created"], created);
+    for args in [&key[..], &[]] {
+        let text = ok(&fixture.restore(&[args, &["--verify", "copy"]].concat()));
+        assert!(!text.contains("written 2100"), "{text}");
+        assert!(
+            text.contains(", copied on 2100-01-01 00:00, copy of session "),
+            "{text}"
+        );
+    }
+    let again = fixture.command(ARCHIVE_COPY, &["copy", "again"]).output();
+    let text = ok(&again.unwrap());
+    assert!(
+        text.contains(", written ") && !text.contains("2100-01-01"),
+        "{text}"
+    );
+    let text = failed(
+        &fixture.back_up(&[&key[..], &["src/data", "tape"]].concat()),
+        1,
+    );
+    assert!(!text.contains("2100-01-01"), "{text}");
+}
+
+#[test]
+fn append_after_headers_that_cannot_be_read_says_that_the_key_was_not_checked() {
+    let fixture = Fixture::new();
+    append(&fixture, &["--key-file", "key"], 1);
+    let mut tape = fs::read(fixture.path("tape")).unwrap();
+    let headers = [
+        UnitKind::ArchiveHeader,
+        UnitKind::ChunkFooter,
+        UnitKind::Locator,
+    ];
+    for (at, _) in units(&tape, &headers) {
+        tape[at + UNIT_HEADER_LEN] ^= 1;
+    }
+    fs::write(fixture.path("tape"), &tape).unwrap();
+    for (more, is_noted) in [(&[][..], true), (&["--other-key"], false)] {
+        let args = [&["--append", "--json"], more, &["src/data", "tape"]].concat();
+        let output = fixture.back_up(&args);
+        ok(&output);
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let notes = summary["notes"].to_string();
+        assert_eq!(notes.contains("was not checked"), is_noted, "{notes}");
+        fs::write(fixture.path("tape"), &tape).unwrap();
+    }
 }

@@ -11,6 +11,7 @@ use super::super::key::ArchiveKey;
 use super::super::origin::{ArchiveOrigin, ORIGIN};
 use super::super::place::Place;
 use super::super::special::Special;
+use super::ending::Ending;
 use super::order::{LATER_ORIGIN, NO_ORIGIN};
 use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
@@ -181,6 +182,7 @@ pub(super) fn origin_of(
 struct FirstBlocks<M> {
     units: UnitReader<SharedMedium<M>>,
     archive: u32,
+    ending: Ending,
 }
 
 impl<M: MediumReader> FirstBlocks<M> {
@@ -192,6 +194,7 @@ impl<M: MediumReader> FirstBlocks<M> {
         Ok(Self {
             units: UnitReader::of_archive(medium, session, *place)?,
             archive: place.archive,
+            ending: Ending::new(place.archive, false),
         })
     }
 
@@ -199,15 +202,14 @@ impl<M: MediumReader> FirstBlocks<M> {
     fn next(&mut self) -> Result<Option<UnitHeader>, MediumError> {
         loop {
             match self.units.next()? {
-                UnitEvent::Unit(header, _) if header.archive > self.archive => return Ok(None),
-                // Earlier archives of the session.
-                UnitEvent::Unit(header, _)
-                    if header.archive > 0 && header.archive < self.archive => {}
-                UnitEvent::Unit(header, _) => match header.kind {
+                UnitEvent::Unit(header, _) if self.ending.has_come(&header) => return Ok(None),
+                UnitEvent::Unit(header, _) if header.archive == self.archive => match header.kind {
                     UnitKind::Block => return Ok(Some(header)),
-                    UnitKind::ArchiveFooter | UnitKind::SessionFooter => return Ok(None),
+                    UnitKind::ArchiveFooter => return Ok(None),
                     _ => {}
                 },
+                // Other archives of the session.
+                UnitEvent::Unit(..) => {}
                 UnitEvent::End => return Ok(None),
                 UnitEvent::Label(..) | UnitEvent::Damage(_) | UnitEvent::Mark => {}
             }

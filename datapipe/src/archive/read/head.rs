@@ -15,6 +15,7 @@ use super::super::block_header::block_info;
 use super::super::place::Place;
 use super::super::report::{AfterEnd, DamageReporter, ReadReport, RejectedBlock, StreamDamage};
 use super::super::run::Run;
+use super::ending::Ending;
 use super::footer::parse_footer;
 use super::front::Front;
 use super::numbering::Numbering;
@@ -48,6 +49,7 @@ pub struct ArchiveHead<M> {
     runs: RunCursor,
     numbering: Numbering,
     trailer: Trailer,
+    ending: Ending,
     has_ended: bool,
 }
 
@@ -90,6 +92,7 @@ impl<M: MediumReader> ArchiveHead<M> {
             runs: RunCursor::all(),
             numbering: Numbering::new(block_len),
             trailer: Trailer::default(),
+            ending: Ending::new(Place::ONLY.archive, false),
             has_ended: false,
         }
     }
@@ -98,6 +101,7 @@ impl<M: MediumReader> ArchiveHead<M> {
     pub(in crate::archive) fn at(self, place: Place) -> Self {
         Self {
             units: self.units.within(place),
+            ending: Ending::new(place.archive, false),
             place,
             ..self
         }
@@ -142,6 +146,7 @@ impl<M: MediumReader> ArchiveHead<M> {
     pub(in crate::archive) fn only(self, runs: Vec<Run>) -> Self {
         Self {
             runs: RunCursor::only(runs),
+            ending: Ending::new(self.place.archive, true),
             ..self
         }
     }
@@ -219,6 +224,7 @@ impl<M: MediumReader> ArchiveHead<M> {
             Ok(()) => {
                 self.runs.set_positioned();
                 self.units.moved(run.start.record.volume);
+                self.ending.moved();
                 self.numbering.restart(&run.start);
                 Ok(())
             }
@@ -258,16 +264,15 @@ impl<M: MediumReader> ArchiveHead<M> {
                 (outcome.read, outcome.volumes, outcome.later_records) = (read, volumes, later);
             });
             match event {
-                UnitEvent::Unit(header, at) if self.is_after(&header) => {
+                UnitEvent::Unit(header, at) if self.is_over(&header) => {
                     match self.runs.is_partial() {
                         true => self.cut_run(at)?,
-                        false if self.place.is_selected => break,
-                        false => self.trailer.later_archive = true,
+                        false => break,
                     }
                 }
-                // Earlier archives of the session are not read either.
+                // Other archives of the session are not read.
                 UnitEvent::Unit(header, _)
-                    if header.archive > 0 && header.archive < self.place.archive => {}
+                    if header.archive > 0 && header.archive != self.place.archive => {}
                 UnitEvent::Unit(header, at) => match header.kind {
                     UnitKind::Block if self.take_block(&header, at, block)? => {
                         return Ok(Fill::Block);
@@ -310,10 +315,13 @@ impl<M: MediumReader> ArchiveHead<M> {
         Ok(Fill::End)
     }
 
-    /// True if a unit belongs to what follows the archive.
-    fn is_after(&self, header: &UnitHeader) -> bool {
-        let is_end = self.place.is_selected && header.kind == UnitKind::SessionFooter;
-        header.archive > self.place.archive || is_end
+    /// True if the archive has ended before a unit. All of the medium is read if the archive is to
+    /// be its only one.
+    fn is_over(&mut self, header: &UnitHeader) -> bool {
+        let is_over = self.ending.has_come(header);
+        let is_alone = !self.place.is_selected && !self.runs.is_partial();
+        self.trailer.later_archive |= is_alone && header.archive > self.place.archive;
+        is_over && !is_alone
     }
 
     fn take_session_footer(&mut self) {

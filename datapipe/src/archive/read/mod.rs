@@ -16,6 +16,7 @@ mod block_set; // numbers of blocks, as runs
 #[cfg(feature = "processes")]
 mod check_modules; // the check of pipes whose stages are modules
 mod cut_index; // positions of the blocks of an archive without an end
+mod ending; // units of what follows an archive
 mod footer; // the archive footer, checked
 mod front; // origin and special headers at the start of an archive
 mod head; // the head of a pipe that reads an archive

@@ -20,6 +20,7 @@ use super::super::seal;
 use super::super::shared_key::SharedKey;
 use super::super::special::Special;
 use super::block_set::BlockSet;
+use super::ending::Ending;
 use super::front::{Front, read_origin};
 use super::head::ArchiveHead;
 use super::index::Index;
@@ -395,6 +396,7 @@ pub(super) fn find_headers_in<M: MediumReader>(
         wanted.map_or((None, None), |(number, session)| (Some(number), session));
     let (mut archive, mut number) = (None::<ArchiveHeader>, 1);
     let mut first_damage = None;
+    let mut ending = wanted.map(|wanted| Ending::new(wanted, false));
     loop {
         let (header, body) = match units.next()? {
             UnitEvent::Unit(header, _) => (header, units.body().to_vec()),
@@ -406,7 +408,7 @@ pub(super) fn find_headers_in<M: MediumReader>(
             UnitEvent::Mark => continue,
             UnitEvent::End => break,
         };
-        if wanted.is_some_and(|wanted| header.archive > wanted) {
+        if ending.as_mut().is_some_and(|end| end.has_come(&header)) {
             break;
         }
         let is_wanted = wanted.is_none_or(|wanted| header.archive == wanted);

@@ -121,6 +121,11 @@ impl<M: MediumReader> RecordReader<M> {
         Self { place, ..self }
     }
 
+    /// Number of the archive that is read, in its session.
+    pub(super) fn archive(&self) -> u32 {
+        self.place.archive
+    }
+
     /// Continues at another position, in `volume`, to which the caller has moved the medium. The
     /// next record may have any sequence number.
     pub(super) fn moved(&mut self, volume: u32) {
@@ -264,7 +269,9 @@ impl<M: MediumReader> RecordReader<M> {
     /// next header of a record, or that record's content, up to the next one.
     ///
     /// The lengths in these headers are not used: the bytes of a record may be more than they say,
-    /// or less. Units that begin in what is returned state their positions.
+    /// or less. Units that begin in what is returned state their positions. Only what follows a
+    /// label, or another record that has no part of the stream, is searched from its end on: the
+    /// header of the record after it may be damaged.
     fn search_damage(&mut self, from: usize, at: Position) -> Option<StreamItem> {
         let next = |from: usize| {
             let found = resync::find_record(&self.record[from..], self.session);
@@ -287,13 +294,13 @@ impl<M: MediumReader> RecordReader<M> {
             let is_enough = self.content.len() >= UNIT_HEADER_LEN && self.session.is_some();
             return is_enough.then_some(StreamItem::Loose(at));
         };
-        let end = match next(begins) {
-            Some((end, _)) => {
-                self.damaged = Some((end, at));
-                end
-            }
-            None => self.record.len(),
-        };
+        let mut end = next(begins).map_or(self.record.len(), |(end, _)| end);
+        if header.kind != RecordKind::Data {
+            end = end.min(begins.saturating_add(header.length as usize));
+        }
+        if end < self.record.len() {
+            self.damaged = Some((end, at));
+        }
         self.content = begins..end;
         self.sort(header, at)
     }

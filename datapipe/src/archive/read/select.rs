@@ -9,6 +9,7 @@ use crate::wire::{ArchiveHeader, CipherKind, UnitKind};
 use super::super::key::{ArchiveKey, header_hash};
 use super::super::open_error::OpenError;
 use super::super::shared_key::SharedKey;
+use super::ending::Ending;
 use super::front::read_origin;
 use super::reader::{ArchiveReader, Headers, find_headers_in, unlock};
 use super::session_list::{ListedArchive, Sessions, is_failure};
@@ -116,9 +117,10 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
             return Ok(true);
         };
         let mut units = units_of(self.shared_medium(), archive)?;
+        let mut ending = Ending::new(archive.number, false);
         loop {
             match units.next()? {
-                UnitEvent::Unit(header, _) if header.archive > archive.number => return Ok(false),
+                UnitEvent::Unit(header, _) if ending.has_come(&header) => return Ok(false),
                 UnitEvent::Unit(header, _)
                     if header.kind == UnitKind::Block && header.archive == archive.number =>
                 {
@@ -192,8 +194,9 @@ impl Sessions {
     /// Reads the names of the encrypted archives that `secret` opens, a record for each. `medium`
     /// is the one that was listed. Unlike the rest of the list, these names are authenticated.
     ///
-    /// Slots of at most eight archives are tried, as [`ArchiveReader::open_last`] does. Archives
-    /// that the secret does not open stay without a name.
+    /// Slots of at most eight archives are tried, and at most eight archives with a damaged header
+    /// are read, as [`ArchiveReader::open_last`] does. Archives that the secret does not open stay
+    /// without a name.
     ///
     /// ```
     /// use datapipe::archive::Sessions;
@@ -226,7 +229,15 @@ impl Sessions {
         let mut tried = TriedKeys::default();
         let mut archives: Vec<_> = self.archives_mut().collect();
         archives.sort_by_key(|archive| Reverse((archive.is_finished(), archive.created())));
+        let mut searches = MAX_SEARCHES;
         for archive in archives {
+            if !archive.has_header && archive.is_encrypted() == Some(true) {
+                // Its start is looked for, as that of an archive to open.
+                let Some(left) = searches.checked_sub(1) else {
+                    continue;
+                };
+                searches = left;
+            }
             match sealed_name(&medium, archive, secret, &mut tried) {
                 Err(error) if is_failure(&error) => return Err(error),
                 found => archive.set_name(found.ok().flatten()),

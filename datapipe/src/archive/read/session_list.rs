@@ -557,11 +557,13 @@ fn list_archives<M: MediumReader>(
     mut copies: Option<&mut u64>,
     damage: &mut ListDamage,
 ) -> Result<Vec<ListedArchive>, OpenError> {
-    let mut archives = Vec::new();
+    let (mut archives, mut known) = (Vec::new(), facts.label);
     for (entry, number) in entries.iter().zip(1..) {
         let with_headers = copies.is_some();
-        let archive = list_archive(medium, facts, entry, number, copies.as_deref_mut())?;
-        if with_headers && !archive.has_header {
+        let mut archive = list_archive(medium, facts, entry, number, copies.as_deref_mut())?;
+        if archive.has_header {
+            known = archive.at;
+        } else if with_headers {
             let at = archive.at;
             if entry.header.is_some()
                 && is_misplaced(medium, facts.id, at, (UnitKind::ArchiveHeader, number))?
@@ -575,6 +577,8 @@ fn list_archives<M: MediumReader>(
                 None => NO_HEADER,
             };
             damage.add(Some(at), format!("archive {number} of the session: {what}"));
+            // It may be before its place: bytes may be missing.
+            archive.at = known;
         }
         archives.push(archive);
     }

@@ -36,6 +36,8 @@ struct Scan {
     by_id: HashMap<Id, usize>,
     /// Index of the session to which the last record belonged.
     current: Option<usize>,
+    /// The first damage after the last record that was noted. Records may be in it.
+    damage: Option<Position>,
     /// Number of sessions and archives for which there is room.
     left: usize,
 }
@@ -44,6 +46,9 @@ struct Scan {
 struct Found {
     facts: SessionFacts,
     has_label: bool,
+    /// The last record in which a unit was found. Before the first one it is where the session may
+    /// have begun: its label, or the damage before its first record.
+    last_unit: Position,
     /// Number of its records, and the sequence numbers of the first and of the last one.
     records: u64,
     first: u64,
@@ -59,8 +64,8 @@ struct Found {
 struct FoundArchive {
     at: Position,
     header: Option<HeaderFacts>,
-    /// Its header begins in the record at `at`.
-    has_place: bool,
+    /// The record in which its header begins: usually `at`.
+    header_at: Option<Position>,
     /// The header is a copy in a locator.
     is_copy: bool,
     /// The header goes on in the next record.
@@ -101,7 +106,8 @@ pub(super) fn scan<M: MediumReader>(
                     break true;
                 }
             }
-            Ok(Item::Mark(_) | Item::Damaged { .. }) => {}
+            Ok(Item::Damaged { at, .. }) => scan.note_damage(at),
+            Ok(Item::Mark(_)) => {}
             Ok(Item::End)
             | Err(MediumError::MissingVolume { .. } | MediumError::WrongVolume { .. }) => {
                 if !next_volume(&mut reader)? {
@@ -130,13 +136,20 @@ impl Scan {
             sessions: Vec::new(),
             by_id: HashMap::new(),
             current: None,
+            damage: None,
             left: room,
         }
+    }
+
+    /// Notes bytes in which a reader of the session after them may find units.
+    fn note_damage(&mut self, at: Position) {
+        self.damage.get_or_insert(at);
     }
 
     /// Notes a record. Returns false if there is no room for another session or archive.
     fn note_record(&mut self, record: &[u8], at: Position) -> bool {
         let Ok((header, content)) = RecordHeader::parse(record) else {
+            self.note_damage(at);
             return true;
         };
         if !matches!(header.kind, RecordKind::Label | RecordKind::Data) {
@@ -159,13 +172,15 @@ impl Scan {
                 }
                 self.left -= 1;
                 let (id, first) = (header.session, header.sequence);
-                let mut found = Found::new(id, at, volumes_before, first);
+                let damage = self.damage.filter(|_| header.sequence > 0);
+                let mut found = Found::new(id, at, damage, volumes_before, first);
                 if let Some(old) = old {
                     (found.has_label, found.facts.header) = (old.has_label, old.facts.header);
                 }
                 self.begin(found);
             }
         }
+        self.damage = None;
         let current = self.current.and_then(|index| self.sessions[index].as_mut());
         let session = current.expect("there is a current one");
         session.records += 1;
@@ -288,7 +303,13 @@ fn whole_unit(bytes: &[u8]) -> Option<(UnitHeader, &[u8])> {
 }
 
 impl Found {
-    fn new(id: Id, label: Position, volumes_before: u32, first: u64) -> Self {
+    fn new(
+        id: Id,
+        label: Position,
+        damage: Option<Position>,
+        volumes_before: u32,
+        first: u64,
+    ) -> Self {
         Self {
             facts: SessionFacts {
                 id,
@@ -298,6 +319,7 @@ impl Found {
                 volumes_before,
             },
             has_label: false,
+            last_unit: damage.unwrap_or(label),
             records: 0,
             first,
             last: first,
@@ -340,12 +362,16 @@ impl Found {
                 }
                 _ => {}
             }
+            self.last_unit = at;
             offset += unit.unit_len();
         }
         true
     }
 
     /// Notes a unit of an archive. The bodies of most units are not looked at.
+    ///
+    /// An archive without its header begins after the last unit that was found before it: damage
+    /// may have destroyed the header only, and not the blocks after it.
     fn note_archive(
         &mut self,
         unit: &UnitHeader,
@@ -359,10 +385,14 @@ impl Found {
         }
         *left -= usize::from(is_new);
         let archive = self.archives.entry(unit.archive);
-        let archive = archive.or_insert_with(|| FoundArchive::at(at));
+        let archive = archive.or_insert_with(|| FoundArchive::at(self.last_unit));
         match unit.kind {
-            UnitKind::ArchiveHeader if !archive.has_place => {
-                (archive.at, archive.has_place) = (at, true);
+            UnitKind::ArchiveHeader if archive.header_at.is_none() => {
+                archive.header_at = Some(at);
+                // Blocks before it are not lost if it is not the first.
+                if is_new {
+                    archive.at = at;
+                }
                 let body = whole_unit(bytes).map(|(_, body)| body);
                 let header = body.and_then(|body| ArchiveHeader::parse(body).ok());
                 archive.is_cut = bytes.len() < unit.unit_len();
@@ -406,8 +436,10 @@ impl Found {
                 .as_ref()
                 .is_some_and(HeaderFacts::has_known_name);
             let mut header = found.header;
-            if found.is_cut || found.has_place && header.is_some() && !is_named {
-                header = match read_header(medium, facts.id, found.at, number) {
+            let at = found.header_at;
+            let is_wanted = found.is_cut || header.is_some() && !is_named;
+            if let Some(at) = at.filter(|_| is_wanted) {
+                header = match read_header(medium, facts.id, at, number) {
                     Err(error) if is_failure(&error) => return Err(error),
                     read => read.ok().or(header),
                 };
@@ -419,7 +451,7 @@ impl Found {
                 at: found.at,
                 has_footer: found.blocks.is_some(),
                 blocks: found.blocks.unwrap_or_default(),
-                has_header: found.has_place && !found.is_copy && header.is_some(),
+                has_header: at == Some(found.at) && !found.is_copy && header.is_some(),
                 header,
                 footer: None,
                 copy_of: found.copy_of,
@@ -435,7 +467,7 @@ impl FoundArchive {
         Self {
             at,
             header: None,
-            has_place: false,
+            header_at: None,
             is_copy: false,
             is_cut: false,
             blocks: None,

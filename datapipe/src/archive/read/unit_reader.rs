@@ -275,9 +275,10 @@ impl<M: MediumReader> UnitReader<M> {
         is_of_session && header.position == self.window.position()
     }
 
-    /// Reports the defect of a unit, as damage of the block if the unit is one.
+    /// Reports the defect of a unit, as damage of the block if the unit is one of the archive.
     fn report_unit(&mut self, header: &UnitHeader, at: Option<Position>, defect: &str) {
-        let block = (header.kind == UnitKind::Block).then_some(header.number);
+        let is_block = header.kind == UnitKind::Block && header.archive == self.records.archive();
+        let block = is_block.then_some(header.number);
         let what = format!("the {} is {defect}", header.kind.name());
         self.records.report(block, at, what);
     }
