@@ -15,7 +15,7 @@
 //! writes cannot make the bytes anything but bytes; lengths and offsets are checked. A stage that
 //! has more rights than other processes of the pipe copies what it checks: `Block::shared`.
 //!
-//! A block and one that is lent to another thread ([`Lent`](super::Lent)) are the same [`Lease`]
+//! A block and one that is lent to another thread ([`Lent`]) are the same [`Lease`]
 //! with different holders.
 
 use std::cell::Cell;
@@ -109,7 +109,7 @@ pub(super) const CONTROL: u32 = 4;
 const CHECKSUM: u32 = 8;
 
 /// The public methods on the data of a block: the same for a [`Block`] and for a
-/// [`Lent`](super::Lent), each of which has a `lease`.
+/// [`Lent`], each of which has a `lease`.
 macro_rules! data_methods {
     () => {
         /// The data.
