@@ -2,12 +2,12 @@
 //! that they open.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Output, Stdio};
 use std::time::Duration;
+use std::{fs, io};
 
 use datapipe::archive::ArchiveReader;
 use datapipe::crypto::{Identity, Key, Passphrase, Secret};
@@ -89,9 +89,17 @@ fn keys_on(fixture: &Fixture, tape: &str, secret: &Secret) -> Keys {
 
 /// A process and those that it has started.
 fn family(process: u32) -> Vec<u32> {
-    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    let lists = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("children")));
-    let lists: Vec<_> = lists.map(Result::unwrap).collect();
+    let read = || -> io::Result<Vec<String>> {
+        let tasks = fs::read_dir(format!("/proc/{process}/task"))?;
+        tasks
+            .map(|task| fs::read_to_string(task?.path().join("children")))
+            .collect()
+    };
+    // A thread that ends meanwhile leaves its children to another one.
+    let lists = std::iter::repeat_with(read)
+        .take(1000)
+        .find_map(Result::ok)
+        .unwrap();
     let children = lists.iter().flat_map(|list| list.split_whitespace());
     let children = children.map(|child| child.parse().unwrap());
     std::iter::once(process).chain(children).collect()
