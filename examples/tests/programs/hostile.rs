@@ -157,7 +157,7 @@ impl Forger {
         let medium = VirtualTape::create(tape, VolumeOptions::default()).unwrap();
         Pipe::builder()
             .buffer_size(BLOCK)
-            .head(Blocks(blocks.into_iter()))
+            .head(Blocks(blocks.into_iter().enumerate()))
             .archive(options.plan().unwrap(), medium)
             .run()
             .unwrap();
@@ -174,17 +174,18 @@ fn swap(entry: &mut [u8], path: &[u8], wrong: &[u8]) {
 }
 
 /// Head that sends blocks, given by offset, kind and bytes.
-struct Blocks(std::vec::IntoIter<(u64, BlockKind, Vec<u8>)>);
+struct Blocks(std::iter::Enumerate<std::vec::IntoIter<(u64, BlockKind, Vec<u8>)>>);
 
 impl Head for Blocks {
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-        let Some((offset, kind, bytes)) = self.0.next() else {
+        let Some((index, (offset, kind, bytes))) = self.0.next() else {
             return Ok(Fill::End);
         };
         block.put(&bytes)?;
         let mut info = block.info();
         (info.offset, info.kind, info.entries) = (offset, kind.code(), true);
-        info.sequence = Some(block.number().get() + 1);
+        // The origin is block 0.
+        info.sequence = Some(index as u64 + 1);
         block.set_info(info);
         Ok(Fill::Block)
     }
