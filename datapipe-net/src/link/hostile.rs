@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::connections::{Action, ConnectError, ConnectionId, LinkSettings, Work};
 use super::frame::{DataHead, Frame, Receipt, StopCode, StopReason};
+use super::pace::Allowance;
 use super::receiver::{Reading, Receiver};
 use super::sender::Sender;
 
@@ -429,6 +430,103 @@ fn connections_that_greet_or_leave_too_slowly_are_closed_in_spite_of_their_bytes
         closed(&mut receiver),
         "a connection whose BYE is not answered"
     );
+}
+
+#[test]
+fn rate_is_the_lowest_and_outlives_the_connections_on_which_it_came() {
+    let (mut sender, first) = sender();
+    let second = sender.connected(MS, 1).unwrap();
+    for (connection, rate) in [(first, 1 << 16), (second, 1 << 20)] {
+        assert!(sender.frame(2 * MS, connection, welcome(0, 4)));
+        assert!(sender.frame(2 * MS, connection, Frame::Rate { rate }));
+    }
+    // A piece is half of 64 KiB, and half a second pays for it.
+    let piece = Allowance::Now(32 << 10);
+    let limited = |sender: &mut Sender, now: u64| {
+        assert_eq!(sender.allowance(now, 1 << 30), piece);
+        let paid = Allowance::At(now + 500 * MS);
+        assert_eq!(sender.allowance(now, 1 << 30), paid);
+    };
+    limited(&mut sender, 1000 * MS);
+    for connection in [first, second] {
+        sender.lost(1100 * MS, connection, "connection reset");
+        sender.gone(1100 * MS, connection);
+        assert_eq!(
+            sender.allowance(1100 * MS, 1 << 30),
+            Allowance::At(1500 * MS)
+        );
+    }
+    // The lowest rate was that of the connection that was lost first.
+    let most = Allowance::Now(256 << 10);
+    assert_eq!(sender.allowance(2000 * MS, 1 << 30), most);
+    assert_eq!(
+        sender.allowance(2000 * MS, 1 << 30),
+        Allowance::At(2250 * MS)
+    );
+    // A new connection is greeted before its rate is known.
+    let third = sender.connected(3000 * MS, 0).unwrap();
+    assert!(sender.frame(3000 * MS, third, welcome(0, 4)));
+    assert_eq!(sender.allowance(3000 * MS, 1 << 30), most);
+    let rate = |rate| Frame::Rate { rate };
+    assert!(sender.frame(4000 * MS, third, rate(1 << 16)));
+    limited(&mut sender, 4000 * MS);
+    assert!(sender.frame(5000 * MS, third, rate(0)));
+    let all = Allowance::Now(1 << 30);
+    assert_eq!(sender.allowance(5000 * MS, 1 << 30), all);
+}
+
+#[test]
+fn receiver_reports_its_rate_on_every_connection_even_if_it_sets_no_limit() {
+    for rate in [0, 1 << 16] {
+        let (mut receiver, first) = receiver();
+        receiver.set_rate(rate).unwrap();
+        let second = receiver.connected(MS, 1).unwrap();
+        for connection in [first, second] {
+            assert!(matches!(
+                receiver.work(MS, connection),
+                Some(Work::Frame(Frame::Welcome { .. }))
+            ));
+            let work = Work::Frame(Frame::Rate { rate });
+            assert_eq!(receiver.work(MS, connection), Some(work));
+            assert_eq!(receiver.work(MS, connection), None, "it is sent once");
+        }
+    }
+}
+
+#[test]
+fn sender_reports_safe_blocks_and_the_shortest_round_trip() {
+    let (mut sender, first) = sender();
+    let second = sender.connected(MS, 1).unwrap();
+    assert_eq!((sender.safe(), sender.round_trip()), (0, None));
+    // The highest number of safe blocks counts, over whichever connection it came.
+    for (connection, safe) in [(first, 3), (second, 2)] {
+        assert!(sender.frame(2 * MS, connection, welcome(0, 4)));
+        let state = Receipt {
+            safe,
+            ..receipt(0, 4)
+        };
+        assert!(sender.frame(2 * MS, connection, Frame::Ack(state)));
+        assert_eq!(sender.safe(), 3);
+    }
+    // A ping is due 2 s after the last frame; each of these is answered at another time.
+    let mut shortest = u64::MAX;
+    for (turn, time) in [(0, 40 * MS), (1, 30 * MS), (2, 50 * MS)] {
+        let mut now = 10_000 * MS * (turn + 1);
+        let clock = loop {
+            sender.received(now, first);
+            sender.received(now, second);
+            sender.tick(now);
+            match sender.work(now, first) {
+                Some(Work::Frame(Frame::Ping { clock })) => break clock,
+                Some(Work::Data { .. } | Work::Frame(_)) => {}
+                None => now += 1000 * MS,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(sender.frame(clock + time, first, Frame::Pong { clock }));
+        shortest = time.min(shortest);
+        assert_eq!(sender.round_trip(), Some(shortest));
+    }
 }
 
 /// Arbitrary frames with small numbers, which get further than large ones.

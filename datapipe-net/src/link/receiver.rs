@@ -75,7 +75,8 @@ struct Own {
     last_block: Option<(u32, u64)>,
     /// State that the sender received last.
     reported: Option<Receipt>,
-    reported_rate: u64,
+    /// Rate that the sender received last on this connection, if it has received one.
+    reported_rate: Option<u64>,
     /// Blocks that came over the connection.
     #[cfg(test)]
     blocks: u64,
@@ -260,7 +261,7 @@ impl Receiver {
             idle_since: now,
             last_block: None,
             reported: None,
-            reported_rate: 0,
+            reported_rate: None,
             #[cfg(test)]
             blocks: 0,
         };
@@ -596,8 +597,8 @@ impl Receiver {
         }
         let rate = self.rate;
         let connection = self.connections.open(id)?;
-        if connection.own.reported_rate != rate {
-            connection.own.reported_rate = rate;
+        if connection.own.reported_rate != Some(rate) {
+            connection.own.reported_rate = Some(rate);
             return Some(Work::Frame(Frame::Rate { rate }));
         }
         if connection.own.reported != Some(receipt) {

@@ -54,8 +54,8 @@ struct Own {
     /// The block that the writer reads.
     writing: Option<u64>,
     end_sent: bool,
-    /// The receiver's last rate on this connection; 0 is none.
-    rate: u64,
+    /// The receiver's last rate on this connection, if one has arrived; 0 sets no limit.
+    rate: Option<u64>,
     /// Time of the receiver's greeting, and its incarnation.
     met_at: u64,
     far: u64,
@@ -312,7 +312,7 @@ impl Sender {
                     least: error.least,
                     most: error.most,
                 })?;
-                connection.own.rate = rate;
+                connection.own.rate = Some(rate);
                 self.update_rate();
             }
             Frame::Bye { .. } => {
@@ -578,14 +578,16 @@ impl Sender {
     }
 
     /// Takes the lowest rate of all connections: a new rate comes on each, in any order with
-    /// earlier ones on others.
+    /// earlier ones on others. While none has arrived on an open one, the last rate holds, so that
+    /// the loss of all connections does not lift the limit.
     fn update_rate(&mut self) {
-        let open = self
-            .connections
-            .all
-            .iter()
-            .filter(|one| one.open && one.own.rate != 0);
-        let rate = open.map(|one| one.own.rate).min().unwrap_or(0);
+        let open = self.connections.all.iter().filter(|one| one.open);
+        let rates: Vec<_> = open.filter_map(|one| one.own.rate).collect();
+        if rates.is_empty() {
+            return;
+        }
+        let limits = rates.into_iter().filter(|rate| *rate != 0);
+        let rate = limits.min().unwrap_or(0);
         self.pace.set_rate(rate).expect("a rate that was checked");
     }
 
