@@ -160,6 +160,64 @@ fn sender_refuses_frames_that_break_promises_with_their_numbers() {
     }
 }
 
+#[test]
+fn sender_refuses_an_end_that_is_taken_back_moved_or_not_the_receivers_to_report() {
+    let state = |next, ended| {
+        let receipt = receipt(next, 4);
+        Frame::Ack(Receipt { ended, ..receipt })
+    };
+    // The first frame is right, and comes on the first connection.
+    let cases = [
+        (
+            state(2, true),
+            0,
+            state(2, false),
+            "complete after 2 blocks, and is reported incomplete",
+        ),
+        (
+            state(2, true),
+            0,
+            state(3, true),
+            "complete after 3 blocks, and was after 2 before",
+        ),
+        (
+            state(2, true),
+            1,
+            state(3, true),
+            "complete after 3 blocks, and was after 2 before",
+        ),
+        (
+            state(2, true),
+            0,
+            Frame::Bye { over: true },
+            "kind 10: only the sending half reports the end of the stream",
+        ),
+        (
+            state(2, false),
+            1,
+            Frame::Bye { over: true },
+            "kind 10: only the sending half reports the end of the stream",
+        ),
+    ];
+    for (first, at, second, text) in cases {
+        let (mut sender, connection) = sender();
+        let connections = [connection, sender.connected(MS, 1).unwrap()];
+        for connection in connections {
+            assert!(sender.frame(2 * MS, connection, welcome(0, 4)));
+        }
+        assert!(sender.frame(2 * MS, connections[0], first.clone()));
+        // The same again is allowed, as is an earlier state that has taken longer.
+        assert!(sender.frame(2 * MS, connections[0], first));
+        assert!(sender.frame(2 * MS, connections[1], state(1, false)));
+        sender.frame(2 * MS, connections[at], second);
+        while sender.timeout() < u64::MAX {
+            sender.tick(sender.timeout());
+        }
+        let error = outcome(sender.take_actions());
+        assert!(error.contains(text), "{error}");
+    }
+}
+
 /// Frames that a receiver refuses, with words of the reason.
 fn broken_promises_to_receiver() -> [(Vec<Frame>, &'static str); 12] {
     let hello = || Frame::Hello {

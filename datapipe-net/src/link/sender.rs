@@ -315,7 +315,11 @@ impl Sender {
                 connection.own.rate = Some(rate);
                 self.update_rate();
             }
-            Frame::Bye { .. } => {
+            Frame::Bye { over: true } => {
+                let why = "only the sending half reports the end of the stream";
+                return Err(Violation::Unexpected { kind, why });
+            }
+            Frame::Bye { over: false } => {
                 connection.bye_received = true;
                 self.connections.wake();
             }
@@ -378,7 +382,7 @@ impl Sender {
     /// Takes over the receiver's state. States arrive out of order over several connections, but in
     /// order on each.
     fn receipt(&mut self, now: u64, id: ConnectionId, receipt: Receipt) -> Result<(), Violation> {
-        let (taken, total) = (self.taken, self.total);
+        let (taken, total, ended_at) = (self.taken, self.total, self.ended_at);
         let credits = wrong!(self.settings(), CreditsByConnection);
         let Some(connection) = self.connections.open(id) else {
             return Ok(());
@@ -411,6 +415,12 @@ impl Sender {
         }
         if let Some(total) = total.filter(|total| ended && *total != next) {
             return Err(Violation::EndedEarly { next, total });
+        }
+        if earlier.ended && !ended {
+            return Err(Violation::EndTakenBack { next: earlier.next });
+        }
+        if let Some(earlier) = ended_at.filter(|earlier| ended && *earlier != next) {
+            return Err(Violation::OtherEnd { next, earlier });
         }
         connection.own.receipt = receipt;
         self.limit = self.limit.max(limit);
