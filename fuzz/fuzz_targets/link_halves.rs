@@ -205,7 +205,7 @@ impl Link {
 
 fuzz_target!(|bytes: &[u8]| {
     let mut input = Unstructured::new(bytes);
-    let settings = LinkSettings::new(3, 5);
+    let settings = LinkSettings::new(3, 5, 7);
     let mut link = Link {
         now: 0,
         sender: Sender::new(0, settings, 0, 0),

@@ -46,14 +46,14 @@ fn vacant(number: u64, len: u32) -> Frame {
 
 /// A sender of two connections that has had four blocks, with one connection that is not greeted.
 fn sender() -> (Sender, ConnectionId) {
-    let mut sender = Sender::new(0, LinkSettings::new(2, 5), 0, 4);
+    let mut sender = Sender::new(0, LinkSettings::new(2, 5, 7), 0, 4);
     let connection = sender.connected(MS, 0).unwrap();
     (sender, connection)
 }
 
 /// A receiver of two connections with four buffers, with one connection that is not greeted.
 fn receiver() -> (Receiver, ConnectionId) {
-    let mut receiver = Receiver::new(0, LinkSettings::new(2, 1), 0, false, 100);
+    let mut receiver = Receiver::new(0, LinkSettings::new(2, 1, 8), 0, false, 100);
     let connection = receiver.connected(MS, 0).unwrap();
     (0..4).for_each(|_| receiver.stocked(false));
     (receiver, connection)
