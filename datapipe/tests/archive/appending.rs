@@ -15,7 +15,8 @@ use crate::data::{key, setting};
 use crate::medium::open;
 use crate::site::{SMALL, Scale, Site};
 
-/// Scale of archives of megabytes. Chunks are synced, so that small ones would take all the time.
+/// Scale of archives of a megabyte and more. Each chunk is synced, so that small ones would take
+/// all the time.
 const LARGE: Scale = Scale {
     block: 64 << 10,
     record: 64 << 10,
@@ -24,8 +25,8 @@ const LARGE: Scale = Scale {
 
 /// Appends `DATAPIPE_SESSIONS` sessions of three archives, 4 if that is not set, to tapes and to
 /// volumes of 64 KiB and 1 MiB, with a key and without one. With `DATAPIPE_LARGE_VOLUMES` set to 1,
-/// also to volumes of 16 MiB, 128 MiB and 1 GiB, one and a half of which all archives fill: their
-/// data are compressed to a half.
+/// also to volumes of 16 MiB, 128 MiB and 1 GiB. From 1 MiB on all archives fill one and a half
+/// volumes: their data are compressed to a half.
 #[test]
 fn sessions_of_several_archives_restore_and_appending_changes_no_earlier_byte() {
     let sessions = setting("DATAPIPE_SESSIONS", 4) as usize;
@@ -37,6 +38,7 @@ fn sessions_of_several_archives_restore_and_appending_changes_no_earlier_byte() 
         for secret in [None, Some(key(7))] {
             let is_encrypted = secret.is_some();
             let figures = append_all(sessions, size, secret);
+            assert_eq!(figures.files > 1, size.is_some(), "{size:?}: {figures:?}");
             println!(
                 "volumes of {size:?} bytes, encrypted {is_encrypted}: {sessions} sessions, {} \
                  archives restored, {} bytes in {} files, {} earlier bytes compared",
@@ -59,7 +61,7 @@ struct Figures {
 /// Appends sessions to a new medium, and checks it after each of them.
 fn append_all(count: usize, size: Option<u64>, secret: Option<Secret>) -> Figures {
     let (scale, len) = match size {
-        Some(size) if size >= 16 << 20 => (LARGE, size as usize * 3 / count),
+        Some(size) if size >= 1 << 20 => (LARGE, size as usize * 3 / count),
         _ => (SMALL, 30_000),
     };
     let mut site = Site::of_scale(scale, "medium", size, secret);

@@ -209,11 +209,11 @@ fn boundaries(bytes: &[u8]) -> Vec<(usize, bool)> {
 }
 
 fn check_boundaries(volume_size: Option<u64>, secret: Option<Secret>) {
-    let seed = setting("SEED", 20_261_130);
-    println!("seed {seed}");
+    let seed = setting("DATAPIPE_SEED", 20_261_130);
+    println!("DATAPIPE_SEED={seed}");
     let (media, mut random) = (Media::new(volume_size, secret), Random::new(seed));
     assert_eq!(media.files.len() > 1, volume_size.is_some());
-    let share = setting("DATAPIPE_DAMAGES", 1);
+    let share = setting("DATAPIPE_BOUNDARIES", 1);
     for (file, bytes) in media.files.iter().enumerate() {
         for (at, is_near) in boundaries(bytes) {
             if is_near || random.below(100) < share {

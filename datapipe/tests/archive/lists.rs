@@ -307,8 +307,8 @@ fn list_of_a_forged_unfinished_session_reads_it_twice_at_most() {
 /// A record of one session amid another hid what the other had after it.
 #[test]
 fn records_out_of_place_hide_no_archive() {
-    let seed = setting("SEED", 20_261_130);
-    println!("seed {seed}");
+    let seed = setting("DATAPIPE_SEED", 20_261_130);
+    println!("DATAPIPE_SEED={seed}");
     let mut random = Random::new(seed);
     for mut site in sites() {
         if site.is_directory() {

@@ -169,8 +169,8 @@ fn blocks_of(bytes: &[u8]) -> BTreeMap<Key, Vec<Vec<Range<usize>>>> {
 
 #[test]
 fn damage_anywhere_on_a_medium_of_sessions_costs_the_blocks_that_are_hit() {
-    let seed = setting("SEED", 20_261_130);
-    println!("seed {seed}");
+    let seed = setting("DATAPIPE_SEED", 20_261_130);
+    println!("DATAPIPE_SEED={seed}");
     let (site, mut random) = (Site::new(), Random::new(seed));
     assert!(site.blocks.values().all(|blocks| blocks.len() == COUNT));
     site.check("no damage", &(0..0), &site.tape);

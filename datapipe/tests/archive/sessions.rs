@@ -133,7 +133,7 @@ fn unfinished_session_is_listed_and_another_one_follows_it() {
 
 #[test]
 fn append_that_is_cut_at_any_byte_costs_no_earlier_session() {
-    let seed = setting("SEED", 1);
+    let seed = setting("DATAPIPE_SEED", 1);
     for (number, mut site) in sites().into_iter().enumerate() {
         site.add_session(1);
         site.add_session(2);

@@ -193,8 +193,8 @@ fn restore(
 /// some of its paths.
 #[test]
 fn checkpoints_of_a_cut_archive_say_what_a_reading_of_all_blocks_says() {
-    let seed = setting("SEED", 20_261_130);
-    println!("seed {seed}");
+    let seed = setting("DATAPIPE_SEED", 20_261_130);
+    println!("DATAPIPE_SEED={seed}");
     let (mut by_checkpoints, mut read) = (0, (0, 0));
     for number in 0..4 {
         let secret = (number % 2 == 1).then(|| key(5));

@@ -29,8 +29,8 @@ in_both_placements! {
 }
 
 fn seed() -> u64 {
-    let seed = setting("SEED", 7);
-    println!("SEED={seed}");
+    let seed = setting("DATAPIPE_SEED", 7);
+    println!("DATAPIPE_SEED={seed}");
     seed
 }
 

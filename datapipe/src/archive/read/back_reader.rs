@@ -336,7 +336,7 @@ impl<M: MediumReader> BackReader<M> {
 
 /// Bytes of records that are read for a unit of a kind at most, besides those of the last one. They
 /// are more than a unit of a version 1 writer needs, in the smallest records.
-fn longest(kind: UnitKind) -> u64 {
+pub(super) fn longest(kind: UnitKind) -> u64 {
     match kind {
         // That of 1,024 archives, or one extension of the largest size.
         UnitKind::SessionFooter | UnitKind::ArchiveFooter => 128 << 10,

@@ -16,17 +16,20 @@ use crate::wire::{RecordHeader, RecordKind, UnitHeader, UnitKind};
 use super::super::open_error::OpenError;
 use super::super::place::{Place, is_same};
 use super::super::report::StreamDamage;
+use super::back_reader::longest;
 use super::listed_header::PlacedEntry;
 use super::session_list::{ListedSession, SessionFacts, is_failure};
 use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
 use super::unit_reader::UnitReader;
 
-/// Bytes that are read at the end of a session, besides those of its list of volumes.
+/// Bytes that are read at the end of a session, besides those of its list of volumes and of its
+/// footer.
 const MAX_END: u64 = 48 << 10;
 
-/// Bytes of an entry of the list of volumes, and the most entries.
-const VOLUME_ENTRY: u64 = 24;
+/// Bytes of an entry of the list of volumes, with its share of the headers of the smallest records,
+/// and the most entries.
+const VOLUME_ENTRY: u64 = 2 * 24;
 const MAX_ENTRIES: u64 = 1 << 16;
 
 /// Damage of the parts of a medium that belong to no archive.
@@ -64,9 +67,9 @@ const OUT_OF_PLACE: &str = "records are out of place at the end of this session,
 /// Checks that a session's footer, in a record with this header, follows the session's last
 /// archive. Notes damage that is between them.
 ///
-/// Where the place of the last archive's footer is not known, reading begins at its header, or at
-/// the session's label, and may end before the footer comes. Then the record before it must be one
-/// of the session.
+/// Reading begins at the footer of the last archive. If the place of that is not known, it begins
+/// at the header, and may end before the session's footer comes: then the record before the footer
+/// must be one of the session.
 ///
 /// # Errors
 ///
@@ -124,7 +127,13 @@ fn follows_its_archive<M: MediumReader>(
     };
     let mut units = UnitReader::of_archive(medium, facts.id, place)?;
     let volumes = u64::from(record.volume).min(MAX_ENTRIES);
-    units.limit(MAX_END + VOLUME_ENTRY * volumes);
+    // Where reading begins at a header, it may end before the footer comes.
+    let footer_len = if is_end {
+        longest(UnitKind::SessionFooter)
+    } else {
+        0
+    };
+    units.limit(MAX_END + footer_len + VOLUME_ENTRY * volumes);
     loop {
         let event = units.next()?;
         if units.other_session().is_some() {

@@ -5,7 +5,7 @@
 //! after it was copied, which must have no effect at all, and fails without luck if a stage checks
 //! one value and uses another.
 //!
-//! `DATAPIPE_FLIPS=n` runs n rounds instead of 12; `SEED=n` starts with another seed.
+//! `DATAPIPE_FLIPS=n` runs n rounds instead of 12; `DATAPIPE_SEED=n` starts with another seed.
 
 #![allow(unsafe_code, reason = "writes to buffers that it does not hold")]
 #![allow(
@@ -180,7 +180,7 @@ fn run_names(what: &str, seed: u64, tail: impl IntoTail<'static>) -> Result<Repo
 
 /// Seeds of the rounds.
 fn seeds() -> std::ops::Range<u64> {
-    let (first, rounds) = (setting("SEED", 1), setting("DATAPIPE_FLIPS", 12));
+    let (first, rounds) = (setting("DATAPIPE_SEED", 1), setting("DATAPIPE_FLIPS", 12));
     println!("seeds {first} to {}", first + rounds - 1);
     first..first + rounds
 }
