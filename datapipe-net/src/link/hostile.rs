@@ -556,7 +556,7 @@ fn sender_reports_safe_blocks_and_the_shortest_round_trip() {
     let (mut sender, first) = sender();
     let second = sender.connected(MS, 1).unwrap();
     assert_eq!((sender.safe(), sender.round_trip()), (0, None));
-    // The highest number of safe blocks counts, over whichever connection it came.
+    // The highest number of safe blocks counts, over any of the connections.
     for (connection, safe) in [(first, 3), (second, 2)] {
         assert!(sender.frame(2 * MS, connection, welcome(0, 4)));
         let state = Receipt {
