@@ -164,6 +164,14 @@ impl Forged {
         }
     }
 
+    /// Begins another session, with the label and the id of the first.
+    fn begin(&mut self) {
+        let label = frames(&self.bytes).remove(0);
+        let (_, content) = RecordHeader::parse(&label[4..label.len() - 4]).unwrap();
+        (self.sequence, self.position) = (0, 0);
+        self.label = self.record(RecordKind::Label, Some(0), content);
+    }
+
     fn record(&mut self, kind: RecordKind, first: Option<u32>, content: &[u8]) -> Position {
         let at = self.at();
         let header = RecordHeader {
@@ -278,6 +286,40 @@ fn list_of_a_forged_medium_reads_a_small_multiple_of_its_bytes() {
             false => 2 * len + 1000 * (400 << 10),
         };
         assert!(read <= limit, "{what}: {read} of {len} bytes");
+    }
+}
+
+/// The footer of each session could name a record that is after it, and all of them the same one.
+#[test]
+fn list_of_forged_sessions_that_name_one_record_after_them_reads_it_once() {
+    const SESSIONS: usize = 40;
+    // The places depend on nothing but the number of the entries.
+    let mut shared = Position::start_of(1);
+    for round in 0..2 {
+        let mut forged = Forged::new();
+        let mut own = forged.label;
+        for session in 0..SESSIONS {
+            if session > 0 {
+                forged.begin();
+            }
+            if session + 1 < SESSIONS {
+                forged.end([(shared, Position::start_of(0))]);
+                continue;
+            }
+            let mut content = forged.unit(UnitKind::ArchiveHeader, 1, 16 << 20, 0);
+            content.resize(1 << 20, 0);
+            own = forged.record(RecordKind::Data, Some(0), &content);
+            forged.end([(own, Position::start_of(0))]);
+        }
+        if round == 0 {
+            shared = own;
+            continue;
+        }
+        assert_eq!(shared, own);
+        let len = forged.bytes.len() as u64;
+        let (archives, read) = forged.list();
+        assert_eq!(archives, SESSIONS);
+        assert!(read <= 8 * len, "{read} of {len} bytes");
     }
 }
 
