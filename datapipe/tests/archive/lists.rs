@@ -20,11 +20,11 @@ use crate::site::{Site, sites};
 
 /// Bytes and items that were read of a medium.
 #[derive(Clone, Default)]
-struct Count(Arc<Mutex<(u64, u64)>>);
+pub(crate) struct Count(Arc<Mutex<(u64, u64)>>);
 
 impl Count {
     /// Bytes of all records.
-    fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.0.lock().unwrap().0
     }
 
@@ -42,7 +42,7 @@ impl Count {
 }
 
 /// Counts what is read.
-struct Counting<M>(M, Count);
+pub(crate) struct Counting<M>(pub(crate) M, pub(crate) Count);
 
 impl<M: MediumReader> MediumReader for Counting<M> {
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
