@@ -7,6 +7,7 @@ mod damage; // damage at every byte, length, record and sector
 mod false_head; // a head that sends other blocks than it has read
 mod fixture; // writing, reading and salvaging for all of them
 mod headers; // every byte and record of a tree archive with special headers
+mod hits; // blocks that damage hits, and what it may cost
 mod later_versions; // archives as later versions may write them
 mod lists; // lists of sessions: what they read, and of what media
 mod locators; // damaged and forged locators of an archive without an end
