@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 
 use datapipe::archive::{ListedArchive, Session, SessionOptions, Sessions};
+use datapipe::limits::{MAX_ARCHIVES, MIN_RECORD};
 use datapipe::media::{Item, MediumError, Position, VolumeId};
 use datapipe::prelude::*;
 use datapipe::testkit::{FaultyStorage, Random, frames};
@@ -16,7 +17,7 @@ use datapipe::wire::{
 use crate::data::{key, setting};
 use crate::fixture::{TAPE, volume};
 use crate::medium::open;
-use crate::site::{Site, sites};
+use crate::site::{SMALL, Scale, Site, sites};
 
 /// Bytes and items that were read of a medium.
 #[derive(Clone, Default)]
@@ -122,6 +123,28 @@ fn list_of_a_session_of_500_archives_reads_64_kib_and_a_record_for_each() {
             // A label, where a footer is the first record of its volume.
             assert!(items <= 500 + 50, "{items} records");
         }
+    }
+}
+
+/// What is read at the end of a session is limited: its footer is the longest here, in the records
+/// that divide it the most.
+#[test]
+fn list_of_a_session_of_the_most_archives_in_small_records_finds_no_damage() {
+    for volume_size in [None, Some(64 << 10)] {
+        let scale = Scale {
+            record: MIN_RECORD,
+            ..SMALL
+        };
+        let mut site = Site::of_scale(scale, "medium", volume_size, None);
+        let session = site.session("most");
+        for number in 0..MAX_ARCHIVES {
+            site.write(&session, &number.to_string(), 0);
+        }
+        session.finish().unwrap();
+        let sessions = site.list();
+        assert_eq!(sessions.archives().count(), MAX_ARCHIVES);
+        assert!(sessions.archives().all(|archive| archive.id().is_some()));
+        assert!(sessions.damage().is_empty(), "{:?}", sessions.damage());
     }
 }
 
