@@ -126,8 +126,8 @@ fn list_of_a_session_of_500_archives_reads_64_kib_and_a_record_for_each() {
     }
 }
 
-/// What is read at the end of a session is limited: its footer is the longest here, in the records
-/// that divide it the most.
+/// The end of a session is read up to a limit: its footer is the longest here, in the records that
+/// divide it the most.
 #[test]
 fn list_of_a_session_of_the_most_archives_in_small_records_finds_no_damage() {
     for volume_size in [None, Some(64 << 10)] {

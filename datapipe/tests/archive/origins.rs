@@ -296,7 +296,7 @@ fn origin_that_is_damaged_costs_only_itself() {
 fn names_that_do_not_fit_into_a_block_are_refused() {
     let long = || "n".repeat(255);
     let plan = |len| {
-        let options = ArchiveOptions::stream(&long()).program(long());
+        let options = ArchiveOptions::stream(long()).program(long());
         options.block_len(len).plan()
     };
     assert!(plan(1024).is_ok());
@@ -310,9 +310,11 @@ fn names_that_do_not_fit_into_a_block_are_refused() {
 /// A passphrase is stretched only for an archive that can be written.
 #[test]
 fn texts_that_are_too_long_are_refused_before_a_passphrase_is_stretched() {
-    let mut cost = Argon2Cost::default();
     // It is refused when it is used.
-    cost.memory_kib = u32::MAX;
+    let cost = Argon2Cost {
+        memory_kib: u32::MAX,
+        ..Argon2Cost::default()
+    };
     let passphrase = || Secret::from(Passphrase::from_bytes("what the operators know").unwrap());
     let long = |len| "n".repeat(len);
     let sealed = |options: ArchiveOptions| options.encrypt_at(passphrase(), cost).plan();
