@@ -94,12 +94,6 @@ impl Selection {
             // The archive may be readable up to the place at which the medium fails.
             Err(_) => return Ok(None),
         };
-        let sessions = match secret.filter(|_| self.name.is_some()) {
-            None => sessions,
-            Some(secret) => sessions
-                .with_names(medium.open()?, secret)
-                .map_err(|error| medium.open_failure(error))?,
-        };
         if sessions.is_cut() && self.archive.is_none() && self.name.is_none() {
             return Err(medium.failure(
                 DP_ERR_LIMIT,
