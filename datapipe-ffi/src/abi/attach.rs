@@ -13,7 +13,7 @@ use crate::pipe::{
 };
 use crate::status::{DP_END, DP_ERR_ARGUMENT, DP_ERR_NULL, DP_OK, DP_TIMED_OUT, dp_status};
 
-use super::pipe::{DP_FOREVER, dp_pipe};
+use super::pipe::{dp_pipe, wait_of};
 use super::secret::unknown;
 use super::stage::{dp_block, dp_output};
 
@@ -249,12 +249,6 @@ pub extern "C" fn dp_attachment_free(attachment: Handle<dp_attachment>) -> dp_st
         free_attachment(attachment.bits())?;
         Ok(DP_OK)
     })
-}
-
-/// The longest time of a wait; `None` for one without an end.
-fn wait_of(timeout_ms: u64) -> Option<Duration> {
-    let timeout = Some(timeout_ms).filter(|timeout| *timeout != DP_FOREVER);
-    timeout.map(Duration::from_millis)
 }
 
 /// Runs work over a caller's socket with this timeout, and restores that of the socket. Returns

@@ -3,12 +3,12 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
-use crate::abi::dp_cancel;
 use crate::boundary::{Handle, In, User, check_reserved, show, versioned};
-use crate::cancel_slots;
 use crate::failure::Failure;
 use crate::job::{Hooks, Problem, Progress};
 use crate::last_error::text_of;
+
+use super::cancel::{dp_cancel, token_of};
 
 /// Progress of a job.
 #[derive(Clone, Copy, Debug)]
@@ -102,11 +102,7 @@ pub(super) fn hooks_of(hooks: In<dp_hooks>) -> Result<Hooks, Failure> {
         return Ok(Hooks::new(None, DEFAULT_INTERVAL, None, None));
     };
     check_reserved("dp_hooks", hooks.reserved)?;
-    let (token, user) = (hooks.cancel.bits(), hooks.user);
-    let token = match token.is_null() {
-        true => None,
-        false => Some(cancel_slots::find(token)?),
-    };
+    let (token, user) = (token_of(hooks.cancel)?, hooks.user);
     let interval = match hooks.progress_interval_ms {
         0 => DEFAULT_INTERVAL,
         interval => Duration::from_millis(interval.into()),

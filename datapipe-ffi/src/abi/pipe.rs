@@ -8,15 +8,14 @@ use datapipe::limits::MAX_FLAT_MAP_OUTPUTS;
 use crate::boundary::{
     Handle, In, Out, OutHandle, Text, User, call, check_reserved, duplicate, versioned,
 };
-use crate::cancel_slots;
 use crate::failure::Failure;
 use crate::pipe::{
     ForeignStage, PIPES, PipeEntry, PipeSettings, PipeStage, UnboundStage, check_not_in_stage,
 };
 use crate::status::{DP_ERR_ARGUMENT, DP_ERR_NULL, DP_OK, DP_TIMED_OUT, dp_status};
 
-use super::backup::status_of;
-use super::cancel::dp_cancel;
+use super::backup::{level_of, status_of};
+use super::cancel::{dp_cancel, token_of};
 use super::event::{dp_event_function, event_sink};
 use super::hooks::nanoseconds;
 use super::secret::unknown;
@@ -123,28 +122,18 @@ versioned!(dp_pipe_status, first: 48, {
 pub extern "C" fn dp_pipe_new(options: In<dp_pipe_options>, pipe: OutHandle<dp_pipe>) -> dp_status {
     call(|| {
         pipe.check("pipe")?;
-        let mut settings = PipeSettings {
-            label: None,
-            buffers: None,
-            buffer_size: None,
-            token: None,
-            event: None,
-        };
+        let (mut settings, mut event) = (PipeSettings::default(), None);
         if let Some(options) = options.read()? {
             check_reserved("dp_pipe_options", options.reserved | options.reserved_2)?;
-            let token = options.cancel.bits();
             settings = PipeSettings {
                 label: options.label.utf8("label")?,
                 buffers: Some(options.buffers).filter(|buffers| *buffers > 0),
                 buffer_size: Some(options.buffer_size).filter(|size| *size > 0),
-                token: match token.is_null() {
-                    true => None,
-                    false => Some(cancel_slots::find(token)?),
-                },
-                event: event_sink(options.event, options.event_user),
+                token: token_of(options.cancel)?,
             };
+            event = event_sink(options.event, options.event_user);
         }
-        pipe.write(PIPES.insert(PipeEntry::new(settings))?);
+        pipe.write(PIPES.insert(PipeEntry::new(settings, event))?);
         Ok(DP_OK)
     })
 }
@@ -195,8 +184,7 @@ pub extern "C" fn dp_pipe_wait(
         let result = result.check()?;
         let entry = PIPES.find(pipe.bits())?;
         check_not_in_stage()?;
-        let timeout = Some(timeout_ms).filter(|timeout| *timeout != DP_FOREVER);
-        let Some(outcome) = entry.wait(timeout.map(Duration::from_millis))? else {
+        let Some(outcome) = entry.wait(wait_of(timeout_ms))? else {
             return Ok(DP_TIMED_OUT);
         };
         if let Some(result) = result {
@@ -259,6 +247,12 @@ pub extern "C" fn dp_pipe_free(pipe: Handle<dp_pipe>) -> dp_status {
     })
 }
 
+/// The longest time of a wait; `None` for one without an end.
+pub(super) fn wait_of(timeout_ms: u64) -> Option<Duration> {
+    let timeout = Some(timeout_ms).filter(|timeout| *timeout != DP_FOREVER);
+    timeout.map(Duration::from_millis)
+}
+
 fn pipe_status_of(status: &Status, is_running: bool) -> dp_pipe_status {
     dp_pipe_status {
         size: size_of::<dp_pipe_status>(),
@@ -286,14 +280,7 @@ fn stage_of(stage: &dp_stage) -> Result<PipeStage, Failure> {
             format!("stage.{name} is NULL, but is needed"),
         )),
     };
-    let level = |most: i32, default: i32| match stage.level {
-        0 => Ok(default),
-        level if (1..=most).contains(&level) => Ok(level),
-        level => Err(Failure::new(
-            DP_ERR_ARGUMENT,
-            format!("stage.level is {level}, but this compression has levels from 1 to {most}"),
-        )),
-    };
+    let level = |most, default| level_of("stage.level", stage.level, most, default);
     let unbound = |default: &str| -> Result<UnboundStage, Failure> {
         Ok(UnboundStage {
             name: name_of(stage, default)?,

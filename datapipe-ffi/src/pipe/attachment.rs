@@ -18,9 +18,7 @@ use datapipe::prelude::*;
 use crate::failure::Failure;
 use crate::handle_bits::{HandleBits, HandleKind};
 use crate::handle_table::HandleTable;
-use crate::status::{
-    DP_ERR_HANDLE_KIND, DP_ERR_NULL, DP_ERR_STALE_HANDLE, DP_ERR_STATE, DP_ERR_THREAD,
-};
+use crate::status::{DP_ERR_STALE_HANDLE, DP_ERR_STATE, DP_ERR_THREAD};
 
 /// The threads of all attachments.
 static THREADS: HandleTable<ThreadId> = HandleTable::new(HandleKind::Attachment, "the attachment");
@@ -233,14 +231,7 @@ fn in_time<T>(result: Result<T, TryError>) -> Result<Option<T>, PortError> {
 }
 
 fn check_buffer(handle: HandleBits) -> Result<(), Failure> {
-    match (handle.is_null(), handle.is_of(HandleKind::Buffer)) {
-        (true, _) => Err(Failure::new(DP_ERR_NULL, "the buffer is NULL")),
-        (_, true) => Ok(()),
-        (_, false) => {
-            let text = "the handle of the buffer is of another kind";
-            Err(Failure::new(DP_ERR_HANDLE_KIND, text))
-        }
-    }
+    handle.check_named(HandleKind::Buffer, "the buffer")
 }
 
 fn stale_buffer() -> Failure {

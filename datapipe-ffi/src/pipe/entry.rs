@@ -9,7 +9,7 @@ use datapipe::prelude::*;
 use datapipe::stage::InspectionLog;
 use parking_lot::{Mutex, RwLock};
 
-use crate::cancel_slots::CancelToken;
+use crate::cancel_slots::{CANCEL_CHECKS, CancelToken};
 use crate::failure::Failure;
 use crate::handle_bits::HandleKind;
 use crate::handle_table::HandleTable;
@@ -21,9 +21,6 @@ use super::foreign::ForeignStage;
 /// The pipes of this process.
 pub(crate) static PIPES: HandleTable<PipeEntry> = HandleTable::new(HandleKind::Pipe, "the pipe");
 
-/// Longest time between two looks for a cancelled token, in a wait.
-const CANCEL_CHECKS: Duration = Duration::from_millis(50);
-
 /// Receives the events of a pipe.
 pub(crate) type EventSink = Box<dyn Fn(&Event) + Send + Sync>;
 
@@ -31,12 +28,12 @@ pub(crate) type EventSink = Box<dyn Fn(&Event) + Send + Sync>;
 const FINISH_PAUSE: Duration = Duration::from_millis(1);
 
 /// Settings of a pipe.
+#[derive(Default)]
 pub(crate) struct PipeSettings {
     pub(crate) label: Option<String>,
     pub(crate) buffers: Option<u32>,
     pub(crate) buffer_size: Option<u32>,
     pub(crate) token: Option<CancelToken>,
-    pub(crate) event: Option<EventSink>,
 }
 
 /// A stage that was added.
@@ -99,9 +96,10 @@ enum State {
 }
 
 impl PipeEntry {
-    pub(crate) fn new(mut settings: PipeSettings) -> Self {
+    /// A pipe without stages. `event` receives its events.
+    pub(crate) fn new(settings: PipeSettings, event: Option<EventSink>) -> Self {
         Self {
-            event: Mutex::new(settings.event.take()),
+            event: Mutex::new(event),
             settings,
             inspections: InspectionLog::new(),
             described: Mutex::new(Some(Vec::new())),
