@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::pipe::{
     AttachedBuffer, PIPES, attach, check_not_in_stage, free_attachment, with_attachment,
 };
-use crate::status::{DP_END, DP_ERR_ARGUMENT, DP_ERR_NULL, DP_OK, DP_TIMED_OUT, dp_status};
+use crate::status::{DP_END, DP_ERR_NULL, DP_OK, DP_TIMED_OUT, dp_status};
 
 use super::pipe::{dp_pipe, wait_of};
 use super::secret::unknown;
@@ -134,7 +134,7 @@ pub extern "C" fn dp_attachment_alloc(
 ///
 /// Threads: that of the attachment. Errors: those of a handle, `DP_ERR_THREAD`, `DP_ERR_NULL`,
 /// `DP_ERR_STRUCT_SIZE`, `DP_ERR_ARGUMENT` for the place of another buffer or a length beyond its
-/// capacity, `DP_ERR_STATE`, `DP_ERR_CANCELLED`, `DP_ERR_CORRUPT`.
+/// capacity, `DP_ERR_STATE` for a tail or after the end, `DP_ERR_CANCELLED`, `DP_ERR_CORRUPT`.
 #[unsafe(no_mangle)]
 pub extern "C" fn dp_attachment_send(
     attachment: Handle<dp_attachment>,
@@ -144,20 +144,7 @@ pub extern "C" fn dp_attachment_send(
     call(|| {
         let output = output.read_needed()?;
         with_attachment(attachment.bits(), |seat| {
-            let block = seat.buffer(buffer.bits())?;
-            let place = dp_output::empty(block);
-            if output.bytes != place.bytes || output.len > place.capacity {
-                let (len, capacity) = (output.len, place.capacity);
-                return Err(Failure::new(
-                    DP_ERR_ARGUMENT,
-                    format!(
-                        "output is not the one of this buffer, or its length of {len} bytes is \
-                         beyond the capacity of {capacity}"
-                    ),
-                ));
-            }
-            output.set_on(block)?;
-            seat.send(buffer.bits())?;
+            seat.send(buffer.bits(), &output)?;
             Ok(DP_OK)
         })
     })

@@ -3,6 +3,8 @@
 use datapipe::pool::{Block, BlockInfo, NoRoom};
 
 use crate::boundary::{Handle, Text, User, versioned};
+use crate::failure::Failure;
+use crate::status::DP_ERR_ARGUMENT;
 
 use super::outputs::dp_outputs;
 
@@ -182,6 +184,21 @@ impl dp_output {
             len: 0,
             user,
         }
+    }
+
+    /// Gives a block the length and the numbers of the program, if this is the view of its `place`
+    /// with a length that fits.
+    pub(crate) fn put_on(&self, block: &mut Block, place: &Self) -> Result<(), Failure> {
+        if self.bytes != place.bytes {
+            let text = "output.bytes is not the place of this block";
+            return Err(Failure::new(DP_ERR_ARGUMENT, text));
+        }
+        if self.len > place.capacity {
+            let (len, capacity) = (self.len, place.capacity);
+            let text = format!("output.len is {len} bytes, but the block has {capacity}");
+            return Err(Failure::new(DP_ERR_ARGUMENT, text));
+        }
+        Ok(self.set_on(block)?)
     }
 
     /// Gives a block the length and the numbers of the program. The length is at most the capacity.

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::mem;
 use std::os::unix::net::UnixStream;
 use std::thread::{self, ThreadId};
@@ -15,6 +16,7 @@ use datapipe::host::Attachment;
 use datapipe::pool::{HeadPort, PortError, TailPort, TryError};
 use datapipe::prelude::*;
 
+use crate::abi::dp_output;
 use crate::failure::Failure;
 use crate::handle_bits::{HandleBits, HandleKind};
 use crate::handle_table::HandleTable;
@@ -159,23 +161,19 @@ impl AttachedSeat {
         }
     }
 
-    /// Finds a buffer.
-    pub(crate) fn buffer(&mut self, handle: HandleBits) -> Result<&mut Block, Failure> {
-        check_buffer(handle)?;
-        self.buffers.get_mut(&handle.get()).ok_or_else(stale_buffer)
-    }
-
-    /// Sends a buffer, which is then not the program's any more.
-    pub(crate) fn send(&mut self, handle: HandleBits) -> Result<(), Failure> {
+    /// Sends a buffer with its length and numbers, which is then not the program's any more. A
+    /// buffer that cannot be sent is not changed.
+    pub(crate) fn send(&mut self, handle: HandleBits, output: &dp_output) -> Result<(), Failure> {
         check_buffer(handle)?;
         let SeatPort::Head(port) = &self.port else {
             return Err(self.no_such_port("a head sends buffers"));
         };
-        let block = self
-            .buffers
-            .remove(&handle.get())
-            .ok_or_else(stale_buffer)?;
-        Ok(port.send(block)?)
+        let Entry::Occupied(mut buffer) = self.buffers.entry(handle.get()) else {
+            return Err(stale_buffer());
+        };
+        let place = dp_output::empty(buffer.get_mut());
+        output.put_on(buffer.get_mut(), &place)?;
+        Ok(port.send(buffer.remove())?)
     }
 
     /// Frees a buffer.
