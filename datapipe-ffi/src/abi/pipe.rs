@@ -233,8 +233,9 @@ pub extern "C" fn dp_pipe_get_status(
     })
 }
 
-/// Frees a pipe. One that runs is stopped first, and the call waits for its end; a thread that
-/// waits for the pipe gets its outcome.
+/// Frees a pipe. One that runs, or that another thread is starting, is stopped first, and the call
+/// waits for its end; a thread that waits for the pipe gets its outcome. Afterwards no function of
+/// its stages runs.
 ///
 /// Threads: any; not in a function of a stage, which returns `DP_ERR_REENTRANT`. Errors: those of a
 /// handle.

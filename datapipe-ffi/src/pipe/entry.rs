@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use datapipe::prelude::*;
 use datapipe::stage::InspectionLog;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::cancel_slots::{CANCEL_CHECKS, CancelToken};
 use crate::failure::Failure;
@@ -83,6 +83,8 @@ pub(crate) struct PipeEntry {
     /// Stages until the pipe is started.
     described: Mutex<Option<Vec<PipeStage>>>,
     state: RwLock<State>,
+    /// Locked while a thread starts the pipe.
+    starting: Mutex<()>,
     /// Stops the pipe, without a lock that a wait holds.
     canceller: Mutex<Option<Canceller>>,
 }
@@ -104,6 +106,7 @@ impl PipeEntry {
             inspections: InspectionLog::new(),
             described: Mutex::new(Some(Vec::new())),
             state: RwLock::new(State::NotStarted),
+            starting: Mutex::new(()),
             canceller: Mutex::new(None),
         }
     }
@@ -138,9 +141,10 @@ impl PipeEntry {
 
     /// Starts the pipe.
     pub(crate) fn start(&self) -> Result<(), Failure> {
-        let stages = self.take_stages()?;
+        let (stages, _starting) = self.take_stages()?;
         let event = self.event.lock().take();
-        // No lock is held: a function that makes the state of an instance may call the library.
+        // No lock is held but `starting`, for which `stop` alone waits: a function that makes the
+        // state of an instance may call the library.
         let started = self.build(stages, event).and_then(|builder| {
             *self.canceller.lock() = Some(builder.canceller());
             Ok(builder.start()?)
@@ -157,16 +161,23 @@ impl PipeEntry {
         }
     }
 
-    /// Takes the stages of a pipe that is complete and was not started.
-    fn take_stages(&self) -> Result<Vec<PipeStage>, Failure> {
+    /// Takes the stages of a pipe that is complete and was not started, and locks its start: before
+    /// another thread finds that it has no stages any more, so that `stop` sees the start.
+    fn take_stages(&self) -> Result<(Vec<PipeStage>, MutexGuard<'_, ()>), Failure> {
         let mut described = self.described.lock();
         match described.as_ref() {
-            None => Err(Failure::new(DP_ERR_STATE, "the pipe was started before")),
+            None => Err(Failure::new(
+                DP_ERR_STATE,
+                "the pipe was started before, or is freed",
+            )),
             Some(stages) if !stages.last().is_some_and(PipeStage::is_tail) => Err(Failure::new(
                 DP_ERR_STATE,
                 "the pipe has no tail: add a stage that writes blocks last",
             )),
-            Some(_) => Ok(described.take().unwrap_or_default()),
+            Some(_) => {
+                let stages = described.take().unwrap_or_default();
+                Ok((stages, self.starting.lock()))
+            }
         }
     }
 
@@ -316,8 +327,13 @@ impl PipeEntry {
         }
     }
 
-    /// Stops the pipe if it runs, and waits for its end.
+    /// Stops the pipe if it runs or is being started, and waits for its end. It cannot be started
+    /// any more.
     pub(crate) fn stop(&self) {
+        drop(self.described.lock().take());
+        // A start that has come this far ends early.
+        let _ = self.cancel();
+        drop(self.starting.lock());
         if self.cancel().is_ok() {
             // The outcome of a pipe that is freed is not asked for.
             let _ = self.wait(None);
