@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::boundary::{Handle, In, User, check_reserved, show, versioned};
 use crate::failure::Failure;
 use crate::job::{Hooks, Problem, Progress};
-use crate::last_error::text_of;
+use crate::last_error::{line_of, text_of};
 
 use super::cancel::{dp_cancel, token_of};
 
@@ -45,7 +45,7 @@ pub struct dp_problem {
     pub path: *const c_char,
     /// Length of the path in bytes, without the zero byte.
     pub path_len: usize,
-    /// Description, without the path, in UTF-8.
+    /// Description, without the path, in one line of UTF-8. Control characters are escaped.
     pub text: *const c_char,
     /// Kind of the problem: `DP_PROBLEM_...`. Later versions have more kinds.
     pub kind: i32,
@@ -126,7 +126,7 @@ pub(super) fn hooks_of(hooks: In<dp_hooks>) -> Result<Hooks, Failure> {
         let show_problem = move |problem: Problem<'_>| {
             // Neither Linux nor an archive has a path with a zero byte.
             let path = text_of(problem.path);
-            let text = text_of(problem.text);
+            let text = line_of(problem.text);
             let problem = dp_problem {
                 size: size_of::<dp_problem>(),
                 path: path.as_ptr(),
