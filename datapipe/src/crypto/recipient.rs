@@ -143,8 +143,8 @@ impl Identity {
         Self(KeyBytes::copy_of(&Zeroizing::new(bytes)))
     }
 
-    /// The identity with a copy of this X25519 secret key, which is made from where the bytes are to
-    /// the heap: no other copy is left in memory. The bytes themselves are not erased.
+    /// The identity with a copy of this X25519 secret key, which is made from where the bytes are
+    /// to the heap: no other copy is left in memory. The bytes themselves are not erased.
     pub fn copy_of(bytes: &[u8; KEY_LEN]) -> Self {
         Self(KeyBytes::copy_of(bytes))
     }
