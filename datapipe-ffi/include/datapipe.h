@@ -404,7 +404,8 @@ typedef int32_t dp_status;
 
 /**
  * Receives a message: its level, `DP_LOG_ERROR` to `DP_LOG_INFO` or a level of a later version,
- * and its text in UTF-8, which is valid until the function returns.
+ * and its text, which is valid until the function returns: one line of UTF-8, in which control
+ * characters are escaped.
  *
  * Threads: any thread of the library or of the program, several at once. The function must not
  * wait for a job.
@@ -443,6 +444,115 @@ typedef struct {
    */
   uint32_t reserved;
 } dp_secret;
+
+/** Progress of a job. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * Time since the job's pipe has started, in nanoseconds.
+   */
+  uint64_t elapsed_ns;
+  /**
+   * Bytes that the first stage has sent: read from the source, or from the medium.
+   */
+  uint64_t bytes_in;
+  /**
+   * Bytes that the last stage has received: for the medium, or for the destination.
+   */
+  uint64_t bytes_out;
+  /**
+   * Files that are done; 0 for a job without files.
+   */
+  uint64_t files;
+  /**
+   * Bytes of the medium that were read; 0 for a backup.
+   */
+  uint64_t medium_read;
+  /**
+   * Bytes of the medium that are to be read; 0 if the number is not known.
+   */
+  uint64_t medium_total;
+} dp_progress;
+
+/**
+ * Receives the progress of a job. Returns 0 to go on; another number cancels the job.
+ *
+ * Threads: the one that has called the job. Pointers are valid until the function returns.
+ */
+typedef int32_t (*dp_progress_function)(void *user, const dp_progress *progress);
+
+/** An object that is not in the archive, or was not restored, as it is. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * Path of the object in the archive: bytes, not necessarily UTF-8, and a zero byte. Empty if
+   * it is not known.
+   */
+  const char *path;
+  /**
+   * Length of the path in bytes, without the zero byte.
+   */
+  size_t path_len;
+  /**
+   * Description, without the path, in one line of UTF-8. Control characters are escaped.
+   */
+  const char *text;
+  /**
+   * Kind of the problem: `DP_PROBLEM_...`. Later versions have more kinds.
+   */
+  int32_t kind;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+} dp_problem;
+
+/**
+ * Receives a problem. The job goes on. The number that is returned is ignored: return 0.
+ *
+ * Threads: any thread of the library or that of the call, one call at a time for each job; all
+ * have been made when the job returns. The stage that has found the problem waits for the
+ * function. Pointers are valid until the function returns.
+ */
+typedef int32_t (*dp_problem_function)(void *user, const dp_problem *problem);
+
+/** The interest of a program in a job. All fields but the size may be 0. */
+typedef struct {
+  /**
+   * `sizeof(dp_hooks)`.
+   */
+  size_t size;
+  /**
+   * Token that cancels the job, or NULL.
+   */
+  dp_cancel *cancel;
+  /**
+   * Pointer that is passed to the functions.
+   */
+  void *user;
+  /**
+   * Receives the progress, and once more at the end of each pipe of the job; or NULL.
+   */
+  dp_progress_function progress;
+  /**
+   * Receives each problem, or NULL.
+   */
+  dp_problem_function problem;
+  /**
+   * Time between two calls of `progress` in milliseconds; 0 for 500.
+   */
+  uint32_t progress_interval_ms;
+  /**
+   * Set to 0.
+   */
+  uint32_t reserved;
+} dp_hooks;
 
 /** An archive of a medium, or a session without archives, in which `archive` is 0. */
 typedef struct {
@@ -532,6 +642,10 @@ typedef struct {
    */
   const dp_secret *secret;
   /**
+   * Cancellation and problems, or NULL. There is no progress.
+   */
+  const dp_hooks *hooks;
+  /**
    * Receives each archive, in the order of the medium.
    */
   dp_archive_function archive;
@@ -568,9 +682,10 @@ typedef struct {
    */
   uint32_t is_cut;
   /**
-   * 0.
+   * Places with damage that the list has met. The status is `DP_INCOMPLETE` if there are any.
+   * The medium may have more damage, which reading an archive finds.
    */
-  uint32_t reserved;
+  uint32_t damage;
 } dp_sessions_result;
 
 /** A block that a stage fills or changes. */
@@ -649,11 +764,11 @@ typedef struct {
    */
   size_t size;
   /**
-   * The event as a sentence, in one line of UTF-8.
+   * The event as a sentence, in one line of UTF-8. Control characters are escaped.
    */
   const char *text;
   /**
-   * Name of the stage, in UTF-8. Empty for `DP_EVENT_OTHER`.
+   * Name of the stage, in UTF-8, as the program has given it. Empty for `DP_EVENT_OTHER`.
    */
   const char *stage;
   /**
@@ -1052,115 +1167,6 @@ typedef struct {
  * function returns.
  */
 typedef int64_t (*dp_read_function)(void *user, uint8_t *bytes, size_t len);
-
-/** Progress of a job. */
-typedef struct {
-  /**
-   * Size of this struct in the library that runs. Fields after it do not exist.
-   */
-  size_t size;
-  /**
-   * Time since the job's pipe has started, in nanoseconds.
-   */
-  uint64_t elapsed_ns;
-  /**
-   * Bytes that the first stage has sent: read from the source, or from the medium.
-   */
-  uint64_t bytes_in;
-  /**
-   * Bytes that the last stage has received: for the medium, or for the destination.
-   */
-  uint64_t bytes_out;
-  /**
-   * Files that are done; 0 for a job without files.
-   */
-  uint64_t files;
-  /**
-   * Bytes of the medium that were read; 0 for a backup.
-   */
-  uint64_t medium_read;
-  /**
-   * Bytes of the medium that are to be read; 0 if the number is not known.
-   */
-  uint64_t medium_total;
-} dp_progress;
-
-/**
- * Receives the progress of a job. Returns 0 to go on; another number cancels the job.
- *
- * Threads: the one that has called the job. Pointers are valid until the function returns.
- */
-typedef int32_t (*dp_progress_function)(void *user, const dp_progress *progress);
-
-/** An object that is not in the archive, or was not restored, as it is. */
-typedef struct {
-  /**
-   * Size of this struct in the library that runs. Fields after it do not exist.
-   */
-  size_t size;
-  /**
-   * Path of the object in the archive: bytes, not necessarily UTF-8, and a zero byte. Empty if
-   * it is not known.
-   */
-  const char *path;
-  /**
-   * Length of the path in bytes, without the zero byte.
-   */
-  size_t path_len;
-  /**
-   * Description, without the path, in UTF-8.
-   */
-  const char *text;
-  /**
-   * Kind of the problem: `DP_PROBLEM_...`. Later versions have more kinds.
-   */
-  int32_t kind;
-  /**
-   * 0.
-   */
-  uint32_t reserved;
-} dp_problem;
-
-/**
- * Receives a problem. The job goes on. The number that is returned is ignored: return 0.
- *
- * Threads: any thread of the library, one call at a time for each job; all have been made when the
- * job returns. The stage that has found the problem waits for the function. Pointers are valid
- * until the function returns.
- */
-typedef int32_t (*dp_problem_function)(void *user, const dp_problem *problem);
-
-/** The interest of a program in a job. All fields but the size may be 0. */
-typedef struct {
-  /**
-   * `sizeof(dp_hooks)`.
-   */
-  size_t size;
-  /**
-   * Token that cancels the job, or NULL.
-   */
-  dp_cancel *cancel;
-  /**
-   * Pointer that is passed to the functions.
-   */
-  void *user;
-  /**
-   * Receives the progress, and once more at the end of each pipe of the job; or NULL.
-   */
-  dp_progress_function progress;
-  /**
-   * Receives each problem, or NULL.
-   */
-  dp_problem_function problem;
-  /**
-   * Time between two calls of `progress` in milliseconds; 0 for 500.
-   */
-  uint32_t progress_interval_ms;
-  /**
-   * Set to 0.
-   */
-  uint32_t reserved;
-} dp_hooks;
 
 /** Options of a backup. Fields that are 0 have their default. */
 typedef struct {
@@ -1914,7 +1920,8 @@ size_t dp_error_count(void);
  * there are not as many.
  *
  * Ownership: the text belongs to the library, and is valid until the next call on this thread that
- * fails, or the end of the thread. It is UTF-8 in one line; names in it are escaped.
+ * fails, or the end of the thread. It is one line of UTF-8: control characters
+ * in it, of names for example, are escaped as `\n` or `\u{1b}`.
  *
  * Threads: any; each has its own last error. Errors: none.
  */
@@ -1965,13 +1972,16 @@ dp_status dp_cancel_free(dp_cancel *token);
 /**
  * Lists the sessions and archives of a medium, from its own records. The list is not
  * authenticated: it has what the medium records of itself. A damaged medium is listed as far as
- * it can be read.
+ * it can be read; the problem function receives each place with damage before the archives, as
+ * `DP_PROBLEM_MEDIUM`.
  *
- * `options` and what it refers to are copied. `result` may be NULL; it is written on success.
+ * `options` and what it refers to are copied. `result` may be NULL; it is written if the status is
+ * `DP_OK` or `DP_INCOMPLETE`.
  *
  * Threads: any. Not in a signal handler. Errors: `DP_ERR_NULL`, `DP_ERR_ARGUMENT`,
  * `DP_ERR_NOT_FOUND`, `DP_ERR_MEDIUM`, `DP_ERR_NO_ARCHIVE` for a medium with data but without a
- * session, `DP_ERR_CALLBACK` if `archive` has ended the list, and those of a secret.
+ * session, `DP_ERR_CALLBACK` if `archive` has ended the list, `DP_ERR_CANCELLED`, and those of
+ * a secret.
  */
 dp_status dp_sessions(const dp_sessions_options *options, dp_sessions_result *result);
 
@@ -2029,7 +2039,7 @@ dp_status dp_attachment_alloc(dp_attachment *attachment,
  *
  * Threads: that of the attachment. Errors: those of a handle, `DP_ERR_THREAD`, `DP_ERR_NULL`,
  * `DP_ERR_STRUCT_SIZE`, `DP_ERR_ARGUMENT` for the place of another buffer or a length beyond its
- * capacity, `DP_ERR_STATE`, `DP_ERR_CANCELLED`, `DP_ERR_CORRUPT`.
+ * capacity, `DP_ERR_STATE` for a tail or after the end, `DP_ERR_CANCELLED`, `DP_ERR_CORRUPT`.
  */
 dp_status dp_attachment_send(dp_attachment *attachment,
                              dp_buffer *buffer,
@@ -2167,8 +2177,9 @@ dp_status dp_pipe_cancel(dp_pipe *pipe);
 dp_status dp_pipe_get_status(dp_pipe *pipe, dp_pipe_status *status);
 
 /**
- * Frees a pipe. One that runs is stopped first, and the call waits for its end; a thread that
- * waits for the pipe gets its outcome.
+ * Frees a pipe. One that runs, or that another thread is starting, is stopped first, and the call
+ * waits for its end; a thread that waits for the pipe gets its outcome. Afterwards no function of
+ * its stages runs.
  *
  * Threads: any; not in a function of a stage, which returns `DP_ERR_REENTRANT`. Errors: those of a
  * handle.
@@ -2246,7 +2257,8 @@ dp_status dp_list(const dp_list_options *options, dp_read_result *result);
 dp_status dp_restore(const dp_restore_options *options, dp_read_result *result);
 
 /**
- * Reads and checks all of an archive, and writes nothing.
+ * Reads and checks all of an archive, and writes nothing. Of a medium with several archives,
+ * damage outside of them that was found on the way is a problem, too: `DP_PROBLEM_MEDIUM`.
  *
  * `options` and what it refers to are copied: they can be freed when the call returns. `result`
  * may be NULL; it is written if the status is `DP_OK` or `DP_INCOMPLETE`.

@@ -63,9 +63,9 @@ pub type dp_progress_function =
 
 /// Receives a problem. The job goes on. The number that is returned is ignored: return 0.
 ///
-/// Threads: any thread of the library, one call at a time for each job; all have been made when the
-/// job returns. The stage that has found the problem waits for the function. Pointers are valid
-/// until the function returns.
+/// Threads: any thread of the library or that of the call, one call at a time for each job; all
+/// have been made when the job returns. The stage that has found the problem waits for the
+/// function. Pointers are valid until the function returns.
 pub type dp_problem_function =
     Option<unsafe extern "C" fn(user: User, problem: *const dp_problem) -> i32>;
 

@@ -57,7 +57,7 @@ pub struct dp_pipe_options {
     pub event_user: User,
 }
 
-versioned!(dp_pipe_options, first: 40, {
+versioned!(dp_pipe_options, first: 56, {
     size, label, cancel, buffers, buffer_size, reserved, reserved_2, event, event_user
 });
 

@@ -322,7 +322,7 @@ pub struct dp_stage {
     pub patience_ms: u32,
 }
 
-versioned!(dp_stage, first: 104, {
+versioned!(dp_stage, first: 128, {
     size, name, user, make, fill, transform, change, inspect, write, finish, drop, kind, level,
     descriptor, instances, flat_map, analyze, most_outputs, patience_ms
 });

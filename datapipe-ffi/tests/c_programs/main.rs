@@ -28,6 +28,8 @@ mod symbols; // names that the libraries export
 
 /// Flags under which each program compiles without a warning.
 const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-O1"];
+/// Name of an installed shared library, with the version of its interface.
+const SHARED_NAME: &str = concat!("libdatapipe.so.", env!("DATAPIPE_INTERFACE"));
 /// Libraries of the system that the static library needs.
 const SYSTEM: [&str; 4] = ["-lpthread", "-ldl", "-lm", "-lgcc_s"];
 
@@ -126,8 +128,8 @@ fn install_shared(dir: &Path) {
         symlink(to, &new).unwrap();
         fs::rename(new, dir.join(name)).unwrap();
     };
-    link(&library(Linked::Shared), "libdatapipe.so.0.1");
-    link(Path::new("libdatapipe.so.0.1"), "libdatapipe.so");
+    link(&library(Linked::Shared), SHARED_NAME);
+    link(Path::new(SHARED_NAME), "libdatapipe.so");
 }
 
 impl Program {
