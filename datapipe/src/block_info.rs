@@ -76,11 +76,8 @@ impl BlockInfo {
     /// unknown codec, class or mark stays what it is.
     pub fn from_bytes(bytes: [u8; 64]) -> Self {
         let mut words = [0; 8];
-        for (word, place) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = place
-                .iter()
-                .rev()
-                .fold(0, |word, &byte| word << 8 | u64::from(byte));
+        for (word, place) in words.iter_mut().zip(bytes.as_chunks().0) {
+            *word = u64::from_le_bytes(*place);
         }
         Self::from_words(words)
     }

@@ -19,7 +19,7 @@ use crate::interrupt::retry;
 use crate::limits::DIGEST_LEN;
 
 /// Bytes of a cell.
-const CELL: u64 = 262_144;
+pub(crate) const CELL: u64 = 262_144;
 
 /// Bytes that are compared with zeros, and hashed as zeros, at once.
 const ZEROS: [u8; 4096] = [0; 4096];

@@ -76,8 +76,8 @@ const _: () = assert!(MAX_FAILURE_TEXT + MAX_CAUSES_LEN + 3 <= MAX_STAGE_MESSAGE
 /// the pipe stops.
 pub const MAX_FRUITLESS_DEATHS: u32 = 3;
 
-/// Consecutive deaths of processes of a replaceable head or tail, without any block of it sent or
-/// freed in between, after which the pipe stops. Many, because such a stage may wait long for
+/// Consecutive deaths of processes of a replaceable head or tail, without its first block sent, or
+/// freed, in between, after which the pipe stops. Many, because such a stage may wait long for
 /// another machine, and its processes may be killed meanwhile.
 pub const MAX_FUTILE_DEATHS: u32 = 64;
 

@@ -142,14 +142,16 @@ pub fn list_sessions(
 /// Adds damage that a list has met: as errors of a job that checks the medium, and otherwise as
 /// notes.
 pub(crate) fn note_damage(damage: &[DamageEntry], is_error: bool, summary: &mut Summary) {
-    for entry in damage.iter().filter(|_| is_error) {
-        summary.add_error("", "damaged", entry.to_string());
+    if is_error {
+        for entry in damage {
+            summary.add_error("", "damaged", entry.to_string());
+        }
+        return;
     }
-    let noted = if is_error { &[] } else { damage };
-    let notes = noted.iter().take(MAX_NOTES).map(ToString::to_string);
-    summary.notes.extend(notes);
-    if let Some(more) = noted.len().checked_sub(MAX_NOTES + 1) {
-        let more = count_of(more as u64 + 1, "place", "places");
+    let (noted, more) = damage.split_at(damage.len().min(MAX_NOTES));
+    summary.notes.extend(noted.iter().map(ToString::to_string));
+    if !more.is_empty() {
+        let more = count_of(more.len() as u64, "place", "places");
         let note = format!("{more} more of the medium have damage; --sessions names all");
         summary.notes.push(note);
     }

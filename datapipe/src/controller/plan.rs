@@ -62,7 +62,8 @@ impl Plan {
         let budget = Budget::new(&needs, description.buffers)?;
         let shape = shape_of(description, &stages, &budget)?;
         let before = |stage: &PlannedStage<'_>| stage.settings.sends_first;
-        let tail = stages.last();
+        let (head, tail) = (stages.first(), stages.last());
+        let is_replaceable = head.is_some_and(|head| head.settings.is_replaceable);
         let writes_archive = tail.is_some_and(|tail| tail.settings.wants_last_block());
         Ok(Self {
             label: description.label.clone(),
@@ -70,11 +71,14 @@ impl Plan {
             shape,
             stages: stages.iter().map(PlannedStage::public_settings).collect(),
             budget,
-            sends_last_block: sends_last_block(&stages),
+            // A replaceable head sends it itself: it may be that of another pipe.
+            sends_last_block: writes_archive && !is_replaceable,
             first_block: stages.iter().map(before).sum::<u64>()
                 + if writes_archive { FIRST_BLOCK } else { 0 },
             checkpoint: checkpoint_interval(&stages),
-            wants_checksums: wants_checksums(&stages),
+            // With nothing between them the head's blocks are those of the archive: the tail takes
+            // their checksums from the head, which has just read the data.
+            wants_checksums: writes_archive && stages.len() == 2,
         })
     }
 
@@ -359,15 +363,6 @@ fn check_process(settings: &Settings) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// True if the library sends the last block of an archive: the tail wants one, and the head does
-/// not pass on that of another pipe.
-fn sends_last_block(stages: &[PlannedStage<'_>]) -> bool {
-    let [head, .., tail] = stages else {
-        return false;
-    };
-    tail.settings.wants_last_block() && !head.settings.is_replaceable
-}
-
 /// Returns the bytes of data after which the head makes a checkpoint, or `u64::MAX` if it makes
 /// them only when it decides to. It makes none unless the pipe ends with an archive and all stages
 /// between keep nothing from block to block: what a stage has kept would be missing before the
@@ -385,12 +380,6 @@ fn checkpoint_interval(stages: &[PlannedStage<'_>]) -> u64 {
         true => head.settings.checkpoint_every(),
         false => 0,
     }
-}
-
-/// True if the head's blocks are those of the archive, with nothing between: its tail then takes
-/// their checksums from the head, which has just read the data.
-fn wants_checksums(stages: &[PlannedStage<'_>]) -> bool {
-    matches!(stages, [_, tail] if tail.settings.wants_last_block())
 }
 
 /// Checks that no stage takes blocks of a tree away: with a block, innocent files would be lost.

@@ -20,6 +20,8 @@
 use std::time::Instant;
 
 #[cfg(not(loom))]
+use rustix::io::Errno;
+#[cfg(not(loom))]
 use rustix::thread::futex;
 
 #[cfg(not(loom))]
@@ -151,7 +153,7 @@ impl EventCount {
         let flags = futex::WaitvFlags::empty();
         let clock = futex::ClockId::Monotonic;
         if futex::waitv(&waiters, flags, absolute.as_ref(), clock)
-            .is_err_and(|e| e == rustix::io::Errno::NOSYS)
+            .is_err_and(|e| !matches!(e, Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT))
         {
             std::thread::sleep(left.map_or(nap, |d| d.min(nap)));
         }

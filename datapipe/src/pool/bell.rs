@@ -52,7 +52,7 @@ pub struct Bell(Arc<Rung>);
 
 #[derive(Debug, Default)]
 struct Rung {
-    /// Counts, wrapping. Only its change matters.
+    /// Never read: its change orders what was recorded before the notification.
     rings: AtomicU32,
     event: EventCount,
 }

@@ -543,7 +543,7 @@ impl PortCore {
     }
 
     /// Frees what other threads have returned.
-    fn collect_returns(&self) {
+    pub(super) fn collect_returns(&self) {
         if !self.is_lent() {
             return;
         }

@@ -107,6 +107,10 @@ impl PortCore {
 
     #[cold]
     fn await_returns_now(&self) -> Result<(), PortError> {
+        self.collect_returns();
+        if !self.is_lent() {
+            return Ok(());
+        }
         let all_back = || {
             self.check()?;
             Ok(if self.is_lent() {
@@ -131,7 +135,9 @@ impl<'a> TimedWait<'a> {
     /// The events of other threads of this process.
     fn own_events(&self) -> impl Iterator<Item = &'a EventCount> {
         let core = self.core;
-        let returns = core.is_lent().then(|| core.lender().returns().event());
+        // The caller's attempt comes after the marks, and may lend a block.
+        let may_lend = self.bell.is_some() || core.is_lent();
+        let returns = may_lend.then(|| core.lender().returns().event());
         self.bell.map(Bell::event).into_iter().chain(returns)
     }
 }

@@ -399,7 +399,7 @@ pub enum NotReplaced {
     /// [replaceable](super::Stage::replaceable) stage, before any of them had begun.
     Fruitless(u32),
     /// This many of a [replaceable](super::Stage::replaceable) stage died one after the other, and
-    /// no block of it was sent or freed in between.
+    /// its first block was not sent, or freed, in between.
     Futile(u32),
 }
 

@@ -18,8 +18,8 @@ impl Stage<HeadWork<'_>> {
     ///
     /// The pipe stops after [`MAX_FRUITLESS_DEATHS`](crate::limits::MAX_FRUITLESS_DEATHS) deaths in
     /// a row of processes that had not begun, and after
-    /// [`MAX_FUTILE_DEATHS`](crate::limits::MAX_FUTILE_DEATHS) deaths in a row without any block
-    /// sent in between.
+    /// [`MAX_FUTILE_DEATHS`](crate::limits::MAX_FUTILE_DEATHS) deaths in a row without its
+    /// first block sent, or freed, in between.
     #[must_use]
     pub fn replaceable(mut self) -> Self {
         self.settings.is_replaceable = true;

@@ -227,9 +227,9 @@ pub trait Tail: Send {
     /// Writes one block, and blocks that come after it: those that are there before the last one is
     /// written. Only tails of the library do that.
     #[doc(hidden)]
-    fn write_ahead(&mut self, block: &Block, following: &Following<'_>) -> Result<(), StageError> {
+    fn write_ahead(&mut self, block: Block, following: &Following<'_>) -> Result<(), StageError> {
         let _ = following;
-        self.write(block)
+        self.write(&block)
     }
 
     /// Flushes, syncs and closes the destination. Called once for each instance, after all of them

@@ -15,7 +15,8 @@ use crate::data::{key, setting};
 use crate::medium::open;
 use crate::site::{SMALL, Scale, Site};
 
-/// Scale of archives of a megabyte and more. Chunks are synced, so that small ones would take all the time.
+/// Scale of archives of a megabyte and more. Each chunk is synced, so that small ones would take
+/// all the time.
 const LARGE: Scale = Scale {
     block: 64 << 10,
     record: 64 << 10,

@@ -7,6 +7,7 @@
 )]
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -117,6 +118,41 @@ fn dropped_loan_ends_the_wait_for_a_buffer() {
         });
     }
     assert_eq!(segment.free_buffers(), 1);
+}
+
+/// An attempt that lent a block after the wait had marked its events slept on when that came back.
+#[test]
+fn dropped_loan_ends_the_wait_whose_attempt_has_lent_it() {
+    // The last is the first attempt after the marks: a later one would not be made.
+    for attempts in 1..=11 {
+        let segment = segment(1);
+        let head = Seat::new(&segment, HEAD).head().unwrap();
+        let (give, given) = mpsc::channel::<Lent>();
+        let waited = thread::scope(|scope| {
+            let (done, is_done) = mpsc::channel::<()>();
+            let stopped = &segment;
+            scope.spawn(move || {
+                drop(given.recv());
+                // Ends the wait that nothing else would end.
+                if is_done.recv_timeout(Duration::from_secs(30)) == Err(RecvTimeoutError::Timeout) {
+                    stopped.stop();
+                }
+            });
+            let (mut left, bell, _done) = (attempts, Bell::new(), done);
+            head.wait(&bell, None, || {
+                left -= 1;
+                let block = head.try_alloc()?;
+                if left < 0 {
+                    return Ok(block);
+                }
+                if left == 0 {
+                    give.send(block.lend()).unwrap();
+                }
+                Err(TryError::Blocked(Blocked::AtLimit))
+            })
+        });
+        assert!(waited.is_ok(), "{attempts} attempts");
+    }
 }
 
 #[test]

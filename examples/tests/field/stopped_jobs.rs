@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::fixture::{DISK_TO_TAPE, Fixture, failed, noise, ok};
+use crate::fixture::{DISK_TO_TAPE, Fixture, failed, next_random, noise, ok};
 use crate::shell::can_trace;
 
 /// Starts a backup with processes in a process group of its own, as a shell does.
@@ -50,10 +50,7 @@ fn job_that_is_stopped_while_its_processes_start_goes_on() {
         for stop in ["-TSTP", "-STOP"] {
             let tape = format!("{round}{stop}");
             let job = start(&fixture, &["src/data", &tape]);
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            thread::sleep(Duration::from_micros((state >> 33) % 40_000));
+            thread::sleep(Duration::from_micros(next_random(&mut state) % 40_000));
             signal_group(&job, stop);
             signal_group(&job, "-CONT");
             ok(&job.wait_with_output().unwrap());

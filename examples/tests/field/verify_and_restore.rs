@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Output;
 
-use crate::fixture::{Fixture, noise};
+use crate::fixture::{Fixture, next_random, noise};
 
 /// Returns the errors of a job and its counts, from its JSON object, and its exit code. The name of
 /// the part that a restore keeps of a damaged file is not compared.
@@ -31,12 +31,7 @@ fn findings(output: &Output) -> (Option<i32>, Vec<String>, Vec<u64>) {
 fn random_numbers(seed: u64) -> impl FnMut(usize) -> usize {
     println!("seed {seed}");
     let mut state = seed;
-    move |below| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (state >> 33) as usize % below
-    }
+    move |below| next_random(&mut state) as usize % below
 }
 
 /// The weekly check of the archives says that all is well, and the restore that is needed a year

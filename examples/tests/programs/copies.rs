@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::fixture::{ARCHIVE_COPY, Fixture, failed, noise, ok, setting};
+use crate::fixture::{ARCHIVE_COPY, Fixture, failed, next_random, noise, ok, setting};
 
 fn copy(fixture: &Fixture, args: &[&str]) -> Output {
     fixture.command(ARCHIVE_COPY, args).output().unwrap()
@@ -248,12 +248,9 @@ fn stopped_or_killed_copy_leaves_its_source_and_is_made_again() {
         let mut complete = 0;
         for _ in 0..rounds {
             remove(&fixture, dest);
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
             let mut child = fixture.command(ARCHIVE_COPY, &args);
             let mut child = child.stderr(Stdio::null()).spawn().unwrap();
-            sleep(Duration::from_micros((random >> 33) % most));
+            sleep(Duration::from_micros(next_random(&mut random) % most));
             let id = child.id().to_string();
             // The copy may have ended already.
             let _ = Command::new("kill").args([signal, &id]).output().unwrap();

@@ -193,6 +193,14 @@ pub(crate) fn setting(name: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
+/// The next of the random numbers of 31 bits that follow from a seed, which becomes the state.
+pub(crate) fn next_random(state: &mut u64) -> u64 {
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1);
+    *state >> 33
+}
+
 /// Bytes that do not compress.
 pub(crate) fn noise(len: usize) -> Vec<u8> {
     let mut state = 88_172_645_463_325_252u64;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::fixture::{DISK_TO_TAPE, Fixture, noise, ok, setting};
+use crate::fixture::{DISK_TO_TAPE, Fixture, next_random, noise, ok, setting};
 
 /// Kills on one medium, after which a new one is begun: all earlier sessions are restored after
 /// each of them.
@@ -135,13 +135,10 @@ impl Site {
     /// Kills an append at a random moment, checks all earlier sessions, and appends another one.
     fn kill_append(&mut self, random: &mut u64, figures: &mut Figures) {
         let content = self.change_source();
-        *random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
         let most = self.duration.as_micros() as u64 * 5 / 4;
         let before = self.unfinished();
         let mut child = self.append_command().stderr(Stdio::null()).spawn().unwrap();
-        sleep(Duration::from_micros((*random >> 33) % most.max(1)));
+        sleep(Duration::from_micros(next_random(random) % most.max(1)));
         let _ = child.kill();
         child.wait().unwrap();
         figures.kills += 1;

@@ -386,6 +386,8 @@ impl<M: MediumReader> ArchiveHead<M> {
                 )));
             }
         }
+        // The reader of the units has just compared it. The tail of a copy takes it from here.
+        block.set_checksum(header.body_crc);
         block.set_info(block_info(header, self.is_tree));
         self.reporter.note_position(header.number, at);
         self.count_block(header, at);

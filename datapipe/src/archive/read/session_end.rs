@@ -128,7 +128,11 @@ fn follows_its_archive<M: MediumReader>(
     let mut units = UnitReader::of_archive(medium, facts.id, place)?;
     let volumes = u64::from(record.volume).min(MAX_ENTRIES);
     // Where reading begins at a header, it may end before the footer comes.
-    let footer_len = if is_end { longest(UnitKind::SessionFooter) } else { 0 };
+    let footer_len = if is_end {
+        longest(UnitKind::SessionFooter)
+    } else {
+        0
+    };
     units.limit(MAX_END + footer_len + VOLUME_ENTRY * volumes);
     loop {
         let event = units.next()?;

@@ -47,10 +47,8 @@ fn squeeze(
     port.core().skip_vacant(false);
     port.core().take_control_blocks();
     while let Some(block) = port.receive()? {
-        if block.is_vacant() {
-            passed.drop_block(&block.info())?;
-        } else if is_origin(&block.info()) {
-            // The archive has its own.
+        // The archive has an origin of its own.
+        if block.is_vacant() || is_origin(&block.info()) {
             passed.drop_block(&block.info())?;
         } else {
             let info = block.info();

@@ -4,6 +4,7 @@
 //!   block   [piece        ][piece        ][piece   ..        read, then added to both at once
 //! ```
 
+use crate::cells::CELL;
 use crate::pool::Block;
 use crate::stage::checkpoint::has_checkpoints;
 
@@ -11,7 +12,7 @@ use super::stream_checkpoints::StreamCheckpoints;
 
 /// Bytes that are read before they are added: what the caches of a processor keep, and a cell of
 /// the digest, which takes a whole cell faster than its parts.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = CELL as usize;
 
 /// The sums of a block that is being filled.
 pub(super) struct BlockSums<'a> {

@@ -252,7 +252,7 @@ impl Task for TailTask<'_> {
         let port = running(&self.port);
         if !self.closed {
             if let Some(block) = ready!(port.try_receive()) {
-                self.tail.write_ahead(&block, &Following::of(port))?;
+                self.tail.write_ahead(block, &Following::of(port))?;
                 return Ok(Step::Moved);
             }
             port.close()?;

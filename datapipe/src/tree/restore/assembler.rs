@@ -97,19 +97,23 @@ impl<S: Sink> ObjectAssembler<S> {
         self.scope.selection.wants(path, ObjectKind::File)
     }
 
+    /// Takes the next block of the archive.
+    pub(super) fn accept_block(&mut self, block: &Block) -> Result<(), StageError> {
+        let files = self.begin_block(block)?;
+        self.restore_files(block, &files, &Following::none())
+            .map(|_| ())
+    }
+
     /// Takes the next block of the archive, and those of `following` that come while the files of
-    /// the block before them are restored.
+    /// the block before them are restored. Each is given back before the next but one is taken.
     pub(super) fn accept_blocks(
         &mut self,
-        block: &Block,
+        mut block: Block,
         following: &Following<'_>,
     ) -> Result<(), StageError> {
-        let mut files = self.begin_block(block)?;
-        let mut held = None;
-        while let Some((next, its_files)) =
-            self.restore_files(held.as_ref().unwrap_or(block), &files, following)?
-        {
-            (held, files) = (Some(next), its_files);
+        let mut files = self.begin_block(&block)?;
+        while let Some((next, its_files)) = self.restore_files(&block, &files, following)? {
+            (block, files) = (next, its_files);
         }
         Ok(())
     }

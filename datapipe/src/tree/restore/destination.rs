@@ -544,7 +544,12 @@ pub(super) fn inode_of(stat: &Stat) -> (u64, u64) {
 
 /// Renames `from` to the first of `name.damaged`, `name.damaged.1` and so on that is free. Returns
 /// the new name, in which a long `name` is cut.
-pub(super) fn rename_aside(dir: &Dir, from: &[u8], name: &[u8]) -> Result<Vec<u8>> {
+pub(super) fn rename_aside(
+    dir: &Dir,
+    from: &[u8],
+    name: &[u8],
+    making: &Making,
+) -> Result<Vec<u8>> {
     for number in 0..MAX_TRIES {
         let ending = if number == 0 {
             ".damaged".to_owned()
@@ -553,7 +558,7 @@ pub(super) fn rename_aside(dir: &Dir, from: &[u8], name: &[u8]) -> Result<Vec<u8
         };
         let kept = name.len().min(MAX_NAME - ending.len());
         let aside = [&name[..kept], ending.as_bytes()].concat();
-        match rename_no_replace(dir, from, &aside) {
+        match rename_no_replace(dir, from, &aside, making) {
             Ok(()) => return Ok(aside),
             Err(Errno::EXIST) => {}
             Err(error) => return Err(error),
@@ -563,7 +568,7 @@ pub(super) fn rename_aside(dir: &Dir, from: &[u8], name: &[u8]) -> Result<Vec<u8
 }
 
 /// Renames an object, but not to a name that exists.
-pub(super) fn rename_no_replace(dir: &Dir, from: &[u8], to: &[u8]) -> Result<()> {
+pub(super) fn rename_no_replace(dir: &Dir, from: &[u8], to: &[u8], making: &Making) -> Result<()> {
     let rename = |flags| retry_on_intr(|| rustix::fs::renameat_with(dir, from, dir, to, flags));
     match rename(RenameFlags::NOREPLACE) {
         // Not in this file system: link, which fails if the new name exists, then unlink the old.
@@ -574,11 +579,14 @@ pub(super) fn rename_no_replace(dir: &Dir, from: &[u8], to: &[u8]) -> Result<()>
         Ok(()) => rustix::fs::unlinkat(dir, from, AtFlags::empty()),
         Err(Errno::EXIST) => Err(Errno::EXIST),
         // No links either: look first. Only another program could take the name meanwhile.
-        Err(_) => match lstat(dir, to) {
-            Ok(_) => Err(Errno::EXIST),
-            Err(Errno::NOENT) => rename(RenameFlags::empty()),
-            Err(error) => Err(error),
-        },
+        Err(_) => {
+            let _made = making.lock();
+            match lstat(dir, to) {
+                Ok(_) => Err(Errno::EXIST),
+                Err(Errno::NOENT) => rename(RenameFlags::empty()),
+                Err(error) => Err(error),
+            }
+        }
     }
 }
 

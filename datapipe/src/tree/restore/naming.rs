@@ -175,14 +175,14 @@ impl Writer {
     }
 
     fn rename_part(&self, dir: &Dir, part: &[u8], name: &[u8], path: &[u8]) -> Result<(), Failure> {
-        match rename_no_replace(dir, part, name) {
+        let making = self.destination.making();
+        match rename_no_replace(dir, part, name, &making) {
             Ok(()) => return Ok(()),
             Err(Errno::EXIST) => {}
             Err(error) => return Err(failure("create", path, error)),
         }
         // Between the check and the replacement no other thread gives this name to its object,
         // which would then be replaced.
-        let making = self.destination.making();
         let _made = making.lock();
         self.check_replaceable(dir, name)?;
         let old = lstat(dir, name);

@@ -167,10 +167,10 @@ impl Tail for TreeRestore {
     }
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
-        self.write_ahead(block, &Following::none())
+        self.assembler.accept_block(block)
     }
 
-    fn write_ahead(&mut self, block: &Block, following: &Following<'_>) -> Result<(), StageError> {
+    fn write_ahead(&mut self, block: Block, following: &Following<'_>) -> Result<(), StageError> {
         self.assembler.accept_blocks(block, following)
     }
 

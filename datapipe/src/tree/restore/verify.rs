@@ -46,10 +46,10 @@ impl Tail for TreeVerify {
     }
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
-        self.write_ahead(block, &Following::none())
+        self.0.accept_block(block)
     }
 
-    fn write_ahead(&mut self, block: &Block, following: &Following<'_>) -> Result<(), StageError> {
+    fn write_ahead(&mut self, block: Block, following: &Following<'_>) -> Result<(), StageError> {
         self.0.accept_blocks(block, following)
     }
 

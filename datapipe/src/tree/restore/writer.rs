@@ -464,7 +464,7 @@ impl Writer {
         remove_inherited_lists(&partial.file);
         self.destination.forget_part();
         let _ = rustix::fs::fchmod(&partial.file, OWNER_ONLY);
-        rename_aside(&dir, current, name).or_else(|error| {
+        rename_aside(&dir, current, name, &self.destination.making()).or_else(|error| {
             rustix::fs::unlinkat(&dir, current, AtFlags::empty())?;
             Err(error)
         })
