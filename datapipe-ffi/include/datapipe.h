@@ -171,6 +171,19 @@
  */
 #define DP_STAGE_UNBOUND_TAIL 32
 
+/**
+ * Run of a stage: each instance in its own process, which is replaced if a signal kills it, unless
+ * the stage is a head or a tail. The program calls `dp_serve` first.
+ */
+#define DP_RUN_IN_PROCESSES 1
+/**
+ * Run of a stage: the work on a block depends on those before, so that a process that is killed is
+ * not replaced, and the pipe stops. Heads and tails need it not.
+ */
+#define DP_RUN_STATEFUL 2
+/** Run of a stage: all instances are threads of one process, which is not replaced. */
+#define DP_RUN_TOGETHER 4
+
 /** Content of a block: not analyzed. */
 #define DP_CLASS_UNKNOWN 0
 /** Content of a block: text in any encoding. */
@@ -1016,6 +1029,32 @@ typedef struct {
    * stops; 0 for 60000.
    */
   uint32_t patience_ms;
+  /**
+   * For a stage of the program that runs in processes: name of the module that makes it there,
+   * in UTF-8. Its functions above are then not used, and may be NULL.
+   */
+  const char *module;
+  /**
+   * Bytes that the module gets, or NULL.
+   */
+  const uint8_t *module_arguments;
+  /**
+   * Number of these bytes, at most 64 KiB.
+   */
+  size_t module_arguments_len;
+  /**
+   * Path of the program that the processes run, which calls `dp_serve`; NULL for this program.
+   */
+  const char *program;
+  /**
+   * `DP_RUN_...`, added; 0 for threads.
+   */
+  uint32_t run;
+  /**
+   * In processes: longest time in milliseconds for one block, after which the process is killed;
+   * 0 for no limit.
+   */
+  uint32_t work_limit_ms;
 } dp_stage;
 
 /** Result of a pipe that has ended well. */
@@ -1086,6 +1125,54 @@ typedef struct {
    */
   uint32_t free_buffers;
 } dp_pipe_status;
+
+/** Arguments of a module, as the stage was added with them. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * The bytes of `module_arguments`.
+   */
+  const uint8_t *bytes;
+  /**
+   * Number of these bytes.
+   */
+  size_t len;
+} dp_module_arguments;
+
+/**
+ * Makes the stage of a module in a process that runs it: sets the kind and the functions in
+ * `stage`, which is empty, as they would be for `dp_pipe_add` in threads. Texts that it sets stay
+ * valid until the process ends. Returns `DP_ANSWER_OK` or a negative error number: the pipe then
+ * fails.
+ *
+ * Threads: the one that has called `dp_serve`, before the functions of the stage.
+ */
+typedef int32_t (*dp_module_function)(void *user,
+                                      const dp_module_arguments *arguments,
+                                      dp_stage *stage);
+
+/** A stage of the program that can run in processes, by its name. */
+typedef struct {
+  /**
+   * `sizeof(dp_module)`.
+   */
+  size_t size;
+  /**
+   * Name in UTF-8, at most 255 bytes, which does not begin with `datapipe.`.
+   */
+  const char *name;
+  /**
+   * Makes the stage.
+   */
+  dp_module_function make;
+  /**
+   * Pointer that is passed to `make`.
+   */
+  void *user;
+} dp_module;
 
 /** State of a stage at one moment. Numbers and times are sums over its instances. */
 typedef struct {
@@ -2185,6 +2272,22 @@ dp_status dp_pipe_get_status(dp_pipe *pipe, dp_pipe_status *status);
  * handle.
  */
 dp_status dp_pipe_free(dp_pipe *pipe);
+
+/**
+ * Runs a stage of a pipe and ends the process, if this process was started for that; `exit` runs
+ * as at the end of `main`. Otherwise it returns at once, and pipes of this program can have stages
+ * in processes (`DP_RUN_IN_PROCESSES`), which start the program again.
+ *
+ * Call it first in `main`, before threads are started, arguments are read and output is written. A
+ * program for which it fails ends. `modules` is an array of `count` structs, and is copied; it is
+ * NULL for stages of the library only. A program that calls nothing else before it forks may use
+ * the library in both processes.
+ *
+ * Threads: the first one, while it is the only one. Errors: `DP_ERR_NULL`, `DP_ERR_ARGUMENT` for a
+ * name that is empty, taken or not UTF-8, `DP_ERR_UNSUPPORTED` on a system whose C library does
+ * not pass the program's arguments on.
+ */
+dp_status dp_serve(const dp_module *modules, size_t count);
 
 /**
  * Reads the state of each stage of a pipe that was started, head first, at one moment. The stages

@@ -81,6 +81,11 @@ impl Failure {
         self.errno
     }
 
+    /// The whole text.
+    pub(crate) fn text(&self) -> &str {
+        &self.chain[0]
+    }
+
     pub(crate) fn into_chain(self) -> Vec<String> {
         self.chain
     }

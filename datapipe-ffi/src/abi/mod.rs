@@ -23,6 +23,7 @@ mod attach; // seats in pipes of other processes
 mod event; // events of a pipe
 mod outputs; // blocks that a stage makes from one
 mod pipe; // pipes of the program's own stages
+mod serve; // stages in processes
 mod stage; // stages of a pipe
 mod stage_status; // state of each stage
 
@@ -48,6 +49,7 @@ pub use read_result::*;
 pub use restore::*;
 pub use secret::*;
 pub use selection::*;
+pub use serve::*;
 pub use sessions::*;
 pub use stage::*;
 pub use stage_status::*;

@@ -10,7 +10,8 @@ use crate::boundary::{
 };
 use crate::failure::Failure;
 use crate::pipe::{
-    ForeignStage, PIPES, PipeEntry, PipeSettings, PipeStage, UnboundStage, check_not_in_stage,
+    ForeignStage, PIPES, PipeEntry, PipeSettings, PipeStage, PlacedStage, Placement, Processes,
+    UnboundStage, check_not_in_stage,
 };
 use crate::status::{DP_ERR_ARGUMENT, DP_ERR_NULL, DP_OK, DP_TIMED_OUT, dp_status};
 
@@ -148,7 +149,11 @@ pub extern "C" fn dp_pipe_new(options: In<dp_pipe_options>, pipe: OutHandle<dp_p
 pub extern "C" fn dp_pipe_add(pipe: Handle<dp_pipe>, stage: In<dp_stage>) -> dp_status {
     call(|| {
         let entry = PIPES.find(pipe.bits())?;
-        entry.add(stage_of(&stage.read_needed()?)?)?;
+        let stage = stage.read_needed()?;
+        entry.add(PlacedStage {
+            stage: stage_of(&stage)?,
+            placement: placement_of(&stage)?,
+        })?;
         Ok(DP_OK)
     })
 }
@@ -267,10 +272,56 @@ fn pipe_status_of(status: &Status, is_running: bool) -> dp_pipe_status {
     }
 }
 
-/// Checks a stage.
-fn stage_of(stage: &dp_stage) -> Result<PipeStage, Failure> {
+/// Checks the place of a stage.
+fn placement_of(stage: &dp_stage) -> Result<Placement, Failure> {
+    let has = |flag| stage.run & flag != 0;
+    let refused = |text: String| Err(Failure::new(DP_ERR_ARGUMENT, text));
+    let unknown = stage.run & !(DP_RUN_IN_PROCESSES | DP_RUN_STATEFUL | DP_RUN_TOGETHER);
+    if unknown != 0 {
+        return refused(format!("stage.run has the unknown bits {unknown:#x}"));
+    }
+    if stage.run != 0 && [DP_STAGE_UNBOUND_HEAD, DP_STAGE_UNBOUND_TAIL].contains(&stage.kind) {
+        return refused("stage.run is not 0, but another process takes the place".to_owned());
+    }
+    let arguments = stage
+        .module_arguments
+        .read(stage.module_arguments_len, "stage.module_arguments")?;
+    let module = stage.module.utf8("stage.module")?;
+    let program = stage.program.path();
+    let is_set = module.is_some() || program.is_some() || stage.work_limit_ms != 0;
+    if is_set && !has(DP_RUN_IN_PROCESSES) {
+        return refused(
+            "stage.module, stage.program or stage.work_limit_ms is set, but stage.run has no \
+             DP_RUN_IN_PROCESSES"
+                .to_owned(),
+        );
+    }
+    let processes = has(DP_RUN_IN_PROCESSES).then(|| Processes {
+        module: module.map(|name| (name, arguments)),
+        program,
+        work_limit: Some(stage.work_limit_ms)
+            .filter(|limit| *limit > 0)
+            .map(|limit| Duration::from_millis(limit.into())),
+    });
+    Ok(Placement {
+        processes,
+        is_stateful: has(DP_RUN_STATEFUL),
+        is_together: has(DP_RUN_TOGETHER),
+    })
+}
+
+/// Checks a stage. One of the program that runs in processes has its functions there.
+pub(super) fn stage_of(stage: &dp_stage) -> Result<PipeStage, Failure> {
     let instances = stage.instances.max(1);
-    let foreign = |default: &str, function: Option<()>, name| match function {
+    let is_elsewhere = stage.run & DP_RUN_IN_PROCESSES != 0;
+    if is_elsewhere && stage.module.is_null() && is_of_program(stage.kind) {
+        return Err(Failure::new(
+            DP_ERR_NULL,
+            "stage.module is NULL, but is needed for functions of the program in processes",
+        ));
+    }
+    let elsewhere = is_elsewhere.then_some(());
+    let foreign = |default: &str, function: Option<()>, name| match function.or(elsewhere) {
         Some(()) => Ok(ForeignStage {
             name: name_of(stage, default)?,
             functions: stage.into(),
@@ -324,6 +375,12 @@ fn stage_of(stage: &dp_stage) -> Result<PipeStage, Failure> {
         DP_STAGE_UNBOUND_TAIL => PipeStage::UnboundTail(unbound("tail")?),
         kind => return Err(unknown("stage.kind", kind, "DP_STAGE_")),
     })
+}
+
+/// True for the kinds of stages whose work are functions of the program.
+fn is_of_program(kind: i32) -> bool {
+    let heads_and_tails = matches!(kind, DP_STAGE_HEAD | DP_STAGE_TAIL);
+    heads_and_tails || (DP_STAGE_TRANSFORM..=DP_STAGE_ANALYZE).contains(&kind)
 }
 
 /// Name of a stage, or its default.

@@ -17,6 +17,7 @@ use crate::log_sink::log;
 use crate::status::{DP_ERR_STATE, DP_LOG_INFO};
 
 use super::foreign::ForeignStage;
+use super::placement::Placement;
 
 /// The pipes of this process.
 pub(crate) static PIPES: HandleTable<PipeEntry> = HandleTable::new(HandleKind::Pipe, "the pipe");
@@ -55,6 +56,12 @@ pub(crate) enum PipeStage {
     WriteDescriptor(OwnedFd),
 }
 
+/// A stage that was added, with its place.
+pub(crate) struct PlacedStage {
+    pub(crate) stage: PipeStage,
+    pub(crate) placement: Placement,
+}
+
 /// A head or tail whose place another process takes.
 #[derive(Clone, Debug)]
 pub(crate) struct UnboundStage {
@@ -81,7 +88,7 @@ pub(crate) struct PipeEntry {
     event: Mutex<Option<EventSink>>,
     inspections: InspectionLog,
     /// Stages until the pipe is started.
-    described: Mutex<Option<Vec<PipeStage>>>,
+    described: Mutex<Option<Vec<PlacedStage>>>,
     state: RwLock<State>,
     /// Locked while a thread starts the pipe.
     starting: Mutex<()>,
@@ -112,7 +119,7 @@ impl PipeEntry {
     }
 
     /// Adds a stage: the head first, the tail last.
-    pub(crate) fn add(&self, stage: PipeStage) -> Result<(), Failure> {
+    pub(crate) fn add(&self, stage: PlacedStage) -> Result<(), Failure> {
         let mut described = self.described.lock();
         let Some(stages) = described.as_mut() else {
             return Err(Failure::new(
@@ -120,8 +127,8 @@ impl PipeEntry {
                 "the pipe was started, and gets no more stages",
             ));
         };
-        let is_head = stage.is_head();
-        let ends = stages.last().is_some_and(PipeStage::is_tail);
+        let is_head = stage.stage.is_head();
+        let ends = is_complete(stages);
         match (stages.is_empty(), is_head, ends) {
             (true, true, _) | (false, false, false) => {
                 stages.push(stage);
@@ -163,14 +170,14 @@ impl PipeEntry {
 
     /// Takes the stages of a pipe that is complete and was not started, and locks its start: before
     /// another thread finds that it has no stages any more, so that `stop` sees the start.
-    fn take_stages(&self) -> Result<(Vec<PipeStage>, MutexGuard<'_, ()>), Failure> {
+    fn take_stages(&self) -> Result<(Vec<PlacedStage>, MutexGuard<'_, ()>), Failure> {
         let mut described = self.described.lock();
         match described.as_ref() {
             None => Err(Failure::new(
                 DP_ERR_STATE,
                 "the pipe was started before, or is freed",
             )),
-            Some(stages) if !stages.last().is_some_and(PipeStage::is_tail) => Err(Failure::new(
+            Some(stages) if !is_complete(stages) => Err(Failure::new(
                 DP_ERR_STATE,
                 "the pipe has no tail: add a stage that writes blocks last",
             )),
@@ -183,7 +190,7 @@ impl PipeEntry {
 
     fn build(
         &self,
-        stages: Vec<PipeStage>,
+        stages: Vec<PlacedStage>,
         event: Option<EventSink>,
     ) -> Result<PipeBuilder<'static>, Failure> {
         let settings = &self.settings;
@@ -203,29 +210,42 @@ impl PipeEntry {
                 event(happened);
             }
         });
-        for stage in stages {
-            pipe = match stage {
-                PipeStage::Head(stage) => pipe.head(stage.head()),
-                PipeStage::ReadDescriptor(from) => pipe.head(StreamHead::file(from)),
-                PipeStage::Transform(stage) => pipe.stage(stage.transform()),
-                PipeStage::InPlace(stage) => pipe.stage(stage.in_place()),
-                PipeStage::Inspect(stage) => pipe.stage(stage.inspect(&self.inspections)),
+        for PlacedStage { stage, placement } in stages {
+            let middle = match stage {
+                PipeStage::Head(stage) => {
+                    pipe = pipe.head(placement.place(stage.head()));
+                    continue;
+                }
+                PipeStage::ReadDescriptor(from) => {
+                    pipe = pipe.head(placement.place(StreamHead::file(from).into()));
+                    continue;
+                }
                 PipeStage::UnboundHead(UnboundStage { name, patience }) => {
-                    pipe.head(Stage::unbound_head(name, patience))
+                    pipe = pipe.head(Stage::unbound_head(name, patience));
+                    continue;
                 }
                 PipeStage::UnboundTail(UnboundStage { name, patience }) => {
-                    pipe.tail(Stage::unbound_tail(name, patience))
+                    pipe = pipe.tail(Stage::unbound_tail(name, patience));
+                    continue;
                 }
-                PipeStage::FlatMap(stage, most) => pipe.stage(stage.flat_map(most)),
-                PipeStage::Analyze(stage) => pipe.stage(stage.analyze()),
-                PipeStage::Zstd(level, instances) => pipe.stage(zstd(level).instances(instances)),
-                PipeStage::Deflate(level, instances) => {
-                    pipe.stage(deflate(level).instances(instances))
+                PipeStage::Tail(stage) => {
+                    pipe = pipe.tail(placement.place(stage.tail()));
+                    continue;
                 }
-                PipeStage::Decompress(instances) => pipe.stage(decompress().instances(instances)),
-                PipeStage::Tail(stage) => pipe.tail(stage.tail()),
-                PipeStage::WriteDescriptor(to) => pipe.tail(StreamTail::file(to)),
+                PipeStage::WriteDescriptor(to) => {
+                    pipe = pipe.tail(placement.place(StreamTail::file(to).into()));
+                    continue;
+                }
+                PipeStage::Transform(stage) => stage.transform(),
+                PipeStage::InPlace(stage) => stage.in_place(),
+                PipeStage::Inspect(stage) => stage.inspect(&self.inspections),
+                PipeStage::FlatMap(stage, most) => stage.flat_map(most),
+                PipeStage::Analyze(stage) => stage.analyze(),
+                PipeStage::Zstd(level, instances) => zstd(level).instances(instances),
+                PipeStage::Deflate(level, instances) => deflate(level).instances(instances),
+                PipeStage::Decompress(instances) => decompress().instances(instances),
             };
+            pipe = pipe.stage(placement.place_middle(middle));
         }
         Ok(pipe)
     }
@@ -355,6 +375,11 @@ impl PipeStage {
             Self::Tail(_) | Self::WriteDescriptor(_) | Self::UnboundTail(_)
         )
     }
+}
+
+/// True if the last stage is a tail.
+fn is_complete(stages: &[PlacedStage]) -> bool {
+    stages.last().is_some_and(|last| last.stage.is_tail())
 }
 
 fn not_started() -> Failure {

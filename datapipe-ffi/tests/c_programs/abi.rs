@@ -31,6 +31,8 @@ fn layouts() -> Vec<Layout> {
         layout::<dp_hooks>(),
         layout::<dp_list_options>(),
         layout::<dp_listed_archive>(),
+        layout::<dp_module>(),
+        layout::<dp_module_arguments>(),
         layout::<dp_output>(),
         layout::<dp_pipe_options>(),
         layout::<dp_pipe_result>(),

@@ -185,6 +185,11 @@ fn processes_that_attach_as_head_and_as_tail() {
 }
 
 #[test]
+fn stages_that_run_in_processes() {
+    check("serve");
+}
+
+#[test]
 fn sessions_of_a_medium_and_archives_selected_by_them() {
     check("sessions");
 }
