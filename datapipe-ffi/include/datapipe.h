@@ -1174,6 +1174,43 @@ typedef struct {
   void *user;
 } dp_module;
 
+/** A description of a pipe in JSON, with what JSON cannot have. */
+typedef struct {
+  /**
+   * `sizeof(dp_pipe_json)`.
+   */
+  size_t size;
+  /**
+   * The text in UTF-8.
+   */
+  const uint8_t *text;
+  /**
+   * Length of the text in bytes, at most 16 MiB.
+   */
+  size_t text_len;
+  /**
+   * Modules of the stages with functions of the program that run in threads, or NULL. Those of
+   * stages in processes come from `dp_serve`.
+   */
+  const dp_module *modules;
+  /**
+   * Number of modules.
+   */
+  size_t module_count;
+  /**
+   * Token that cancels the pipe while a thread waits for it, or NULL.
+   */
+  dp_cancel *cancel;
+  /**
+   * Receives the events of the pipe, or NULL.
+   */
+  dp_event_function event;
+  /**
+   * Pointer that is passed to `event`.
+   */
+  void *event_user;
+} dp_pipe_json;
+
 /** State of a stage at one moment. Numbers and times are sums over its instances. */
 typedef struct {
   /**
@@ -2272,6 +2309,20 @@ dp_status dp_pipe_get_status(dp_pipe *pipe, dp_pipe_status *status);
  * handle.
  */
 dp_status dp_pipe_free(dp_pipe *pipe);
+
+/**
+ * Makes a pipe with all of its stages from a description in JSON, as `dp_pipe_new` and
+ * `dp_pipe_add` do. The pipe is then started. docs/c-abi.md has the members of the description.
+ *
+ * The functions of modules are called before the function returns. `description` is copied, but
+ * the functions of the stages that the modules have made are used until the pipe is freed.
+ * Ownership: free the pipe with `dp_pipe_free`.
+ *
+ * Threads: any. Errors: `DP_ERR_NULL`, `DP_ERR_ARGUMENT`, `DP_ERR_STATE` for stages that cannot
+ * come in this order, `DP_ERR_LIMIT`, and those of a token. The message begins with the member:
+ * `$.stages[2].level`.
+ */
+dp_status dp_pipe_from_json(const dp_pipe_json *description, dp_pipe **pipe);
 
 /**
  * Runs a stage of a pipe and ends the process, if this process was started for that; `exit` runs

@@ -57,6 +57,12 @@ impl Failure {
         failure
     }
 
+    /// Puts a name before the whole text.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        self.chain[0] = format!("{name}: {}", self.chain[0]);
+        self
+    }
+
     /// Appends a detail to the whole text.
     pub(crate) fn with_detail(mut self, detail: &str) -> Self {
         self.chain[0] = format!("{}; {detail}", self.chain[0]);

@@ -3,24 +3,18 @@
 use std::time::Duration;
 
 use datapipe::Status;
-use datapipe::limits::MAX_FLAT_MAP_OUTPUTS;
 
-use crate::boundary::{
-    Handle, In, Out, OutHandle, Text, User, call, check_reserved, duplicate, versioned,
-};
+use crate::boundary::{Handle, In, Out, OutHandle, Text, User, call, check_reserved, versioned};
 use crate::failure::Failure;
-use crate::pipe::{
-    ForeignStage, PIPES, PipeEntry, PipeSettings, PipeStage, PlacedStage, Placement, Processes,
-    UnboundStage, check_not_in_stage,
-};
-use crate::status::{DP_ERR_ARGUMENT, DP_ERR_NULL, DP_OK, DP_TIMED_OUT, dp_status};
+use crate::pipe::{PIPES, PipeEntry, PipeSettings, check_not_in_stage};
+use crate::status::{DP_ERR_NULL, DP_OK, DP_TIMED_OUT, dp_status};
 
-use super::backup::{level_of, status_of};
+use super::backup::status_of;
 use super::cancel::{dp_cancel, token_of};
 use super::event::{dp_event_function, event_sink};
 use super::hooks::nanoseconds;
-use super::secret::unknown;
-use super::stage::*;
+use super::stage::dp_stage;
+use super::stage_spec::StageSpec;
 
 /// A pipe: described, running or ended. A handle, and not an address.
 #[derive(Debug)]
@@ -30,9 +24,6 @@ pub struct dp_pipe {
 
 /// Time of a wait without an end.
 pub const DP_FOREVER: u64 = u64::MAX;
-
-/// Time in which a process must attach if the caller sets no other.
-const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Options of a pipe. Fields that are 0 have their default.
 #[derive(Clone, Copy, Debug)]
@@ -149,11 +140,7 @@ pub extern "C" fn dp_pipe_new(options: In<dp_pipe_options>, pipe: OutHandle<dp_p
 pub extern "C" fn dp_pipe_add(pipe: Handle<dp_pipe>, stage: In<dp_stage>) -> dp_status {
     call(|| {
         let entry = PIPES.find(pipe.bits())?;
-        let stage = stage.read_needed()?;
-        entry.add(PlacedStage {
-            stage: stage_of(&stage)?,
-            placement: placement_of(&stage)?,
-        })?;
+        entry.add(StageSpec::of(&stage.read_needed()?)?.placed()?)?;
         Ok(DP_OK)
     })
 }
@@ -269,136 +256,5 @@ fn pipe_status_of(status: &Status, is_running: bool) -> dp_pipe_status {
         stages: status.stages.len() as u32,
         buffers: status.buffers,
         free_buffers: status.free,
-    }
-}
-
-/// Checks the place of a stage.
-fn placement_of(stage: &dp_stage) -> Result<Placement, Failure> {
-    let has = |flag| stage.run & flag != 0;
-    let refused = |text: String| Err(Failure::new(DP_ERR_ARGUMENT, text));
-    let unknown = stage.run & !(DP_RUN_IN_PROCESSES | DP_RUN_STATEFUL | DP_RUN_TOGETHER);
-    if unknown != 0 {
-        return refused(format!("stage.run has the unknown bits {unknown:#x}"));
-    }
-    if stage.run != 0 && [DP_STAGE_UNBOUND_HEAD, DP_STAGE_UNBOUND_TAIL].contains(&stage.kind) {
-        return refused("stage.run is not 0, but another process takes the place".to_owned());
-    }
-    let arguments = stage
-        .module_arguments
-        .read(stage.module_arguments_len, "stage.module_arguments")?;
-    let module = stage.module.utf8("stage.module")?;
-    let program = stage.program.path();
-    let is_set = module.is_some() || program.is_some() || stage.work_limit_ms != 0;
-    if is_set && !has(DP_RUN_IN_PROCESSES) {
-        return refused(
-            "stage.module, stage.program or stage.work_limit_ms is set, but stage.run has no \
-             DP_RUN_IN_PROCESSES"
-                .to_owned(),
-        );
-    }
-    let processes = has(DP_RUN_IN_PROCESSES).then(|| Processes {
-        module: module.map(|name| (name, arguments)),
-        program,
-        work_limit: Some(stage.work_limit_ms)
-            .filter(|limit| *limit > 0)
-            .map(|limit| Duration::from_millis(limit.into())),
-    });
-    Ok(Placement {
-        processes,
-        is_stateful: has(DP_RUN_STATEFUL),
-        is_together: has(DP_RUN_TOGETHER),
-    })
-}
-
-/// Checks a stage. One of the program that runs in processes has its functions there.
-pub(super) fn stage_of(stage: &dp_stage) -> Result<PipeStage, Failure> {
-    let instances = stage.instances.max(1);
-    let is_elsewhere = stage.run & DP_RUN_IN_PROCESSES != 0;
-    if is_elsewhere && stage.module.is_null() && is_of_program(stage.kind) {
-        return Err(Failure::new(
-            DP_ERR_NULL,
-            "stage.module is NULL, but is needed for functions of the program in processes",
-        ));
-    }
-    let elsewhere = is_elsewhere.then_some(());
-    let foreign = |default: &str, function: Option<()>, name| match function.or(elsewhere) {
-        Some(()) => Ok(ForeignStage {
-            name: name_of(stage, default)?,
-            functions: stage.into(),
-            instances,
-        }),
-        None => Err(Failure::new(
-            DP_ERR_NULL,
-            format!("stage.{name} is NULL, but is needed"),
-        )),
-    };
-    let level = |most, default| level_of("stage.level", stage.level, most, default);
-    let unbound = |default: &str| -> Result<UnboundStage, Failure> {
-        Ok(UnboundStage {
-            name: name_of(stage, default)?,
-            patience: match stage.patience_ms {
-                0 => DEFAULT_PATIENCE,
-                patience => Duration::from_millis(patience.into()),
-            },
-        })
-    };
-    let descriptor =
-        || duplicate(stage.descriptor).map_err(|error| Failure::at("stage.descriptor", error));
-    Ok(match stage.kind {
-        DP_STAGE_HEAD => PipeStage::Head(foreign("head", stage.fill.map(drop), "fill")?),
-        DP_STAGE_READ_DESCRIPTOR => PipeStage::ReadDescriptor(descriptor()?),
-        DP_STAGE_UNBOUND_HEAD => PipeStage::UnboundHead(unbound("head")?),
-        DP_STAGE_TRANSFORM => PipeStage::Transform(foreign(
-            "transform",
-            stage.transform.map(drop),
-            "transform",
-        )?),
-        DP_STAGE_IN_PLACE => {
-            PipeStage::InPlace(foreign("change", stage.change.map(drop), "change")?)
-        }
-        DP_STAGE_INSPECT => {
-            PipeStage::Inspect(foreign("inspect", stage.inspect.map(drop), "inspect")?)
-        }
-        DP_STAGE_FLAT_MAP => {
-            let most = most_outputs_of(stage)?;
-            let flat_map = foreign("flat map", stage.flat_map.map(drop), "flat_map")?;
-            PipeStage::FlatMap(flat_map, most)
-        }
-        DP_STAGE_ANALYZE => {
-            PipeStage::Analyze(foreign("analyze", stage.analyze.map(drop), "analyze")?)
-        }
-        DP_STAGE_ZSTD => PipeStage::Zstd(level(22, 3)?, instances),
-        DP_STAGE_DEFLATE => PipeStage::Deflate(level(9, 6)?.unsigned_abs(), instances),
-        DP_STAGE_DECOMPRESS => PipeStage::Decompress(instances),
-        DP_STAGE_TAIL => PipeStage::Tail(foreign("tail", stage.write.map(drop), "write")?),
-        DP_STAGE_WRITE_DESCRIPTOR => PipeStage::WriteDescriptor(descriptor()?),
-        DP_STAGE_UNBOUND_TAIL => PipeStage::UnboundTail(unbound("tail")?),
-        kind => return Err(unknown("stage.kind", kind, "DP_STAGE_")),
-    })
-}
-
-/// True for the kinds of stages whose work are functions of the program.
-fn is_of_program(kind: i32) -> bool {
-    let heads_and_tails = matches!(kind, DP_STAGE_HEAD | DP_STAGE_TAIL);
-    heads_and_tails || (DP_STAGE_TRANSFORM..=DP_STAGE_ANALYZE).contains(&kind)
-}
-
-/// Name of a stage, or its default.
-fn name_of(stage: &dp_stage, default: &str) -> Result<String, Failure> {
-    let name = stage.name.utf8("stage.name")?;
-    Ok(name.unwrap_or_else(|| default.to_owned()))
-}
-
-/// Checks the number of blocks that a stage makes from one.
-fn most_outputs_of(stage: &dp_stage) -> Result<u32, Failure> {
-    match stage.most_outputs {
-        most @ 1..=MAX_FLAT_MAP_OUTPUTS => Ok(most),
-        most => Err(Failure::new(
-            DP_ERR_ARGUMENT,
-            format!(
-                "stage.most_outputs is {most}, but a stage makes 1 to {MAX_FLAT_MAP_OUTPUTS} \
-                 blocks from one"
-            ),
-        )),
     }
 }

@@ -6,8 +6,8 @@ use crate::library::prepare;
 use crate::pipe::{ModuleMaker, PipeStage, serve};
 use crate::status::{DP_ANSWER_OK, DP_ERR_ARGUMENT, DP_ERR_NULL, DP_OK, dp_status};
 
-use super::pipe::stage_of;
 use super::stage::dp_stage;
+use super::stage_spec::StageSpec;
 
 /// Arguments of a module, as the stage was added with them.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +76,7 @@ pub extern "C" fn dp_serve(modules: InArray<dp_module>, count: usize) -> dp_stat
 }
 
 /// Checks a module.
-fn module_of(module: &dp_module) -> Result<(String, ModuleMaker), Failure> {
+pub(super) fn module_of(module: &dp_module) -> Result<(String, ModuleMaker), Failure> {
     let null = |name| Failure::new(DP_ERR_NULL, format!("dp_module.{name} is NULL"));
     let name = module.name.utf8("dp_module.name")?;
     let make = module.make.ok_or_else(|| null("make"))?;
@@ -104,7 +104,7 @@ fn module_of(module: &dp_module) -> Result<(String, ModuleMaker), Failure> {
 /// Checks the stage that a module has made.
 fn stage_of_module(stage: &dp_stage) -> Result<PipeStage, Failure> {
     match stage.run {
-        0 => stage_of(stage),
+        0 => StageSpec::of(stage)?.stage(),
         run => Err(Failure::new(
             DP_ERR_ARGUMENT,
             format!("the module has set stage.run to {run}, which is for dp_pipe_add"),

@@ -28,11 +28,6 @@ impl Text {
         Some(text.to_bytes().to_vec())
     }
 
-    /// True for a null pointer.
-    pub(crate) fn is_null(self) -> bool {
-        self.0.is_null()
-    }
-
     /// Copies a path. `None` for a null pointer.
     pub(crate) fn path(self) -> Option<PathBuf> {
         Some(OsStr::from_bytes(&self.bytes()?).into())

@@ -98,6 +98,14 @@ pub(crate) fn empty<T: Versioned>() -> T {
 #[repr(transparent)]
 pub struct InArray<T>(*const T);
 
+impl<T> Clone for InArray<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for InArray<T> {}
+
 impl<T: Versioned> InArray<T> {
     /// Copies `count` structs. With a count of 0 the pointer is not used.
     pub(crate) fn read(self, count: usize) -> Result<Vec<T>, Failure> {
@@ -275,6 +283,7 @@ plain!(
 );
 
 impl<T> Plain for In<T> {}
+impl<T> Plain for InArray<T> {}
 impl<T> Plain for Handle<T> {}
 impl<T> Plain for *const T {}
 impl<T> Plain for *mut T {}

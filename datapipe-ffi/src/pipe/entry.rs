@@ -16,7 +16,7 @@ use crate::handle_table::HandleTable;
 use crate::log_sink::log;
 use crate::status::{DP_ERR_STATE, DP_LOG_INFO};
 
-use super::foreign::ForeignStage;
+use super::foreign::{ForeignStage, StageFunctions};
 use super::placement::Placement;
 
 /// The pipes of this process.
@@ -362,6 +362,20 @@ impl PipeEntry {
 }
 
 impl PipeStage {
+    /// The functions of a stage of the program; `None` for one of the library.
+    pub(crate) fn functions(&self) -> Option<StageFunctions> {
+        match self {
+            Self::Head(stage)
+            | Self::Transform(stage)
+            | Self::InPlace(stage)
+            | Self::Inspect(stage)
+            | Self::FlatMap(stage, _)
+            | Self::Analyze(stage)
+            | Self::Tail(stage) => Some(stage.functions),
+            _ => None,
+        }
+    }
+
     fn is_head(&self) -> bool {
         matches!(
             self,

@@ -17,6 +17,6 @@ pub(crate) use attachment::{AttachedBuffer, attach, free_attachment, with_attach
 pub(crate) use entry::{
     EventSink, PIPES, PipeEntry, PipeSettings, PipeStage, PlacedStage, UnboundStage,
 };
-pub(crate) use foreign::{ForeignStage, check_not_in_stage, in_stage};
+pub(crate) use foreign::{ForeignStage, StageFunctions, check_not_in_stage, in_stage};
 pub(crate) use module::{ModuleMaker, serve};
 pub(crate) use placement::{Placement, Processes};

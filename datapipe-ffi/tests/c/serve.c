@@ -160,6 +160,26 @@ static dp_stage stages[] = {
     {.kind = DP_STAGE_HEAD, .fill = fill, .run = DP_RUN_STATEFUL},
 };
 
+/* A tail in threads. */
+static int32_t count_bytes(void *state, const dp_block *block)
+{
+    CHECK(is_main && state == NULL);
+    return block->len > 0 ? DP_ANSWER_OK : -EBADMSG;
+}
+
+static int32_t make_tail(void *user, const dp_module_arguments *arguments, dp_stage *stage)
+{
+    CHECK(is_main && arguments->len == 9);
+    stage->kind = DP_STAGE_TAIL;
+    stage->write = count_bytes;
+    stage->user = user;
+    return DP_ANSWER_OK;
+}
+
+static const dp_module thread_modules[] = {
+    {.size = sizeof(dp_module), .name = "tail", .make = make_tail},
+};
+
 static const dp_module modules[] = {
     {.size = sizeof(dp_module), .name = "head", .make = make_stage, .user = &stages[0]},
     {.size = sizeof(dp_module), .name = "transform", .make = make_stage, .user = &stages[1]},
@@ -242,6 +262,28 @@ static void each_kind(const char *dir)
         expected[i] = plain((unsigned)(i / (2 * PART)), i % (2 * PART)) ^ 0x55 ^ 0x0f;
     memcpy(expected + BLOCKS * 2 * PART, "end", 3);
     check_file(path, expected, sizeof expected);
+}
+
+/* A stage in processes that JSON describes. */
+static void from_json(void)
+{
+    static const char text[] =
+        "{\"buffer_size\": 4096, \"stages\": ["
+        "{\"kind\": \"head\", \"module\": \"head\", \"arguments\": \"7\", \"in_processes\": true},"
+        "{\"kind\": \"transform\", \"module\": \"transform\", \"in_processes\": true,"
+        " \"program\": \"/proc/self/exe\", \"work_limit_ms\": 60000, \"stateful\": true},"
+        "{\"kind\": \"tail\", \"module\": \"tail\", \"arguments\": \"/dev/null\"}]}";
+    dp_pipe_json description = {.size = sizeof description, .text = (const uint8_t *)text,
+                                .text_len = sizeof text - 1, .modules = thread_modules,
+                                .module_count = 1, .event = on_event};
+    dp_pipe *pipe = NULL;
+    started = 0;
+    CHECK_STATUS(dp_pipe_from_json(&description, &pipe), DP_OK);
+    CHECK_STATUS(dp_pipe_start(pipe), DP_OK);
+    dp_pipe_result result = {.size = sizeof result};
+    CHECK_STATUS(dp_pipe_wait(pipe, DP_FOREVER, &result), DP_OK);
+    CHECK(result.bytes_out == 7 * 2 * PART && started == 2);
+    CHECK_STATUS(dp_pipe_free(pipe), DP_OK);
 }
 
 struct received {
@@ -332,7 +374,7 @@ static void errors(void)
     fails(bad, DP_ERR_NOT_FOUND, "/nowhere/program");
     bad = middle;
     bad.module = NULL;
-    fails(bad, DP_ERR_NULL, "stage.module is NULL");
+    fails(bad, DP_ERR_NULL, "stage.module is missing");
     bad = middle;
     bad.module_arguments_len = 3;
     bad.module_arguments = NULL;
@@ -344,7 +386,7 @@ static void errors(void)
     bad.run = 256;
     fails(bad, DP_ERR_ARGUMENT, "unknown bits 0x100");
     bad = (dp_stage){.size = sizeof bad, .kind = DP_STAGE_UNBOUND_TAIL, .run = 1};
-    fails(bad, DP_ERR_ARGUMENT, "another process takes the place");
+    fails(bad, DP_ERR_ARGUMENT, "a process that attaches");
     static uint8_t long_arguments[(64 << 10) + 1];
     bad = middle;
     bad.module_arguments = long_arguments;
@@ -379,6 +421,7 @@ int main(int argc, char **argv)
     CHECK(argc == 2);
     is_main = 1;
     each_kind(argv[1]);
+    from_json();
     killed(0, DP_OK);
     killed(DP_RUN_STATEFUL, DP_ERR_STAGE);
     errors();

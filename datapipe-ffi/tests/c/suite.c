@@ -9,6 +9,7 @@ int errors_main(int argc, char **argv);
 int growth_main(int argc, char **argv);
 int handles_main(int argc, char **argv);
 int jobs_main(int argc, char **argv);
+int json_main(int argc, char **argv);
 int pipes_main(int argc, char **argv);
 int random_main(int argc, char **argv);
 int serve_main(int argc, char **argv);
@@ -23,7 +24,7 @@ static const struct {
     {"attach", attach_main}, {"errors", errors_main}, {"handles", handles_main},
     {"jobs", jobs_main},     {"pipes", pipes_main},   {"random", random_main},
     {"sessions", sessions_main}, {"stages", stages_main}, {"growth", growth_main},
-    {"serve", serve_main},
+    {"serve", serve_main}, {"json", json_main},
 };
 
 int main(int argc, char **argv)

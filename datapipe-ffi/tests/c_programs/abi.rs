@@ -34,6 +34,7 @@ fn layouts() -> Vec<Layout> {
         layout::<dp_module>(),
         layout::<dp_module_arguments>(),
         layout::<dp_output>(),
+        layout::<dp_pipe_json>(),
         layout::<dp_pipe_options>(),
         layout::<dp_pipe_result>(),
         layout::<dp_pipe_status>(),

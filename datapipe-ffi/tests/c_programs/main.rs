@@ -185,6 +185,11 @@ fn processes_that_attach_as_head_and_as_tail() {
 }
 
 #[test]
+fn pipes_from_json() {
+    check("json");
+}
+
+#[test]
 fn stages_that_run_in_processes() {
     check("serve");
 }

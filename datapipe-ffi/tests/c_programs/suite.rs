@@ -14,9 +14,9 @@ use std::thread;
 use super::{Linked, Program, compiler, crate_dir, install_shared, link, run_compiler, words};
 
 /// Sources of `tests/c` whose `main` the suite calls, by their names.
-const PROGRAMS: [&str; 10] = [
-    "attach", "errors", "growth", "handles", "jobs", "pipes", "random", "serve", "sessions",
-    "stages",
+const PROGRAMS: [&str; 11] = [
+    "attach", "errors", "growth", "handles", "jobs", "json", "pipes", "random", "serve",
+    "sessions", "stages",
 ];
 
 /// The program that has all test programs.
