@@ -701,6 +701,34 @@ typedef struct {
   uint32_t damage;
 } dp_sessions_result;
 
+/** A seat in a pipe that the daemon `datapiped` runs. */
+typedef struct {
+  /**
+   * `sizeof(dp_daemon_seat)`.
+   */
+  size_t size;
+  /**
+   * Path of the daemon's socket.
+   */
+  const char *socket;
+  /**
+   * Name of the pipe in UTF-8, as the daemon has given it.
+   */
+  const char *pipe;
+  /**
+   * Token that ends the call, or NULL.
+   */
+  dp_cancel *cancel;
+  /**
+   * `DP_ROLE_...`.
+   */
+  int32_t role;
+  /**
+   * Longest time in milliseconds to wait for the daemon; 0 for 30000.
+   */
+  uint32_t timeout_ms;
+} dp_daemon_seat;
+
 /** A block that a stage fills or changes. */
 typedef struct {
   /**
@@ -2140,6 +2168,20 @@ dp_status dp_pipe_admit(dp_pipe *pipe, int32_t role, int32_t socket, uint64_t ti
  * ended, `DP_ERR_SYSTEM`, `DP_ERR_LIMIT`.
  */
 dp_status dp_attach(int32_t socket, uint64_t timeout_ms, dp_attachment **attachment);
+
+/**
+ * Takes a seat in a pipe that a daemon runs, as its unbound head or tail. The attachment is like
+ * one of `dp_attach`. When the daemon dies, the pipe stops, and every wait ends.
+ *
+ * `seat` is copied. Ownership: free the attachment with `dp_attachment_free`. It belongs to this
+ * thread.
+ *
+ * Threads: any. Errors: `DP_TIMED_OUT` is not an error. `DP_ERR_NULL`, `DP_ERR_ARGUMENT`,
+ * `DP_ERR_NOT_FOUND` if there is no such socket or no such pipe, `DP_ERR_PERMISSION` if the daemon
+ * does not let this user, `DP_ERR_STATE` if the seat is not unbound, if it is taken, or the pipe
+ * has ended, `DP_ERR_REFUSED`, `DP_ERR_CANCELLED`, `DP_ERR_SYSTEM`, `DP_ERR_LIMIT`.
+ */
+dp_status dp_attach_by_daemon(const dp_daemon_seat *seat, dp_attachment **attachment);
 
 /**
  * Allocates an empty buffer of the pipe, as its head: `output->bytes` is its place. Waits for one

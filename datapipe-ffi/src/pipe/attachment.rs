@@ -62,7 +62,11 @@ impl Drop for AttachedSeat {
 
 /// Takes a seat over a socket, as long as its read timeout. The seat belongs to this thread.
 pub(crate) fn attach(socket: &UnixStream) -> Result<HandleBits, Failure> {
-    let attachment = Attachment::receive(socket)?;
+    keep_seat(Attachment::receive(socket)?)
+}
+
+/// Keeps a seat for this thread.
+pub(super) fn keep_seat(attachment: Attachment) -> Result<HandleBits, Failure> {
     let port = match attachment.role() {
         Role::Head => SeatPort::Head(attachment.head()?),
         _ => SeatPort::Tail(attachment.tail()?),

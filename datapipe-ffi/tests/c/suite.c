@@ -5,6 +5,7 @@
 #include <string.h>
 
 int attach_main(int argc, char **argv);
+int daemon_main(int argc, char **argv);
 int errors_main(int argc, char **argv);
 int growth_main(int argc, char **argv);
 int handles_main(int argc, char **argv);
@@ -24,7 +25,7 @@ static const struct {
     {"attach", attach_main}, {"errors", errors_main}, {"handles", handles_main},
     {"jobs", jobs_main},     {"pipes", pipes_main},   {"random", random_main},
     {"sessions", sessions_main}, {"stages", stages_main}, {"growth", growth_main},
-    {"serve", serve_main}, {"json", json_main},
+    {"serve", serve_main}, {"json", json_main}, {"daemon", daemon_main},
 };
 
 int main(int argc, char **argv)

@@ -26,6 +26,7 @@ fn layouts() -> Vec<Layout> {
         layout::<dp_block>(),
         layout::<dp_copy_options>(),
         layout::<dp_copy_result>(),
+        layout::<dp_daemon_seat>(),
         layout::<dp_entry>(),
         layout::<dp_event>(),
         layout::<dp_hooks>(),

@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use suite::check;
 
 mod abi; // layouts, constants and names, as they were released
+mod daemon; // processes that attach to a pipe of a daemon
 mod dump; // the example with two processes
 mod packages; // the Debian packages
 mod suite; // the test programs, linked into one
