@@ -171,6 +171,19 @@
  */
 #define DP_STAGE_UNBOUND_TAIL 32
 
+/**
+ * Run of a stage: each instance in its own process, which is replaced if a signal kills it, unless
+ * the stage is a head or a tail. The program calls `dp_serve` first.
+ */
+#define DP_RUN_IN_PROCESSES 1
+/**
+ * Run of a stage: the work on a block depends on those before, so that a process that is killed is
+ * not replaced, and the pipe stops. Heads and tails need it not.
+ */
+#define DP_RUN_STATEFUL 2
+/** Run of a stage: all instances are threads of one process, which is not replaced. */
+#define DP_RUN_TOGETHER 4
+
 /** Content of a block: not analyzed. */
 #define DP_CLASS_UNKNOWN 0
 /** Content of a block: text in any encoding. */
@@ -404,7 +417,8 @@ typedef int32_t dp_status;
 
 /**
  * Receives a message: its level, `DP_LOG_ERROR` to `DP_LOG_INFO` or a level of a later version,
- * and its text in UTF-8, which is valid until the function returns.
+ * and its text, which is valid until the function returns: one line of UTF-8, in which control
+ * characters are escaped.
  *
  * Threads: any thread of the library or of the program, several at once. The function must not
  * wait for a job.
@@ -443,6 +457,115 @@ typedef struct {
    */
   uint32_t reserved;
 } dp_secret;
+
+/** Progress of a job. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * Time since the job's pipe has started, in nanoseconds.
+   */
+  uint64_t elapsed_ns;
+  /**
+   * Bytes that the first stage has sent: read from the source, or from the medium.
+   */
+  uint64_t bytes_in;
+  /**
+   * Bytes that the last stage has received: for the medium, or for the destination.
+   */
+  uint64_t bytes_out;
+  /**
+   * Files that are done; 0 for a job without files.
+   */
+  uint64_t files;
+  /**
+   * Bytes of the medium that were read; 0 for a backup.
+   */
+  uint64_t medium_read;
+  /**
+   * Bytes of the medium that are to be read; 0 if the number is not known.
+   */
+  uint64_t medium_total;
+} dp_progress;
+
+/**
+ * Receives the progress of a job. Returns 0 to go on; another number cancels the job.
+ *
+ * Threads: the one that has called the job. Pointers are valid until the function returns.
+ */
+typedef int32_t (*dp_progress_function)(void *user, const dp_progress *progress);
+
+/** An object that is not in the archive, or was not restored, as it is. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * Path of the object in the archive: bytes, not necessarily UTF-8, and a zero byte. Empty if
+   * it is not known.
+   */
+  const char *path;
+  /**
+   * Length of the path in bytes, without the zero byte.
+   */
+  size_t path_len;
+  /**
+   * Description, without the path, in one line of UTF-8. Control characters are escaped.
+   */
+  const char *text;
+  /**
+   * Kind of the problem: `DP_PROBLEM_...`. Later versions have more kinds.
+   */
+  int32_t kind;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+} dp_problem;
+
+/**
+ * Receives a problem. The job goes on. The number that is returned is ignored: return 0.
+ *
+ * Threads: any thread of the library or that of the call, one call at a time for each job; all
+ * have been made when the job returns. The stage that has found the problem waits for the
+ * function. Pointers are valid until the function returns.
+ */
+typedef int32_t (*dp_problem_function)(void *user, const dp_problem *problem);
+
+/** The interest of a program in a job. All fields but the size may be 0. */
+typedef struct {
+  /**
+   * `sizeof(dp_hooks)`.
+   */
+  size_t size;
+  /**
+   * Token that cancels the job, or NULL.
+   */
+  dp_cancel *cancel;
+  /**
+   * Pointer that is passed to the functions.
+   */
+  void *user;
+  /**
+   * Receives the progress, and once more at the end of each pipe of the job; or NULL.
+   */
+  dp_progress_function progress;
+  /**
+   * Receives each problem, or NULL.
+   */
+  dp_problem_function problem;
+  /**
+   * Time between two calls of `progress` in milliseconds; 0 for 500.
+   */
+  uint32_t progress_interval_ms;
+  /**
+   * Set to 0.
+   */
+  uint32_t reserved;
+} dp_hooks;
 
 /** An archive of a medium, or a session without archives, in which `archive` is 0. */
 typedef struct {
@@ -532,6 +655,10 @@ typedef struct {
    */
   const dp_secret *secret;
   /**
+   * Cancellation and problems, or NULL. There is no progress.
+   */
+  const dp_hooks *hooks;
+  /**
    * Receives each archive, in the order of the medium.
    */
   dp_archive_function archive;
@@ -568,10 +695,39 @@ typedef struct {
    */
   uint32_t is_cut;
   /**
-   * 0.
+   * Places with damage that the list has met. The status is `DP_INCOMPLETE` if there are any.
+   * The medium may have more damage, which reading an archive finds.
    */
-  uint32_t reserved;
+  uint32_t damage;
 } dp_sessions_result;
+
+/** A seat in a pipe that the daemon `datapiped` runs. */
+typedef struct {
+  /**
+   * `sizeof(dp_daemon_seat)`.
+   */
+  size_t size;
+  /**
+   * Path of the daemon's socket.
+   */
+  const char *socket;
+  /**
+   * Name of the pipe in UTF-8, as the daemon has given it.
+   */
+  const char *pipe;
+  /**
+   * Token that ends the call, or NULL.
+   */
+  dp_cancel *cancel;
+  /**
+   * `DP_ROLE_...`.
+   */
+  int32_t role;
+  /**
+   * Longest time in milliseconds to wait for the daemon; 0 for 30000.
+   */
+  uint32_t timeout_ms;
+} dp_daemon_seat;
 
 /** A block that a stage fills or changes. */
 typedef struct {
@@ -649,11 +805,11 @@ typedef struct {
    */
   size_t size;
   /**
-   * The event as a sentence, in one line of UTF-8.
+   * The event as a sentence, in one line of UTF-8. Control characters are escaped.
    */
   const char *text;
   /**
-   * Name of the stage, in UTF-8. Empty for `DP_EVENT_OTHER`.
+   * Name of the stage, in UTF-8, as the program has given it. Empty for `DP_EVENT_OTHER`.
    */
   const char *stage;
   /**
@@ -901,6 +1057,32 @@ typedef struct {
    * stops; 0 for 60000.
    */
   uint32_t patience_ms;
+  /**
+   * For a stage of the program that runs in processes: name of the module that makes it there,
+   * in UTF-8. Its functions above are then not used, and may be NULL.
+   */
+  const char *module;
+  /**
+   * Bytes that the module gets, or NULL.
+   */
+  const uint8_t *module_arguments;
+  /**
+   * Number of these bytes, at most 64 KiB.
+   */
+  size_t module_arguments_len;
+  /**
+   * Path of the program that the processes run, which calls `dp_serve`; NULL for this program.
+   */
+  const char *program;
+  /**
+   * `DP_RUN_...`, added; 0 for threads.
+   */
+  uint32_t run;
+  /**
+   * In processes: longest time in milliseconds for one block, after which the process is killed;
+   * 0 for no limit.
+   */
+  uint32_t work_limit_ms;
 } dp_stage;
 
 /** Result of a pipe that has ended well. */
@@ -971,6 +1153,91 @@ typedef struct {
    */
   uint32_t free_buffers;
 } dp_pipe_status;
+
+/** Arguments of a module, as the stage was added with them. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * The bytes of `module_arguments`.
+   */
+  const uint8_t *bytes;
+  /**
+   * Number of these bytes.
+   */
+  size_t len;
+} dp_module_arguments;
+
+/**
+ * Makes the stage of a module in a process that runs it: sets the kind and the functions in
+ * `stage`, which is empty, as they would be for `dp_pipe_add` in threads. Texts that it sets stay
+ * valid until the process ends. Returns `DP_ANSWER_OK` or a negative error number: the pipe then
+ * fails.
+ *
+ * Threads: the one that has called `dp_serve`, before the functions of the stage.
+ */
+typedef int32_t (*dp_module_function)(void *user,
+                                      const dp_module_arguments *arguments,
+                                      dp_stage *stage);
+
+/** A stage of the program that can run in processes, by its name. */
+typedef struct {
+  /**
+   * `sizeof(dp_module)`.
+   */
+  size_t size;
+  /**
+   * Name in UTF-8, at most 255 bytes, which does not begin with `datapipe.`.
+   */
+  const char *name;
+  /**
+   * Makes the stage.
+   */
+  dp_module_function make;
+  /**
+   * Pointer that is passed to `make`.
+   */
+  void *user;
+} dp_module;
+
+/** A description of a pipe in JSON, with what JSON cannot have. */
+typedef struct {
+  /**
+   * `sizeof(dp_pipe_json)`.
+   */
+  size_t size;
+  /**
+   * The text in UTF-8.
+   */
+  const uint8_t *text;
+  /**
+   * Length of the text in bytes, at most 16 MiB.
+   */
+  size_t text_len;
+  /**
+   * Modules of the stages with functions of the program that run in threads, or NULL. Those of
+   * stages in processes come from `dp_serve`.
+   */
+  const dp_module *modules;
+  /**
+   * Number of modules.
+   */
+  size_t module_count;
+  /**
+   * Token that cancels the pipe while a thread waits for it, or NULL.
+   */
+  dp_cancel *cancel;
+  /**
+   * Receives the events of the pipe, or NULL.
+   */
+  dp_event_function event;
+  /**
+   * Pointer that is passed to `event`.
+   */
+  void *event_user;
+} dp_pipe_json;
 
 /** State of a stage at one moment. Numbers and times are sums over its instances. */
 typedef struct {
@@ -1052,115 +1319,6 @@ typedef struct {
  * function returns.
  */
 typedef int64_t (*dp_read_function)(void *user, uint8_t *bytes, size_t len);
-
-/** Progress of a job. */
-typedef struct {
-  /**
-   * Size of this struct in the library that runs. Fields after it do not exist.
-   */
-  size_t size;
-  /**
-   * Time since the job's pipe has started, in nanoseconds.
-   */
-  uint64_t elapsed_ns;
-  /**
-   * Bytes that the first stage has sent: read from the source, or from the medium.
-   */
-  uint64_t bytes_in;
-  /**
-   * Bytes that the last stage has received: for the medium, or for the destination.
-   */
-  uint64_t bytes_out;
-  /**
-   * Files that are done; 0 for a job without files.
-   */
-  uint64_t files;
-  /**
-   * Bytes of the medium that were read; 0 for a backup.
-   */
-  uint64_t medium_read;
-  /**
-   * Bytes of the medium that are to be read; 0 if the number is not known.
-   */
-  uint64_t medium_total;
-} dp_progress;
-
-/**
- * Receives the progress of a job. Returns 0 to go on; another number cancels the job.
- *
- * Threads: the one that has called the job. Pointers are valid until the function returns.
- */
-typedef int32_t (*dp_progress_function)(void *user, const dp_progress *progress);
-
-/** An object that is not in the archive, or was not restored, as it is. */
-typedef struct {
-  /**
-   * Size of this struct in the library that runs. Fields after it do not exist.
-   */
-  size_t size;
-  /**
-   * Path of the object in the archive: bytes, not necessarily UTF-8, and a zero byte. Empty if
-   * it is not known.
-   */
-  const char *path;
-  /**
-   * Length of the path in bytes, without the zero byte.
-   */
-  size_t path_len;
-  /**
-   * Description, without the path, in UTF-8.
-   */
-  const char *text;
-  /**
-   * Kind of the problem: `DP_PROBLEM_...`. Later versions have more kinds.
-   */
-  int32_t kind;
-  /**
-   * 0.
-   */
-  uint32_t reserved;
-} dp_problem;
-
-/**
- * Receives a problem. The job goes on. The number that is returned is ignored: return 0.
- *
- * Threads: any thread of the library, one call at a time for each job; all have been made when the
- * job returns. The stage that has found the problem waits for the function. Pointers are valid
- * until the function returns.
- */
-typedef int32_t (*dp_problem_function)(void *user, const dp_problem *problem);
-
-/** The interest of a program in a job. All fields but the size may be 0. */
-typedef struct {
-  /**
-   * `sizeof(dp_hooks)`.
-   */
-  size_t size;
-  /**
-   * Token that cancels the job, or NULL.
-   */
-  dp_cancel *cancel;
-  /**
-   * Pointer that is passed to the functions.
-   */
-  void *user;
-  /**
-   * Receives the progress, and once more at the end of each pipe of the job; or NULL.
-   */
-  dp_progress_function progress;
-  /**
-   * Receives each problem, or NULL.
-   */
-  dp_problem_function problem;
-  /**
-   * Time between two calls of `progress` in milliseconds; 0 for 500.
-   */
-  uint32_t progress_interval_ms;
-  /**
-   * Set to 0.
-   */
-  uint32_t reserved;
-} dp_hooks;
 
 /** Options of a backup. Fields that are 0 have their default. */
 typedef struct {
@@ -1914,7 +2072,8 @@ size_t dp_error_count(void);
  * there are not as many.
  *
  * Ownership: the text belongs to the library, and is valid until the next call on this thread that
- * fails, or the end of the thread. It is UTF-8 in one line; names in it are escaped.
+ * fails, or the end of the thread. It is one line of UTF-8: control characters
+ * in it, of names for example, are escaped as `\n` or `\u{1b}`.
  *
  * Threads: any; each has its own last error. Errors: none.
  */
@@ -1965,13 +2124,16 @@ dp_status dp_cancel_free(dp_cancel *token);
 /**
  * Lists the sessions and archives of a medium, from its own records. The list is not
  * authenticated: it has what the medium records of itself. A damaged medium is listed as far as
- * it can be read.
+ * it can be read; the problem function receives each place with damage before the archives, as
+ * `DP_PROBLEM_MEDIUM`.
  *
- * `options` and what it refers to are copied. `result` may be NULL; it is written on success.
+ * `options` and what it refers to are copied. `result` may be NULL; it is written if the status is
+ * `DP_OK` or `DP_INCOMPLETE`.
  *
  * Threads: any. Not in a signal handler. Errors: `DP_ERR_NULL`, `DP_ERR_ARGUMENT`,
  * `DP_ERR_NOT_FOUND`, `DP_ERR_MEDIUM`, `DP_ERR_NO_ARCHIVE` for a medium with data but without a
- * session, `DP_ERR_CALLBACK` if `archive` has ended the list, and those of a secret.
+ * session, `DP_ERR_CALLBACK` if `archive` has ended the list, `DP_ERR_CANCELLED`, and those of
+ * a secret.
  */
 dp_status dp_sessions(const dp_sessions_options *options, dp_sessions_result *result);
 
@@ -2008,6 +2170,20 @@ dp_status dp_pipe_admit(dp_pipe *pipe, int32_t role, int32_t socket, uint64_t ti
 dp_status dp_attach(int32_t socket, uint64_t timeout_ms, dp_attachment **attachment);
 
 /**
+ * Takes a seat in a pipe that a daemon runs, as its unbound head or tail. The attachment is like
+ * one of `dp_attach`. When the daemon dies, the pipe stops, and every wait ends.
+ *
+ * `seat` is copied. Ownership: free the attachment with `dp_attachment_free`. It belongs to this
+ * thread.
+ *
+ * Threads: any. Errors: `DP_TIMED_OUT` is not an error. `DP_ERR_NULL`, `DP_ERR_ARGUMENT`,
+ * `DP_ERR_NOT_FOUND` if there is no such socket or no such pipe, `DP_ERR_PERMISSION` if the daemon
+ * does not let this user, `DP_ERR_STATE` if the seat is not unbound, if it is taken, or the pipe
+ * has ended, `DP_ERR_REFUSED`, `DP_ERR_CANCELLED`, `DP_ERR_SYSTEM`, `DP_ERR_LIMIT`.
+ */
+dp_status dp_attach_by_daemon(const dp_daemon_seat *seat, dp_attachment **attachment);
+
+/**
  * Allocates an empty buffer of the pipe, as its head: `output->bytes` is its place. Waits for one
  * at most `timeout_ms` milliseconds, or `DP_FOREVER`, and until the pipe stops.
  *
@@ -2029,7 +2205,7 @@ dp_status dp_attachment_alloc(dp_attachment *attachment,
  *
  * Threads: that of the attachment. Errors: those of a handle, `DP_ERR_THREAD`, `DP_ERR_NULL`,
  * `DP_ERR_STRUCT_SIZE`, `DP_ERR_ARGUMENT` for the place of another buffer or a length beyond its
- * capacity, `DP_ERR_STATE`, `DP_ERR_CANCELLED`, `DP_ERR_CORRUPT`.
+ * capacity, `DP_ERR_STATE` for a tail or after the end, `DP_ERR_CANCELLED`, `DP_ERR_CORRUPT`.
  */
 dp_status dp_attachment_send(dp_attachment *attachment,
                              dp_buffer *buffer,
@@ -2167,13 +2343,44 @@ dp_status dp_pipe_cancel(dp_pipe *pipe);
 dp_status dp_pipe_get_status(dp_pipe *pipe, dp_pipe_status *status);
 
 /**
- * Frees a pipe. One that runs is stopped first, and the call waits for its end; a thread that
- * waits for the pipe gets its outcome.
+ * Frees a pipe. One that runs, or that another thread is starting, is stopped first, and the call
+ * waits for its end; a thread that waits for the pipe gets its outcome. Afterwards no function of
+ * its stages runs.
  *
  * Threads: any; not in a function of a stage, which returns `DP_ERR_REENTRANT`. Errors: those of a
  * handle.
  */
 dp_status dp_pipe_free(dp_pipe *pipe);
+
+/**
+ * Makes a pipe with all of its stages from a description in JSON, as `dp_pipe_new` and
+ * `dp_pipe_add` do. The pipe is then started. docs/c-abi.md has the members of the description.
+ *
+ * The functions of modules are called before the function returns. `description` is copied, but
+ * the functions of the stages that the modules have made are used until the pipe is freed.
+ * Ownership: free the pipe with `dp_pipe_free`.
+ *
+ * Threads: any. Errors: `DP_ERR_NULL`, `DP_ERR_ARGUMENT`, `DP_ERR_STATE` for stages that cannot
+ * come in this order, `DP_ERR_LIMIT`, and those of a token. The message begins with the member:
+ * `$.stages[2].level`.
+ */
+dp_status dp_pipe_from_json(const dp_pipe_json *description, dp_pipe **pipe);
+
+/**
+ * Runs a stage of a pipe and ends the process, if this process was started for that; `exit` runs
+ * as at the end of `main`. Otherwise it returns at once, and pipes of this program can have stages
+ * in processes (`DP_RUN_IN_PROCESSES`), which start the program again.
+ *
+ * Call it first in `main`, before threads are started, arguments are read and output is written. A
+ * program for which it fails ends. `modules` is an array of `count` structs, and is copied; it is
+ * NULL for stages of the library only. A program that calls nothing else before it forks may use
+ * the library in both processes.
+ *
+ * Threads: the first one, while it is the only one. Errors: `DP_ERR_NULL`, `DP_ERR_ARGUMENT` for a
+ * name that is empty, taken or not UTF-8, `DP_ERR_UNSUPPORTED` on a system whose C library does
+ * not pass the program's arguments on.
+ */
+dp_status dp_serve(const dp_module *modules, size_t count);
 
 /**
  * Reads the state of each stage of a pipe that was started, head first, at one moment. The stages
@@ -2246,7 +2453,8 @@ dp_status dp_list(const dp_list_options *options, dp_read_result *result);
 dp_status dp_restore(const dp_restore_options *options, dp_read_result *result);
 
 /**
- * Reads and checks all of an archive, and writes nothing.
+ * Reads and checks all of an archive, and writes nothing. Of a medium with several archives,
+ * damage outside of them that was found on the way is a problem, too: `DP_PROBLEM_MEDIUM`.
  *
  * `options` and what it refers to are copied: they can be freed when the call returns. `result`
  * may be NULL; it is written if the status is `DP_OK` or `DP_INCOMPLETE`.

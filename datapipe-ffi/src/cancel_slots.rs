@@ -14,6 +14,7 @@
 )]
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::failure::Failure;
 use crate::handle_bits::{HandleBits, HandleKind, first_generation};
@@ -24,6 +25,9 @@ use crate::status::{
 
 /// Tokens that a process has at once.
 pub(crate) const MAX_TOKENS: usize = 1024;
+
+/// Longest time between two looks for a cancelled token: a signal handler cannot wake a thread.
+pub(crate) const CANCEL_CHECKS: Duration = Duration::from_millis(50);
 
 const LIVE: u64 = 1;
 const CANCELLED: u64 = 2;
@@ -93,12 +97,7 @@ impl CancelToken {
 
 /// Changes the word of a live token.
 fn change(handle: HandleBits, change: impl Fn(u64) -> u64) -> Result<(), dp_status> {
-    if handle.is_null() {
-        return Err(DP_ERR_NULL);
-    }
-    if !handle.is_of(HandleKind::Cancel) {
-        return Err(DP_ERR_HANDLE_KIND);
-    }
+    handle.check(HandleKind::Cancel)?;
     let slot = SLOTS.get(handle.index()).ok_or(DP_ERR_BAD_HANDLE)?;
     let mut word = slot.load(Ordering::Acquire);
     loop {

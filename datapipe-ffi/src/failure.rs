@@ -12,6 +12,8 @@ use datapipe::memory::SegmentError;
 use datapipe::pool::PortError;
 use datapipe::tree::TreeError;
 use datapipe::wire::DecodeError;
+use datapipe_net::ClientError;
+use datapipe_net::protocol::{CloseReason, RefusalCode};
 
 use crate::status::*;
 
@@ -57,6 +59,12 @@ impl Failure {
         failure
     }
 
+    /// Puts a name before the whole text.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        self.chain[0] = format!("{name}: {}", self.chain[0]);
+        self
+    }
+
     /// Appends a detail to the whole text.
     pub(crate) fn with_detail(mut self, detail: &str) -> Self {
         self.chain[0] = format!("{}; {detail}", self.chain[0]);
@@ -79,6 +87,11 @@ impl Failure {
 
     pub(crate) fn errno(&self) -> i32 {
         self.errno
+    }
+
+    /// The whole text.
+    pub(crate) fn text(&self) -> &str {
+        &self.chain[0]
     }
 
     pub(crate) fn into_chain(self) -> Vec<String> {
@@ -147,6 +160,9 @@ fn status_of(error: &(dyn Error + 'static)) -> Option<dp_status> {
     }
     if let Some(error) = error.downcast_ref() {
         return status_of_admit(error);
+    }
+    if let Some(error) = error.downcast_ref() {
+        return status_of_daemon(error);
     }
     if error.is::<UnlockError>() {
         return Some(match error.downcast_ref() {
@@ -220,6 +236,25 @@ fn status_of_attach(error: &AttachError) -> Option<dp_status> {
         AttachError::Ended => Some(DP_ERR_CANCELLED),
         AttachError::NoSuchSeat(_) | AttachError::NotToAttach => Some(DP_ERR_CORRUPT),
         AttachError::Socket(_) | AttachError::System(_) => Some(DP_ERR_SYSTEM),
+        _ => None,
+    }
+}
+
+fn status_of_daemon(error: &ClientError) -> Option<dp_status> {
+    match error {
+        ClientError::Refused(refusal) => Some(match refusal.code {
+            RefusalCode::NO_SUCH_PIPE => DP_ERR_NOT_FOUND,
+            RefusalCode::NOT_ALLOWED => DP_ERR_PERMISSION,
+            RefusalCode::BOUND | RefusalCode::TAKEN | RefusalCode::OVER => DP_ERR_STATE,
+            _ => DP_ERR_REFUSED,
+        }),
+        ClientError::Closed { reason, .. } => Some(match *reason {
+            CloseReason::ACCESS => DP_ERR_PERMISSION,
+            _ => DP_ERR_REFUSED,
+        }),
+        ClientError::Channel(_) | ClientError::Malformed(_) | ClientError::Misbehaved(_) => {
+            Some(DP_ERR_SYSTEM)
+        }
         _ => None,
     }
 }

@@ -20,6 +20,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::failure::Failure;
+use crate::status::{DP_ERR_HANDLE_KIND, DP_ERR_NULL, dp_status};
+
 /// Kind of a handle. 0 is the null handle, and no kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -68,8 +71,29 @@ impl HandleBits {
         self.0 == 0
     }
 
-    pub(crate) fn is_of(self, kind: HandleKind) -> bool {
+    fn is_of(self, kind: HandleKind) -> bool {
         self.0 >> 56 == kind as u64
+    }
+
+    /// Checks that this is a handle of a kind, which may be one that was freed. Safe in a signal
+    /// handler.
+    pub(crate) fn check(self, kind: HandleKind) -> Result<(), dp_status> {
+        match (self.is_null(), self.is_of(kind)) {
+            (true, _) => Err(DP_ERR_NULL),
+            (_, true) => Ok(()),
+            (_, false) => Err(DP_ERR_HANDLE_KIND),
+        }
+    }
+
+    /// Checks as [`check`](Self::check), with a message that names the object: "the pipe".
+    pub(crate) fn check_named(self, kind: HandleKind, name: &str) -> Result<(), Failure> {
+        self.check(kind).map_err(|status| {
+            let text = match status {
+                DP_ERR_NULL => format!("the handle of {name} is NULL"),
+                _ => format!("the handle of {name} is of another kind"),
+            };
+            Failure::new(status, text)
+        })
     }
 
     pub(crate) fn index(self) -> usize {
@@ -100,6 +124,9 @@ mod tests {
         assert_eq!(HandleBits::from(bits.get()), bits);
         let unique = [(); 2].map(|()| HandleBits::unique(HandleKind::Buffer));
         assert!(unique[0] != unique[1] && unique[1].is_of(HandleKind::Buffer));
-        assert!(HandleBits::from(0).is_null() && !HandleBits::from(7).is_of(HandleKind::Cancel));
+        assert_eq!(bits.check(HandleKind::Cancel), Ok(()));
+        assert_eq!(bits.check(HandleKind::Pipe), Err(DP_ERR_HANDLE_KIND));
+        let null = HandleBits::from(0);
+        assert_eq!(null.check(HandleKind::Cancel), Err(DP_ERR_NULL));
     }
 }

@@ -6,9 +6,7 @@ use parking_lot::RwLock;
 
 use crate::failure::Failure;
 use crate::handle_bits::{HandleBits, HandleKind, first_generation};
-use crate::status::{
-    DP_ERR_BAD_HANDLE, DP_ERR_HANDLE_KIND, DP_ERR_LIMIT, DP_ERR_NULL, DP_ERR_STALE_HANDLE,
-};
+use crate::status::{DP_ERR_BAD_HANDLE, DP_ERR_LIMIT, DP_ERR_STALE_HANDLE};
 
 /// Objects of one kind that a process has at once.
 const MAX_OBJECTS: usize = 1 << 16;
@@ -69,7 +67,7 @@ impl<T> HandleTable<T> {
 
     /// Finds the object of a handle.
     pub(crate) fn find(&self, handle: HandleBits) -> Result<Arc<T>, Failure> {
-        self.check(handle)?;
+        handle.check_named(self.kind, self.name)?;
         let slots = self.slots.read();
         let slot = slots
             .all
@@ -84,7 +82,7 @@ impl<T> HandleTable<T> {
 
     /// Removes the object of a handle, and returns it.
     pub(crate) fn remove(&self, handle: HandleBits) -> Result<Arc<T>, Failure> {
-        self.check(handle)?;
+        handle.check_named(self.kind, self.name)?;
         let mut slots = self.slots.write();
         let slot = slots
             .all
@@ -96,17 +94,6 @@ impl<T> HandleTable<T> {
         let object = slot.object.take().ok_or_else(|| self.stale())?;
         slots.free.push(handle.index());
         Ok(object)
-    }
-
-    fn check(&self, handle: HandleBits) -> Result<(), Failure> {
-        match (handle.is_null(), handle.is_of(self.kind)) {
-            (true, _) => Err(Failure::new(DP_ERR_NULL, format!("{} is NULL", self.name))),
-            (_, true) => Ok(()),
-            (_, false) => {
-                let text = format!("the handle of {} is of another kind", self.name);
-                Err(Failure::new(DP_ERR_HANDLE_KIND, text))
-            }
-        }
     }
 
     fn unknown(&self) -> Failure {

@@ -25,7 +25,11 @@ pub(crate) fn set(failure: Failure) {
     let error = LastError {
         status: failure.status(),
         errno: failure.errno(),
-        chain: failure.into_chain().into_iter().map(text_of).collect(),
+        chain: failure
+            .into_chain()
+            .iter()
+            .map(|text| line_of(text))
+            .collect(),
     };
     let _ = LAST.try_with(|last| last.replace(error));
 }
@@ -34,6 +38,22 @@ pub(crate) fn set(failure: Failure) {
 pub(crate) fn text_of(text: impl AsRef<[u8]>) -> CString {
     let bytes = text.as_ref().iter().copied().filter(|byte| *byte != 0);
     CString::new(bytes.collect::<Vec<_>>()).unwrap_or_default()
+}
+
+/// A message for C, as one line that sends no commands to a terminal. A control character, also a
+/// line end, is escaped as in Rust (`\n`, `\u{1b}`), and so is a character without a width, or one
+/// that changes the direction of the text. A backslash stays, because names may be escaped already.
+pub(crate) fn line_of(message: &str) -> CString {
+    let mut line = String::with_capacity(message.len());
+    for c in message.chars() {
+        match c {
+            '\\' | '\'' | '"' => line.push(c),
+            _ if c.is_ascii() => line.extend(c.escape_debug()),
+            // A combining accent is printable only after a letter.
+            _ => line.extend(format!("a{c}").escape_debug().skip(1)),
+        }
+    }
+    text_of(line)
 }
 
 /// Reads the last failure of this thread. Returns `none` on a thread that is ending.
@@ -64,4 +84,22 @@ pub(crate) fn text(index: usize) -> *const c_char {
             .map_or(ptr::null(), |text| text.as_ptr())
     };
     read(ptr::null(), at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::DP_ERR_ARGUMENT;
+
+    #[test]
+    fn messages_are_one_line_without_control_characters() {
+        let names =
+            "two\nlines\t\u{1b}[31m, \u{202e}gpj.exe\u{9b}\0, back\\slash, 'Grüße e\u{301} 日本'";
+        let line = "two\\nlines\\t\\u{1b}[31m, \\u{202e}gpj.exe\\u{9b}\\0, back\\slash, \
+                    'Grüße e\u{301} 日本'";
+        assert_eq!(line_of(names).to_str(), Ok(line));
+        set(Failure::new(DP_ERR_ARGUMENT, names));
+        let kept = LAST.with(|last| last.borrow().chain.clone());
+        assert_eq!(kept, [line_of(names)]);
+    }
 }

@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 
 use crate::boundary::{self, User};
 use crate::failure::Failure;
-use crate::last_error::text_of;
+use crate::last_error::line_of;
 use crate::status::DP_ERR_REENTRANT;
 
 /// The function that gets messages.
@@ -38,7 +38,7 @@ pub(crate) fn set(sink: Option<LogSink>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Passes a message on. Messages of calls that the function itself makes are dropped.
+/// Passes a message on, as one line. Messages of calls that the function itself makes are dropped.
 pub(crate) fn log(level: i32, message: &str) {
     if IS_LOGGING.get() {
         return;
@@ -48,6 +48,6 @@ pub(crate) fn log(level: i32, message: &str) {
         return;
     };
     IS_LOGGING.set(true);
-    boundary::log(sink.function, sink.user, level, &text_of(message));
+    boundary::log(sink.function, sink.user, level, &line_of(message));
     IS_LOGGING.set(false);
 }

@@ -21,8 +21,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+/* Time in which the database must come. */
+#define PATIENCE_MS 60000
 
 static int failed(const char *what)
 {
@@ -50,7 +54,9 @@ static int socket_at(const char *path, int listens)
         return -1;
     const struct sockaddr *at = (const struct sockaddr *)&address;
     int done = listens ? bind(fd, at, sizeof address) : connect(fd, at, sizeof address);
-    if (done < 0 || (listens && listen(fd, 1) < 0)) {
+    struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
+    if (done < 0 || (listens && (listen(fd, 1) < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO,
+                                                                 &patience, sizeof patience)))) {
         int error = errno;
         close(fd);
         errno = error;
@@ -80,16 +86,16 @@ static int32_t on_event(void *user, const dp_event *event)
 static int run(dp_pipe *pipe, int listener)
 {
     dp_stage head = {.size = sizeof head, .kind = DP_STAGE_UNBOUND_HEAD, .name = "database",
-                     .patience_ms = 60000};
+                     .patience_ms = PATIENCE_MS};
     dp_stage tail = {.size = sizeof tail, .kind = DP_STAGE_WRITE_DESCRIPTOR,
                      .descriptor = STDOUT_FILENO};
     if (dp_pipe_add(pipe, &head) != DP_OK || dp_pipe_add(pipe, &tail) != DP_OK ||
         dp_pipe_start(pipe) != DP_OK)
         return failed("cannot start");
     fprintf(stderr, "dump: waiting for the database\n");
-    int peer = accept(listener, NULL, NULL);
+    int peer = accept(listener, NULL, NULL); /* as long as the pipe waits for the database */
     if (peer < 0)
-        return system_failed("cannot accept");
+        return system_failed("no database has come");
     dp_status status = dp_pipe_admit(pipe, DP_ROLE_HEAD, peer, 10000);
     close(peer); /* the process has the pipe's memory now, and needs the socket no more */
     if (status != DP_OK)

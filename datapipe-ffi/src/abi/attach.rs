@@ -5,17 +5,22 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use datapipe::controller::Role;
+use datapipe_net::AttachRole;
 
-use crate::boundary::{Handle, In, Out, OutHandle, Text, call, duplicate};
+use crate::boundary::{Handle, In, Out, OutHandle, Text, call, duplicate, versioned};
 use crate::failure::Failure;
 use crate::pipe::{
-    AttachedBuffer, PIPES, attach, check_not_in_stage, free_attachment, with_attachment,
+    AttachedBuffer, DaemonSeat, PIPES, attach, check_not_in_stage, free_attachment, with_attachment,
 };
-use crate::status::{DP_END, DP_ERR_ARGUMENT, DP_ERR_NULL, DP_OK, DP_TIMED_OUT, dp_status};
+use crate::status::{DP_END, DP_ERR_NULL, DP_OK, DP_TIMED_OUT, dp_status};
 
-use super::pipe::{DP_FOREVER, dp_pipe};
+use super::cancel::{dp_cancel, token_of};
+use super::pipe::{dp_pipe, wait_of};
 use super::secret::unknown;
 use super::stage::{dp_block, dp_output};
+
+/// Longest wait for a daemon if the caller sets no other.
+const DAEMON_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Role of a process in a pipe: the head, which fills buffers and sends them.
 pub const DP_ROLE_HEAD: i32 = 1;
@@ -98,6 +103,67 @@ pub extern "C" fn dp_attach(
     })
 }
 
+/// A seat in a pipe that the daemon `datapiped` runs.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct dp_daemon_seat {
+    /// `sizeof(dp_daemon_seat)`.
+    pub size: usize,
+    /// Path of the daemon's socket.
+    pub socket: Text,
+    /// Name of the pipe in UTF-8, as the daemon has given it.
+    pub pipe: Text,
+    /// Token that ends the call, or NULL.
+    pub cancel: Handle<dp_cancel>,
+    /// `DP_ROLE_...`.
+    pub role: i32,
+    /// Longest time in milliseconds to wait for the daemon; 0 for 30000.
+    pub timeout_ms: u32,
+}
+
+versioned!(dp_daemon_seat, first: 40, { size, socket, pipe, cancel, role, timeout_ms });
+
+/// Takes a seat in a pipe that a daemon runs, as its unbound head or tail. The attachment is like
+/// one of `dp_attach`. When the daemon dies, the pipe stops, and every wait ends.
+///
+/// `seat` is copied. Ownership: free the attachment with `dp_attachment_free`. It belongs to this
+/// thread.
+///
+/// Threads: any. Errors: `DP_TIMED_OUT` is not an error. `DP_ERR_NULL`, `DP_ERR_ARGUMENT`,
+/// `DP_ERR_NOT_FOUND` if there is no such socket or no such pipe, `DP_ERR_PERMISSION` if the daemon
+/// does not let this user, `DP_ERR_STATE` if the seat is not unbound, if it is taken, or the pipe
+/// has ended, `DP_ERR_REFUSED`, `DP_ERR_CANCELLED`, `DP_ERR_SYSTEM`, `DP_ERR_LIMIT`.
+#[unsafe(no_mangle)]
+pub extern "C" fn dp_attach_by_daemon(
+    seat: In<dp_daemon_seat>,
+    attachment: OutHandle<dp_attachment>,
+) -> dp_status {
+    call(|| {
+        attachment.check("attachment")?;
+        let seat = seat.read_needed()?;
+        let pipe = seat.pipe.utf8("pipe")?;
+        let seat = DaemonSeat {
+            socket: seat.socket.needed_path("socket")?,
+            pipe: pipe.ok_or_else(|| Failure::new(DP_ERR_NULL, "pipe is NULL, but is needed"))?,
+            role: match seat.role {
+                DP_ROLE_HEAD => AttachRole::Head,
+                DP_ROLE_TAIL => AttachRole::Tail,
+                role => return Err(unknown("role", role, "DP_ROLE_")),
+            },
+            token: token_of(seat.cancel)?,
+            timeout: match seat.timeout_ms {
+                0 => DAEMON_PATIENCE,
+                timeout => Duration::from_millis(timeout.into()),
+            },
+        };
+        let Some(handle) = seat.attach()? else {
+            return Ok(DP_TIMED_OUT);
+        };
+        attachment.write(handle);
+        Ok(DP_OK)
+    })
+}
+
 /// Allocates an empty buffer of the pipe, as its head: `output->bytes` is its place. Waits for one
 /// at most `timeout_ms` milliseconds, or `DP_FOREVER`, and until the pipe stops.
 ///
@@ -134,7 +200,7 @@ pub extern "C" fn dp_attachment_alloc(
 ///
 /// Threads: that of the attachment. Errors: those of a handle, `DP_ERR_THREAD`, `DP_ERR_NULL`,
 /// `DP_ERR_STRUCT_SIZE`, `DP_ERR_ARGUMENT` for the place of another buffer or a length beyond its
-/// capacity, `DP_ERR_STATE`, `DP_ERR_CANCELLED`, `DP_ERR_CORRUPT`.
+/// capacity, `DP_ERR_STATE` for a tail or after the end, `DP_ERR_CANCELLED`, `DP_ERR_CORRUPT`.
 #[unsafe(no_mangle)]
 pub extern "C" fn dp_attachment_send(
     attachment: Handle<dp_attachment>,
@@ -144,20 +210,7 @@ pub extern "C" fn dp_attachment_send(
     call(|| {
         let output = output.read_needed()?;
         with_attachment(attachment.bits(), |seat| {
-            let block = seat.buffer(buffer.bits())?;
-            let place = dp_output::empty(block);
-            if output.bytes != place.bytes || output.len > place.capacity {
-                let (len, capacity) = (output.len, place.capacity);
-                return Err(Failure::new(
-                    DP_ERR_ARGUMENT,
-                    format!(
-                        "output is not the one of this buffer, or its length of {len} bytes is \
-                         beyond the capacity of {capacity}"
-                    ),
-                ));
-            }
-            output.set_on(block)?;
-            seat.send(buffer.bits())?;
+            seat.send(buffer.bits(), &output)?;
             Ok(DP_OK)
         })
     })
@@ -249,12 +302,6 @@ pub extern "C" fn dp_attachment_free(attachment: Handle<dp_attachment>) -> dp_st
         free_attachment(attachment.bits())?;
         Ok(DP_OK)
     })
-}
-
-/// The longest time of a wait; `None` for one without an end.
-fn wait_of(timeout_ms: u64) -> Option<Duration> {
-    let timeout = Some(timeout_ms).filter(|timeout| *timeout != DP_FOREVER);
-    timeout.map(Duration::from_millis)
 }
 
 /// Runs work over a caller's socket with this timeout, and restores that of the socket. Returns

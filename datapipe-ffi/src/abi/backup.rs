@@ -407,15 +407,20 @@ pub(super) fn instances_of(instances: u32) -> u32 {
     }
 }
 
-fn compression_of(compression: i32, level: i32) -> Result<Compression, Failure> {
-    let level_of = |most: i32, default: i32| match level {
+/// The level of a compression with levels from 1 to `most`: as given, or the default for 0.
+pub(super) fn level_of(what: &str, level: i32, most: i32, default: i32) -> Result<i32, Failure> {
+    match level {
         0 => Ok(default),
         level if (1..=most).contains(&level) => Ok(level),
         level => Err(Failure::new(
             DP_ERR_ARGUMENT,
-            format!("level is {level}, but this compression has levels from 1 to {most}"),
+            format!("{what} is {level}, but this compression has levels from 1 to {most}"),
         )),
-    };
+    }
+}
+
+fn compression_of(compression: i32, level: i32) -> Result<Compression, Failure> {
+    let level_of = |most, default| level_of("level", level, most, default);
     match compression {
         DP_COMPRESS_DEFAULT | DP_COMPRESS_ZSTD => Ok(Compression::Zstd(level_of(22, 3)?)),
         DP_COMPRESS_DEFLATE => Ok(Compression::Deflate(level_of(9, 6)?.unsigned_abs())),

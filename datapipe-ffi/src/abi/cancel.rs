@@ -1,7 +1,8 @@
 //! Cancel tokens.
 
 use crate::boundary::{Handle, OutHandle, call};
-use crate::cancel_slots;
+use crate::cancel_slots::{self, CancelToken};
+use crate::failure::Failure;
 use crate::status::{DP_OK, dp_status};
 
 /// A cancel token: it stops each job whose hooks have it, from any thread and from a signal
@@ -52,4 +53,12 @@ pub extern "C" fn dp_cancel_free(token: Handle<dp_cancel>) -> dp_status {
         cancel_slots::free(token.bits())?;
         Ok(DP_OK)
     })
+}
+
+/// The token of a job or a pipe; `None` for a null handle.
+pub(super) fn token_of(token: Handle<dp_cancel>) -> Result<Option<CancelToken>, Failure> {
+    match token.bits() {
+        bits if bits.is_null() => Ok(None),
+        bits => cancel_slots::find(bits).map(Some),
+    }
 }

@@ -46,7 +46,8 @@ pub extern "C" fn dp_error_count() -> usize {
 /// there are not as many.
 ///
 /// Ownership: the text belongs to the library, and is valid until the next call on this thread that
-/// fails, or the end of the thread. It is UTF-8 in one line; names in it are escaped.
+/// fails, or the end of the thread. It is one line of UTF-8: control characters
+/// in it, of names for example, are escaped as `\n` or `\u{1b}`.
 ///
 /// Threads: any; each has its own last error. Errors: none.
 #[unsafe(no_mangle)]

@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use datapipe::Event;
 
 use crate::boundary::{User, show, versioned};
-use crate::last_error::text_of;
+use crate::last_error::{line_of, text_of};
 use crate::pipe::{EventSink, in_stage};
 
 use super::hooks::nanoseconds;
@@ -47,9 +47,9 @@ pub const DP_EVENT_OTHER: i32 = 99;
 pub struct dp_event {
     /// Size of this struct in the library that runs. Fields after it do not exist.
     pub size: usize,
-    /// The event as a sentence, in one line of UTF-8.
+    /// The event as a sentence, in one line of UTF-8. Control characters are escaped.
     pub text: *const c_char,
-    /// Name of the stage, in UTF-8. Empty for `DP_EVENT_OTHER`.
+    /// Name of the stage, in UTF-8, as the program has given it. Empty for `DP_EVENT_OTHER`.
     pub stage: *const c_char,
     /// Number of a block from 0, of blocks, or of a volume from 1; 2^64 - 1 if the event has none,
     /// or it is not known.
@@ -84,7 +84,7 @@ pub type dp_event_function =
 pub(super) fn event_sink(function: dp_event_function, user: User) -> Option<EventSink> {
     let function = function?;
     Some(Box::new(move |event: &Event| {
-        let (event_text, stage) = (text_of(event.to_string()), text_of(stage_of(event)));
+        let (event_text, stage) = (line_of(&event.to_string()), text_of(stage_of(event)));
         let mut shown = facts_of(event);
         (shown.text, shown.stage) = (event_text.as_ptr(), stage.as_ptr());
         in_stage(|| show(function, user, &shown));

@@ -3,12 +3,12 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
-use crate::abi::dp_cancel;
 use crate::boundary::{Handle, In, User, check_reserved, show, versioned};
-use crate::cancel_slots;
 use crate::failure::Failure;
 use crate::job::{Hooks, Problem, Progress};
-use crate::last_error::text_of;
+use crate::last_error::{line_of, text_of};
+
+use super::cancel::{dp_cancel, token_of};
 
 /// Progress of a job.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ pub struct dp_problem {
     pub path: *const c_char,
     /// Length of the path in bytes, without the zero byte.
     pub path_len: usize,
-    /// Description, without the path, in UTF-8.
+    /// Description, without the path, in one line of UTF-8. Control characters are escaped.
     pub text: *const c_char,
     /// Kind of the problem: `DP_PROBLEM_...`. Later versions have more kinds.
     pub kind: i32,
@@ -63,9 +63,9 @@ pub type dp_progress_function =
 
 /// Receives a problem. The job goes on. The number that is returned is ignored: return 0.
 ///
-/// Threads: any thread of the library, one call at a time for each job; all have been made when the
-/// job returns. The stage that has found the problem waits for the function. Pointers are valid
-/// until the function returns.
+/// Threads: any thread of the library or that of the call, one call at a time for each job; all
+/// have been made when the job returns. The stage that has found the problem waits for the
+/// function. Pointers are valid until the function returns.
 pub type dp_problem_function =
     Option<unsafe extern "C" fn(user: User, problem: *const dp_problem) -> i32>;
 
@@ -102,11 +102,7 @@ pub(super) fn hooks_of(hooks: In<dp_hooks>) -> Result<Hooks, Failure> {
         return Ok(Hooks::new(None, DEFAULT_INTERVAL, None, None));
     };
     check_reserved("dp_hooks", hooks.reserved)?;
-    let (token, user) = (hooks.cancel.bits(), hooks.user);
-    let token = match token.is_null() {
-        true => None,
-        false => Some(cancel_slots::find(token)?),
-    };
+    let (token, user) = (token_of(hooks.cancel)?, hooks.user);
     let interval = match hooks.progress_interval_ms {
         0 => DEFAULT_INTERVAL,
         interval => Duration::from_millis(interval.into()),
@@ -130,7 +126,7 @@ pub(super) fn hooks_of(hooks: In<dp_hooks>) -> Result<Hooks, Failure> {
         let show_problem = move |problem: Problem<'_>| {
             // Neither Linux nor an archive has a path with a zero byte.
             let path = text_of(problem.path);
-            let text = text_of(problem.text);
+            let text = line_of(problem.text);
             let problem = dp_problem {
                 size: size_of::<dp_problem>(),
                 path: path.as_ptr(),

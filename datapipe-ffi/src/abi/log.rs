@@ -8,7 +8,8 @@ use crate::log_sink::{self, LogSink};
 use crate::status::{DP_ERR_ARGUMENT, DP_LOG_ERROR, DP_LOG_INFO, DP_OK, dp_status};
 
 /// Receives a message: its level, `DP_LOG_ERROR` to `DP_LOG_INFO` or a level of a later version,
-/// and its text in UTF-8, which is valid until the function returns.
+/// and its text, which is valid until the function returns: one line of UTF-8, in which control
+/// characters are escaped.
 ///
 /// Threads: any thread of the library or of the program, several at once. The function must not
 /// wait for a job.

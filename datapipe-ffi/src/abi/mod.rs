@@ -23,7 +23,10 @@ mod attach; // seats in pipes of other processes
 mod event; // events of a pipe
 mod outputs; // blocks that a stage makes from one
 mod pipe; // pipes of the program's own stages
+mod pipe_json; // pipes from a description in JSON
+mod serve; // stages in processes
 mod stage; // stages of a pipe
+mod stage_spec; // a stage as it is described, and its check
 mod stage_status; // state of each stage
 
 mod backup; // trees or a stream to a medium
@@ -44,10 +47,12 @@ pub use list::*;
 pub use log::*;
 pub use outputs::*;
 pub use pipe::*;
+pub use pipe_json::*;
 pub use read_result::*;
 pub use restore::*;
 pub use secret::*;
 pub use selection::*;
+pub use serve::*;
 pub use sessions::*;
 pub use stage::*;
 pub use stage_status::*;

@@ -3,24 +3,18 @@
 use std::time::Duration;
 
 use datapipe::Status;
-use datapipe::limits::MAX_FLAT_MAP_OUTPUTS;
 
-use crate::boundary::{
-    Handle, In, Out, OutHandle, Text, User, call, check_reserved, duplicate, versioned,
-};
-use crate::cancel_slots;
+use crate::boundary::{Handle, In, Out, OutHandle, Text, User, call, check_reserved, versioned};
 use crate::failure::Failure;
-use crate::pipe::{
-    ForeignStage, PIPES, PipeEntry, PipeSettings, PipeStage, UnboundStage, check_not_in_stage,
-};
-use crate::status::{DP_ERR_ARGUMENT, DP_ERR_NULL, DP_OK, DP_TIMED_OUT, dp_status};
+use crate::pipe::{PIPES, PipeEntry, PipeSettings, check_not_in_stage};
+use crate::status::{DP_ERR_NULL, DP_OK, DP_TIMED_OUT, dp_status};
 
 use super::backup::status_of;
-use super::cancel::dp_cancel;
+use super::cancel::{dp_cancel, token_of};
 use super::event::{dp_event_function, event_sink};
 use super::hooks::nanoseconds;
-use super::secret::unknown;
-use super::stage::*;
+use super::stage::dp_stage;
+use super::stage_spec::StageSpec;
 
 /// A pipe: described, running or ended. A handle, and not an address.
 #[derive(Debug)]
@@ -30,9 +24,6 @@ pub struct dp_pipe {
 
 /// Time of a wait without an end.
 pub const DP_FOREVER: u64 = u64::MAX;
-
-/// Time in which a process must attach if the caller sets no other.
-const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Options of a pipe. Fields that are 0 have their default.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +49,7 @@ pub struct dp_pipe_options {
     pub event_user: User,
 }
 
-versioned!(dp_pipe_options, first: 40, {
+versioned!(dp_pipe_options, first: 56, {
     size, label, cancel, buffers, buffer_size, reserved, reserved_2, event, event_user
 });
 
@@ -123,28 +114,18 @@ versioned!(dp_pipe_status, first: 48, {
 pub extern "C" fn dp_pipe_new(options: In<dp_pipe_options>, pipe: OutHandle<dp_pipe>) -> dp_status {
     call(|| {
         pipe.check("pipe")?;
-        let mut settings = PipeSettings {
-            label: None,
-            buffers: None,
-            buffer_size: None,
-            token: None,
-            event: None,
-        };
+        let (mut settings, mut event) = (PipeSettings::default(), None);
         if let Some(options) = options.read()? {
             check_reserved("dp_pipe_options", options.reserved | options.reserved_2)?;
-            let token = options.cancel.bits();
             settings = PipeSettings {
                 label: options.label.utf8("label")?,
                 buffers: Some(options.buffers).filter(|buffers| *buffers > 0),
                 buffer_size: Some(options.buffer_size).filter(|size| *size > 0),
-                token: match token.is_null() {
-                    true => None,
-                    false => Some(cancel_slots::find(token)?),
-                },
-                event: event_sink(options.event, options.event_user),
+                token: token_of(options.cancel)?,
             };
+            event = event_sink(options.event, options.event_user);
         }
-        pipe.write(PIPES.insert(PipeEntry::new(settings))?);
+        pipe.write(PIPES.insert(PipeEntry::new(settings, event))?);
         Ok(DP_OK)
     })
 }
@@ -159,7 +140,7 @@ pub extern "C" fn dp_pipe_new(options: In<dp_pipe_options>, pipe: OutHandle<dp_p
 pub extern "C" fn dp_pipe_add(pipe: Handle<dp_pipe>, stage: In<dp_stage>) -> dp_status {
     call(|| {
         let entry = PIPES.find(pipe.bits())?;
-        entry.add(stage_of(&stage.read_needed()?)?)?;
+        entry.add(StageSpec::of(&stage.read_needed()?)?.placed()?)?;
         Ok(DP_OK)
     })
 }
@@ -195,8 +176,7 @@ pub extern "C" fn dp_pipe_wait(
         let result = result.check()?;
         let entry = PIPES.find(pipe.bits())?;
         check_not_in_stage()?;
-        let timeout = Some(timeout_ms).filter(|timeout| *timeout != DP_FOREVER);
-        let Some(outcome) = entry.wait(timeout.map(Duration::from_millis))? else {
+        let Some(outcome) = entry.wait(wait_of(timeout_ms))? else {
             return Ok(DP_TIMED_OUT);
         };
         if let Some(result) = result {
@@ -245,8 +225,9 @@ pub extern "C" fn dp_pipe_get_status(
     })
 }
 
-/// Frees a pipe. One that runs is stopped first, and the call waits for its end; a thread that
-/// waits for the pipe gets its outcome.
+/// Frees a pipe. One that runs, or that another thread is starting, is stopped first, and the call
+/// waits for its end; a thread that waits for the pipe gets its outcome. Afterwards no function of
+/// its stages runs.
 ///
 /// Threads: any; not in a function of a stage, which returns `DP_ERR_REENTRANT`. Errors: those of a
 /// handle.
@@ -259,6 +240,12 @@ pub extern "C" fn dp_pipe_free(pipe: Handle<dp_pipe>) -> dp_status {
     })
 }
 
+/// The longest time of a wait; `None` for one without an end.
+pub(super) fn wait_of(timeout_ms: u64) -> Option<Duration> {
+    let timeout = Some(timeout_ms).filter(|timeout| *timeout != DP_FOREVER);
+    timeout.map(Duration::from_millis)
+}
+
 fn pipe_status_of(status: &Status, is_running: bool) -> dp_pipe_status {
     dp_pipe_status {
         size: size_of::<dp_pipe_status>(),
@@ -269,91 +256,5 @@ fn pipe_status_of(status: &Status, is_running: bool) -> dp_pipe_status {
         stages: status.stages.len() as u32,
         buffers: status.buffers,
         free_buffers: status.free,
-    }
-}
-
-/// Checks a stage.
-fn stage_of(stage: &dp_stage) -> Result<PipeStage, Failure> {
-    let instances = stage.instances.max(1);
-    let foreign = |default: &str, function: Option<()>, name| match function {
-        Some(()) => Ok(ForeignStage {
-            name: name_of(stage, default)?,
-            functions: stage.into(),
-            instances,
-        }),
-        None => Err(Failure::new(
-            DP_ERR_NULL,
-            format!("stage.{name} is NULL, but is needed"),
-        )),
-    };
-    let level = |most: i32, default: i32| match stage.level {
-        0 => Ok(default),
-        level if (1..=most).contains(&level) => Ok(level),
-        level => Err(Failure::new(
-            DP_ERR_ARGUMENT,
-            format!("stage.level is {level}, but this compression has levels from 1 to {most}"),
-        )),
-    };
-    let unbound = |default: &str| -> Result<UnboundStage, Failure> {
-        Ok(UnboundStage {
-            name: name_of(stage, default)?,
-            patience: match stage.patience_ms {
-                0 => DEFAULT_PATIENCE,
-                patience => Duration::from_millis(patience.into()),
-            },
-        })
-    };
-    let descriptor =
-        || duplicate(stage.descriptor).map_err(|error| Failure::at("stage.descriptor", error));
-    Ok(match stage.kind {
-        DP_STAGE_HEAD => PipeStage::Head(foreign("head", stage.fill.map(drop), "fill")?),
-        DP_STAGE_READ_DESCRIPTOR => PipeStage::ReadDescriptor(descriptor()?),
-        DP_STAGE_UNBOUND_HEAD => PipeStage::UnboundHead(unbound("head")?),
-        DP_STAGE_TRANSFORM => PipeStage::Transform(foreign(
-            "transform",
-            stage.transform.map(drop),
-            "transform",
-        )?),
-        DP_STAGE_IN_PLACE => {
-            PipeStage::InPlace(foreign("change", stage.change.map(drop), "change")?)
-        }
-        DP_STAGE_INSPECT => {
-            PipeStage::Inspect(foreign("inspect", stage.inspect.map(drop), "inspect")?)
-        }
-        DP_STAGE_FLAT_MAP => {
-            let most = most_outputs_of(stage)?;
-            let flat_map = foreign("flat map", stage.flat_map.map(drop), "flat_map")?;
-            PipeStage::FlatMap(flat_map, most)
-        }
-        DP_STAGE_ANALYZE => {
-            PipeStage::Analyze(foreign("analyze", stage.analyze.map(drop), "analyze")?)
-        }
-        DP_STAGE_ZSTD => PipeStage::Zstd(level(22, 3)?, instances),
-        DP_STAGE_DEFLATE => PipeStage::Deflate(level(9, 6)?.unsigned_abs(), instances),
-        DP_STAGE_DECOMPRESS => PipeStage::Decompress(instances),
-        DP_STAGE_TAIL => PipeStage::Tail(foreign("tail", stage.write.map(drop), "write")?),
-        DP_STAGE_WRITE_DESCRIPTOR => PipeStage::WriteDescriptor(descriptor()?),
-        DP_STAGE_UNBOUND_TAIL => PipeStage::UnboundTail(unbound("tail")?),
-        kind => return Err(unknown("stage.kind", kind, "DP_STAGE_")),
-    })
-}
-
-/// Name of a stage, or its default.
-fn name_of(stage: &dp_stage, default: &str) -> Result<String, Failure> {
-    let name = stage.name.utf8("stage.name")?;
-    Ok(name.unwrap_or_else(|| default.to_owned()))
-}
-
-/// Checks the number of blocks that a stage makes from one.
-fn most_outputs_of(stage: &dp_stage) -> Result<u32, Failure> {
-    match stage.most_outputs {
-        most @ 1..=MAX_FLAT_MAP_OUTPUTS => Ok(most),
-        most => Err(Failure::new(
-            DP_ERR_ARGUMENT,
-            format!(
-                "stage.most_outputs is {most}, but a stage makes 1 to {MAX_FLAT_MAP_OUTPUTS} \
-                 blocks from one"
-            ),
-        )),
     }
 }

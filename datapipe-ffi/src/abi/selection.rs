@@ -34,7 +34,7 @@ pub struct dp_selection {
     pub session_id: Bytes,
 }
 
-versioned!(dp_selection, first: 32, {
+versioned!(dp_selection, first: 40, {
     size, name, header_hash, session, archive, session_id
 });
 

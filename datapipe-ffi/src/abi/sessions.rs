@@ -10,8 +10,10 @@ use crate::boundary::{In, Out, Text, User, call, check_reserved, show, versioned
 use crate::failure::Failure;
 use crate::job::list_sessions;
 use crate::last_error::text_of;
-use crate::status::{DP_ERR_CALLBACK, DP_ERR_NULL, DP_OK, dp_status};
+use crate::status::{DP_ERR_CALLBACK, DP_ERR_NULL, dp_status};
 
+use super::backup::status_of;
+use super::hooks::{dp_hooks, hooks_of};
 use super::secret::{dp_secret, secret_of};
 use super::selection::medium_of;
 
@@ -93,6 +95,8 @@ pub struct dp_sessions_options {
     pub medium: Text,
     /// Secret that opens the names of encrypted archives, or NULL.
     pub secret: In<dp_secret>,
+    /// Cancellation and problems, or NULL. There is no progress.
+    pub hooks: In<dp_hooks>,
     /// Receives each archive, in the order of the medium.
     pub archive: dp_archive_function,
     /// Pointer that is passed to `archive`.
@@ -103,8 +107,8 @@ pub struct dp_sessions_options {
     pub reserved: u32,
 }
 
-versioned!(dp_sessions_options, first: 48, {
-    size, medium, secret, archive, archive_user, medium_kind, reserved
+versioned!(dp_sessions_options, first: 56, {
+    size, medium, secret, hooks, archive, archive_user, medium_kind, reserved
 });
 
 /// Result of the list of a medium.
@@ -119,21 +123,25 @@ pub struct dp_sessions_result {
     pub archives: u64,
     /// 1 if the medium has more than can be listed: the list has the last ones. Otherwise 0.
     pub is_cut: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Places with damage that the list has met. The status is `DP_INCOMPLETE` if there are any.
+    /// The medium may have more damage, which reading an archive finds.
+    pub damage: u32,
 }
 
-versioned!(dp_sessions_result, first: 32, { size, sessions, archives, is_cut, reserved });
+versioned!(dp_sessions_result, first: 32, { size, sessions, archives, is_cut, damage });
 
 /// Lists the sessions and archives of a medium, from its own records. The list is not
 /// authenticated: it has what the medium records of itself. A damaged medium is listed as far as
-/// it can be read.
+/// it can be read; the problem function receives each place with damage before the archives, as
+/// `DP_PROBLEM_MEDIUM`.
 ///
-/// `options` and what it refers to are copied. `result` may be NULL; it is written on success.
+/// `options` and what it refers to are copied. `result` may be NULL; it is written if the status is
+/// `DP_OK` or `DP_INCOMPLETE`.
 ///
 /// Threads: any. Not in a signal handler. Errors: `DP_ERR_NULL`, `DP_ERR_ARGUMENT`,
 /// `DP_ERR_NOT_FOUND`, `DP_ERR_MEDIUM`, `DP_ERR_NO_ARCHIVE` for a medium with data but without a
-/// session, `DP_ERR_CALLBACK` if `archive` has ended the list, and those of a secret.
+/// session, `DP_ERR_CALLBACK` if `archive` has ended the list, `DP_ERR_CANCELLED`, and those of
+/// a secret.
 #[unsafe(no_mangle)]
 pub extern "C" fn dp_sessions(
     options: In<dp_sessions_options>,
@@ -148,12 +156,14 @@ pub extern "C" fn dp_sessions(
             .ok_or_else(|| Failure::new(DP_ERR_NULL, "archive is NULL, but receives the list"))?;
         let medium = medium_of(options.medium, options.medium_kind, "medium")?;
         let secret = secret_of(options.secret)?;
-        let listed = list_sessions(&medium, secret.as_ref())?;
+        let hooks = hooks_of(options.hooks)?;
+        let listed = list_sessions(&medium, secret.as_ref(), &hooks)?;
         let mut number = 0;
         for session in listed.sessions() {
             let mut show_one = |archive: Option<&ListedArchive>| {
                 number += u32::from(archive.is_some());
                 let number = archive.map_or(0, |_| number);
+                hooks.check()?;
                 show_archive(session, archive, number, |shown| {
                     show(function, options.archive_user, shown)
                 })
@@ -163,16 +173,17 @@ pub extern "C" fn dp_sessions(
                 all => all.iter().try_for_each(|archive| show_one(Some(archive)))?,
             }
         }
+        let damage = listed.damage().len();
         if let Some(result) = result {
             result.write(&dp_sessions_result {
                 size: size_of::<dp_sessions_result>(),
                 sessions: listed.sessions().len() as u64,
                 archives: number.into(),
                 is_cut: listed.is_cut().into(),
-                reserved: 0,
+                damage: u32::try_from(damage).unwrap_or(u32::MAX),
             });
         }
-        Ok(DP_OK)
+        Ok(status_of(damage as u64))
     })
 }
 

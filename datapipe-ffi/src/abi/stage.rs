@@ -2,7 +2,9 @@
 
 use datapipe::pool::{Block, BlockInfo, NoRoom};
 
-use crate::boundary::{Handle, Text, User, versioned};
+use crate::boundary::{Bytes, Handle, Text, User, versioned};
+use crate::failure::Failure;
+use crate::status::DP_ERR_ARGUMENT;
 
 use super::outputs::dp_outputs;
 
@@ -37,6 +39,15 @@ pub const DP_STAGE_WRITE_DESCRIPTOR: i32 = 31;
 /// Kind of a stage, a tail: another process attaches to the pipe, and receives its blocks. See
 /// `dp_pipe_admit`.
 pub const DP_STAGE_UNBOUND_TAIL: i32 = 32;
+
+/// Run of a stage: each instance in its own process, which is replaced if a signal kills it, unless
+/// the stage is a head or a tail. The program calls `dp_serve` first.
+pub const DP_RUN_IN_PROCESSES: u32 = 1;
+/// Run of a stage: the work on a block depends on those before, so that a process that is killed is
+/// not replaced, and the pipe stops. Heads and tails need it not.
+pub const DP_RUN_STATEFUL: u32 = 2;
+/// Run of a stage: all instances are threads of one process, which is not replaced.
+pub const DP_RUN_TOGETHER: u32 = 4;
 
 /// Content of a block: not analyzed.
 pub const DP_CLASS_UNKNOWN: u32 = 0;
@@ -184,6 +195,21 @@ impl dp_output {
         }
     }
 
+    /// Gives a block the length and the numbers of the program, if this is the view of its `place`
+    /// with a length that fits.
+    pub(crate) fn put_on(&self, block: &mut Block, place: &Self) -> Result<(), Failure> {
+        if self.bytes != place.bytes {
+            let text = "output.bytes is not the place of this block";
+            return Err(Failure::new(DP_ERR_ARGUMENT, text));
+        }
+        if self.len > place.capacity {
+            let (len, capacity) = (self.len, place.capacity);
+            let text = format!("output.len is {len} bytes, but the block has {capacity}");
+            return Err(Failure::new(DP_ERR_ARGUMENT, text));
+        }
+        Ok(self.set_on(block)?)
+    }
+
     /// Gives a block the length and the numbers of the program. The length is at most the capacity.
     pub(crate) fn set_on(&self, block: &mut Block) -> Result<(), NoRoom> {
         match self.len.checked_sub(block.len()) {
@@ -303,9 +329,24 @@ pub struct dp_stage {
     /// For the unbound stages: time in milliseconds in which a process must attach, or the pipe
     /// stops; 0 for 60000.
     pub patience_ms: u32,
+    /// For a stage of the program that runs in processes: name of the module that makes it there,
+    /// in UTF-8. Its functions above are then not used, and may be NULL.
+    pub module: Text,
+    /// Bytes that the module gets, or NULL.
+    pub module_arguments: Bytes,
+    /// Number of these bytes, at most 64 KiB.
+    pub module_arguments_len: usize,
+    /// Path of the program that the processes run, which calls `dp_serve`; NULL for this program.
+    pub program: Text,
+    /// `DP_RUN_...`, added; 0 for threads.
+    pub run: u32,
+    /// In processes: longest time in milliseconds for one block, after which the process is killed;
+    /// 0 for no limit.
+    pub work_limit_ms: u32,
 }
 
-versioned!(dp_stage, first: 104, {
+versioned!(dp_stage, first: 168, {
     size, name, user, make, fill, transform, change, inspect, write, finish, drop, kind, level,
-    descriptor, instances, flat_map, analyze, most_outputs, patience_ms
+    descriptor, instances, flat_map, analyze, most_outputs, patience_ms,
+    module, module_arguments, module_arguments_len, program, run, work_limit_ms
 });

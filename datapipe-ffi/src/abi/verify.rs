@@ -35,7 +35,8 @@ versioned!(dp_verify_options, first: 48, {
     size, medium, selection, secret, hooks, medium_kind, instances
 });
 
-/// Reads and checks all of an archive, and writes nothing.
+/// Reads and checks all of an archive, and writes nothing. Of a medium with several archives,
+/// damage outside of them that was found on the way is a problem, too: `DP_PROBLEM_MEDIUM`.
 ///
 /// `options` and what it refers to are copied: they can be freed when the call returns. `result`
 /// may be NULL; it is written if the status is `DP_OK` or `DP_INCOMPLETE`.

@@ -18,6 +18,12 @@ impl User {
     pub(crate) const NULL: Self = Self(std::ptr::null_mut());
 }
 
+impl Default for User {
+    fn default() -> Self {
+        Self::NULL
+    }
+}
+
 // SAFETY: the library does not use the pointer, it passes it on. The caller promises that its
 // functions may be called with it on the threads that the header names.
 unsafe impl Send for User {}

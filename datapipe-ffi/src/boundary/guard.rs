@@ -12,7 +12,13 @@ use crate::status::{DP_ERR_PANIC, dp_status};
 /// The work is not used after a panic: a handle that it held is in its table, whose entries stay
 /// valid, or was dropped.
 pub(crate) fn call(work: impl FnOnce() -> Result<dp_status, Failure>) -> dp_status {
-    let caught = catch_unwind(AssertUnwindSafe(|| prepare().and_then(|()| work())));
+    call_before_fork(|| prepare().and_then(|()| work()))
+}
+
+/// As [`call`], for work after which the process may still fork: it starts no thread, and does not
+/// prepare the library.
+pub(crate) fn call_before_fork(work: impl FnOnce() -> Result<dp_status, Failure>) -> dp_status {
+    let caught = catch_unwind(AssertUnwindSafe(work));
     let failure = match caught {
         Ok(Ok(status)) => return status,
         Ok(Err(failure)) => failure,

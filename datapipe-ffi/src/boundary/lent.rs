@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use crate::abi::dp_output;
 use crate::failure::Failure;
 use crate::handle_bits::{HandleBits, HandleKind};
-use crate::status::{DP_ERR_HANDLE_KIND, DP_ERR_NULL, DP_ERR_STALE_HANDLE};
+use crate::status::DP_ERR_STALE_HANDLE;
 
 /// Blocks that a stage makes from one.
 pub(crate) trait LentOutputs {
@@ -69,13 +69,7 @@ pub(crate) fn with_lent<R>(
     handle: HandleBits,
     work: impl FnOnce(&mut dyn LentOutputs) -> Result<R, Failure>,
 ) -> Result<R, Failure> {
-    if handle.is_null() {
-        return Err(Failure::new(DP_ERR_NULL, "the outputs are NULL"));
-    }
-    if !handle.is_of(HandleKind::Outputs) {
-        let text = "the handle of the outputs is of another kind";
-        return Err(Failure::new(DP_ERR_HANDLE_KIND, text));
-    }
+    handle.check_named(HandleKind::Outputs, "the outputs")?;
     // While the outputs are in use they are not lent, so that they have one user.
     let loan = LOAN.replace(Loan::NONE);
     let _restore = Restore(loan);

@@ -84,6 +84,55 @@ impl<T: Versioned> In<T> {
     }
 }
 
+/// A struct with all fields 0 but its size, for a function of the caller to fill.
+pub(crate) fn empty<T: Versioned>() -> T {
+    let mut value = MaybeUninit::<T>::zeroed();
+    // SAFETY: the first field of a `Versioned` struct is a `usize`.
+    unsafe { value.as_mut_ptr().cast::<usize>().write(size_of::<T>()) };
+    // SAFETY: all bytes zero, and any size, are a valid value: `Versioned`.
+    unsafe { value.assume_init() }
+}
+
+/// Pointer to an array of structs that are read. The size of the first one is that of each.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct InArray<T>(*const T);
+
+impl<T> Clone for InArray<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for InArray<T> {}
+
+impl<T: Versioned> InArray<T> {
+    /// Copies `count` structs. With a count of 0 the pointer is not used.
+    pub(crate) fn read(self, count: usize) -> Result<Vec<T>, Failure> {
+        check_range(self.0, count, T::NAME)?;
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let stride = stride_of(self.0)?;
+        let read = |index: usize| {
+            // SAFETY: `index` is below the count, and the caller promises as many structs of this
+            // size.
+            let at = unsafe { self.0.byte_add(index * stride) };
+            match size_of_struct(at)? {
+                size if size == stride => In(at).read_needed(),
+                size => Err(Failure::new(
+                    DP_ERR_STRUCT_SIZE,
+                    format!(
+                        "{} {index} has the size {size}, but the first one of the array {stride}",
+                        T::NAME
+                    ),
+                )),
+            }
+        };
+        (0..count).map(read).collect()
+    }
+}
+
 /// Pointer to a struct that is written on success, or null if the caller does not need it.
 #[derive(Debug)]
 #[repr(transparent)]
@@ -151,15 +200,8 @@ impl<T: Versioned> OutArray<T> {
         check_range(self.0, capacity, T::NAME)?;
         let stride = match capacity {
             0 => size_of::<T>(),
-            _ => size_of_struct::<T>(self.0)?,
+            _ => stride_of(self.0)?,
         };
-        if !stride.is_multiple_of(align_of::<T>()) {
-            let text = format!(
-                "{0} has the size {stride}: set .size = sizeof({0}) in the first one of the array",
-                T::NAME
-            );
-            return Err(Failure::new(DP_ERR_STRUCT_SIZE, text));
-        }
         Ok(OutArraySlot {
             at: self.0,
             capacity,
@@ -180,6 +222,21 @@ impl<T: Versioned> OutArraySlot<T> {
             let size = self.stride;
             OutSlot { at, size }.write(value);
         }
+    }
+}
+
+/// Reads the size of each struct of an array from its first one, and checks it.
+fn stride_of<T: Versioned>(first: *const T) -> Result<usize, Failure> {
+    let stride = size_of_struct(first)?;
+    match stride.is_multiple_of(align_of::<T>()) {
+        true => Ok(stride),
+        false => Err(Failure::new(
+            DP_ERR_STRUCT_SIZE,
+            format!(
+                "{0} has the size {stride}: set .size = sizeof({0}) in the first one of the array",
+                T::NAME
+            ),
+        )),
     }
 }
 
@@ -226,6 +283,7 @@ plain!(
 );
 
 impl<T> Plain for In<T> {}
+impl<T> Plain for InArray<T> {}
 impl<T> Plain for Handle<T> {}
 impl<T> Plain for *const T {}
 impl<T> Plain for *mut T {}

@@ -4,10 +4,11 @@ use datapipe::archive::{
     ArchiveReader, BlockSet, Index, ListedArchive, OpenError, Reading, Sessions, StoredArchive,
 };
 use datapipe::prelude::*;
-use datapipe::stage::IntoTail;
+use datapipe::stage::{DamageEntry, IntoTail};
 use datapipe::tree::{CatalogueCheck, CatalogueQuery};
 
 use crate::failure::Failure;
+use crate::log_sink::log;
 use crate::status::*;
 
 use super::hooks::Hooks;
@@ -16,6 +17,21 @@ use super::run::run;
 
 pub(super) type Reader = ArchiveReader<Box<dyn MediumReader>>;
 pub(super) type Stored = StoredArchive<Box<dyn MediumReader>>;
+
+/// An archive that is open, with the damage that the list of its medium has met.
+pub(super) struct Opened<T> {
+    pub(super) archive: T,
+    pub(super) damage: Vec<DamageEntry>,
+}
+
+/// The archives of which one is to be read.
+#[derive(Default)]
+struct Candidates {
+    /// `None`: the medium has one archive, or could not be listed, and its first archive is read.
+    found: Option<Vec<ListedArchive>>,
+    /// Damage that the list has met, if there is one.
+    damage: Vec<DamageEntry>,
+}
 
 /// Selection of an archive on a medium with several.
 #[derive(Clone, Debug, Default)]
@@ -39,31 +55,44 @@ impl Selection {
     }
 
     /// Opens the archive.
-    pub(super) fn open(&self, medium: &Medium, secret: Option<&Secret>) -> Result<Reader, Failure> {
-        let opened = match self.candidates(medium, secret)? {
+    pub(super) fn open(
+        &self,
+        medium: &Medium,
+        secret: Option<&Secret>,
+        hooks: &Hooks,
+    ) -> Result<Opened<Reader>, Failure> {
+        let Candidates { found, damage } = self.candidates(medium, secret, hooks)?;
+        let opened = match found {
             None => ArchiveReader::open(medium.open()?, secret),
             Some(found) if found.len() == 1 && !self.is_any() => {
                 ArchiveReader::open_listed(medium.open()?, &found[0], secret)
             }
             Some(found) => ArchiveReader::open_last(medium.open()?, &found, secret),
         };
-        let reader = opened.map_err(|error| medium.open_failure(error))?;
-        self.check_hash(medium, &reader.header_hash())?;
-        Ok(reader)
+        let archive = opened.map_err(|error| medium.open_failure(error))?;
+        self.check_hash(medium, &archive.header_hash())?;
+        hooks.check()?;
+        Ok(Opened { archive, damage })
     }
 
     /// Opens the archive to read it without its key.
-    pub(super) fn open_stored(&self, medium: &Medium) -> Result<Stored, Failure> {
-        let opened = match self.candidates(medium, None)? {
+    pub(super) fn open_stored(
+        &self,
+        medium: &Medium,
+        hooks: &Hooks,
+    ) -> Result<Opened<Stored>, Failure> {
+        let Candidates { found, damage } = self.candidates(medium, None, hooks)?;
+        let opened = match found {
             None => StoredArchive::open(medium.open()?),
             Some(found) if found.len() == 1 && !self.is_any() => {
                 StoredArchive::open_listed(medium.open()?, &found[0])
             }
             Some(found) => StoredArchive::open_last(medium.open()?, &found),
         };
-        let stored = opened.map_err(|error: OpenError| medium.open_failure(error))?;
-        self.check_hash(medium, &stored.header_hash())?;
-        Ok(stored)
+        let archive = opened.map_err(|error: OpenError| medium.open_failure(error))?;
+        self.check_hash(medium, &archive.header_hash())?;
+        hooks.check()?;
+        Ok(Opened { archive, damage })
     }
 
     fn check_hash(&self, medium: &Medium, found: &[u8; 32]) -> Result<(), Failure> {
@@ -81,25 +110,24 @@ impl Selection {
         }
     }
 
-    /// The archives of which the last one that opens is read. `None`: the medium has one archive,
-    /// or could not be listed, and its first archive is read.
+    /// The archives of which the last one that opens is read, with the damage that their list has
+    /// met.
     fn candidates(
         &self,
         medium: &Medium,
         secret: Option<&Secret>,
-    ) -> Result<Option<Vec<ListedArchive>>, Failure> {
+        hooks: &Hooks,
+    ) -> Result<Candidates, Failure> {
         let sessions = match Sessions::read(medium.open()?) {
-            Ok(sessions) => self.with_names(sessions, medium, secret)?,
+            Ok(sessions) => sessions,
             Err(error) if !self.is_any() => return Err(medium.open_failure(error)),
             // The archive may be readable up to the place at which the medium fails.
-            Err(_) => return Ok(None),
+            Err(_) => return Ok(Candidates::default()),
         };
-        let sessions = match secret.filter(|_| self.name.is_some()) {
-            None => sessions,
-            Some(secret) => sessions
-                .with_names(medium.open()?, secret)
-                .map_err(|error| medium.open_failure(error))?,
-        };
+        hooks.check()?;
+        let sessions = self.with_names(sessions, medium, secret)?;
+        hooks.check()?;
+        let damage = sessions.damage().to_vec();
         if sessions.is_cut() && self.archive.is_none() && self.name.is_none() {
             return Err(medium.failure(
                 DP_ERR_LIMIT,
@@ -108,7 +136,8 @@ impl Selection {
             ));
         }
         if self.is_any() && sessions.archives().count() <= 1 && sessions.sessions().len() <= 1 {
-            return Ok(None);
+            // The job that reads the archive finds the damage again.
+            return Ok(Candidates::default());
         }
         let in_session = |archive: &&ListedArchive| {
             let has_number = |number| archive.session_number() == number;
@@ -125,8 +154,14 @@ impl Selection {
         if let Some(name) = &self.name {
             found.retain(|archive| archive.name() == Some(name));
         }
+        if found.is_empty() {
+            log_damage(medium, &damage);
+        }
         match (found.is_empty(), sealed) {
-            (false, _) => Ok(Some(found)),
+            (false, _) => Ok(Candidates {
+                found: Some(found),
+                damage,
+            }),
             (true, 1..) if self.name.is_some() => Err(medium.failure(
                 DP_ERR_NO_ARCHIVE,
                 format_args!(
@@ -271,6 +306,13 @@ fn ended_or_failed_stage(result: Result<Report, Failure>) -> Result<bool, Failur
         Ok(_) => Ok(true),
         Err(failure) if failure.is_of_stage() => Ok(false),
         Err(failure) => Err(failure),
+    }
+}
+
+/// Logs damage that the list of a medium has met.
+pub(super) fn log_damage(medium: &Medium, damage: &[DamageEntry]) {
+    for entry in damage {
+        log(DP_LOG_WARNING, &format!("{medium}: {entry}"));
     }
 }
 

@@ -94,7 +94,9 @@ impl Backup {
     pub(crate) fn run(self, hooks: &mut Hooks) -> Result<BackupDone, Failure> {
         hooks.check()?;
         let secret = self.check_and_read_secret()?;
-        let key = self.check_medium(secret.as_ref())?;
+        hooks.check()?;
+        let key = self.check_medium(secret.as_ref(), hooks)?;
+        hooks.check()?;
         let archive = self.plan(secret, key)?;
         let header_hash = archive.header_hash();
         self.check_pipe(&archive)?;
@@ -150,14 +152,18 @@ impl Backup {
 
     /// Checks that the medium can take the archive. Returns the data key of the archive after which
     /// it is appended, if the secret opens that.
-    fn check_medium(&self, secret: Option<&Secret>) -> Result<Option<SharedKey>, Failure> {
+    fn check_medium(
+        &self,
+        secret: Option<&Secret>,
+        hooks: &Hooks,
+    ) -> Result<Option<SharedKey>, Failure> {
         match self.mode {
             WriteMode::New => self.medium.check_empty().map(|()| None),
             WriteMode::Overwrite => Ok(None),
             WriteMode::Append => {
                 let recipients_only = secret.is_none() && !self.recipient_files.is_empty();
                 let any_key = self.other_key || recipients_only;
-                self.medium.check_append(secret, any_key)
+                self.medium.check_append(secret, any_key, hooks)
             }
         }
     }

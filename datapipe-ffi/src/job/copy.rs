@@ -10,7 +10,7 @@ use datapipe::wire::Framing;
 use crate::failure::Failure;
 use crate::status::DP_ERR_ARGUMENT;
 
-use super::archive::Selection;
+use super::archive::{Selection, log_damage};
 use super::backup::WriteMode;
 use super::hooks::{Hooks, Progress};
 use super::medium::Medium;
@@ -50,10 +50,12 @@ impl Copy {
         match self.mode {
             WriteMode::New => self.to.check_empty()?,
             WriteMode::Overwrite => {}
-            WriteMode::Append => drop(self.to.check_append(None, true)?),
+            WriteMode::Append => drop(self.to.check_append(None, true, hooks)?),
         }
         self.from.warn_if_written();
-        let stored = self.selection.open_stored(&self.from)?;
+        let opened = self.selection.open_stored(&self.from, hooks)?;
+        log_damage(&self.from, &opened.damage);
+        let stored = opened.archive;
         let header_hash = stored.header_hash();
         let log = damage_log(hooks);
         let stored = stored.salvage(&log);

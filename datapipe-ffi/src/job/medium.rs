@@ -18,6 +18,8 @@ use crate::failure::Failure;
 use crate::log_sink::log;
 use crate::status::*;
 
+use super::hooks::Hooks;
+
 /// Kind of a medium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MediumKind {
@@ -139,15 +141,15 @@ impl Medium {
         &self,
         secret: Option<&Secret>,
         any_key: bool,
+        hooks: &Hooks,
     ) -> Result<Option<SharedKey>, Failure> {
         self.check_not_in_use()?;
         if self.bytes() == 0 {
             return Ok(None);
         }
         let sessions = Sessions::read(self.open()?).map_err(|error| self.open_failure(error))?;
-        let files = volume_files(&self.path).unwrap_or_default();
-        let is_labelled = files.iter().any(|file| file.record.is_some());
-        if sessions.sessions().is_empty() && !is_labelled {
+        hooks.check()?;
+        if sessions.sessions().is_empty() && !self.is_labelled() {
             return Err(self.failure(
                 DP_ERR_MEDIUM_NOT_EMPTY,
                 "has data that is not an archive, and nothing is added to it; name another medium",
@@ -155,6 +157,13 @@ impl Medium {
         }
         let is_readable = |archive: &&ListedArchive| archive.is_encrypted().is_some();
         let Some(last) = sessions.archives().filter(is_readable).last() else {
+            if !any_key && sessions.archives().next().is_some() {
+                let text = format!(
+                    "no header of an archive on {self} can be read: whether they have the key of \
+                     this archive, or any, was not checked"
+                );
+                log(DP_LOG_WARNING, &text);
+            }
             return Ok(None);
         };
         let (status, why) = match (secret, last.is_encrypted() == Some(true)) {
@@ -179,6 +188,13 @@ impl Medium {
                  DP_BACKUP_OTHER_KEY if this archive is to have another one, or none"
             ),
         ))
+    }
+
+    /// True if a file of the medium begins as one of a volume: without its label, it may have
+    /// sessions that cannot be read.
+    pub(super) fn is_labelled(&self) -> bool {
+        let files = volume_files(&self.path).unwrap_or_default();
+        files.iter().any(|file| file.record.is_some())
     }
 
     /// Device and inode of the tape's file, or of the directory.

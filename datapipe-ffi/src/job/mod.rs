@@ -1,8 +1,11 @@
-//! Whole jobs: what `disk_to_tape`, `tape_to_disk` and `archive_copy` do, without a terminal.
+//! Whole jobs: back up, restore, verify, list, copy.
 //!
 //! ```text
 //!   options --checked--> medium --> pipe --run: progress, cancel--> report --> result
 //! ```
+//!
+//! They follow `disk_to_tape`, `tape_to_disk` and `archive_copy`, which also read an archive that
+//! was cut by its checkpoints, and collect notes.
 //!
 //! Nothing here is unsafe, and nothing knows how C passes its arguments.
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use datapipe::archive::{ReadReport, Reading};
 use datapipe::prelude::*;
+use datapipe::stage::DamageEntry;
 use datapipe::tree::{RestoreReport, Selection as PathSelection, TreeList};
 use datapipe::wire::{CatalogueEntry, ObjectKind, ObjectState};
 use parking_lot::Mutex;
@@ -18,7 +19,7 @@ use crate::log_sink::log;
 use crate::problem_kind::*;
 use crate::status::*;
 
-use super::archive::{ReadScope, Reader, Selection, Stored};
+use super::archive::{ReadScope, Reader, Selection, Stored, log_damage};
 use super::hooks::{Hooks, Problem, Progress};
 use super::medium::Medium;
 use super::run::run;
@@ -90,10 +91,25 @@ struct OpenArchive {
     medium: Medium,
     reader: Reader,
     log: DamageLog,
+    /// Damage that the list of the medium has met.
+    listed_damage: Vec<DamageEntry>,
     instances: u32,
 }
 
 impl OpenArchive {
+    /// Opens an archive, and logs damage that the list of its medium has met.
+    fn open_and_log(
+        medium: Medium,
+        selection: &Selection,
+        secret: Option<&SecretSource>,
+        instances: u32,
+        hooks: &Hooks,
+    ) -> Result<Self, Failure> {
+        let archive = Self::open(medium, selection, secret, instances, hooks)?;
+        log_damage(&archive.medium, &archive.listed_damage);
+        Ok(archive)
+    }
+
     fn open(
         medium: Medium,
         selection: &Selection,
@@ -104,12 +120,14 @@ impl OpenArchive {
         hooks.check()?;
         medium.warn_if_written();
         let secret = secret.map(SecretSource::read).transpose()?;
-        let reader = selection.open(&medium, secret.as_ref())?;
+        hooks.check()?;
+        let opened = selection.open(&medium, secret.as_ref(), hooks)?;
         let log = damage_log(hooks);
         Ok(Self {
             medium,
-            reader: reader.salvage(&log),
+            reader: opened.archive.salvage(&log),
             log,
+            listed_damage: opened.damage,
             instances,
         })
     }
@@ -195,7 +213,8 @@ impl Restore {
             ..
         } = self;
         let key_file = secret.as_ref().and_then(SecretSource::file_identity);
-        let archive = OpenArchive::open(medium, &selection, secret.as_ref(), instances, hooks)?;
+        let archive =
+            OpenArchive::open_and_log(medium, &selection, secret.as_ref(), instances, hooks)?;
         let tail: TailStage<'static> = match (self.target, archive.is_tree()) {
             (RestoreTarget::Directory(path), true) => {
                 create_directory(&path)?;
@@ -256,21 +275,30 @@ impl Verify {
     /// Reads and checks all of the archive, and writes nothing. Without the key of an encrypted
     /// archive, nothing is authenticated.
     pub(crate) fn run(self, hooks: &mut Hooks) -> Result<ReadDone, Failure> {
+        hooks.check()?;
         if self.secret.is_none() {
-            let stored = self.selection.open_stored(&self.medium)?;
-            if stored.is_encrypted() {
-                return verify_stored(&self.medium, stored, hooks);
+            let opened = self.selection.open_stored(&self.medium, hooks)?;
+            if opened.archive.is_encrypted() {
+                let listed = report_damage(&opened.damage, hooks);
+                let mut done = verify_stored(&self.medium, opened.archive, hooks)?;
+                done.problems += listed;
+                return Ok(done);
             }
         }
         let (secret, instances) = (self.secret.as_ref(), self.instances);
         let archive = OpenArchive::open(self.medium, &self.selection, secret, instances, hooks)?;
+        let listed = report_damage(&archive.listed_damage, hooks);
         let scope = ReadScope::Everything;
-        if !archive.is_tree() {
-            return archive.run(&scope, StreamRestore::new(io::sink()).into(), None, hooks);
-        }
-        let tail = TreeVerify::new();
-        let report = tail.report();
-        archive.run(&scope, tail.into(), Some(&report), hooks)
+        let mut done = match archive.is_tree() {
+            true => {
+                let tail = TreeVerify::new();
+                let report = tail.report();
+                archive.run(&scope, tail.into(), Some(&report), hooks)
+            }
+            false => archive.run(&scope, StreamRestore::new(io::sink()).into(), None, hooks),
+        }?;
+        done.problems += listed;
+        Ok(done)
     }
 }
 
@@ -292,7 +320,8 @@ impl List {
     /// Shows the entries of the archive.
     pub(crate) fn run(self, hooks: &mut Hooks) -> Result<ReadDone, Failure> {
         let (secret, instances) = (self.secret.as_ref(), self.instances);
-        let archive = OpenArchive::open(self.medium, &self.selection, secret, instances, hooks)?;
+        let archive =
+            OpenArchive::open_and_log(self.medium, &self.selection, secret, instances, hooks)?;
         let mut shown = Shown {
             entries: self.entries,
             selection: PathSelection::new(&self.paths),
@@ -419,15 +448,29 @@ fn report_not_found(selection: &PathSelection, hooks: &Hooks) -> u64 {
     count
 }
 
+/// Sends damage that the list of a medium has met to the caller. Returns its number.
+pub(super) fn report_damage(damage: &[DamageEntry], hooks: &Hooks) -> u64 {
+    let report = hooks.reporter();
+    for entry in damage {
+        report(damage_problem(&entry.to_string()));
+    }
+    damage.len() as u64
+}
+
+/// A part of the medium that cannot be read, as a problem.
+fn damage_problem(text: &str) -> Problem<'_> {
+    Problem {
+        kind: DP_PROBLEM_MEDIUM,
+        path: b"",
+        text,
+    }
+}
+
 /// A log of damage that sends its entries to the caller.
 pub(super) fn damage_log(hooks: &Hooks) -> DamageLog {
     let (log, report) = (DamageLog::new(), hooks.reporter());
     log.on_damage(move |entry| {
-        report(Problem {
-            kind: DP_PROBLEM_MEDIUM,
-            path: b"",
-            text: &entry.to_string(),
-        });
+        report(damage_problem(&entry.to_string()));
     });
     log
 }

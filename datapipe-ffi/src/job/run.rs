@@ -1,17 +1,15 @@
 //! A pipe of a job, from its start to its end.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use datapipe::prelude::*;
 
+use crate::cancel_slots::CANCEL_CHECKS;
 use crate::failure::Failure;
 use crate::log_sink::log;
 use crate::status::{DP_LOG_INFO, DP_LOG_WARNING};
 
 use super::hooks::{Hooks, Progress};
-
-/// Longest time between two looks for a cancelled token: a signal handler cannot wake a thread.
-const CANCEL_CHECKS: Duration = Duration::from_millis(50);
 
 /// Runs a pipe. `done` adds the counts of its stages to the progress.
 ///

@@ -34,9 +34,9 @@ impl SecretSource {
             Self::KeyFile(path) => Key::from_file(path)?.into(),
             Self::PassphraseFile(path) => Passphrase::from_file(path)?.into(),
             Self::IdentityFile(path) => Identity::from_file(path)?.into(),
-            Self::Key(bytes) => Key::from_bytes(*array(bytes, "a key")?).into(),
+            Self::Key(bytes) => Key::copy_of(array(bytes, "a key")?).into(),
             Self::Passphrase(bytes) => Passphrase::from_bytes(bytes.to_vec())?.into(),
-            Self::Identity(bytes) => Identity::from_bytes(*array(bytes, "an identity")?).into(),
+            Self::Identity(bytes) => Identity::copy_of(array(bytes, "an identity")?).into(),
         })
     }
 
@@ -66,14 +66,12 @@ pub(super) fn file_identity(path: &Path) -> Option<(u64, u64)> {
     Some((found.dev(), found.ino()))
 }
 
-fn array(bytes: &[u8], what: &str) -> Result<Zeroizing<[u8; 32]>, Failure> {
-    match <[u8; 32]>::try_from(bytes) {
-        Ok(array) => Ok(Zeroizing::new(array)),
-        Err(_) => Err(Failure::new(
-            DP_ERR_ARGUMENT,
-            format!("{what} has 32 bytes, and not {}", bytes.len()),
-        )),
-    }
+/// The bytes of a key where they are: a copy on the stack would stay there.
+fn array<'b>(bytes: &'b [u8], what: &str) -> Result<&'b [u8; 32], Failure> {
+    bytes.try_into().map_err(|_| {
+        let text = format!("{what} has 32 bytes, and not {}", bytes.len());
+        Failure::new(DP_ERR_ARGUMENT, text)
+    })
 }
 
 /// Reads recipients from their files. Logs a warning if other users can change one.

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::mem;
 use std::os::unix::net::UnixStream;
 use std::thread::{self, ThreadId};
@@ -15,12 +16,11 @@ use datapipe::host::Attachment;
 use datapipe::pool::{HeadPort, PortError, TailPort, TryError};
 use datapipe::prelude::*;
 
+use crate::abi::dp_output;
 use crate::failure::Failure;
 use crate::handle_bits::{HandleBits, HandleKind};
 use crate::handle_table::HandleTable;
-use crate::status::{
-    DP_ERR_HANDLE_KIND, DP_ERR_NULL, DP_ERR_STALE_HANDLE, DP_ERR_STATE, DP_ERR_THREAD,
-};
+use crate::status::{DP_ERR_STALE_HANDLE, DP_ERR_STATE, DP_ERR_THREAD};
 
 /// The threads of all attachments.
 static THREADS: HandleTable<ThreadId> = HandleTable::new(HandleKind::Attachment, "the attachment");
@@ -62,7 +62,11 @@ impl Drop for AttachedSeat {
 
 /// Takes a seat over a socket, as long as its read timeout. The seat belongs to this thread.
 pub(crate) fn attach(socket: &UnixStream) -> Result<HandleBits, Failure> {
-    let attachment = Attachment::receive(socket)?;
+    keep_seat(Attachment::receive(socket)?)
+}
+
+/// Keeps a seat for this thread.
+pub(super) fn keep_seat(attachment: Attachment) -> Result<HandleBits, Failure> {
     let port = match attachment.role() {
         Role::Head => SeatPort::Head(attachment.head()?),
         _ => SeatPort::Tail(attachment.tail()?),
@@ -161,23 +165,19 @@ impl AttachedSeat {
         }
     }
 
-    /// Finds a buffer.
-    pub(crate) fn buffer(&mut self, handle: HandleBits) -> Result<&mut Block, Failure> {
-        check_buffer(handle)?;
-        self.buffers.get_mut(&handle.get()).ok_or_else(stale_buffer)
-    }
-
-    /// Sends a buffer, which is then not the program's any more.
-    pub(crate) fn send(&mut self, handle: HandleBits) -> Result<(), Failure> {
+    /// Sends a buffer with its length and numbers, which is then not the program's any more. A
+    /// buffer that cannot be sent is not changed.
+    pub(crate) fn send(&mut self, handle: HandleBits, output: &dp_output) -> Result<(), Failure> {
         check_buffer(handle)?;
         let SeatPort::Head(port) = &self.port else {
             return Err(self.no_such_port("a head sends buffers"));
         };
-        let block = self
-            .buffers
-            .remove(&handle.get())
-            .ok_or_else(stale_buffer)?;
-        Ok(port.send(block)?)
+        let Entry::Occupied(mut buffer) = self.buffers.entry(handle.get()) else {
+            return Err(stale_buffer());
+        };
+        let place = dp_output::empty(buffer.get_mut());
+        output.put_on(buffer.get_mut(), &place)?;
+        Ok(port.send(buffer.remove())?)
     }
 
     /// Frees a buffer.
@@ -233,14 +233,7 @@ fn in_time<T>(result: Result<T, TryError>) -> Result<Option<T>, PortError> {
 }
 
 fn check_buffer(handle: HandleBits) -> Result<(), Failure> {
-    match (handle.is_null(), handle.is_of(HandleKind::Buffer)) {
-        (true, _) => Err(Failure::new(DP_ERR_NULL, "the buffer is NULL")),
-        (_, true) => Ok(()),
-        (_, false) => {
-            let text = "the handle of the buffer is of another kind";
-            Err(Failure::new(DP_ERR_HANDLE_KIND, text))
-        }
-    }
+    handle.check_named(HandleKind::Buffer, "the buffer")
 }
 
 fn stale_buffer() -> Failure {

@@ -7,22 +7,20 @@ use std::time::{Duration, Instant};
 
 use datapipe::prelude::*;
 use datapipe::stage::InspectionLog;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use crate::cancel_slots::CancelToken;
+use crate::cancel_slots::{CANCEL_CHECKS, CancelToken};
 use crate::failure::Failure;
 use crate::handle_bits::HandleKind;
 use crate::handle_table::HandleTable;
 use crate::log_sink::log;
 use crate::status::{DP_ERR_STATE, DP_LOG_INFO};
 
-use super::foreign::ForeignStage;
+use super::foreign::{ForeignStage, StageFunctions};
+use super::placement::Placement;
 
 /// The pipes of this process.
 pub(crate) static PIPES: HandleTable<PipeEntry> = HandleTable::new(HandleKind::Pipe, "the pipe");
-
-/// Longest time between two looks for a cancelled token, in a wait.
-const CANCEL_CHECKS: Duration = Duration::from_millis(50);
 
 /// Receives the events of a pipe.
 pub(crate) type EventSink = Box<dyn Fn(&Event) + Send + Sync>;
@@ -31,12 +29,12 @@ pub(crate) type EventSink = Box<dyn Fn(&Event) + Send + Sync>;
 const FINISH_PAUSE: Duration = Duration::from_millis(1);
 
 /// Settings of a pipe.
+#[derive(Default)]
 pub(crate) struct PipeSettings {
     pub(crate) label: Option<String>,
     pub(crate) buffers: Option<u32>,
     pub(crate) buffer_size: Option<u32>,
     pub(crate) token: Option<CancelToken>,
-    pub(crate) event: Option<EventSink>,
 }
 
 /// A stage that was added.
@@ -56,6 +54,12 @@ pub(crate) enum PipeStage {
     Decompress(u32),
     Tail(ForeignStage),
     WriteDescriptor(OwnedFd),
+}
+
+/// A stage that was added, with its place.
+pub(crate) struct PlacedStage {
+    pub(crate) stage: PipeStage,
+    pub(crate) placement: Placement,
 }
 
 /// A head or tail whose place another process takes.
@@ -84,8 +88,10 @@ pub(crate) struct PipeEntry {
     event: Mutex<Option<EventSink>>,
     inspections: InspectionLog,
     /// Stages until the pipe is started.
-    described: Mutex<Option<Vec<PipeStage>>>,
+    described: Mutex<Option<Vec<PlacedStage>>>,
     state: RwLock<State>,
+    /// Locked while a thread starts the pipe.
+    starting: Mutex<()>,
     /// Stops the pipe, without a lock that a wait holds.
     canceller: Mutex<Option<Canceller>>,
 }
@@ -99,19 +105,21 @@ enum State {
 }
 
 impl PipeEntry {
-    pub(crate) fn new(mut settings: PipeSettings) -> Self {
+    /// A pipe without stages. `event` receives its events.
+    pub(crate) fn new(settings: PipeSettings, event: Option<EventSink>) -> Self {
         Self {
-            event: Mutex::new(settings.event.take()),
+            event: Mutex::new(event),
             settings,
             inspections: InspectionLog::new(),
             described: Mutex::new(Some(Vec::new())),
             state: RwLock::new(State::NotStarted),
+            starting: Mutex::new(()),
             canceller: Mutex::new(None),
         }
     }
 
     /// Adds a stage: the head first, the tail last.
-    pub(crate) fn add(&self, stage: PipeStage) -> Result<(), Failure> {
+    pub(crate) fn add(&self, stage: PlacedStage) -> Result<(), Failure> {
         let mut described = self.described.lock();
         let Some(stages) = described.as_mut() else {
             return Err(Failure::new(
@@ -119,8 +127,8 @@ impl PipeEntry {
                 "the pipe was started, and gets no more stages",
             ));
         };
-        let is_head = stage.is_head();
-        let ends = stages.last().is_some_and(PipeStage::is_tail);
+        let is_head = stage.stage.is_head();
+        let ends = is_complete(stages);
         match (stages.is_empty(), is_head, ends) {
             (true, true, _) | (false, false, false) => {
                 stages.push(stage);
@@ -140,9 +148,10 @@ impl PipeEntry {
 
     /// Starts the pipe.
     pub(crate) fn start(&self) -> Result<(), Failure> {
-        let stages = self.take_stages()?;
+        let (stages, _starting) = self.take_stages()?;
         let event = self.event.lock().take();
-        // No lock is held: a function that makes the state of an instance may call the library.
+        // No lock is held but `starting`, for which `stop` alone waits: a function that makes the
+        // state of an instance may call the library.
         let started = self.build(stages, event).and_then(|builder| {
             *self.canceller.lock() = Some(builder.canceller());
             Ok(builder.start()?)
@@ -159,22 +168,29 @@ impl PipeEntry {
         }
     }
 
-    /// Takes the stages of a pipe that is complete and was not started.
-    fn take_stages(&self) -> Result<Vec<PipeStage>, Failure> {
+    /// Takes the stages of a pipe that is complete and was not started, and locks its start: before
+    /// another thread finds that it has no stages any more, so that `stop` sees the start.
+    fn take_stages(&self) -> Result<(Vec<PlacedStage>, MutexGuard<'_, ()>), Failure> {
         let mut described = self.described.lock();
         match described.as_ref() {
-            None => Err(Failure::new(DP_ERR_STATE, "the pipe was started before")),
-            Some(stages) if !stages.last().is_some_and(PipeStage::is_tail) => Err(Failure::new(
+            None => Err(Failure::new(
+                DP_ERR_STATE,
+                "the pipe was started before, or is freed",
+            )),
+            Some(stages) if !is_complete(stages) => Err(Failure::new(
                 DP_ERR_STATE,
                 "the pipe has no tail: add a stage that writes blocks last",
             )),
-            Some(_) => Ok(described.take().unwrap_or_default()),
+            Some(_) => {
+                let stages = described.take().unwrap_or_default();
+                Ok((stages, self.starting.lock()))
+            }
         }
     }
 
     fn build(
         &self,
-        stages: Vec<PipeStage>,
+        stages: Vec<PlacedStage>,
         event: Option<EventSink>,
     ) -> Result<PipeBuilder<'static>, Failure> {
         let settings = &self.settings;
@@ -194,29 +210,42 @@ impl PipeEntry {
                 event(happened);
             }
         });
-        for stage in stages {
-            pipe = match stage {
-                PipeStage::Head(stage) => pipe.head(stage.head()),
-                PipeStage::ReadDescriptor(from) => pipe.head(StreamHead::file(from)),
-                PipeStage::Transform(stage) => pipe.stage(stage.transform()),
-                PipeStage::InPlace(stage) => pipe.stage(stage.in_place()),
-                PipeStage::Inspect(stage) => pipe.stage(stage.inspect(&self.inspections)),
+        for PlacedStage { stage, placement } in stages {
+            let middle = match stage {
+                PipeStage::Head(stage) => {
+                    pipe = pipe.head(placement.place(stage.head()));
+                    continue;
+                }
+                PipeStage::ReadDescriptor(from) => {
+                    pipe = pipe.head(placement.place(StreamHead::file(from).into()));
+                    continue;
+                }
                 PipeStage::UnboundHead(UnboundStage { name, patience }) => {
-                    pipe.head(Stage::unbound_head(name, patience))
+                    pipe = pipe.head(Stage::unbound_head(name, patience));
+                    continue;
                 }
                 PipeStage::UnboundTail(UnboundStage { name, patience }) => {
-                    pipe.tail(Stage::unbound_tail(name, patience))
+                    pipe = pipe.tail(Stage::unbound_tail(name, patience));
+                    continue;
                 }
-                PipeStage::FlatMap(stage, most) => pipe.stage(stage.flat_map(most)),
-                PipeStage::Analyze(stage) => pipe.stage(stage.analyze()),
-                PipeStage::Zstd(level, instances) => pipe.stage(zstd(level).instances(instances)),
-                PipeStage::Deflate(level, instances) => {
-                    pipe.stage(deflate(level).instances(instances))
+                PipeStage::Tail(stage) => {
+                    pipe = pipe.tail(placement.place(stage.tail()));
+                    continue;
                 }
-                PipeStage::Decompress(instances) => pipe.stage(decompress().instances(instances)),
-                PipeStage::Tail(stage) => pipe.tail(stage.tail()),
-                PipeStage::WriteDescriptor(to) => pipe.tail(StreamTail::file(to)),
+                PipeStage::WriteDescriptor(to) => {
+                    pipe = pipe.tail(placement.place(StreamTail::file(to).into()));
+                    continue;
+                }
+                PipeStage::Transform(stage) => stage.transform(),
+                PipeStage::InPlace(stage) => stage.in_place(),
+                PipeStage::Inspect(stage) => stage.inspect(&self.inspections),
+                PipeStage::FlatMap(stage, most) => stage.flat_map(most),
+                PipeStage::Analyze(stage) => stage.analyze(),
+                PipeStage::Zstd(level, instances) => zstd(level).instances(instances),
+                PipeStage::Deflate(level, instances) => deflate(level).instances(instances),
+                PipeStage::Decompress(instances) => decompress().instances(instances),
             };
+            pipe = pipe.stage(placement.place_middle(middle));
         }
         Ok(pipe)
     }
@@ -318,8 +347,13 @@ impl PipeEntry {
         }
     }
 
-    /// Stops the pipe if it runs, and waits for its end.
+    /// Stops the pipe if it runs or is being started, and waits for its end. It cannot be started
+    /// any more.
     pub(crate) fn stop(&self) {
+        drop(self.described.lock().take());
+        // A start that has come this far ends early.
+        let _ = self.cancel();
+        drop(self.starting.lock());
         if self.cancel().is_ok() {
             // The outcome of a pipe that is freed is not asked for.
             let _ = self.wait(None);
@@ -328,6 +362,20 @@ impl PipeEntry {
 }
 
 impl PipeStage {
+    /// The functions of a stage of the program; `None` for one of the library.
+    pub(crate) fn functions(&self) -> Option<StageFunctions> {
+        match self {
+            Self::Head(stage)
+            | Self::Transform(stage)
+            | Self::InPlace(stage)
+            | Self::Inspect(stage)
+            | Self::FlatMap(stage, _)
+            | Self::Analyze(stage)
+            | Self::Tail(stage) => Some(stage.functions),
+            _ => None,
+        }
+    }
+
     fn is_head(&self) -> bool {
         matches!(
             self,
@@ -341,6 +389,11 @@ impl PipeStage {
             Self::Tail(_) | Self::WriteDescriptor(_) | Self::UnboundTail(_)
         )
     }
+}
+
+/// True if the last stage is a tail.
+fn is_complete(stages: &[PlacedStage]) -> bool {
+    stages.last().is_some_and(|last| last.stage.is_tail())
 }
 
 fn not_started() -> Failure {

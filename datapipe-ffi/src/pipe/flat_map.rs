@@ -5,7 +5,7 @@ use datapipe::prelude::*;
 use crate::abi::{dp_block, dp_output};
 use crate::boundary::{Handle, LentOutputs, divide, lend};
 use crate::failure::Failure;
-use crate::status::{DP_ANSWER_OK, DP_ERR_ARGUMENT, DP_ERR_STAGE, DP_ERR_STATE};
+use crate::status::{DP_ANSWER_OK, DP_ERR_STAGE, DP_ERR_STATE};
 
 use super::foreign::{ForeignInstance, in_stage};
 
@@ -48,20 +48,7 @@ impl LentOutputs for ForeignOutputs<'_, '_> {
                 "no block was begun: begin one first",
             ));
         };
-        if output.bytes != place.bytes {
-            return Err(Failure::new(
-                DP_ERR_ARGUMENT,
-                "output.bytes is not the place of the block that was begun",
-            ));
-        }
-        if output.len > place.capacity {
-            let (len, capacity) = (output.len, place.capacity);
-            return Err(Failure::new(
-                DP_ERR_ARGUMENT,
-                format!("output.len is {len} bytes, but the block has {capacity}"),
-            ));
-        }
-        output.set_on(block)?;
+        output.put_on(block, &place)?;
         self.begun = None;
         Ok(())
     }

@@ -9,9 +9,10 @@ use datapipe::prelude::*;
 use datapipe::stage::InspectionLog;
 
 use crate::abi::{
-    DP_CLASS_OTHER, dp_analysis, dp_analyze_function, dp_block, dp_block_function,
-    dp_change_function, dp_end_function, dp_fill_function, dp_flat_map_function, dp_make_function,
-    dp_output, dp_stage, dp_transform_function,
+    DP_CLASS_OTHER, DP_STAGE_ANALYZE, DP_STAGE_FLAT_MAP, DP_STAGE_HEAD, DP_STAGE_IN_PLACE,
+    DP_STAGE_INSPECT, DP_STAGE_TAIL, DP_STAGE_TRANSFORM, dp_analysis, dp_analyze_function,
+    dp_block, dp_block_function, dp_change_function, dp_end_function, dp_fill_function,
+    dp_flat_map_function, dp_make_function, dp_output, dp_stage, dp_transform_function,
 };
 use crate::boundary::{User, change, convert, make, notify, show};
 use crate::failure::Failure;
@@ -22,7 +23,7 @@ use crate::status::{
 
 /// The functions of a stage, and the program's pointer. Its texts are not among them: they are
 /// valid for the call that adds the stage only.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct StageFunctions {
     user: User,
     make: dp_make_function,
@@ -52,6 +53,23 @@ impl From<&dp_stage> for StageFunctions {
             finish: stage.finish,
             drop: stage.drop,
         }
+    }
+}
+
+impl StageFunctions {
+    /// Name of the function that a stage of a kind needs, if it is not there.
+    pub(crate) fn missing(&self, kind: i32) -> Option<&'static str> {
+        let (is_missing, name) = match kind {
+            DP_STAGE_HEAD => (self.fill.is_none(), "fill"),
+            DP_STAGE_TRANSFORM => (self.transform.is_none(), "transform"),
+            DP_STAGE_IN_PLACE => (self.change.is_none(), "change"),
+            DP_STAGE_INSPECT => (self.inspect.is_none(), "inspect"),
+            DP_STAGE_FLAT_MAP => (self.flat_map.is_none(), "flat_map"),
+            DP_STAGE_ANALYZE => (self.analyze.is_none(), "analyze"),
+            DP_STAGE_TAIL => (self.write.is_none(), "write"),
+            _ => return None,
+        };
+        is_missing.then_some(name)
     }
 }
 

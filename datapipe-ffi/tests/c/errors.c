@@ -71,6 +71,12 @@ static void arguments(void)
     REFUSED(DP_ERR_NOT_FOUND, sources, latin);
     CHECK(dp_error_errno() == ENOENT && dp_error_count() >= 2);
     CHECK(dp_error_message(dp_error_count()) == NULL && dp_error_message((size_t)-1) == NULL);
+    /* Names in messages are escaped: each message is one line, and sends no commands to a terminal. */
+    const char *lines[] = {"two\nlines \x1b[31m"};
+    REFUSED(DP_ERR_NOT_FOUND, sources, lines);
+    for (size_t i = 0; i < dp_error_count(); i++)
+        CHECK(strpbrk(dp_error_message(i), "\n\x1b") == NULL);
+    CHECK(strstr(dp_error_message(0), "two\\nlines \\u{1b}[31m"));
     REFUSED(DP_ERR_ARGUMENT, name, "\xe4");
     CHECK(dp_error_errno() == 0);
     REFUSED(DP_ERR_ARGUMENT, compression, 4);
@@ -272,14 +278,28 @@ static void *other_thread(void *unused)
     return unused;
 }
 
-static atomic_uint messages;
+static atomic_uint messages, named;
 
 static void on_message(void *user, int32_t level, const char *message)
 {
     CHECK(user == &messages && level >= DP_LOG_ERROR && level <= DP_LOG_INFO);
-    CHECK(strlen(message) > 0);
+    CHECK(strlen(message) > 0 && strpbrk(message, "\n\x1b") == NULL);
+    named += strstr(message, "two\\nlines \\u{1b}[31m") != NULL;
     messages++;
     CHECK_STATUS(dp_log_set(NULL, NULL, DP_LOG_INFO), DP_ERR_REENTRANT);
+}
+
+/* A message that has the name of a file: a key that others can read. */
+static void logged_names(void)
+{
+    const char *path = at(dir, "two\nlines \x1b[31m");
+    put(path, "0123456789abcdef0123456789abcdef", 32);
+    CHECK(chmod(path, 0644) == 0);
+    dp_secret secret = {.size = sizeof secret, .kind = DP_SECRET_KEY_FILE, .path = path};
+    dp_backup_options backup = backup_of(at(dir, "named.tap"));
+    backup.secret = &secret;
+    CHECK_STATUS(dp_backup(&backup, NULL), DP_OK);
+    CHECK(named > 0);
 }
 
 int main(int argc, char **argv)
@@ -297,6 +317,7 @@ int main(int argc, char **argv)
     arguments();
     sizes();
     CHECK(messages > 0);
+    logged_names();
     CHECK_STATUS(dp_log_set(NULL, NULL, DP_LOG_INFO), DP_OK);
     keys();
     archives();

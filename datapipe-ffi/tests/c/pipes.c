@@ -362,6 +362,62 @@ static void several_threads(void)
     CHECK_STATUS(dp_pipe_free(pipe), DP_OK);
 }
 
+/* A stage whose first instance takes its time to be made, in the start of the pipe. */
+struct slow {
+    atomic_int making, made, dropped;
+};
+
+static int32_t make_slowly(void *user, uint32_t instance, void **state)
+{
+    struct slow *slow = user;
+    (void)instance;
+    slow->making++;
+    usleep(50000);
+    slow->made++;
+    *state = slow;
+    return DP_ANSWER_OK;
+}
+
+static int32_t drop_slow(void *state)
+{
+    ((struct slow *)state)->dropped++;
+    return 0;
+}
+
+static int32_t fill_without_end(void *state, dp_output *out)
+{
+    (void)state;
+    out->len = 1;
+    return DP_ANSWER_OK;
+}
+
+static void *start_it(void *pipe)
+{
+    dp_status status = dp_pipe_start(pipe);
+    CHECK(status == DP_OK || status == DP_ERR_CANCELLED);
+    return NULL;
+}
+
+/* A pipe is freed while another thread starts it: nothing of it runs afterwards. */
+static void freed_while_it_starts(void)
+{
+    struct slow slow = {.made = 0};
+    dp_pipe *pipe = new_pipe(NULL);
+    add(pipe, (dp_stage){.kind = DP_STAGE_HEAD, .fill = fill_without_end, .make = make_slowly,
+                         .drop = drop_slow, .user = &slow, .instances = 2});
+    add(pipe, (dp_stage){.kind = DP_STAGE_TAIL, .write = ignore});
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, start_it, pipe) == 0);
+    while (slow.making == 0)
+        usleep(100);
+    CHECK_STATUS(dp_pipe_free(pipe), DP_OK);
+    int making = slow.making;
+    CHECK(slow.made == making && slow.dropped == making);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(slow.making == making && slow.dropped == making);
+    CHECK_STATUS(dp_pipe_start(pipe), DP_ERR_STALE_HANDLE);
+}
+
 int main(int argc, char **argv)
 {
     CHECK(argc == 2);
@@ -371,5 +427,6 @@ int main(int argc, char **argv)
     tokens_and_handles();
     descriptors(argv[1]);
     several_threads();
+    freed_while_it_starts();
     return 0;
 }

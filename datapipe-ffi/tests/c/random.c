@@ -40,7 +40,8 @@ static void verify(uint64_t *state)
 {
     static const char *names[] = {"nothing", "text", "", NULL};
     dp_hooks hooks = {.size = next(state) % 4 ? sizeof hooks : next(state) % 200,
-                      .cancel = any_token(state), .reserved = (uint32_t)next(state)};
+                      .cancel = any_token(state),
+                      .reserved = next(state) % 4 ? 0 : (uint32_t)next(state)};
     dp_verify_options options = {.size = next(state) % 4 ? sizeof options : next(state) % 100,
                                  .medium = names[next(state) % 4],
                                  .hooks = next(state) % 2 ? &hooks : NULL,

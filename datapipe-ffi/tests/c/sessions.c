@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct listed {
@@ -15,7 +16,8 @@ struct listed {
 static int32_t on_archive(void *user, const dp_listed_archive *archive)
 {
     struct listed *listed = user;
-    CHECK(archive->size == sizeof *archive && listed->count < 8 && archive->label != NULL);
+    CHECK(archive->size == sizeof *archive && listed->count < 8);
+    CHECK(archive->label != NULL || !(archive->flags & DP_LISTED_HEADER));
     snprintf(listed->names[listed->count], 64, "%s", archive->name ? archive->name : "?");
     listed->archives[listed->count++] = *archive;
     return listed->answer;
@@ -154,11 +156,89 @@ static void errors(const char *dir, const char *medium)
     CHECK(sealed.count == 3 && strcmp(sealed.names[1], "?") == 0);
 }
 
+struct problems {
+    unsigned count;
+    dp_cancel *token;
+};
+
+static int32_t on_problem(void *user, const dp_problem *problem)
+{
+    struct problems *problems = user;
+    CHECK(problem->kind == DP_PROBLEM_MEDIUM && problem->path_len == 0 && *problem->text);
+    problems->count++;
+    return 0;
+}
+
+/* Damage between archives is a problem of a list and of a verification, and no reason to end. */
+static void damage(const char *dir)
+{
+    const char *medium = at(dir, "damaged.tap");
+    dp_backup_result written = {.size = sizeof written};
+    append(dir, medium, "first", NULL, &written);
+    struct stat before;
+    CHECK(stat(medium, &before) == 0);
+    append(dir, medium, "second", NULL, &written);
+    /* The second session begins with damage. */
+    FILE *file = fopen(medium, "r+b");
+    CHECK(file && fseek(file, (long)before.st_size, SEEK_SET) == 0);
+    for (int i = 0; i < 2000; i++)
+        CHECK(fputc(0x55, file) == 0x55);
+    CHECK(fclose(file) == 0);
+
+    struct listed listed = {.count = 0};
+    struct problems problems = {.count = 0};
+    dp_hooks hooks = {.size = sizeof hooks, .user = &problems, .problem = on_problem};
+    dp_sessions_options options = {.size = sizeof options, .medium = medium, .hooks = &hooks,
+                                   .archive = on_archive, .archive_user = &listed};
+    dp_sessions_result result = {.size = sizeof result};
+    CHECK_STATUS(dp_sessions(&options, &result), DP_INCOMPLETE);
+    CHECK(result.damage > 0 && problems.count == result.damage && listed.count > 0);
+
+    problems.count = 0;
+    dp_selection selection = {.size = sizeof selection, .archive = 1};
+    dp_verify_options verify = {.size = sizeof verify, .medium = medium, .hooks = &hooks,
+                                .selection = &selection};
+    dp_read_result read = {.size = sizeof read};
+    CHECK_STATUS(dp_verify(&verify, &read), DP_INCOMPLETE);
+    CHECK(read.problems == result.damage && problems.count == result.damage);
+
+    /* A token that is cancelled ends the list. */
+    CHECK_STATUS(dp_cancel_new(&hooks.cancel), DP_OK);
+    CHECK_STATUS(dp_cancel_trigger(hooks.cancel), DP_OK);
+    listed.count = 0;
+    CHECK_STATUS(dp_sessions(&options, &result), DP_ERR_CANCELLED);
+    CHECK(listed.count == 0);
+    CHECK_STATUS(dp_cancel_free(hooks.cancel), DP_OK);
+}
+
+/* A token that the list's function cancels ends the list before the next archive. */
+static int32_t on_archive_cancel(void *user, const dp_listed_archive *archive)
+{
+    struct problems *state = user;
+    CHECK(archive->number == 1 && state->count++ == 0);
+    CHECK_STATUS(dp_cancel_trigger(state->token), DP_OK);
+    return 0;
+}
+
+static void cancelled_between_archives(const char *medium)
+{
+    struct problems state = {.count = 0};
+    CHECK_STATUS(dp_cancel_new(&state.token), DP_OK);
+    dp_hooks hooks = {.size = sizeof hooks, .cancel = state.token};
+    dp_sessions_options options = {.size = sizeof options, .medium = medium, .hooks = &hooks,
+                                   .archive = on_archive_cancel, .archive_user = &state};
+    CHECK_STATUS(dp_sessions(&options, NULL), DP_ERR_CANCELLED);
+    CHECK(state.count == 1);
+    CHECK_STATUS(dp_cancel_free(state.token), DP_OK);
+}
+
 int main(int argc, char **argv)
 {
     CHECK(argc == 2);
     lists_and_selections(argv[1], at(argv[1], "tape.tap"));
     lists_and_selections(argv[1], at(argv[1], "volumes/"));
     errors(argv[1], at(argv[1], "tape.tap"));
+    damage(argv[1]);
+    cancelled_between_archives(at(argv[1], "tape.tap"));
     return 0;
 }

@@ -1,4 +1,4 @@
-//! The binary interface: the layout of each struct, the constants, and the functions.
+//! The binary interface: layouts of structs, constants, declarations of functions.
 
 use std::env;
 use std::fmt::Write;
@@ -7,7 +7,6 @@ use std::fs;
 use datapipe_ffi::abi::*;
 use datapipe_ffi::boundary::Versioned;
 
-use super::symbols::declared;
 use super::{compile, crate_dir};
 
 /// Layout of a struct: its name, its size, its size in the first version, its fields with their
@@ -27,12 +26,16 @@ fn layouts() -> Vec<Layout> {
         layout::<dp_block>(),
         layout::<dp_copy_options>(),
         layout::<dp_copy_result>(),
+        layout::<dp_daemon_seat>(),
         layout::<dp_entry>(),
         layout::<dp_event>(),
         layout::<dp_hooks>(),
         layout::<dp_list_options>(),
         layout::<dp_listed_archive>(),
+        layout::<dp_module>(),
+        layout::<dp_module_arguments>(),
         layout::<dp_output>(),
+        layout::<dp_pipe_json>(),
         layout::<dp_pipe_options>(),
         layout::<dp_pipe_result>(),
         layout::<dp_pipe_status>(),
@@ -75,19 +78,73 @@ fn layout_of_structs_is_the_same_in_c() {
     compile(&path);
 }
 
+/// The declarations of the header, each on one line, without comments.
+fn declarations(header: &str) -> Vec<String> {
+    let mut code = String::new();
+    for (index, part) in header.split("/*").enumerate() {
+        let part = match index {
+            0 => part,
+            _ => part.split_once("*/").expect("a comment ends").1,
+        };
+        let lines = part.lines().map(str::trim);
+        let is_code =
+            |line: &&str| !line.starts_with('#') && !["extern \"C\" {", "}"].contains(line);
+        for line in lines.filter(is_code) {
+            code += line;
+            code.push(' ');
+        }
+    }
+    let (mut found, mut depth, mut one) = (Vec::new(), 0, String::new());
+    for c in code.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ';' if depth == 0 => {
+                found.push(one.split_whitespace().collect::<Vec<_>>().join(" "));
+                one.clear();
+                continue;
+            }
+            _ => {}
+        }
+        one.push(c);
+    }
+    found
+}
+
+/// Fields of a struct as the header declares them, with their types.
+fn fields<'d>(declarations: &'d [String], name: &str) -> Vec<&'d str> {
+    let end = format!("}} {name}");
+    let mut bodies = declarations
+        .iter()
+        .filter_map(|one| one.strip_prefix("typedef struct {")?.strip_suffix(&end));
+    let body = bodies.next().expect("a struct of the header");
+    body.split(';')
+        .map(str::trim)
+        .filter(|field| !field.is_empty())
+        .collect()
+}
+
 /// The interface as a text with a line for each thing, in which a change is a line of a diff.
 fn dump() -> String {
+    let header = fs::read_to_string(crate_dir().join("include/datapipe.h")).unwrap();
+    let declarations = declarations(&header);
     let mut text = String::new();
-    for name in declared() {
-        writeln!(text, "function {name}").unwrap();
+    let mut lines: Vec<_> = declarations
+        .iter()
+        .filter(|one| !one.contains('{'))
+        .collect();
+    lines.sort_unstable();
+    for line in lines {
+        writeln!(text, "{line}").unwrap();
     }
-    for (name, size, first, fields) in layouts() {
+    for (name, size, first, offsets) in layouts() {
         writeln!(text, "struct {name}: {size} bytes, at first {first}").unwrap();
-        for (field, offset) in fields {
+        let fields = fields(&declarations, name);
+        assert_eq!(fields.len(), offsets.len(), "each field of {name}");
+        for ((_, offset), field) in offsets.iter().zip(fields) {
             writeln!(text, "    {offset} {field}").unwrap();
         }
     }
-    let header = fs::read_to_string(crate_dir().join("include/datapipe.h")).unwrap();
     let constants = header
         .lines()
         .filter_map(|line| line.strip_prefix("#define DP_"));
@@ -99,6 +156,21 @@ fn dump() -> String {
         writeln!(text, "constant DP_{constant}").unwrap();
     }
     text
+}
+
+#[test]
+fn declarations_are_whole() {
+    let text = "/* a; b */\n#define X 1\nint f(int a,\n  char *b);\n/** c */\ntypedef struct {\n\
+                    /** d; */\n    int e;\n    char g[4];\n} h;\n";
+    let found = declarations(text);
+    assert_eq!(
+        found,
+        [
+            "int f(int a, char *b)",
+            "typedef struct { int e; char g[4]; } h"
+        ]
+    );
+    assert_eq!(fields(&found, "h"), ["int e", "char g[4]"]);
 }
 
 /// A program that was compiled with a released header runs with later libraries: functions and

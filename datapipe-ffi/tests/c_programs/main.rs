@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use suite::check;
 
 mod abi; // layouts, constants and names, as they were released
+mod daemon; // processes that attach to a pipe of a daemon
 mod dump; // the example with two processes
 mod packages; // the Debian packages
 mod suite; // the test programs, linked into one
@@ -28,6 +29,8 @@ mod symbols; // names that the libraries export
 
 /// Flags under which each program compiles without a warning.
 const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-O1"];
+/// Name of an installed shared library, with the version of its interface.
+const SHARED_NAME: &str = concat!("libdatapipe.so.", env!("DATAPIPE_INTERFACE"));
 /// Libraries of the system that the static library needs.
 const SYSTEM: [&str; 4] = ["-lpthread", "-ldl", "-lm", "-lgcc_s"];
 
@@ -126,8 +129,8 @@ fn install_shared(dir: &Path) {
         symlink(to, &new).unwrap();
         fs::rename(new, dir.join(name)).unwrap();
     };
-    link(&library(Linked::Shared), "libdatapipe.so.0.1");
-    link(Path::new("libdatapipe.so.0.1"), "libdatapipe.so");
+    link(&library(Linked::Shared), SHARED_NAME);
+    link(Path::new(SHARED_NAME), "libdatapipe.so");
 }
 
 impl Program {
@@ -180,6 +183,16 @@ fn stages_that_divide_and_analyze_events_and_states_of_stages() {
 #[test]
 fn processes_that_attach_as_head_and_as_tail() {
     check("attach");
+}
+
+#[test]
+fn pipes_from_json() {
+    check("json");
+}
+
+#[test]
+fn stages_that_run_in_processes() {
+    check("serve");
 }
 
 #[test]

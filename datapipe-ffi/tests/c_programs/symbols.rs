@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-use super::{Linked, crate_dir, library};
+use super::{Linked, SHARED_NAME, crate_dir, library};
 
 /// Functions that the header declares.
 pub(super) fn declared() -> BTreeSet<String> {
@@ -64,7 +64,7 @@ fn shared_library_has_its_version_in_its_name() {
     let output = output.unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
-        text.contains("[libdatapipe.so.0.1]") && text.contains("NODELETE"),
+        text.contains(&format!("[{SHARED_NAME}]")) && text.contains("NODELETE"),
         "{text}"
     );
 }

@@ -41,8 +41,9 @@ const INTRODUCTION: &str = "\
  */";
 
 /// Types of arguments in Rust, with the type in C that each is.
-const ARGUMENTS: [(&str, &str, &str); 10] = [
+const ARGUMENTS: [(&str, &str, &str); 11] = [
     ("In_", "const ", " *"),
+    ("InArray_", "const ", " *"),
     ("OutArray_", "", " *"),
     ("OutCount", "size_t *", ""),
     ("OutHandle_", "", " **"),

@@ -30,6 +30,12 @@ impl Key {
         Self(KeyBytes::copy_of(&Zeroizing::new(bytes)))
     }
 
+    /// A key of a copy of these bytes, which is made from where they are to the heap: no other copy
+    /// is left in memory. The bytes themselves are not erased.
+    pub fn copy_of(bytes: &[u8; KEY_LEN]) -> Self {
+        Self(KeyBytes::copy_of(bytes))
+    }
+
     /// Reads a key file, which is exactly 32 bytes long. Does not check the file's permissions; see
     /// [`others_can_read`].
     ///

@@ -143,6 +143,12 @@ impl Identity {
         Self(KeyBytes::copy_of(&Zeroizing::new(bytes)))
     }
 
+    /// The identity with a copy of this X25519 secret key, which is made from where the bytes are
+    /// to the heap: no other copy is left in memory. The bytes themselves are not erased.
+    pub fn copy_of(bytes: &[u8; KEY_LEN]) -> Self {
+        Self(KeyBytes::copy_of(bytes))
+    }
+
     /// Reads the file of an identity, which has its text form. Does not check the file's
     /// permissions; see [`others_can_read`](super::others_can_read).
     ///

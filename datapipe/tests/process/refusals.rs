@@ -72,7 +72,7 @@ pub(crate) fn unusable_hosts_are_reported() {
     };
     fails(
         zstd(1).in_processes_of("/nonexistent/host"),
-        "cannot start its process",
+        "cannot start its process: /nonexistent/host: No such file",
     );
     fails(
         zstd(1).in_processes_of("/bin/true"),

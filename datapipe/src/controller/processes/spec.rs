@@ -190,7 +190,7 @@ impl ProcessSpec {
         let blocked = StopSignalsBlocked::new()?;
         let spawned = command.spawn();
         drop(blocked);
-        let mut child = spawned.map_err(|error| explain_spawn(program.is_none(), error))?;
+        let mut child = spawned.map_err(|error| explain_spawn(program.as_deref(), error))?;
         match Process::watch(child.id()) {
             Ok(process) => {
                 let mut running = RunningProcess::new(Some(child), process, control);
@@ -233,11 +233,11 @@ fn irreplaceable(settings: &Settings, kind: StageKind, role: Role) -> Option<Not
     }
 }
 
-/// Adds what to do to the error of a process that cannot be started. `is_own` is true if it runs
-/// this program.
-fn explain_spawn(is_own: bool, error: io::Error) -> io::Error {
+/// Adds the program and what to do to the error of a process that cannot be started. `program` is
+/// `None` if it runs this program.
+fn explain_spawn(program: Option<&Path>, error: io::Error) -> io::Error {
     let advice = match error.kind() {
-        io::ErrorKind::NotFound if is_own && !Path::new("/proc/self/exe").exists() => {
+        io::ErrorKind::NotFound if program.is_none() && !Path::new("/proc/self/exe").exists() => {
             "/proc, which leads to the program, is not mounted: mount it, or run the stages on \
              threads"
         }
@@ -245,7 +245,12 @@ fn explain_spawn(is_own: bool, error: io::Error) -> io::Error {
             "this user may have no more processes and threads: raise the limit (ulimit -u), or use \
              fewer instances"
         }
-        _ => return error,
+        kind => match program {
+            Some(program) => {
+                return io::Error::new(kind, format!("{}: {error}", program.display()));
+            }
+            None => return error,
+        },
     };
     io::Error::new(error.kind(), format!("{error}; {advice}"))
 }
