@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, DnType,
-    DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    PKCS_ED25519, PublicKeyData, RevokedCertParams, SerialNumber, date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, PKCS_ED25519, PublicKeyData, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert, spki_for_anchor};
@@ -29,7 +29,9 @@ pub(super) struct Issued {
 
 impl Signer {
     /// Makes a key for an authority, and its own certificate.
-    pub(super) fn generate(register: &Register) -> Result<(Self, Certificate, Zeroizing<String>), AuthorityError> {
+    pub(super) fn generate(
+        register: &Register,
+    ) -> Result<(Self, Certificate, Zeroizing<String>), AuthorityError> {
         let key = KeyPair::generate_for(&PKCS_ED25519)?;
         let text = Zeroizing::new(key.serialize_pem());
         let mut params = authority_params(&register.authority);
@@ -42,9 +44,15 @@ impl Signer {
     }
 
     /// The signer with a key that was read, and the name that the register has.
-    pub(super) fn new(key: &PrivateKeyDer<'_>, register: &Register) -> Result<Self, AuthorityError> {
+    pub(super) fn new(
+        key: &PrivateKeyDer<'_>,
+        register: &Register,
+    ) -> Result<Self, AuthorityError> {
         let key = KeyPair::try_from(key)?;
-        Ok(Self(Issuer::new(authority_params(&register.authority), key)))
+        Ok(Self(Issuer::new(
+            authority_params(&register.authority),
+            key,
+        )))
     }
 
     /// Returns the certificate that has the key of this signer.
@@ -178,7 +186,9 @@ fn verify(
     }
     // The one name of a client is what machines know it by.
     match entry.purpose == CertificatePurpose::Client
-        && !certificate.valid_dns_names().eq(entry.names.iter().map(String::as_str))
+        && !certificate
+            .valid_dns_names()
+            .eq(entry.names.iter().map(String::as_str))
     {
         true => Err(webpki::Error::MalformedDnsIdentifier),
         false => Ok(()),

@@ -90,9 +90,19 @@ impl LockedDirectory {
     pub(super) fn open(path: &Path) -> Result<Self, AuthorityError> {
         for _ in 0..MAX_ROUNDS {
             let directory = open_directory(rustix::fs::CWD, path.as_os_str(), OFlags::empty())
-                .map_err(|source| file_error(path.to_owned(), source))?;
+                .map_err(|source| match source.kind() {
+                    io::ErrorKind::NotFound => AuthorityError::NotAnAuthority {
+                        path: path.to_owned(),
+                    },
+                    _ => file_error(path.to_owned(), source),
+                })?;
             lock(&directory, path)?;
-            if is_at(&directory, rustix::fs::CWD, path.as_os_str(), AtFlags::empty()) {
+            if is_at(
+                &directory,
+                rustix::fs::CWD,
+                path.as_os_str(),
+                AtFlags::empty(),
+            ) {
                 let path = path.to_owned();
                 return Ok(Self { path, directory });
             }
@@ -135,8 +145,8 @@ impl NewDirectory {
     /// Prepares a directory that is to get the name `path`, where nothing or an empty directory
     /// may be. Only root and the own user can change the directories above.
     pub(super) fn prepare(path: &Path) -> Result<Self, AuthorityError> {
-        let absolute = std::path::absolute(path)
-            .map_err(|source| file_error(path.to_owned(), source))?;
+        let absolute =
+            std::path::absolute(path).map_err(|source| file_error(path.to_owned(), source))?;
         let (Some(parent_path), Some(name)) = (absolute.parent(), absolute.file_name()) else {
             let path = path.to_owned();
             return Err(AuthorityError::Unnamed { path });
@@ -221,9 +231,8 @@ impl NewDirectory {
         retry(|| self.directory.sync_all()).map_err(failed)?;
         let name = self.path.file_name().unwrap_or_default();
         // A directory replaces nothing but an empty directory.
-        match retry_on_intr(|| {
-            rustix::fs::renameat(&self.parent, &*self.draft, &self.parent, name)
-        }) {
+        match retry_on_intr(|| rustix::fs::renameat(&self.parent, &*self.draft, &self.parent, name))
+        {
             Ok(()) => self.is_published = true,
             Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {
                 let path = self.path.clone();
@@ -255,11 +264,7 @@ impl Drop for NewDirectory {
 
 /// Opens and locks the directory in which new files are prepared. `None` if another command has
 /// given it its name meanwhile.
-fn open_draft(
-    parent: &File,
-    draft: &OsStr,
-    path: &Path,
-) -> Result<Option<File>, AuthorityError> {
+fn open_draft(parent: &File, draft: &OsStr, path: &Path) -> Result<Option<File>, AuthorityError> {
     let failed = |error: Errno| file_error(path.to_owned(), error.into());
     let mode = Mode::from_raw_mode(DIRECTORY_MODE);
     match retry_on_intr(|| rustix::fs::mkdirat(parent, draft, mode)) {

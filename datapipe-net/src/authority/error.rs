@@ -221,7 +221,10 @@ impl AuthorityError {
                     1 => "exactly 1".to_owned(),
                     most => format!("1 to {most}"),
                 };
-                write!(f, "the certificate of a {purpose} has {range} names, not {found}")
+                write!(
+                    f,
+                    "the certificate of a {purpose} has {range} names, not {found}"
+                )
             }
             Self::Days { days } => write!(
                 f,

@@ -88,23 +88,42 @@ mod tests {
 
     #[test]
     fn names_that_identify_no_machine_are_refused() {
-        let long = ["a".repeat(60); 5].join(".");
+        let long = ["a"; 127].join(".") + ".a";
         for name in [
-            "", ".", "..", "a..b", "*.example", "a/b", "../a", "a b", "a\n", "-", "192.0.2.1", "::1",
-            "ä.example", &long,
+            "",
+            ".",
+            "..",
+            "a..b",
+            "*.example",
+            "a/b",
+            "../a",
+            "a b",
+            "a\n",
+            "-",
+            "192.0.2.1",
+            "::1",
+            "ä.example",
+            &long,
         ] {
             let error = check(CertificatePurpose::Client, &[name]).unwrap_err();
-            assert!(matches!(error, AuthorityError::Name { .. }), "{name:?}: {error}");
+            assert!(
+                matches!(error, AuthorityError::Name { .. }),
+                "{name:?}: {error}"
+            );
         }
         for names in [&[][..], &["a", "b"]] {
             let error = check(CertificatePurpose::Client, names).unwrap_err();
-            assert!(matches!(error, AuthorityError::NumberOfNames { .. }), "{error}");
+            assert!(
+                matches!(error, AuthorityError::NumberOfNames { .. }),
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn first_client_has_a_name_of_its_own() {
-        let names = |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.into()).collect() };
+        let names =
+            |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.into()).collect() };
         assert_eq!(first_client(&names(&["::1", "vault"])), "client.vault");
         assert_eq!(first_client(&names(&["::1"])), "client");
     }

@@ -154,7 +154,8 @@ impl PrivateAuthority {
         let names = checked(purpose, names)?;
         let mut validity = validity;
         // The day before today may be one before the authority was made.
-        if validity.from < self.register.not_before && validity.from + DAY >= self.register.not_before
+        if validity.from < self.register.not_before
+            && validity.from + DAY >= self.register.not_before
         {
             validity.from = self.register.not_before;
         }
@@ -242,7 +243,8 @@ impl PrivateAuthority {
             return Ok(());
         }
         let text = lists.with(&own);
-        self.directory.replace(REVOKED, text.as_bytes(), FileMode::Public)
+        self.directory
+            .replace(REVOKED, text.as_bytes(), FileMode::Public)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -267,11 +269,7 @@ fn authority_name(server: &str) -> String {
     format!("DataPipe {} for {server}", &serial[2..18])
 }
 
-fn entry(
-    purpose: CertificatePurpose,
-    names: Vec<String>,
-    validity: Validity,
-) -> IssuedCertificate {
+fn entry(purpose: CertificatePurpose, names: Vec<String>, validity: Validity) -> IssuedCertificate {
     IssuedCertificate {
         names,
         purpose,
@@ -290,7 +288,11 @@ fn add_issued(
 ) -> Result<(), AuthorityError> {
     let (certificate, key) = (format!("{purpose}.pem"), format!("{purpose}.key"));
     directory.add(&key, issued.key.as_bytes(), FileMode::Private)?;
-    directory.add(&certificate, issued.certificate.as_bytes(), FileMode::Public)
+    directory.add(
+        &certificate,
+        issued.certificate.as_bytes(),
+        FileMode::Public,
+    )
 }
 
 fn read_register(directory: &Path) -> Result<Register, AuthorityError> {

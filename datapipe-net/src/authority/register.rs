@@ -123,7 +123,11 @@ impl Register {
                 register.format
             ));
         }
-        if register.certificates.iter().any(|known| known.names.is_empty()) {
+        if register
+            .certificates
+            .iter()
+            .any(|known| known.names.is_empty())
+        {
             return Err("a certificate in it has no names".to_owned());
         }
         let number = register.list.number;
@@ -141,14 +145,17 @@ impl Register {
         let times = register.certificates.iter().filter_map(of_certificate);
         let own = [register.not_before, register.not_after, register.list.time];
         match times.chain(own).max().filter(|&last| last > MAX_TIME) {
-            Some(time) => Err(format!("a time in it is {time}, and the last is {MAX_TIME}")),
+            Some(time) => Err(format!(
+                "a time in it is {time}, and the last is {MAX_TIME}"
+            )),
             None => Ok(register),
         }
     }
 
     /// Returns the text of the register.
     pub(super) fn encode(&self) -> Result<Vec<u8>, AuthorityError> {
-        let mut text = serde_json::to_vec_pretty(self).expect("a register has only texts and numbers");
+        let mut text =
+            serde_json::to_vec_pretty(self).expect("a register has only texts and numbers");
         text.push(b'\n');
         match text.len() as u64 <= MAX_REGISTER_FILE {
             true => Ok(text),
@@ -285,8 +292,16 @@ mod tests {
         let text = String::from_utf8(register(&["a.example"]).encode().unwrap()).unwrap();
         for (from, to, expected) in [
             ("\"format\": 1", "\"format\": 2", "its format is 2"),
-            ("\"not_after\": 1000", "\"not_after\": 253402300800", "253402300800"),
-            ("\"not_after\": 100,", "\"not_after\": 18446744073709551615,", "18446744073709551615"),
+            (
+                "\"not_after\": 1000",
+                "\"not_after\": 253402300800",
+                "253402300800",
+            ),
+            (
+                "\"not_after\": 100,",
+                "\"not_after\": 18446744073709551615,",
+                "18446744073709551615",
+            ),
             ("\"number\": 1", "\"number\": 0", "the number 0"),
             ("\"a.example\"", "", "no names"),
             ("\"purpose\": \"client\"", "\"purpose\": \"both\"", "both"),
@@ -330,7 +345,10 @@ mod tests {
         assert!((0x40..0x80).contains(&serial.bytes()[0]));
         assert_eq!(CertificateSerial::try_from(serial.to_string()), Ok(serial));
         for text in ["", "0", "+1234567890123456789012345678901", &"g".repeat(32)] {
-            assert!(CertificateSerial::try_from(text.to_owned()).is_err(), "{text}");
+            assert!(
+                CertificateSerial::try_from(text.to_owned()).is_err(),
+                "{text}"
+            );
         }
     }
 }

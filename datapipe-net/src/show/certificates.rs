@@ -13,12 +13,18 @@ pub fn certificates_table(certificates: &[IssuedCertificate], now: u64, columns:
     let mut table = row("use", "state", "until (UTC)", "serial number", "names");
     for certificate in certificates {
         let state = match certificate {
-            IssuedCertificate { revoked: Some(_), .. } => "revoked",
+            IssuedCertificate {
+                revoked: Some(_), ..
+            } => "revoked",
             IssuedCertificate { not_after, .. } if *not_after < now => "expired",
             IssuedCertificate { not_before, .. } if *not_before > now => "not valid yet",
             _ => "valid",
         };
-        let names: Vec<_> = certificate.names.iter().map(|name| escaped_line(name)).collect();
+        let names: Vec<_> = certificate
+            .names
+            .iter()
+            .map(|name| escaped_line(name))
+            .collect();
         table += &row(
             &certificate.purpose.to_string(),
             state,

@@ -340,7 +340,10 @@ pub(crate) fn sections<T: PemObject>(
 }
 
 /// Reads a file that only root and the own user can change.
-pub(crate) fn read(path: &Path, most: u64) -> Result<(Zeroizing<Vec<u8>>, Metadata), MachineIdentityError> {
+pub(crate) fn read(
+    path: &Path,
+    most: u64,
+) -> Result<(Zeroizing<Vec<u8>>, Metadata), MachineIdentityError> {
     let named = || path.to_owned();
     let unreadable = |source| MachineIdentityError::Unreadable {
         path: named(),

@@ -79,7 +79,7 @@ pub(crate) fn revoke(arguments: RevokeArgs) -> Result<(), Failure> {
         );
     }
     text += &match revocation.new {
-        0 => "Nothing was changed: the list had them already.\n".to_owned(),
+        0 => "They were revoked before; the list has them.\n".to_owned(),
         _ => format!(
             "Copy {}/crl.pem to all machines that may meet the revoked ones.\n",
             directory.display()
