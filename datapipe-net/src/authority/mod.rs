@@ -20,7 +20,7 @@ mod certificates; // certificates and lists, signed
 mod directory; // locked directories, and new ones
 mod error; // failures
 mod names; // names of machines
-mod private_authority; // what one may call
+mod private_authority; // the authority: init, open, issue, revoke
 mod register; // record of what was issued and revoked
 mod revocation_list; // the file of revoked certificates
 mod validity; // time for which a certificate is valid
