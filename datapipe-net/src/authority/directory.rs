@@ -1,5 +1,5 @@
-//! Directories of an authority: those that exist, which are locked while a command changes them, and
-//! new ones, which get their name when they are whole.
+//! Directories of an authority: those that exist, which are locked while a command changes them,
+//! and new ones, which get their name when they are whole.
 //!
 //! A new directory is prepared beside its place, as `.NAME.new`. The lock belongs to the directory
 //! itself, so a command that finds one with that name and can lock it has found what an interrupted

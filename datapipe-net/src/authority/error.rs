@@ -246,7 +246,8 @@ impl AuthorityError {
             ),
             Self::NotIssued { selection, known } => write!(
                 f,
-                "the authority has not issued a certificate with {selection}; its last names are {}",
+                "the authority has not issued a certificate with {selection}; its last names are \
+                 {}",
                 escaped_line(&known.join(", "))
             ),
             _ => Ok(()),

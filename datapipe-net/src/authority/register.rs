@@ -307,7 +307,7 @@ mod tests {
             ("\"purpose\": \"client\"", "\"purpose\": \"both\"", "both"),
             ("\"serial\": \"", "\"serial\": \"0", "32 hexadecimal digits"),
             ("\"number\": 1", "\"number\": 1, \"other\": 1", "other"),
-            ("}\n", "", "EOF"),
+            ("  ]\n}\n", "  ]\n", "EOF"),
         ] {
             let changed = text.replacen(from, to, 1);
             assert_ne!(changed, text, "{from}");

@@ -46,8 +46,8 @@ impl<'a> Lists<'a> {
         Ok(Self { own, others })
     }
 
-    /// Checks that the register has revoked what the file revokes: an older register, from a backup,
-    /// would make a list by which revoked certificates are accepted again.
+    /// Checks that the register has revoked what the file revokes. An older register, from a
+    /// backup, would make a list by which revoked certificates are accepted again.
     pub(super) fn check(
         &self,
         path: &Path,

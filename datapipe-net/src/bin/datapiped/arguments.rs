@@ -99,7 +99,8 @@ pub(crate) enum Command {
     /// client, and an empty list of revoked certificates. Nothing is replaced, and the directory
     /// has its name only when it is whole
     Init(InitArgs),
-    /// Issue a certificate for a machine or a user, in a new directory with all that is needed there
+    /// Issue a certificate for a machine or a user, in a new directory with all that is needed
+    /// there
     Issue(IssueArgs),
     /// Revoke certificates: enter them in the list, which further machines need, too. The list of a
     /// certificate that is revoked already is written if it is missing
@@ -130,8 +131,8 @@ pub(crate) struct InitArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct IssueArgs {
-    /// Name by which the other machines know this one, such as db1.example or alice.db1.example; for
-    /// a server, the names and addresses under which it is dialled
+    /// Name by which the other machines know this one, such as db1.example or alice.db1.example;
+    /// for a server, the names and addresses under which it is dialled
     #[arg(value_name = "NAME", required = true)]
     pub(crate) names: Vec<String>,
     /// Issue the certificate of a server, which is dialled, and not of a client, which dials
