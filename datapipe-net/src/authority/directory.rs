@@ -262,15 +262,29 @@ impl Drop for NewDirectory {
     }
 }
 
-/// Opens and locks the directory in which new files are prepared. `None` if another command has
-/// given it its name meanwhile.
+/// Makes, opens and locks the directory in which new files are prepared. `None` if another command
+/// has given it its name meanwhile.
 fn open_draft(parent: &File, draft: &OsStr, path: &Path) -> Result<Option<File>, AuthorityError> {
-    let failed = |error: Errno| file_error(path.to_owned(), error.into());
     let mode = Mode::from_raw_mode(DIRECTORY_MODE);
-    match retry_on_intr(|| rustix::fs::mkdirat(parent, draft, mode)) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(error) => return Err(failed(error)),
+    let is_made = match retry_on_intr(|| rustix::fs::mkdirat(parent, draft, mode)) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(error) => return Err(file_error(path.to_owned(), error.into())),
+    };
+    let opened = lock_draft(parent, draft, path);
+    match opened {
+        // Another command has it.
+        Ok(_) | Err(AuthorityError::Busy { .. }) => {}
+        Err(_) if is_made => {
+            let _ = rustix::fs::unlinkat(parent, draft, AtFlags::REMOVEDIR);
+        }
+        Err(_) => {}
     }
+    opened
+}
+
+fn lock_draft(parent: &File, draft: &OsStr, path: &Path) -> Result<Option<File>, AuthorityError> {
+    let failed = |source| file_error(path.to_owned(), source);
     let leftover = || AuthorityError::Leftover {
         path: path.to_owned(),
     };
@@ -279,10 +293,10 @@ fn open_draft(parent: &File, draft: &OsStr, path: &Path) -> Result<Option<File>,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => match Errno::from_io_error(&error) {
             Some(Errno::NOTDIR | Errno::LOOP) => return Err(leftover()),
-            _ => return Err(file_error(path.to_owned(), error)),
+            _ => return Err(failed(error)),
         },
     };
-    let status = rustix::fs::fstat(&directory).map_err(failed)?;
+    let status = rustix::fs::fstat(&directory).map_err(|error| failed(error.into()))?;
     if status.st_uid != geteuid().as_raw() || status.st_mode & 0o077 != 0 {
         return Err(leftover());
     }
@@ -292,8 +306,7 @@ fn open_draft(parent: &File, draft: &OsStr, path: &Path) -> Result<Option<File>,
     }
     // The umask may have taken rights from the owner.
     let permissions = Permissions::from_mode(DIRECTORY_MODE);
-    let set = retry(|| directory.set_permissions(permissions.clone()));
-    set.map_err(|source| file_error(path.to_owned(), source))?;
+    retry(|| directory.set_permissions(permissions.clone())).map_err(failed)?;
     Ok(Some(directory))
 }
 

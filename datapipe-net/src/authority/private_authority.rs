@@ -21,6 +21,36 @@ use crate::limits::{AUTHORITY_DAYS, MAX_CERTIFICATE_FILE, MAX_REGISTER_FILE, MAX
 use crate::tls::{MachineIdentityError, read, read_key, sections};
 
 /// Authority in a directory, which is locked while this value exists.
+///
+/// # Examples
+///
+/// ```
+/// use datapipe_net::authority::{
+///     CertificatePurpose, InitRequest, PrivateAuthority, Selection, Validity,
+/// };
+/// use datapipe_net::tls::MachineIdentity;
+///
+/// # let place = tempfile::tempdir()?;
+/// # let place = place.path();
+/// let directory = place.join("authority");
+/// let request = InitRequest {
+///     server: vec!["vault.example".to_owned(), "192.0.2.1".to_owned()],
+///     client: None,
+///     validity: Validity::days(365)?,
+/// };
+/// PrivateAuthority::init(&directory, &request)?;
+/// MachineIdentity::load(&directory.join("server.pem"))?;
+///
+/// let mut authority = PrivateAuthority::open(&directory, None)?;
+/// let names = ["db1.example".to_owned()];
+/// let days = Validity::days(365)?;
+/// let to = place.join("db1");
+/// authority.issue(CertificatePurpose::Client, &names, days, &to)?;
+/// MachineIdentity::load(&to.join("client.pem"))?;
+/// let revocation = authority.revoke(&Selection::Name("db1.example".to_owned()))?;
+/// assert_eq!(revocation.new, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct PrivateAuthority {
     directory: LockedDirectory,
     register: Register,
@@ -243,6 +273,11 @@ impl PrivateAuthority {
             return Ok(());
         }
         let text = lists.with(&own);
+        // The file before is better than one that no machine loads.
+        if text.len() as u64 > MAX_REVOCATION_FILE {
+            let most = MAX_REVOCATION_FILE;
+            return Err(MachineIdentityError::TooLong { path, most }.into());
+        }
         self.directory
             .replace(REVOKED, text.as_bytes(), FileMode::Public)
     }

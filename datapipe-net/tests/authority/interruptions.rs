@@ -1,8 +1,11 @@
-//! Commands that are killed at each call that changes something. What is there afterwards is whole,
-//! or absent, and the next command goes on. Needs strace, and skips without it.
+//! Commands that are killed at each call that changes something, and commands whose calls fail. What
+//! is there afterwards is whole, or absent, and the next command goes on. Needs strace, and skips
+//! without it.
 
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use datapipe_net::authority::PrivateAuthority;
 use datapipe_net::tls::{CertificateRefusal, MachineIdentity};
@@ -12,57 +15,91 @@ use super::machines::{HOST, Site, assert_accepted, names, refusal, shake};
 
 /// Calls by which a command changes files. The state between two of them is that before the second,
 /// and a file that was created is given its mode next.
-const CALLS: &str = "mkdirat fchmod write unlinkat renameat renameat2";
+const CHANGES: &str = "mkdirat fchmod write unlinkat renameat renameat2";
+/// Calls that can fail or be interrupted.
+const CALLS: &str = "mkdirat fchmod write unlinkat renameat renameat2 fsync flock";
 
-/// Runs a command that is killed when it makes the call `calls` the `count`th time. Returns true if
-/// it ended before.
-fn ends_before(command: &Command, calls: &str, count: usize) -> bool {
-    let mut traced = Command::new("strace");
-    let status = traced
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", "signal=none", "-e"])
-        .arg(format!("trace={calls}"))
+/// What happens to a call.
+#[derive(Clone, Copy)]
+enum Fault {
+    /// The process is killed before it.
+    Kill,
+    /// It fails, as on a full disk.
+    NoSpace,
+    /// A signal interrupts it.
+    Signal,
+}
+
+impl Fault {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Kill => "signal=KILL",
+            Self::NoSpace => "error=ENOSPC",
+            Self::Signal => "error=EINTR",
+        }
+    }
+}
+
+/// Runs a command with a fault of the call `call` when it is made the `count`th time. `None` if it
+/// was made less often, or this architecture does not have it.
+fn with_fault(command: &Command, call: &str, fault: Fault, count: usize) -> Option<Output> {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let output = Command::new("strace")
+        .args(["-f", "-qq", "-e", "signal=none", "-e"])
+        .arg(format!("trace={call}"))
         .arg("-e")
-        .arg(format!("inject={calls}:signal=KILL:when={count}"))
+        .arg(format!("inject={call}:{}:when={count}", fault.text()))
+        .arg("-o")
+        .arg(log.path())
         .arg(command.get_program())
         .args(command.get_args())
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
+        .output()
         .unwrap();
+    let calls = fs::read_to_string(log.path()).unwrap();
     // strace ends as its child did.
-    status.success()
+    let was_hit = calls.contains("INJECTED") || output.status.signal().is_some();
+    was_hit.then_some(output)
 }
 
-/// True if strace can kill here.
+/// True if strace can be used here.
 fn has_strace() -> bool {
     let can_run = Command::new("strace").arg("-V").output().is_ok()
-        && !ends_before(&Command::new("true"), "openat", 1);
+        && with_fault(&Command::new("true"), "openat", Fault::Kill, 1).is_some();
     if !can_run {
         eprintln!("skipped: strace cannot be used here");
     }
     can_run
 }
 
-/// Kills the command at each of its calls. `prepare` makes a site, and `check` gets it afterwards.
-/// Returns the number of kills.
-fn kill_everywhere(arguments: &[&str], prepare: impl Fn() -> Site, check: impl Fn(&Site)) -> usize {
-    let mut kills = 0;
-    for call in CALLS.split(' ') {
-        // This architecture may not have the call.
-        if !ends_before(&Command::new("true"), call, 9999) {
-            continue;
-        }
+/// Runs a command with a fault of each of its calls. `prepare` makes a site, and `check` gets it
+/// afterwards. Returns the number of faults.
+fn at_each_call(
+    arguments: &[&str],
+    (calls, fault): (&str, Fault),
+    prepare: impl Fn() -> Site,
+    check: impl Fn(&Site, &Output),
+) -> usize {
+    let mut faults = 0;
+    for call in calls.split(' ') {
         for count in 1.. {
             let site = prepare();
-            if ends_before(&datapiped(arguments, &site.authority()), call, count) {
+            let command = datapiped(arguments, &site.authority());
+            let Some(output) = with_fault(&command, call, fault, count) else {
                 break;
-            }
-            kills += 1;
-            check(&site);
+            };
+            faults += 1;
+            check(&site, &output);
         }
     }
-    kills
+    faults
+}
+
+/// Kills a command at each of its calls. Returns the number of kills.
+fn kill_everywhere(arguments: &[&str], prepare: impl Fn() -> Site, check: impl Fn(&Site)) -> usize {
+    at_each_call(arguments, (CHANGES, Fault::Kill), prepare, |site, _| {
+        check(site)
+    })
 }
 
 fn succeeds(arguments: &[&str], site: &Site) -> bool {
@@ -139,4 +176,65 @@ fn revoke_that_is_killed_is_completed_by_the_next_command() {
         has_no_drafts(&site.authority());
     });
     assert!(kills > 8, "{kills}");
+}
+
+#[test]
+fn failures_of_commands_leave_nothing_and_are_reported() {
+    if !has_strace() {
+        return;
+    }
+    let full = (CALLS, Fault::NoSpace);
+    let check = |made: &Path, expected: usize| {
+        let (made, directory) = (made.to_owned(), made.parent().unwrap().to_owned());
+        move |output: &Output| {
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{text}");
+            assert!(text.contains("No space left"), "{text}");
+            // After the name was given, only the sync of the directory around can fail.
+            assert_eq!(
+                names(&directory).len(),
+                expected + usize::from(made.exists()),
+                "{text}"
+            );
+        }
+    };
+    let arguments = ["init", "--name", HOST];
+    let faults = at_each_call(&arguments, full, Site::empty, |site, output| {
+        check(&site.authority(), 0)(output);
+        let was_made = site.authority().exists();
+        assert_eq!(succeeds(&arguments, site), !was_made);
+    });
+    assert!(faults > 35, "{faults}");
+    let arguments = ["issue", "db1.example"];
+    let faults = at_each_call(&arguments, full, Site::new, |site, output| {
+        check(&site.authority().join("db1.example"), 8)(output);
+        site.open();
+    });
+    assert!(faults > 25, "{faults}");
+    let arguments = ["revoke", "client.vault.example"];
+    let faults = at_each_call(&arguments, full, Site::new, |site, output| {
+        check(&site.authority().join("none"), 8)(output);
+        assert!(succeeds(&arguments, site));
+        assert!(shake(&site.client(), &site.server(), HOST).1.is_err());
+    });
+    assert!(faults > 8, "{faults}");
+}
+
+#[test]
+fn interrupted_calls_of_commands_are_repeated() {
+    if !has_strace() {
+        return;
+    }
+    let signal = (CALLS, Fault::Signal);
+    let succeeded = |_: &Site, output: &Output| {
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}");
+    };
+    for (arguments, least) in [
+        (&["issue", "db1.example"][..], 25),
+        (&["revoke", "client.vault.example"], 8),
+    ] {
+        let faults = at_each_call(arguments, signal, Site::new, succeeded);
+        assert!(faults > least, "{arguments:?}: {faults}");
+    }
 }
