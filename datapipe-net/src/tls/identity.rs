@@ -292,7 +292,7 @@ impl Files<'_> {
     }
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
@@ -307,7 +307,7 @@ fn read_authorities(path: &Path) -> Result<RootCertStore, MachineIdentityError> 
     Ok(roots)
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, MachineIdentityError> {
+pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, MachineIdentityError> {
     let (bytes, metadata) = read(path, MAX_CERTIFICATE_FILE)?;
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
@@ -327,7 +327,7 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, MachineIdentityError>
 }
 
 /// Reads all sections of one kind from a file, which has at least one.
-fn sections<T: PemObject>(
+pub(crate) fn sections<T: PemObject>(
     path: &Path,
     most: u64,
     label: &'static str,
@@ -353,7 +353,10 @@ fn is_absent(path: &Path) -> bool {
 }
 
 /// Reads a file that only root and the own user can change.
-fn read(path: &Path, most: u64) -> Result<(Zeroizing<Vec<u8>>, Metadata), MachineIdentityError> {
+pub(crate) fn read(
+    path: &Path,
+    most: u64,
+) -> Result<(Zeroizing<Vec<u8>>, Metadata), MachineIdentityError> {
     let named = || path.to_owned();
     let unreadable = |source| MachineIdentityError::Unreadable {
         path: named(),
