@@ -19,7 +19,7 @@ const CHANGES: &str = "mkdirat fchmod write unlinkat renameat renameat2";
 /// Calls that can fail or be interrupted.
 const CALLS: &str = "mkdirat fchmod write unlinkat renameat renameat2 fsync flock";
 
-/// What happens to a call.
+/// Fault of a call.
 #[derive(Clone, Copy)]
 enum Fault {
     /// The process is killed before it.
