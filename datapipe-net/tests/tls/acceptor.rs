@@ -1,5 +1,5 @@
-//! The table of handshakes: machines that are known get through it, also amid floods, and all others
-//! take no more than its limits.
+//! The table of handshakes: machines that are known get through it, also amid floods, and all
+//! others take no more than its limits.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
