@@ -79,6 +79,7 @@ mod tests {
         check::<tls::HandshakeError>();
         check::<tls::MachineIdentity>();
         check::<tls::Secured>();
+        check::<tls::TlsAcceptor>();
         check::<tls::TlsReader>();
         check::<tls::TlsWriter>();
     }

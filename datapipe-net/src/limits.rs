@@ -224,6 +224,18 @@ pub const MAX_TLS_RECORDS: u64 = 23_726_566;
 /// Most bytes that a peer may send in a TLS handshake.
 pub const MAX_TLS_HANDSHAKE: usize = 64 << 10;
 
+/// TLS handshakes at a time, unless set.
+pub const TLS_HANDSHAKES: usize = 64;
+
+/// TLS handshakes at a time of one address of IPv4, or one network of 64 bits of IPv6, unless set.
+pub const TLS_HANDSHAKES_PER_ADDRESS: usize = 16;
+
+/// TLS handshakes that begin in a second, unless set.
+pub const TLS_HANDSHAKES_PER_SECOND: u32 = 200;
+
+/// Time for a TLS handshake, unless set.
+pub const TLS_HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Longest file of certificates or of a key, in bytes.
 pub const MAX_CERTIFICATE_FILE: u64 = 1 << 20;
 

@@ -13,9 +13,10 @@
 //! keeps its keys: instead of new keys there is a new connection, and the certificates are checked
 //! again. `SECURITY.md` has the reasons for this record layer, and what it relies on.
 //!
-//! This module does not decide what a machine may do, and does not dial or listen. The daemon does
-//! not use it yet.
+//! [`TlsAcceptor`] bounds the handshakes of machines that are not known yet. This module does not
+//! decide what a machine may do, and does not dial. The daemon does not use it yet.
 
+mod acceptor; // handshakes of machines that are not known yet
 mod alert; // reasons for which a peer ends a connection
 mod handshake; // the handshake over a socket
 mod identity; // certificate, key, authorities, revoked certificates
@@ -23,6 +24,7 @@ mod keys; // keys of one direction
 mod record; // records, sealed and opened
 mod verify; // certificates of other machines, and their names
 
+pub use acceptor::{AcceptedMachine, AcceptorLimits, Refusals, TlsAcceptor};
 pub use alert::Alert;
 pub use handshake::{Handshake, HandshakeError, HandshakeProgress, Secured};
 pub use identity::{MachineIdentity, MachineIdentityError};

@@ -1,6 +1,6 @@
-//! Commands that are killed at each call that changes something, and commands whose calls fail. What
-//! is there afterwards is whole, or absent, and the next command goes on. Needs strace, and skips
-//! without it.
+//! Commands that are killed at each call that changes something, and commands whose calls fail.
+//! What is there afterwards is whole, or absent, and the next command goes on. Needs strace, and
+//! skips without it.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -19,7 +19,7 @@ const CHANGES: &str = "mkdirat fchmod write unlinkat renameat renameat2";
 /// Calls that can fail or be interrupted.
 const CALLS: &str = "mkdirat fchmod write unlinkat renameat renameat2 fsync flock";
 
-/// What happens to a call.
+/// Fault of a call.
 #[derive(Clone, Copy)]
 enum Fault {
     /// The process is killed before it.

@@ -1,6 +1,7 @@
 //! TLS of links: the record layer against rustls and against records made by hand, handshakes with
 //! every kind of certificate that is refused, and the files of an identity.
 
+mod acceptor; // the table of handshakes
 mod authority; // certificates for tests
 mod by_hand; // records of every content
 mod handshakes; // handshakes of the library's two ends
