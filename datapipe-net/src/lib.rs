@@ -19,6 +19,7 @@
 //! - [`client`] sends requests.
 //! - [`link`] has the protocol of the data connections between two machines. Nothing uses it yet.
 //! - [`tls`] authenticates the machines of such a connection, and encrypts it. Nothing uses it yet.
+//! - [`authority`] issues the certificates of machines, and revokes them.
 //! - [`show`] formats lists and statuses for a terminal and for programs.
 //! - [`limits`] has every bound.
 //!
@@ -34,6 +35,7 @@
 //! The daemon moves no data: the pipe's processes do, in shared memory. It runs no program that its
 //! configuration does not name, and reaches no other machine.
 
+pub mod authority;
 pub mod client;
 pub mod config;
 pub mod daemon;
@@ -57,6 +59,8 @@ mod tests {
     #[test]
     fn public_types_are_send_and_sync() {
         fn check<T: Send + Sync>() {}
+        check::<authority::AuthorityError>();
+        check::<authority::PrivateAuthority>();
         check::<Client>();
         check::<ClientError>();
         check::<client::Started>();

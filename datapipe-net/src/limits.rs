@@ -230,6 +230,28 @@ pub const MAX_CERTIFICATE_FILE: u64 = 1 << 20;
 /// Longest file of revoked certificates, in bytes.
 pub const MAX_REVOCATION_FILE: u64 = 16 << 20;
 
+/// Longest register of an authority, in bytes: about 60,000 certificates. An entry is longer than
+/// that of a list of revoked certificates.
+pub const MAX_REGISTER_FILE: u64 = MAX_REVOCATION_FILE;
+
+/// Most names of a server in its certificate.
+pub const MAX_SERVER_NAMES: usize = 16;
+
+/// Most days for which a certificate is valid.
+pub const MAX_CERTIFICATE_DAYS: u32 = 3653;
+
+/// Days for which a certificate is valid, unless set.
+pub const CERTIFICATE_DAYS: u32 = 1096;
+
+/// Days for which an authority is valid.
+pub const AUTHORITY_DAYS: u32 = 7305;
+
+/// Time before its making from which on a certificate is valid: clocks differ.
+pub const CERTIFICATE_BACKDATING: Duration = Duration::from_secs(86_400);
+
+/// Time that a command waits for another one in the directory of an authority.
+pub const AUTHORITY_PATIENCE: Duration = Duration::from_secs(10);
+
 const _: () = {
     // A pipe's name, its label, its explanation, and the numbers with the heads of their fields.
     let entry = 106 + MAX_LABEL + MAX_BRIEF + 174;

@@ -1,16 +1,20 @@
 //! Both halves of a link, fed with the frames of a hostile peer on several connections, in any
-//! order with the events of their parents. Neither panics, both hold few connections, the sender
+//! order with the events of their parents. Neither panics, both take few connections, the sender
 //! frees only blocks that it has, and both end when the peer falls silent.
 #![no_main]
 
+use std::collections::BTreeSet;
+
 use arbitrary::{Arbitrary, Unstructured};
 use datapipe_net::link::{
-    Action, ConnectionId, Frame, FrameDecoder, LinkSettings, Reading, Receiver, Sender, StopCode,
-    StopReason,
+    Action, ConnectError, ConnectionId, FRAME_HEAD_LEN, Frame, FrameDecoder, INFO_LEN,
+    LinkSettings, Reading, Receiver, Sender, StopCode, StopReason,
 };
 use libfuzzer_sys::fuzz_target;
 
 const BLOCKS: u64 = 8;
+/// Connections of the link: as many of the sender, and twice as many of the receiver.
+const CONNECTIONS: usize = 3;
 
 /// An event of a link.
 #[derive(Arbitrary, Debug)]
@@ -57,15 +61,26 @@ fn frame(head: [u8; 8], body: [u64; 3]) -> Option<Frame> {
     let len = match kind {
         1 => 8,
         2 => 24,
+        // Flag 2: the block's information precedes its data.
+        3 if flags & 2 != 0 => len.max(INFO_LEN as u8),
         3 => len,
         4 => 16,
+        // A code, and a text that is part of the body.
+        8 => 2 + len % 23,
         _ => 0,
     };
     let number = u64::from(u32::from_le_bytes(number[..4].try_into().unwrap_or_default()) % 16)
         | u64::from(number[4] / 255) << 63;
+    let number = match kind {
+        8 | 10 => 0,
+        // A few of these are rates of the link, and the others too high.
+        9 => number.saturating_mul(1 << 16),
+        _ => number,
+    };
     let mut bytes = vec![kind, flags, 0, 0, len, 0, 0, 0];
     bytes.extend(number.to_le_bytes());
     bytes.extend(body.iter().flat_map(|word| (word % 32).to_le_bytes()));
+    bytes.resize(bytes.len().max(FRAME_HEAD_LEN + INFO_LEN), 0);
     FrameDecoder::default().take(&mut &bytes[..]).ok().flatten()
 }
 
@@ -73,8 +88,11 @@ struct Link {
     now: u64,
     sender: Sender,
     receiver: Receiver,
+    /// All connections so far: those that are gone, too.
     of_sender: Vec<ConnectionId>,
     of_receiver: Vec<ConnectionId>,
+    /// Connections that the sender and the receiver have taken, and that are not gone.
+    present: [BTreeSet<ConnectionId>; 2],
     blocks: u64,
     ended: bool,
 }
@@ -88,20 +106,7 @@ impl Link {
         let (of_sender, of_receiver) = (&self.of_sender, &self.of_receiver);
         let at = |sender: bool, at: u8| pick(if sender { of_sender } else { of_receiver }, at);
         match step {
-            Step::Connect {
-                to_sender: true,
-                index,
-            } => {
-                self.of_sender
-                    .extend(self.sender.connected(now, u16::from(index % 4)).ok());
-            }
-            Step::Connect {
-                to_sender: false,
-                index,
-            } => {
-                self.of_receiver
-                    .extend(self.receiver.connected(now, u16::from(index % 4)).ok());
-            }
+            Step::Connect { to_sender, index } => self.connect(to_sender, u16::from(index % 4)),
             Step::Frame {
                 to_sender,
                 connection,
@@ -130,8 +135,7 @@ impl Link {
                 of_sender: sender,
                 connection,
             } => match (at(sender, connection), sender) {
-                (Some(id), true) => self.sender.gone(now, id),
-                (Some(id), false) => self.receiver.gone(now, id),
+                (Some(id), sender) => self.gone(sender, id),
                 _ => {}
             },
             Step::Filled { connection } => {
@@ -141,6 +145,35 @@ impl Link {
             }
             step => self.parents_step(step),
         }
+    }
+
+    fn connect(&mut self, to_sender: bool, index: u16) {
+        let result = match to_sender {
+            true => self.sender.connected(self.now, index),
+            false => self.receiver.connected(self.now, index),
+        };
+        let (present, most, all) = match to_sender {
+            true => (&mut self.present[0], CONNECTIONS, &mut self.of_sender),
+            false => (&mut self.present[1], 2 * CONNECTIONS, &mut self.of_receiver),
+        };
+        match result {
+            Ok(id) => {
+                assert!(present.insert(id), "no two connections have the same id");
+                assert!(present.len() <= most, "few connections");
+                all.push(id);
+            }
+            Err(ConnectError::Busy { .. }) => assert_eq!(present.len(), most),
+            Err(_) => {}
+        }
+    }
+
+    /// The reader and the writer of a connection have left.
+    fn gone(&mut self, of_sender: bool, id: ConnectionId) {
+        match of_sender {
+            true => self.sender.gone(self.now, id),
+            false => self.receiver.gone(self.now, id),
+        }
+        self.present[usize::from(!of_sender)].remove(&id);
     }
 
     /// Events from the parents, and time.
@@ -182,7 +215,7 @@ impl Link {
         if to_sender {
             self.sender.frame(self.now, id, frame);
         } else if let Reading::Wait(other) = self.receiver.frame(self.now, id, &frame) {
-            self.receiver.gone(self.now, other);
+            self.gone(false, other);
         }
     }
 
@@ -205,13 +238,14 @@ impl Link {
 
 fuzz_target!(|bytes: &[u8]| {
     let mut input = Unstructured::new(bytes);
-    let settings = LinkSettings::new(3, 5);
+    let settings = LinkSettings::new(CONNECTIONS as u16, 5, 7);
     let mut link = Link {
         now: 0,
         sender: Sender::new(0, settings, 0, 0),
         receiver: Receiver::new(0, settings, 0, false, 100),
         of_sender: Vec::new(),
         of_receiver: Vec::new(),
+        present: Default::default(),
         blocks: 0,
         ended: false,
     };

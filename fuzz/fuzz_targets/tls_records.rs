@@ -9,6 +9,8 @@ use datapipe_net::tls::{
 use libfuzzer_sys::fuzz_target;
 
 const KEY: [u8; 32] = [7; 32];
+/// Most bytes of content, its type and its padding: more than the 16,385 that are allowed.
+const MOST_INNER: usize = 16_500;
 
 /// Seals any inner content as the first record of a connection.
 fn seal(mut inner: Vec<u8>) -> Vec<u8> {
@@ -25,9 +27,19 @@ fn reader() -> TlsReader {
     TlsReader::new(TrafficKeys::new(TlsCipher::Aes256Gcm, &KEY, [0; 12], 0).expect("a key"))
 }
 
-fuzz_target!(|input: (&[u8], &[u8], u16)| {
-    let (inner, bytes, room) = input;
-    let inner = &inner[..inner.len().min(16_500)];
+/// Arbitrary content after `before` other bytes and before `after` bytes of padding, so that short
+/// inputs make records near and above the greatest length, too.
+fn long(inner: &[u8], before: u16, after: u16) -> Vec<u8> {
+    let mut long = vec![1; usize::from(before).min(MOST_INNER)];
+    long.extend_from_slice(inner);
+    long.resize(long.len() + usize::from(after), 0);
+    long.truncate(MOST_INNER);
+    long
+}
+
+fuzz_target!(|input: (&[u8], u16, u16, &[u8], u16)| {
+    let (inner, before, after, bytes, room) = input;
+    let inner = &long(inner, before, after)[..];
     let mut out = vec![0; MAX_RECORD_LEN];
     let record = seal(inner.to_vec());
     let mut right = reader();

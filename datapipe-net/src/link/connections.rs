@@ -25,7 +25,8 @@ pub struct LinkSettings {
     pub connections: u16,
     /// Incarnation of the half's parent: higher than those of the parents that it replaces.
     pub incarnation: u64,
-    /// Seed of the times at which connections are dialled again.
+    /// Seed of the times at which connections are dialled again: another for each half of any
+    /// pipe, so that many connections that are lost together are not dialled together.
     pub seed: u64,
     /// Timers.
     pub timers: LinkTimers,
@@ -35,11 +36,11 @@ pub struct LinkSettings {
 
 impl LinkSettings {
     /// Makes settings with the default timers. The number of connections is brought into its range.
-    pub fn new(connections: u16, incarnation: u64) -> Self {
+    pub fn new(connections: u16, incarnation: u64, seed: u64) -> Self {
         Self {
             connections: connections.clamp(1, MAX_LINK_CONNECTIONS),
             incarnation,
-            seed: incarnation,
+            seed,
             timers: LinkTimers::default(),
             #[cfg(test)]
             wrong: Wrong::Nothing,
@@ -247,9 +248,6 @@ impl<T> Connections<T> {
             farewell: Farewell::None,
             idle: true,
         });
-        if matches!(self.phase, Phase::Over) {
-            self.close(now, id, "the link is over");
-        }
         id
     }
 

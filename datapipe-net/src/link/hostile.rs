@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::connections::{Action, ConnectError, ConnectionId, LinkSettings, Work};
 use super::frame::{DataHead, Frame, Receipt, StopCode, StopReason};
+use super::pace::Allowance;
 use super::receiver::{Reading, Receiver};
 use super::sender::Sender;
 
@@ -45,14 +46,14 @@ fn vacant(number: u64, len: u32) -> Frame {
 
 /// A sender of two connections that has had four blocks, with one connection that is not greeted.
 fn sender() -> (Sender, ConnectionId) {
-    let mut sender = Sender::new(0, LinkSettings::new(2, 5), 0, 4);
+    let mut sender = Sender::new(0, LinkSettings::new(2, 5, 7), 0, 4);
     let connection = sender.connected(MS, 0).unwrap();
     (sender, connection)
 }
 
 /// A receiver of two connections with four buffers, with one connection that is not greeted.
 fn receiver() -> (Receiver, ConnectionId) {
-    let mut receiver = Receiver::new(0, LinkSettings::new(2, 1), 0, false, 100);
+    let mut receiver = Receiver::new(0, LinkSettings::new(2, 1, 8), 0, false, 100);
     let connection = receiver.connected(MS, 0).unwrap();
     (0..4).for_each(|_| receiver.stocked(false));
     (receiver, connection)
@@ -156,6 +157,64 @@ fn sender_refuses_frames_that_break_promises_with_their_numbers() {
         let error = outcome(sender.take_actions());
         assert!(error.contains(text), "{error}");
         assert_eq!(sender.timeout(), u64::MAX);
+    }
+}
+
+#[test]
+fn sender_refuses_an_end_that_is_taken_back_moved_or_not_the_receivers_to_report() {
+    let state = |next, ended| {
+        let receipt = receipt(next, 4);
+        Frame::Ack(Receipt { ended, ..receipt })
+    };
+    // The first frame is right, and comes on the first connection.
+    let cases = [
+        (
+            state(2, true),
+            0,
+            state(2, false),
+            "complete after 2 blocks, and is reported incomplete",
+        ),
+        (
+            state(2, true),
+            0,
+            state(3, true),
+            "complete after 3 blocks, and was after 2 before",
+        ),
+        (
+            state(2, true),
+            1,
+            state(3, true),
+            "complete after 3 blocks, and was after 2 before",
+        ),
+        (
+            state(2, true),
+            0,
+            Frame::Bye { over: true },
+            "kind 10: only the sending half reports the end of the stream",
+        ),
+        (
+            state(2, false),
+            1,
+            Frame::Bye { over: true },
+            "kind 10: only the sending half reports the end of the stream",
+        ),
+    ];
+    for (first, at, second, text) in cases {
+        let (mut sender, connection) = sender();
+        let connections = [connection, sender.connected(MS, 1).unwrap()];
+        for connection in connections {
+            assert!(sender.frame(2 * MS, connection, welcome(0, 4)));
+        }
+        assert!(sender.frame(2 * MS, connections[0], first.clone()));
+        // The same again is allowed, as is an earlier state that has taken longer.
+        assert!(sender.frame(2 * MS, connections[0], first));
+        assert!(sender.frame(2 * MS, connections[1], state(1, false)));
+        sender.frame(2 * MS, connections[at], second);
+        while sender.timeout() < u64::MAX {
+            sender.tick(sender.timeout());
+        }
+        let error = outcome(sender.take_actions());
+        assert!(error.contains(text), "{error}");
     }
 }
 
@@ -429,6 +488,103 @@ fn connections_that_greet_or_leave_too_slowly_are_closed_in_spite_of_their_bytes
         closed(&mut receiver),
         "a connection whose BYE is not answered"
     );
+}
+
+#[test]
+fn rate_is_the_lowest_and_outlives_the_connections_on_which_it_came() {
+    let (mut sender, first) = sender();
+    let second = sender.connected(MS, 1).unwrap();
+    for (connection, rate) in [(first, 1 << 16), (second, 1 << 20)] {
+        assert!(sender.frame(2 * MS, connection, welcome(0, 4)));
+        assert!(sender.frame(2 * MS, connection, Frame::Rate { rate }));
+    }
+    // A piece is half of 64 KiB, and half a second pays for it.
+    let piece = Allowance::Now(32 << 10);
+    let limited = |sender: &mut Sender, now: u64| {
+        assert_eq!(sender.allowance(now, 1 << 30), piece);
+        let paid = Allowance::At(now + 500 * MS);
+        assert_eq!(sender.allowance(now, 1 << 30), paid);
+    };
+    limited(&mut sender, 1000 * MS);
+    for connection in [first, second] {
+        sender.lost(1100 * MS, connection, "connection reset");
+        sender.gone(1100 * MS, connection);
+        assert_eq!(
+            sender.allowance(1100 * MS, 1 << 30),
+            Allowance::At(1500 * MS)
+        );
+    }
+    // The lowest rate was that of the connection that was lost first.
+    let most = Allowance::Now(256 << 10);
+    assert_eq!(sender.allowance(2000 * MS, 1 << 30), most);
+    assert_eq!(
+        sender.allowance(2000 * MS, 1 << 30),
+        Allowance::At(2250 * MS)
+    );
+    // A new connection is greeted before its rate is known.
+    let third = sender.connected(3000 * MS, 0).unwrap();
+    assert!(sender.frame(3000 * MS, third, welcome(0, 4)));
+    assert_eq!(sender.allowance(3000 * MS, 1 << 30), most);
+    let rate = |rate| Frame::Rate { rate };
+    assert!(sender.frame(4000 * MS, third, rate(1 << 16)));
+    limited(&mut sender, 4000 * MS);
+    assert!(sender.frame(5000 * MS, third, rate(0)));
+    let all = Allowance::Now(1 << 30);
+    assert_eq!(sender.allowance(5000 * MS, 1 << 30), all);
+}
+
+#[test]
+fn receiver_reports_its_rate_on_every_connection_even_if_it_sets_no_limit() {
+    for rate in [0, 1 << 16] {
+        let (mut receiver, first) = receiver();
+        receiver.set_rate(rate).unwrap();
+        let second = receiver.connected(MS, 1).unwrap();
+        for connection in [first, second] {
+            assert!(matches!(
+                receiver.work(MS, connection),
+                Some(Work::Frame(Frame::Welcome { .. }))
+            ));
+            let work = Work::Frame(Frame::Rate { rate });
+            assert_eq!(receiver.work(MS, connection), Some(work));
+            assert_eq!(receiver.work(MS, connection), None, "it is sent once");
+        }
+    }
+}
+
+#[test]
+fn sender_reports_safe_blocks_and_the_shortest_round_trip() {
+    let (mut sender, first) = sender();
+    let second = sender.connected(MS, 1).unwrap();
+    assert_eq!((sender.safe(), sender.round_trip()), (0, None));
+    // The highest number of safe blocks counts, over any of the connections.
+    for (connection, safe) in [(first, 3), (second, 2)] {
+        assert!(sender.frame(2 * MS, connection, welcome(0, 4)));
+        let state = Receipt {
+            safe,
+            ..receipt(0, 4)
+        };
+        assert!(sender.frame(2 * MS, connection, Frame::Ack(state)));
+        assert_eq!(sender.safe(), 3);
+    }
+    // A ping is due 2 s after the last frame; each of these is answered at another time.
+    let mut shortest = u64::MAX;
+    for (turn, time) in [(0, 40 * MS), (1, 30 * MS), (2, 50 * MS)] {
+        let mut now = 10_000 * MS * (turn + 1);
+        let clock = loop {
+            sender.received(now, first);
+            sender.received(now, second);
+            sender.tick(now);
+            match sender.work(now, first) {
+                Some(Work::Frame(Frame::Ping { clock })) => break clock,
+                Some(Work::Data { .. } | Work::Frame(_)) => {}
+                None => now += 1000 * MS,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(sender.frame(clock + time, first, Frame::Pong { clock }));
+        shortest = time.min(shortest);
+        assert_eq!(sender.round_trip(), Some(shortest));
+    }
 }
 
 /// Arbitrary frames with small numbers, which get further than large ones.

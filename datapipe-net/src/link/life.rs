@@ -156,15 +156,19 @@ impl Backoff {
             .saturating_mul(2)
             .min(nanos(LINK_REDIAL_MOST))
             .max(delay);
-        // SplitMix64, by Steele, Lea and Flood: "Fast splittable pseudorandom number generators".
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.state;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^= word >> 31;
         let quarter = delay / 4;
-        delay - quarter + word % (2 * quarter + 1)
+        delay - quarter + next_word(&mut self.state) % (2 * quarter + 1)
     }
+}
+
+/// Returns the next number of a series by seed: SplitMix64, by Steele, Lea and Flood, "Fast
+/// splittable pseudorandom number generators".
+pub(super) fn next_word(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut word = *state;
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
 }
 
 #[cfg(test)]

@@ -75,7 +75,8 @@ struct Own {
     last_block: Option<(u32, u64)>,
     /// State that the sender received last.
     reported: Option<Receipt>,
-    reported_rate: u64,
+    /// Rate that the sender received last on this connection, if it has received one.
+    reported_rate: Option<u64>,
     /// Blocks that came over the connection.
     #[cfg(test)]
     blocks: u64,
@@ -260,7 +261,7 @@ impl Receiver {
             idle_since: now,
             last_block: None,
             reported: None,
-            reported_rate: 0,
+            reported_rate: None,
             #[cfg(test)]
             blocks: 0,
         };
@@ -551,36 +552,37 @@ impl Receiver {
 
     // Writers.
 
-    /// State of this half, for a connection.
-    fn receipt(&self, _index: u16, _blocks: u64) -> Receipt {
-        let ended = self.linger.is_some();
-        let limit = self.limit;
-        #[cfg(test)]
-        let limit = if wrong!(self.settings(), CreditsByConnection) {
-            _blocks + self.quotas[usize::from(_index)]
-        } else {
-            limit
-        };
+    /// State of this half.
+    fn receipt(&self) -> Receipt {
         Receipt {
             next: self.next,
-            limit,
+            limit: self.limit,
             safe: self.safe,
-            ended,
+            ended: self.linger.is_some(),
         }
+    }
+
+    /// State with the limit of one connection, by the wrong rule that has one for each.
+    #[cfg(test)]
+    fn receipt_by_connection(&self, connection: &Connection<Own>) -> Receipt {
+        let mut receipt = self.receipt();
+        if wrong!(self.settings(), CreditsByConnection) {
+            receipt.limit = connection.own.blocks + self.quotas[usize::from(connection.index)];
+        }
+        receipt
     }
 
     /// Work of the writer of a connection, which has done its work before. `None`: there is none;
     /// the writer asks again after the next [`Action::Wake`].
     pub fn work(&mut self, now: u64, id: ConnectionId) -> Option<Work> {
-        let Some(connection) = self.connections.open(id) else {
-            return Some(Work::Leave);
-        };
-        #[cfg(test)]
-        let blocks = connection.own.blocks;
         #[cfg(not(test))]
-        let blocks = 0;
-        let index = connection.index;
-        let receipt = self.receipt(index, blocks);
+        let receipt = self.receipt();
+        #[cfg(test)]
+        let receipt = {
+            let mut all = self.connections.all.iter();
+            let connection = all.find(|one| one.id == id);
+            connection.map_or_else(|| self.receipt(), |one| self.receipt_by_connection(one))
+        };
         let incarnation = self.settings().incarnation;
         let greeting = Frame::Welcome {
             receipt,
@@ -596,8 +598,8 @@ impl Receiver {
         }
         let rate = self.rate;
         let connection = self.connections.open(id)?;
-        if connection.own.reported_rate != rate {
-            connection.own.reported_rate = rate;
+        if connection.own.reported_rate != Some(rate) {
+            connection.own.reported_rate = Some(rate);
             return Some(Work::Frame(Frame::Rate { rate }));
         }
         if connection.own.reported != Some(receipt) {
@@ -664,23 +666,25 @@ impl Receiver {
         if !self.connections.is_running() {
             return None;
         }
-        let suspects = match self.claims.get(&self.next) {
-            Some(Claim::Filled) => return None,
-            Some(_) => self.claims.range(self.next..=self.next),
-            None => self.claims.range(..),
-        };
+        let first = self.claims.get(&self.next);
+        if first == Some(&Claim::Filled) {
+            return None;
+        }
         let all = &self.connections.all;
-        let of_suspect = |claim: &Claim| {
-            let &Claim::Filling { by, since, len } = claim else {
+        let of_suspect = |suspect: &Connection<Own>| {
+            let number = suspect.own.taking.filter(|_| suspect.open)?;
+            if first.is_some() && number != self.next {
+                return None;
+            }
+            let Some(&Claim::Filling { since, len, .. }) = self.claims.get(&number) else {
                 return None;
             };
-            all.iter().find(|one| one.id == by && one.open)?;
             let idle = all
                 .iter()
                 .filter_map(|one| self.impatient_at(one, since, len));
-            idle.min().map(|at| (at, by))
+            idle.min().map(|at| (at, suspect.id))
         };
-        suspects.filter_map(|(_, claim)| of_suspect(claim)).min()
+        all.iter().filter_map(of_suspect).min()
     }
 
     /// Time from which an idle connection waits too long for a block of `len` bytes that another

@@ -54,8 +54,8 @@ struct Own {
     /// The block that the writer reads.
     writing: Option<u64>,
     end_sent: bool,
-    /// The receiver's last rate on this connection; 0 is none.
-    rate: u64,
+    /// The receiver's last rate on this connection, if one has arrived; 0 sets no limit.
+    rate: Option<u64>,
     /// Time of the receiver's greeting, and its incarnation.
     met_at: u64,
     far: u64,
@@ -312,10 +312,14 @@ impl Sender {
                     least: error.least,
                     most: error.most,
                 })?;
-                connection.own.rate = rate;
+                connection.own.rate = Some(rate);
                 self.update_rate();
             }
-            Frame::Bye { .. } => {
+            Frame::Bye { over: true } => {
+                let why = "only the sending half reports the end of the stream";
+                return Err(Violation::Unexpected { kind, why });
+            }
+            Frame::Bye { over: false } => {
                 connection.bye_received = true;
                 self.connections.wake();
             }
@@ -378,7 +382,7 @@ impl Sender {
     /// Takes over the receiver's state. States arrive out of order over several connections, but in
     /// order on each.
     fn receipt(&mut self, now: u64, id: ConnectionId, receipt: Receipt) -> Result<(), Violation> {
-        let (taken, total) = (self.taken, self.total);
+        let (taken, total, ended_at) = (self.taken, self.total, self.ended_at);
         let credits = wrong!(self.settings(), CreditsByConnection);
         let Some(connection) = self.connections.open(id) else {
             return Ok(());
@@ -411,6 +415,12 @@ impl Sender {
         }
         if let Some(total) = total.filter(|total| ended && *total != next) {
             return Err(Violation::EndedEarly { next, total });
+        }
+        if earlier.ended && !ended {
+            return Err(Violation::EndTakenBack { next: earlier.next });
+        }
+        if let Some(earlier) = ended_at.filter(|earlier| ended && *earlier != next) {
+            return Err(Violation::OtherEnd { next, earlier });
         }
         connection.own.receipt = receipt;
         self.limit = self.limit.max(limit);
@@ -578,14 +588,16 @@ impl Sender {
     }
 
     /// Takes the lowest rate of all connections: a new rate comes on each, in any order with
-    /// earlier ones on others.
+    /// earlier ones on others. While none has arrived on an open one, the last rate holds, so that
+    /// the loss of all connections does not lift the limit.
     fn update_rate(&mut self) {
-        let open = self
-            .connections
-            .all
-            .iter()
-            .filter(|one| one.open && one.own.rate != 0);
-        let rate = open.map(|one| one.own.rate).min().unwrap_or(0);
+        let open = self.connections.all.iter().filter(|one| one.open);
+        let rates: Vec<_> = open.filter_map(|one| one.own.rate).collect();
+        if rates.is_empty() {
+            return;
+        }
+        let limits = rates.into_iter().filter(|rate| *rate != 0);
+        let rate = limits.min().unwrap_or(0);
         self.pace.set_rate(rate).expect("a rate that was checked");
     }
 

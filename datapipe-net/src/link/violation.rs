@@ -139,6 +139,18 @@ pub enum Violation {
         /// The total.
         total: u64,
     },
+    /// The end, and later on the same connection no end.
+    EndTakenBack {
+        /// Number of acknowledged blocks at the end.
+        next: u64,
+    },
+    /// The end at another number than before.
+    OtherEnd {
+        /// Number of acknowledged blocks.
+        next: u64,
+        /// The number before.
+        earlier: u64,
+    },
     /// A rate outside of its range.
     Rate {
         /// The rate, in bytes a second.
@@ -234,6 +246,14 @@ impl Violation {
             Self::EndedEarly { next, total } => write!(
                 f,
                 "the stream is reported complete after {next} blocks, and it has {total}"
+            ),
+            Self::EndTakenBack { next } => write!(
+                f,
+                "the stream was reported complete after {next} blocks, and is reported incomplete"
+            ),
+            Self::OtherEnd { next, earlier } => write!(
+                f,
+                "the stream is reported complete after {next} blocks, and was after {earlier} before"
             ),
             Self::Rate { rate, least, most } => write!(
                 f,

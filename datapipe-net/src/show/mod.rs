@@ -3,6 +3,7 @@
 //!
 //! This module does not talk to the daemon, and does not decide when to redraw.
 
+mod certificates; // certificates of an authority
 mod find; // the pipe that a user names
 mod json; // JSON for programs
 mod line; // lines with emphasis
@@ -13,6 +14,7 @@ mod table; // tables for people
 mod text; // escaped names, their width, and times
 mod watch; // pipes that a screen shows
 
+pub use certificates::{certificates_table, date};
 pub use find::{Purpose, find};
 pub use json::{entry_json, status_json};
 pub use line::{Line, Tone};

@@ -27,7 +27,10 @@ impl Alert {
             10 => ("unexpected_message", "a message came at the wrong place"),
             20 => ("bad_record_mac", "data were changed on their way"),
             22 => ("record_overflow", "a record was too long"),
-            40 => ("handshake_failure", "the two have no cipher in common"),
+            40 => (
+                "handshake_failure",
+                "the two have no cipher, key exchange or signature in common",
+            ),
             42 => (
                 "bad_certificate",
                 "the certificate of this machine is damaged, or has another name",

@@ -28,7 +28,7 @@ use crate::limits::{MAX_CERTIFICATE_FILE, MAX_REVOCATION_FILE};
 /// Name of the protocol in the handshake (ALPN).
 pub(super) const PROTOCOL: &[u8] = b"datapipe/1";
 
-/// MachineIdentity of this machine on links, and the certificates that it accepts.
+/// Identity of this machine on links, and the certificates that it accepts.
 #[derive(Clone, Debug)]
 pub struct MachineIdentity {
     pub(super) server: Arc<ServerConfig>,
@@ -146,8 +146,10 @@ impl MachineIdentity {
         };
         let certificates: Vec<_> = sections(certificate, MAX_CERTIFICATE_FILE, "CERTIFICATE")?;
         let revoked = match sections(&trust.revoked, MAX_REVOCATION_FILE, "X509 CRL") {
+            // A link that leads nowhere is there: a list that is missing by mistake must not allow
+            // what it revokes.
             Err(MachineIdentityError::Unreadable { source, .. })
-                if source.kind() == io::ErrorKind::NotFound =>
+                if source.kind() == io::ErrorKind::NotFound && is_absent(&trust.revoked) =>
             {
                 Vec::new()
             }
@@ -161,9 +163,12 @@ impl MachineIdentity {
         };
         let clients = files.clients(roots.clone(), revoked.clone())?;
         let clients = Arc::new(NamedClients::new(clients));
+        // Once, so that both use the same key when the file is replaced meanwhile.
+        let private = read_key(&key)?;
+        let server = files.server(clients.clone(), certificates.clone(), private.clone_key())?;
         Ok(Self {
-            server: files.server(clients.clone(), certificates.clone())?,
-            client: files.client(roots, revoked, certificates.clone())?,
+            server,
+            client: files.client(roots, revoked, certificates.clone(), private)?,
             trust: Arc::new(trust),
             clients,
             certificates: certificates.into(),
@@ -190,7 +195,8 @@ impl MachineIdentity {
                 | CertificateRefusal::Purpose { .. }
                 | CertificateRefusal::Names(_)),
             ) => Err(refusal),
-            _ => Ok(()),
+            // The name is judged after everything else, which may have failed here alone.
+            _ => PeerMachine::client(&self.certificates).map(|_| ()),
         }
     }
 
@@ -231,12 +237,13 @@ impl Files<'_> {
         &self,
         clients: Arc<NamedClients>,
         certificates: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
     ) -> Result<Arc<ServerConfig>, MachineIdentityError> {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&version::TLS13])
             .expect("the provider has suites of TLS 1.3")
             .with_client_cert_verifier(clients)
-            .with_single_cert(certificates, read_key(self.key)?)
+            .with_single_cert(certificates, key)
             .map_err(|source| self.pair(source))?;
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
         config.enable_secret_extraction = true;
@@ -252,6 +259,7 @@ impl Files<'_> {
         roots: Arc<RootCertStore>,
         revoked: Vec<CertificateRevocationListDer<'static>>,
         certificates: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
     ) -> Result<Arc<ClientConfig>, MachineIdentityError> {
         let servers = WebPkiServerVerifier::builder_with_provider(roots, provider())
             .with_crls(revoked)
@@ -261,7 +269,7 @@ impl Files<'_> {
             .with_protocol_versions(&[&version::TLS13])
             .expect("the provider has suites of TLS 1.3")
             .with_webpki_verifier(servers)
-            .with_client_auth_cert(certificates, read_key(self.key)?)
+            .with_client_auth_cert(certificates, key)
             .map_err(|source| self.pair(source))?;
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
         config.enable_secret_extraction = true;
@@ -284,7 +292,7 @@ impl Files<'_> {
     }
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
@@ -299,7 +307,7 @@ fn read_authorities(path: &Path) -> Result<RootCertStore, MachineIdentityError> 
     Ok(roots)
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, MachineIdentityError> {
+pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, MachineIdentityError> {
     let (bytes, metadata) = read(path, MAX_CERTIFICATE_FILE)?;
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
@@ -319,7 +327,7 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, MachineIdentityError>
 }
 
 /// Reads all sections of one kind from a file, which has at least one.
-fn sections<T: PemObject>(
+pub(crate) fn sections<T: PemObject>(
     path: &Path,
     most: u64,
     label: &'static str,
@@ -339,8 +347,16 @@ fn sections<T: PemObject>(
     Ok(found)
 }
 
+/// True if a path has no file and no link, not even one that leads nowhere.
+fn is_absent(path: &Path) -> bool {
+    retry(|| fs::symlink_metadata(path)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 /// Reads a file that only root and the own user can change.
-fn read(path: &Path, most: u64) -> Result<(Zeroizing<Vec<u8>>, Metadata), MachineIdentityError> {
+pub(crate) fn read(
+    path: &Path,
+    most: u64,
+) -> Result<(Zeroizing<Vec<u8>>, Metadata), MachineIdentityError> {
     let named = || path.to_owned();
     let unreadable = |source| MachineIdentityError::Unreadable {
         path: named(),
@@ -364,7 +380,8 @@ fn read(path: &Path, most: u64) -> Result<(Zeroizing<Vec<u8>>, Metadata), Machin
     if metadata.len() > most {
         return Err(too_long());
     }
-    // The capacity is for all of it, so that a growing vector leaves no copy of a key in memory.
+    // The capacity is for all of it, so that a growing vector leaves no copy of the text. What the
+    // decoding of a key makes of it, base64 text included, is on the ordinary heap.
     let mut bytes = Zeroizing::new(Vec::with_capacity(metadata.len() as usize + 1));
     let mut limited = file.take(metadata.len() + 1);
     retry(|| limited.read_to_end(&mut bytes)).map_err(unreadable)?;

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 /// Longest key of a cipher, in bytes.
 const MAX_KEY_LEN: usize = 32;
 
-/// TlsCipher of a TLS 1.3 connection.
+/// Cipher of a TLS 1.3 connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TlsCipher {
@@ -96,7 +96,7 @@ impl TrafficKeys {
         Self::new(cipher, key.as_ref(), iv, sequence).ok()
     }
 
-    /// TlsCipher of the key.
+    /// Cipher of the key.
     pub fn cipher(&self) -> TlsCipher {
         self.cipher
     }

@@ -26,6 +26,7 @@ mod verify; // certificates of other machines, and their names
 pub use alert::Alert;
 pub use handshake::{Handshake, HandshakeError, HandshakeProgress, Secured};
 pub use identity::{MachineIdentity, MachineIdentityError};
+pub(crate) use identity::{provider, read, read_key, sections};
 pub use keys::{KeyLengthError, TlsCipher, TrafficKeys};
 pub use record::{
     MAX_RECORD_DATA, MAX_RECORD_LEN, Opened, RECORD_OVERHEAD, Sealed, TlsReader, TlsRecordError,

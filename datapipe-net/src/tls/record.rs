@@ -355,7 +355,7 @@ impl TlsReader {
 /// Finds the type of a record that was opened, which follows its data, before its padding of zeros.
 fn judge(record: u64, consumed: usize, inner: &[u8]) -> Result<Opened, TlsRecordError> {
     let typed = inner.iter().rposition(|byte| *byte != 0);
-    // The type is read once: the memory can be that of other processes, too.
+    // The type is decided on one read: the memory can be that of other processes, too.
     let Some((len, kind)) = typed.map(|at| (at, inner[at])) else {
         return Err(TlsRecordError::Malformed { record });
     };

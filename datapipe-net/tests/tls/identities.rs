@@ -42,6 +42,18 @@ fn missing_files_are_named() {
 }
 
 #[test]
+fn list_of_revoked_certificates_may_be_missing_and_not_lead_nowhere() {
+    let error = error_after("crl.pem", |path| {
+        assert!(!path.join("crl.pem").exists());
+        symlink(path.join("moved.pem"), path.join("crl.pem")).unwrap();
+    });
+    assert!(
+        matches!(error, MachineIdentityError::Unreadable { .. }),
+        "{error}"
+    );
+}
+
+#[test]
 fn key_that_others_can_read_is_refused() {
     for mode in [0o640, 0o604, 0o644] {
         let error = error_after("own.key", |path| chmod(&path.join("own.key"), mode));

@@ -36,12 +36,27 @@ fn alert(outcome: Outcome) -> u8 {
     }
 }
 
-/// Outcomes of a client's certificate, which a client of rustls presents: the library's own would
-/// not begin with some of them.
-fn outcome_of_client(authority: &Authority, issued: Option<&Issued>) -> CertificateRefusal {
-    let server = server(&authority.identity(&authority.issue(Kind::Server, &["server.example"])));
-    let (_, ours) = outcomes(End::rustls(client_config(authority, issued)), server);
-    refusal(ours)
+/// Outcomes of a client's certificate: the server's refusal, and the alert that the client gets.
+fn outcome_of_client(authority: &Authority, issued: Option<&Issued>) -> (CertificateRefusal, u8) {
+    let identity = authority.identity(&authority.issue(Kind::Server, &["server.example"]));
+    outcome_at(&identity, client_config(authority, issued))
+}
+
+/// Outcomes of a client of rustls, which presents what the library's own would not begin with.
+fn outcome_at(identity: &MachineIdentity, config: ClientConfig) -> (CertificateRefusal, u8) {
+    let (mut client, mut server) = (End::rustls(config), server(identity));
+    let (mut near, mut far) = sockets();
+    let (ours, theirs) = shake(&mut client, &mut server, &mut near, &mut far);
+    ours.unwrap();
+    let End::Rustls(mut client) = client else {
+        panic!("a client of rustls");
+    };
+    // The server has refused after the client was done.
+    assert!(client.read_tls(&mut near).unwrap() > 0);
+    match client.process_new_packets() {
+        Err(rustls::Error::AlertReceived(alert)) => (refusal(theirs), alert.into()),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Outcomes of a server's certificate: this end's refusal, and the alert that the server gets.
@@ -116,13 +131,13 @@ fn client_of_an_authority_without_list_is_refused() {
     );
     write(&files.path().join("crl.pem"), &ours.revoke(&[]), 0o644);
     let issued = other.issue(Kind::Client, &["db1.example"]);
-    let end = End::rustls(client_config(&ours, Some(&issued)));
-    let (_, theirs) = outcomes(end, server(&load(&files).unwrap()));
-    let refusal = refusal(theirs);
+    let config = client_config(&ours, Some(&issued));
+    let (refusal, alert) = outcome_at(&load(&files).unwrap(), config);
     assert!(
         matches!(refusal, CertificateRefusal::NoList { .. }),
         "{refusal}"
     );
+    assert_eq!(alert, 48);
 }
 
 #[test]
@@ -174,8 +189,9 @@ fn times_of_certificates_are_checked_on_both_ends() {
         assert_eq!(alert, 45);
 
         let issued = authority.issue_between(Kind::Client, &["db1.example"], from, to);
-        let refusal = outcome_of_client(&authority, Some(&issued));
+        let (refusal, alert) = outcome_of_client(&authority, Some(&issued));
         assert!(refusal.to_string().starts_with(text), "{refusal}");
+        assert_eq!(alert, 45);
         // The client itself has the values, and the server's alert has not.
         let error = Handshake::client(&authority.identity(&issued), "server.example").unwrap_err();
         let text = format!("the certificate of this machine {text}");
@@ -197,10 +213,9 @@ fn certificates_of_the_wrong_kind_are_refused() {
     assert_eq!(alert, 43);
     let issued = authority.issue(Kind::Server, &["db1.example"]);
     let text = "is needed for client authentication, and is for server authentication";
-    assert_eq!(
-        outcome_of_client(&authority, Some(&issued)).to_string(),
-        text
-    );
+    let (refusal, alert) = outcome_of_client(&authority, Some(&issued));
+    assert_eq!(refusal.to_string(), text);
+    assert_eq!(alert, 43);
     let error = Handshake::client(&authority.identity(&issued), "server.example").unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -261,7 +276,7 @@ fn revoked_server_is_refused() {
 
 #[test]
 fn clients_need_one_name() {
-    let authority = Authority::new("ours");
+    let (authority, other) = (Authority::new("ours"), Authority::new("other"));
     for (names, text) in [
         (&[][..], "has the DNS names (none), and needs exactly one"),
         (
@@ -278,23 +293,31 @@ fn clients_need_one_name() {
         ),
     ] {
         let issued = authority.issue(Kind::Client, names);
-        let refusal = outcome_of_client(&authority, Some(&issued));
+        let (refusal, alert) = outcome_of_client(&authority, Some(&issued));
         assert!(matches!(refusal, CertificateRefusal::Names(_)), "{refusal}");
         assert!(refusal.to_string().starts_with(text), "{refusal}");
-        let error = Handshake::client(&authority.identity(&issued), "server.example").unwrap_err();
-        assert!(
-            matches!(error, HandshakeError::Own(CertificateRefusal::Names(_))),
-            "{error}"
-        );
+        assert_eq!(alert, 46);
+        // The own authority may be one that this machine does not accept, or has no list of.
+        let without_list = authority.files(&issued);
+        let list = other.revoke(&[]);
+        write(&without_list.path().join("crl.pem"), &list, 0o644);
+        let foreign = other.files(&other.issue(Kind::Client, names));
+        write(&foreign.path().join("ca.pem"), &authority.pem(), 0o644);
+        for files in [authority.files(&issued), without_list, foreign] {
+            let identity = load(&files).unwrap();
+            let error = Handshake::client(&identity, "server.example").unwrap_err();
+            assert!(
+                matches!(error, HandshakeError::Own(CertificateRefusal::Names(_))),
+                "{error}"
+            );
+        }
     }
 }
 
 #[test]
 fn client_without_certificate_is_refused() {
-    assert_eq!(
-        outcome_of_client(&Authority::new("ours"), None),
-        CertificateRefusal::Missing
-    );
+    let outcome = outcome_of_client(&Authority::new("ours"), None);
+    assert_eq!(outcome, (CertificateRefusal::Missing, 116));
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    pub(super) fn no_index(why: impl Into<String>) -> Self {
+    pub(crate) fn no_index(why: impl Into<String>) -> Self {
         Self::NoIndex(why.into())
     }
 }

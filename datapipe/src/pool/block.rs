@@ -602,3 +602,58 @@ impl fmt::Debug for Block {
         self.lease.debug("Block", f)
     }
 }
+
+#[cfg(all(test, not(loom), feature = "archive"))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+    use crate::controller::Pipe;
+    use crate::error::StageError;
+    use crate::stage::{Fill, Head, StreamTail};
+
+    /// Something that a stage does to a block, and whether the data are the same afterwards.
+    type Change = (&'static str, bool, fn(&mut Block));
+
+    const CHANGES: &[Change] = &[
+        ("nothing", true, |_| {}),
+        ("info", true, |block| block.set_info(BlockInfo::last())),
+        ("room", true, |block| block.spare()[0] = 1),
+        ("bytes", false, |block| block.bytes_mut()[0] = 1),
+        ("append", false, |block| block.put(b"9").unwrap()),
+        ("grow", false, |block| block.grow(1).unwrap()[0] = 1),
+        ("front", false, |block| block.grow_front(1).unwrap()[0] = 1),
+        ("truncate", false, |block| block.truncate(3)),
+        ("trim", false, |block| block.trim_front(3)),
+        ("clear", false, Block::clear),
+    ];
+
+    /// Makes one change to each block that has a checksum.
+    struct Changing(slice::Iter<'static, Change>);
+
+    impl Head for Changing {
+        fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+            let Some((what, is_same, change)) = self.0.next() else {
+                return Ok(Fill::End);
+            };
+            assert!(
+                !block.wants_checksum(),
+                "the tail is not that of an archive"
+            );
+            assert_eq!(block.checksum(), None, "{what}: of the block before");
+            block.put(b"12345678")?;
+            block.set_checksum(0x9ae0_daaf);
+            change(block);
+            assert_eq!(block.checksum(), is_same.then_some(0x9ae0_daaf), "{what}");
+            block.set_info(BlockInfo::default());
+            Ok(Fill::Block)
+        }
+    }
+
+    /// A wrong checksum would make a whole block one that readers call damaged.
+    #[test]
+    fn checksum_does_not_survive_a_change_of_the_data() {
+        let pipe = Pipe::builder().headroom(8).buffers(2).buffer_size(4096);
+        let pipe = pipe.head(Changing(CHANGES.iter()));
+        pipe.tail(StreamTail::new(std::io::sink())).run().unwrap();
+    }
+}

@@ -60,6 +60,8 @@ pub use footers::{ArchiveFooter, BlockEntry, ChunkEntry, ChunkFooter, Locator};
 pub use header_checks::VERSION;
 pub use headers::{Content, Framing, Time, UnknownFraming};
 pub use inode_facts::InodeFacts;
+#[cfg(feature = "tree")]
+pub(crate) use object::OBJECT_LEN;
 pub use object::{DIGEST_LEN, ObjectEnd, ObjectMeta, ObjectState};
 pub(crate) use object_checks::check_path;
 pub use object_kind::ObjectKind;

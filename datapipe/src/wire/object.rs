@@ -37,6 +37,9 @@ pub struct ObjectMeta<'a> {
     pub target: &'a [u8],
 }
 
+/// Bytes of the body of an object entry before the path.
+pub(crate) const OBJECT_LEN: usize = 64;
+
 /// Bytes of the digest of a file.
 pub const DIGEST_LEN: usize = limits::DIGEST_LEN;
 

@@ -12,7 +12,7 @@ use super::codec::{Bytes, DecodeError, Put, len_u32};
 use super::entry::{
     ATTRIBUTE, CATALOGUE, END, ENTRY_HEADER_LEN, INODE, OBJECT, OWNER_NAME, REFERENCE, SAME, START,
 };
-use super::object::DIGEST_LEN;
+use super::object::{DIGEST_LEN, OBJECT_LEN};
 use super::relative::{RELATIVE, can_be_relative};
 use super::unit_kind::BlockKind;
 use crate::limits::{MAX_ATTRIBUTE, MAX_ATTRIBUTE_NAME, MAX_OWNER_NAME, MAX_PATH, MAX_TARGET};
@@ -115,7 +115,7 @@ pub(super) fn check_piece(header: &EntryHeader) -> Result<(), DecodeError> {
 pub(super) fn max_body(kind: u8) -> usize {
     const PATHS: usize = MAX_PATH + MAX_TARGET;
     match kind {
-        OBJECT => 64 + PATHS,
+        OBJECT => OBJECT_LEN + PATHS,
         ATTRIBUTE => 8 + MAX_ATTRIBUTE_NAME + MAX_ATTRIBUTE,
         END => 16 + DIGEST_LEN,
         INODE => 24,

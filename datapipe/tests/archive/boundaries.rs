@@ -1,19 +1,15 @@
 //! Damage at the boundaries of records on media of several sessions and volumes, near labels and
 //! headers above all: each archive loses the blocks that are hit, and at most one more.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 
-use datapipe::archive::{ListedArchive, Sessions};
 use datapipe::prelude::*;
-use datapipe::testkit::{Random, Sink, frames};
-use datapipe::wire::{
-    BlockKind, RECORD_HEADER_LEN, RecordHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind,
-};
+use datapipe::testkit::{Random, frames};
+use datapipe::wire::{RecordHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
 use crate::data::{blocks, key, setting};
-use crate::fixture::{content, damage_of, lost};
+use crate::hits::Hits;
 use crate::medium::open;
 use crate::site::{Scale, Site};
 
@@ -23,22 +19,11 @@ const SCALE: Scale = Scale {
     chunk: 15_000,
 };
 
-/// A session, and an archive of it by its number.
-type Key = ([u8; 16], u32);
-
-/// A file of the medium by its number, and bytes of it.
-type Part = (usize, Range<usize>);
-
 /// A medium, and the places of the blocks of each archive.
 struct Media {
     site: Site,
     files: Vec<Vec<u8>>,
-    data: Vec<(Key, Vec<u8>)>,
-    blocks: BTreeMap<Key, Vec<Vec<Part>>>,
-}
-
-fn key_of(archive: &ListedArchive) -> Key {
-    (*archive.session_id(), archive.number())
+    hits: Hits,
 }
 
 impl Media {
@@ -53,23 +38,13 @@ impl Media {
         }
         site.check_all();
         let data = site.data.iter().map(|(_, data)| data.clone());
-        let data = site.list().archives().map(key_of).zip(data).collect();
         let files: Vec<_> = site.files().into_iter().map(|(_, bytes)| bytes).collect();
+        let parts: Vec<_> = files.iter().map(Vec::as_slice).collect();
         Self {
-            blocks: blocks_of(&files),
+            hits: Hits::new(SCALE.block, &parts, &site.list(), data),
             site,
             files,
-            data,
         }
-    }
-
-    /// Number of blocks of an archive with a byte in the range.
-    fn hit(&self, key: &Key, file: usize, range: &Range<usize>) -> usize {
-        let overlaps = |(of, part): &Part| {
-            *of == file && part.start < range.end.max(range.start + 1) && range.start < part.end
-        };
-        let is_hit = |parts: &&Vec<Part>| parts.iter().any(overlaps);
-        self.blocks[key].iter().filter(is_hit).count()
     }
 
     /// Asserts that a change of `range` of a file costs each archive the blocks in it and at most
@@ -77,27 +52,8 @@ impl Media {
     fn check(&self, what: &str, file: usize, range: &Range<usize>, bad: &[u8]) {
         let path = &self.site.paths()[file];
         fs::write(path, bad).unwrap();
-        let list = Sessions::read(open(&self.site.path)).unwrap();
-        let found: BTreeMap<_, _> = list.archives().map(|one| (key_of(one), one)).collect();
-        for (key, data) in &self.data {
-            let archive = found.get(key);
-            let archive = archive.unwrap_or_else(|| panic!("{what}: no {key:?} in {list:?}"));
-            let (medium, log) = (open(&self.site.path), DamageLog::new());
-            let reader = ArchiveReader::open_listed(medium, archive, self.site.secret.as_ref());
-            let reader = reader.unwrap_or_else(|error| panic!("{what}: {error}"));
-            let (bytes, is_complete) = restored(&reader, &log);
-            let what = format!("{what}, archive {key:?}");
-            let (lost, hit) = (
-                lost(&bytes, data, SCALE.block, &what),
-                self.hit(key, file, range),
-            );
-            let damage = damage_of(&log);
-            assert!(
-                lost <= hit + 1,
-                "{what}: {lost} lost, {hit} hit: {damage:#?}"
-            );
-            assert!(lost == 0 || !is_complete, "{what}");
-        }
+        let (medium, secret) = (|| open(&self.site.path), self.site.secret.as_ref());
+        self.hits.check(what, (file, range), medium, secret);
         fs::write(path, &self.files[file]).unwrap();
     }
 
@@ -132,61 +88,6 @@ impl Media {
             self.check(&what, file, &(from..from), &bad);
         }
     }
-}
-
-/// Returns the data of an archive, and true if it is complete.
-fn restored(reader: &ArchiveReader<Box<dyn MediumReader>>, log: &DamageLog) -> (Vec<u8>, bool) {
-    let (head, sink) = (reader.clone().salvage(log).head(), Sink::default());
-    let (report, check) = (head.report(), head.check());
-    let head = HeadStage::from(head).inline();
-    let mut pipe = Pipe::builder().buffer_size(SCALE.block).head(head);
-    if let Some(open) = reader.clone().salvage(log).open_blocks() {
-        pipe = pipe.stage(open.inline());
-    }
-    let tail = TailStage::from(StreamRestore::new(sink.clone())).inline();
-    let decompress = decompress_salvaging(log).inline();
-    let pipe = pipe.stage(check.inline()).stage(decompress).tail(tail);
-    pipe.run().unwrap();
-    (sink.bytes(), report.snapshot().complete)
-}
-
-/// The bytes in the files of each block of data, by its archive: one range for each record.
-fn blocks_of(files: &[Vec<u8>]) -> BTreeMap<Key, Vec<Vec<Part>>> {
-    let mut streams = BTreeMap::<[u8; 16], (Vec<u8>, Vec<(usize, usize)>)>::new();
-    for (file, bytes) in files.iter().enumerate() {
-        let mut at = 0;
-        for frame in frames(bytes) {
-            if let Some((header, content)) = content(&frame) {
-                let (stream, places) = streams.entry(header.session).or_default();
-                let first = at + 4 + RECORD_HEADER_LEN;
-                places.extend((first..first + content.len()).map(|at| (file, at)));
-                stream.extend_from_slice(content);
-            }
-            at += frame.len();
-        }
-    }
-    let mut blocks = BTreeMap::<Key, Vec<Vec<Part>>>::new();
-    for (session, (stream, places)) in streams {
-        let mut from = 0;
-        while from < stream.len() {
-            let header = UnitHeader::parse(&stream[from..]).unwrap();
-            let end = from + header.unit_len();
-            let is_data = header.kind == UnitKind::Block && header.block_kind == BlockKind::Data;
-            if is_data && header.plain > 0 {
-                let mut parts: Vec<Part> = Vec::new();
-                for &(file, at) in &places[from..end] {
-                    match parts.last_mut() {
-                        Some((of, part)) if *of == file && part.end == at => part.end += 1,
-                        _ => parts.push((file, at..at + 1)),
-                    }
-                }
-                let archive = blocks.entry((session, header.archive)).or_default();
-                archive.push(parts);
-            }
-            from = end;
-        }
-    }
-    blocks
 }
 
 /// Starts of the frames of a file, and true for those near a label or the header of an archive.
@@ -246,7 +147,7 @@ fn forged_header_of_what_follows_an_archive_does_not_end_it() {
     for secret in [None, Some(key(7))] {
         let media = Media::new(None, secret);
         let places = chunk_headers(&media.files[0]);
-        assert!(places.len() > media.data.len());
+        assert!(places.len() > media.hits.data.len());
         for at in places {
             let unit = UnitHeader::parse(&media.files[0][at..]).unwrap();
             let later = UnitHeader {

@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 
 use datapipe::archive::{ListedArchive, Session, SessionOptions, Sessions};
+use datapipe::limits::{MAX_ARCHIVES, MIN_RECORD};
 use datapipe::media::{Item, MediumError, Position, VolumeId};
 use datapipe::prelude::*;
 use datapipe::testkit::{FaultyStorage, Random, frames};
@@ -16,15 +17,15 @@ use datapipe::wire::{
 use crate::data::{key, setting};
 use crate::fixture::{TAPE, volume};
 use crate::medium::open;
-use crate::site::{Site, sites};
+use crate::site::{SMALL, Scale, Site, sites};
 
 /// Bytes and items that were read of a medium.
 #[derive(Clone, Default)]
-struct Count(Arc<Mutex<(u64, u64)>>);
+pub(crate) struct Count(Arc<Mutex<(u64, u64)>>);
 
 impl Count {
     /// Bytes of all records.
-    fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.0.lock().unwrap().0
     }
 
@@ -42,7 +43,7 @@ impl Count {
 }
 
 /// Counts what is read.
-struct Counting<M>(M, Count);
+pub(crate) struct Counting<M>(pub(crate) M, pub(crate) Count);
 
 impl<M: MediumReader> MediumReader for Counting<M> {
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
@@ -125,6 +126,28 @@ fn list_of_a_session_of_500_archives_reads_64_kib_and_a_record_for_each() {
     }
 }
 
+/// The end of a session is read up to a limit: its footer is the longest here, in the records that
+/// divide it the most.
+#[test]
+fn list_of_a_session_of_the_most_archives_in_small_records_finds_no_damage() {
+    for volume_size in [None, Some(64 << 10)] {
+        let scale = Scale {
+            record: MIN_RECORD,
+            ..SMALL
+        };
+        let mut site = Site::of_scale(scale, "medium", volume_size, None);
+        let session = site.session("most");
+        for number in 0..MAX_ARCHIVES {
+            site.write(&session, &number.to_string(), 0);
+        }
+        session.finish().unwrap();
+        let sessions = site.list();
+        assert_eq!(sessions.archives().count(), MAX_ARCHIVES);
+        assert!(sessions.archives().all(|archive| archive.id().is_some()));
+        assert!(sessions.damage().is_empty(), "{:?}", sessions.damage());
+    }
+}
+
 /// A medium that its maker forges, record by record.
 struct Forged {
     bytes: Vec<u8>,
@@ -162,6 +185,14 @@ impl Forged {
             record: self.sequence,
             byte: self.bytes.len() as u64,
         }
+    }
+
+    /// Begins another session, with the label and the id of the first.
+    fn begin(&mut self) {
+        let label = frames(&self.bytes).remove(0);
+        let (_, content) = RecordHeader::parse(&label[4..label.len() - 4]).unwrap();
+        (self.sequence, self.position) = (0, 0);
+        self.label = self.record(RecordKind::Label, Some(0), content);
     }
 
     fn record(&mut self, kind: RecordKind, first: Option<u32>, content: &[u8]) -> Position {
@@ -278,6 +309,40 @@ fn list_of_a_forged_medium_reads_a_small_multiple_of_its_bytes() {
             false => 2 * len + 1000 * (400 << 10),
         };
         assert!(read <= limit, "{what}: {read} of {len} bytes");
+    }
+}
+
+/// The footer of each session could name a record that is after it, and all of them the same one.
+#[test]
+fn list_of_forged_sessions_that_name_one_record_after_them_reads_it_once() {
+    const SESSIONS: usize = 40;
+    // The places depend on nothing but the number of the entries.
+    let mut shared = Position::start_of(1);
+    for round in 0..2 {
+        let mut forged = Forged::new();
+        let mut own = forged.label;
+        for session in 0..SESSIONS {
+            if session > 0 {
+                forged.begin();
+            }
+            if session + 1 < SESSIONS {
+                forged.end([(shared, Position::start_of(0))]);
+                continue;
+            }
+            let mut content = forged.unit(UnitKind::ArchiveHeader, 1, 16 << 20, 0);
+            content.resize(1 << 20, 0);
+            own = forged.record(RecordKind::Data, Some(0), &content);
+            forged.end([(own, Position::start_of(0))]);
+        }
+        if round == 0 {
+            shared = own;
+            continue;
+        }
+        assert_eq!(shared, own);
+        let len = forged.bytes.len() as u64;
+        let (archives, read) = forged.list();
+        assert_eq!(archives, SESSIONS);
+        assert!(read <= 8 * len, "{read} of {len} bytes");
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::fs;
 
-use datapipe::archive::{ArchiveOrigin, BlockSet, Sessions, Special, StoredArchive};
-use datapipe::crypto::Identity;
+use datapipe::archive::{ArchiveOrigin, BlockSet, PlanError, Sessions, Special, StoredArchive};
+use datapipe::crypto::{Argon2Cost, Identity};
 use datapipe::prelude::*;
 use datapipe::testkit::{FaultyStorage, Sink, frames};
 use datapipe::wire::{BlockKind, Framing, UNIT_HEADER_LEN, UnitHeader, UnitKind};
@@ -305,4 +305,38 @@ fn names_that_do_not_fit_into_a_block_are_refused() {
         error.contains("need a block of") && error.contains("but blocks have 512"),
         "{error}"
     );
+}
+
+/// A passphrase is stretched only for an archive that can be written.
+#[test]
+fn texts_that_are_too_long_are_refused_before_a_passphrase_is_stretched() {
+    // It is refused when it is used.
+    let cost = Argon2Cost {
+        memory_kib: u32::MAX,
+        ..Argon2Cost::default()
+    };
+    let passphrase = || Secret::from(Passphrase::from_bytes("what the operators know").unwrap());
+    let long = |len| "n".repeat(len);
+    let sealed = |options: ArchiveOptions| options.encrypt_at(passphrase(), cost).plan();
+    let stream = |name: &str| ArchiveOptions::stream(name);
+    assert!(matches!(
+        sealed(stream("n")).unwrap_err(),
+        PlanError::Key(_)
+    ));
+    for (what, options) in [
+        ("label", stream("n").label(long(256))),
+        ("name", stream(&long(256))),
+        ("program", stream("n").program(long(256))),
+    ] {
+        match sealed(options).unwrap_err() {
+            PlanError::TextTooLong { what: found, text } => {
+                assert_eq!((found, text.len()), (what, 256));
+            }
+            other => panic!("{what}: {other}"),
+        }
+    }
+    assert!(matches!(
+        sealed(stream(&long(255)).block_len(128)).unwrap_err(),
+        PlanError::OriginTooLong { block_len: 128, .. }
+    ));
 }

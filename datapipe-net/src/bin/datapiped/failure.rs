@@ -2,6 +2,7 @@
 
 use std::io;
 
+use datapipe_net::authority::AuthorityError;
 use datapipe_net::client::ClientError;
 use datapipe_net::config::ConfigError;
 use datapipe_net::daemon::DaemonError;
@@ -35,6 +36,22 @@ impl From<ConfigError> for Failure {
         Self {
             message: error.to_string(),
             exit: USAGE,
+        }
+    }
+}
+
+impl From<AuthorityError> for Failure {
+    fn from(error: AuthorityError) -> Self {
+        let exit = match error {
+            AuthorityError::Name { .. }
+            | AuthorityError::NumberOfNames { .. }
+            | AuthorityError::Days { .. }
+            | AuthorityError::NotIssued { .. } => USAGE,
+            _ => FAILED,
+        };
+        Self {
+            message: error.to_string(),
+            exit,
         }
     }
 }

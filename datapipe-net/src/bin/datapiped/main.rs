@@ -1,6 +1,7 @@
 //! `datapiped`: the daemon, and the commands that talk to it.
 
 mod arguments; // the command line
+mod certificates; // certificates of machines
 mod failure; // failures, with their exit code
 mod find; // the pipe that a command names
 mod history; // the history and the metrics
@@ -45,6 +46,10 @@ fn main() -> ExitCode {
             pipe,
             no_wait,
         } => stop::stop(&daemon.socket, &pipe, no_wait),
+        Command::Init(arguments) => certificates::init(&arguments),
+        Command::Issue(arguments) => certificates::issue(&arguments),
+        Command::Revoke(arguments) => certificates::revoke(arguments),
+        Command::Issued { authority, json } => certificates::issued(&authority.authority, json),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 
 use super::super::connections::Work;
 use super::super::frame::{DataHead, Frame, INFO_LEN};
+use super::super::pace::Allowance;
 use super::super::receiver::Reading;
 use super::network::{Arrival, Wire, data_of, lie};
 use super::plan::{MS, SECOND, Side, US};
@@ -276,6 +277,20 @@ impl World {
         true
     }
 
+    /// Time at which the writer of a block has the allowance for all of its data.
+    fn allowed_at(&mut self, mut wanted: u64) -> u64 {
+        let mut now = self.now;
+        while wanted > 0
+            && let Some(sender) = &mut self.sender
+        {
+            match sender.allowance(now, wanted) {
+                Allowance::Now(bytes) => wanted -= bytes,
+                Allowance::At(at) => now = at,
+            }
+        }
+        now
+    }
+
     /// Writes a frame in pieces, each at its time.
     pub(super) fn write_frame(&mut self, wire: usize, by: Side, mut frame: Frame, data: &[u8]) {
         if self.lying && self.plan.liar == Some(by) && self.random.once_in(4) {
@@ -299,7 +314,8 @@ impl World {
         } else {
             self.random.within(1, 2)
         };
-        let (mut from, mut leaves) = (0, self.now);
+        let mut from = 0;
+        let mut leaves = self.allowed_at(data.len() as u64);
         for piece in 1..=pieces {
             let most = (bytes.len() - from) as u64;
             let len = if piece == pieces {

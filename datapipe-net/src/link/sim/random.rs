@@ -1,16 +1,14 @@
 //! Numbers by seed.
 
-/// SplitMix64, by Steele, Lea and Flood: "Fast splittable pseudorandom number generators".
+use super::super::life::next_word;
+
+/// Series of numbers.
 #[derive(Clone, Debug)]
 pub(super) struct Random(pub(super) u64);
 
 impl Random {
     pub(super) fn word(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
+        next_word(&mut self.0)
     }
 
     /// A number from 0 up to `end`, without it.

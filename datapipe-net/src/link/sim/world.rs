@@ -333,8 +333,8 @@ impl World {
     fn settings(&mut self, side: Side) -> LinkSettings {
         let incarnation = &mut self.incarnations[side as usize];
         *incarnation += 1;
-        let mut settings = LinkSettings::new(self.plan.paths.len() as u16, *incarnation);
-        settings.seed = self.random.word();
+        let (connections, seed) = (self.plan.paths.len() as u16, self.random.word());
+        let mut settings = LinkSettings::new(connections, *incarnation, seed);
         settings.wrong = self.wrong;
         settings
     }

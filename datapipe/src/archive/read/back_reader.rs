@@ -6,6 +6,7 @@ use crate::wire::{Locator, RecordHeader, RecordKind, UnitHeader, UnitKind};
 
 use super::super::open_error::OpenError;
 use super::session_list::is_failure;
+use super::session_scan::whole_unit;
 use super::shared_medium::SharedMedium;
 use super::unit_event::UnitEvent;
 use super::unit_reader::UnitReader;
@@ -19,7 +20,8 @@ enum Before<L = Box<Locator>> {
     Unknown,
 }
 
-/// Tells if a record begins with a locator of the archive.
+/// Tells if a record begins with a locator of the archive. One that is all in the record must be
+/// intact; the rest of a longer one is in records after it.
 fn unit_before(record: &[u8], session: &[u8; 16], archive: u32) -> Before<()> {
     let Ok((header, content)) = RecordHeader::parse(record) else {
         return Before::Unknown;
@@ -32,16 +34,23 @@ fn unit_before(record: &[u8], session: &[u8; 16], archive: u32) -> Before<()> {
     }
     let first = header.first.filter(|_| header.kind == RecordKind::Data);
     let unit = first.and_then(|first| content.get(first as usize..));
+    let is_damaged =
+        |unit: &UnitHeader| content.len() >= unit.unit_len() && whole_unit(content).is_none();
     match unit.map(UnitHeader::parse) {
         Some(Ok(unit)) if unit.archive > 0 && unit.archive < archive => Before::Nothing,
         Some(Ok(unit))
-            if (unit.kind, unit.archive, first) == (UnitKind::Locator, archive, Some(0)) =>
+            if (unit.kind, unit.archive, first) == (UnitKind::Locator, archive, Some(0))
+                && !is_damaged(&unit) =>
         {
             Before::Locator(())
         }
         _ => Before::Unknown,
     }
 }
+
+/// Most locators that are tried where damage is read forwards: the last ones. Those that begin
+/// there and are not whole may be damaged in a later record.
+const MAX_TRIED: usize = 4;
 
 /// Bytes at the end of damage that are looked at first.
 const FIRST_STRETCH: u64 = 256 << 10;
@@ -191,7 +200,7 @@ impl<M: MediumReader> BackReader<M> {
         let (first, mut to, mut record) = (end - reach, end, Vec::new());
         while to > first {
             let from = to.saturating_sub((end - to).max(FIRST_STRETCH)).max(first);
-            let mut found = None;
+            let mut found = Vec::with_capacity(MAX_TRIED);
             self.medium.seek(Position {
                 byte: from,
                 ..begins
@@ -208,12 +217,17 @@ impl<M: MediumReader> BackReader<M> {
                     Item::Record(at) => match unit_before(&record, &self.session, archive) {
                         Before::Nothing => is_over = true,
                         Before::Unknown => {}
-                        Before::Locator(()) => found = Some(at),
+                        Before::Locator(()) => {
+                            if found.len() == MAX_TRIED {
+                                found.remove(0);
+                            }
+                            found.push(at);
+                        }
                     },
                     Item::Mark(_) | Item::Damaged { .. } => {}
                 }
             }
-            if let Some(at) = found {
+            for at in found.into_iter().rev() {
                 self.medium.seek(at)?;
                 if let Some(locator) = self.read_locator()? {
                     return Ok(Some((Before::Locator(Box::new(locator)), at)));

@@ -113,7 +113,9 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         let _claim = self.shared_medium().claim()?;
         let missing = || OpenError::no_index(format!("block {number} is not a valid checkpoint"));
         let chunk = index.index.chunk_of(number).ok_or_else(missing)?;
-        let last = chunk.first + u64::from(chunk.blocks) - 1;
+        let after_first = u64::from(chunk.blocks).saturating_sub(1);
+        // The locator may be forged.
+        let last = chunk.first.checked_add(after_first).ok_or_else(missing)?;
         let mut wanted = BlockSet::new();
         wanted.insert(number..=last);
         let runs = index
@@ -126,8 +128,8 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         units.moved(start.record.volume);
         units.limit(MAX_CHECKPOINT_READ);
         let mut blocks = Vec::new();
-        let mut next = number;
-        while next <= last {
+        let mut numbers = (number..=last).peekable();
+        while let Some(&next) = numbers.peek() {
             match units.next()? {
                 UnitEvent::Unit(header, _) if header.kind == UnitKind::Block => {
                     if header.number < next {
@@ -138,7 +140,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
                     let is_it = header.block_kind == BlockKind::Checkpoint
                         && (header.number, header.archive) == (next, self.place().archive);
                     blocks.push(content.filter(|_| is_it).ok_or_else(missing)?);
-                    next += 1;
+                    numbers.next();
                 }
                 UnitEvent::Unit(..) | UnitEvent::Label(..) => {}
                 _ => return Err(missing()),
@@ -179,8 +181,9 @@ fn first_of(locator: &Locator) -> Result<u64, OpenError> {
     first.ok_or_else(|| OpenError::no_index("its locator has no chunks"))
 }
 
-/// Most bytes of records after the last locator that are passed to find it: what a writer puts
-/// between two of them, and more.
+/// Most bytes of records after the last locator that are passed to find it: twice what a writer
+/// puts between two of them by default. An archive with chunks of 2 GiB or more may be refused, and
+/// is read from its start.
 const MAX_REST: u64 = 4 << 30;
 
 /// Bytes of records that are read for a checkpoint at most, besides those of the last one.

@@ -20,10 +20,11 @@ use super::unit_reader::UnitReader;
 /// Fault of a block that does not come, or has no valid content.
 const LOST: &str = "is damaged or missing, and may be a special header that a reader must know";
 
-/// The origin of an archive and the special headers after it, authenticated if it is encrypted.
+/// The special headers of an archive after its origin, authenticated if it is encrypted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Front {
-    origin: Option<ArchiveOrigin>,
+    /// Block 0 is the archive's origin.
+    has_origin: bool,
     /// Each with the number of its block, ascending.
     specials: Vec<(u64, Special)>,
     /// A block at the start that is not valid, and may have been a special header, and its fault.
@@ -78,7 +79,7 @@ impl Front {
 
     /// Number of the next block.
     fn next(&self) -> u64 {
-        let before = self.origin.as_ref().map_or(0, |_| FIRST_BLOCK);
+        let before = if self.has_origin { FIRST_BLOCK } else { 0 };
         self.specials
             .last()
             .map_or(before, |(number, _)| number + 1)
@@ -111,10 +112,10 @@ impl Front {
                 }
             };
             match origin {
-                Ok(origin) => self.origin = Some(origin),
+                Ok(_) => self.has_origin = true,
                 Err(error) => self.lose(0, format!("{NO_ORIGIN} ({error})")),
             }
-            return self.origin.is_some();
+            return self.has_origin;
         }
         if !is_special {
             return false;
@@ -165,6 +166,24 @@ pub(super) fn read_origin<M: MediumReader>(
         Err(error @ (MediumError::Io { .. } | MediumError::NoMemory { .. })) => Err(error),
         read => Ok(read.unwrap_or_default()),
     }
+}
+
+/// True if the first block of an encrypted archive that comes opens.
+///
+/// # Errors
+///
+/// As of the medium.
+pub(super) fn first_block_opens<M: MediumReader>(
+    medium: &SharedMedium<M>,
+    session: [u8; 16],
+    place: &Place,
+    key: &ArchiveKey,
+) -> Result<bool, MediumError> {
+    let mut blocks = FirstBlocks::new(medium, session, place)?;
+    let first = blocks.next()?;
+    let content =
+        first.and_then(|header| content_of(&header, blocks.body(), BlockKind::Special, Some(key)));
+    Ok(content.is_some())
 }
 
 /// Returns the origin in a block, if it is the one that has it.

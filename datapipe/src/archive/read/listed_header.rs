@@ -1,7 +1,8 @@
 //! The archives of a finished session, by the entries of its footer.
 //!
 //! Nothing of it is authenticated, and a forged footer may name any place. So each read is limited,
-//! and no record is read twice for it.
+//! and the places of a session ascend between its label and its footer: each of its records is read
+//! a few times at most.
 
 use std::sync::Arc;
 
@@ -30,17 +31,19 @@ const MAX_HEADER_READ: u64 = 64 << 10;
 /// Most units before an archive's header in its record, and up to its first block.
 const MAX_UNITS_BEFORE: u32 = 6;
 
-/// Returns the entries with positions on the medium. A position that is not after all before it
-/// does not count: archives follow each other, and a list reads no record twice.
+/// Returns the entries with positions on the medium. A position that is not after all before it, and
+/// before the session's footer, does not count: archives follow each other, and sessions do. So a
+/// list reads each record a few times at most.
 pub(super) fn places_in_order<'e>(
     entries: &'e [ArchiveEntry],
     facts: &SessionFacts,
 ) -> impl Iterator<Item = PlacedEntry> + use<'e> {
-    let (mut last, volumes_before) = (facts.label, facts.volumes_before);
+    let (mut last, volumes_before, end) = (facts.label, facts.volumes_before, facts.footer);
     let mut in_order = move |place: Position| {
         let at = on_medium(place, volumes_before);
-        let is_after = place.volume > 0 && is_before(last, at);
-        is_after.then(|| last = at).map(|()| at)
+        let is_within =
+            place.volume > 0 && is_before(last, at) && !end.is_some_and(|end| is_past(at, end));
+        is_within.then(|| last = at).map(|()| at)
     };
     entries.iter().map(move |entry| PlacedEntry {
         id: entry.id,
@@ -49,6 +52,12 @@ pub(super) fn places_in_order<'e>(
         header: in_order(entry.header),
         footer: entry.has_footer().then(|| in_order(entry.place)).flatten(),
     })
+}
+
+/// True if `at` is not before the end of its session. Some media have no bytes, and the end, which
+/// was found from the end of the medium, has no record's number there: then only volumes count.
+fn is_past(at: Position, end: Position) -> bool {
+    at.volume > end.volume || at.volume == end.volume && at.byte > 0 && !is_before(at, end)
 }
 
 /// An archive as the footer of its session has it.

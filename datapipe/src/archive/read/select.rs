@@ -1,23 +1,24 @@
 //! Opens an archive of a list.
 
+use std::borrow::Borrow;
 use std::cmp::Reverse;
+use std::vec;
 
-use crate::crypto::{SLOT_LEN, Secret, SecretKind, TAG_LEN, nonce};
+use crate::crypto::{SLOT_LEN, Secret, SecretKind};
 use crate::media::MediumReader;
-use crate::wire::{ArchiveHeader, CipherKind, UnitKind};
+use crate::wire::{ArchiveHeader, CipherKind};
 
 use super::super::key::{ArchiveKey, header_hash};
 use super::super::open_error::OpenError;
 use super::super::shared_key::SharedKey;
-use super::ending::Ending;
-use super::front::read_origin;
+use super::front::{first_block_opens, read_origin};
 use super::reader::{ArchiveReader, Headers, find_headers_in, unlock};
 use super::session_list::{ListedArchive, Sessions, is_failure};
 use super::shared_medium::SharedMedium;
-use super::unit_event::UnitEvent;
 use super::unit_reader::UnitReader;
 
-/// Most archives without a header at its place that are read to find one.
+/// Most archives without a header at its place that are read to find one, and most of the others
+/// that may be read in vain: those are too many on a medium whose maker forges it.
 const MAX_SEARCHES: u32 = 8;
 
 /// Most data keys that are unlocked to find an archive: a passphrase is stretched for each.
@@ -49,7 +50,8 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
     ///
     /// Slots of at most eight archives are tried, from the last archive on, those that have a data
     /// key which is known by then not counted. Of archives whose header is damaged, at most eight
-    /// are read to find a copy of it.
+    /// are read to find a copy of it. After eight others whose first block does not open, or whose
+    /// headers cannot be read after all, no more are looked at.
     ///
     /// # Errors
     ///
@@ -60,22 +62,17 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
         secret: Option<&Secret>,
     ) -> Result<Self, OpenError> {
         let medium = SharedMedium::new(medium);
-        let archives = newest_first(archives);
+        let mut candidates = newest_first(archives);
         let mut tried = TriedKeys::default();
         let mut first_error = None;
-        let mut searches = MAX_SEARCHES;
-        for archive in archives {
-            if !archive.has_header {
-                // Its header is looked for in all of it. A medium may have many such archives.
-                let Some(left) = searches.checked_sub(1) else {
-                    continue;
-                };
-                searches = left;
-            }
+        while let Some(archive) = candidates.next() {
             match Self::open_candidate(&medium, archive, secret, &mut tried) {
                 Ok(reader) => return Ok(reader),
                 Err(error) if is_failure(&error) => return Err(error),
-                Err(error) => drop(first_error.get_or_insert(error)),
+                Err(error) => {
+                    candidates.failed(archive, &error);
+                    first_error.get_or_insert(error);
+                }
             }
             if secret.is_none() {
                 break;
@@ -100,7 +97,7 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
             false => unlock(&headers.archive, secret)?,
         };
         let reader = Self::new(medium.clone(), headers, archive.place(), key, secret);
-        match reader.proves_header(archive)? {
+        match reader.proves_header()? {
             true => reader.with_origin(),
             false => Err(OpenError::NoArchive(format!(
                 "archive {} of session {} has no first block that opens: its header may be changed",
@@ -112,32 +109,17 @@ impl<M: MediumReader + 'static> ArchiveReader<M> {
 
     /// True if the archive is not encrypted, or its first block opens: the key depends on all of
     /// the header.
-    fn proves_header(&self, archive: &ListedArchive) -> Result<bool, OpenError> {
+    fn proves_header(&self) -> Result<bool, OpenError> {
         let Some(key) = self.key() else {
             return Ok(true);
         };
-        let mut units = units_of(self.shared_medium(), archive)?;
-        let mut ending = Ending::new(archive.number, false);
-        loop {
-            match units.next()? {
-                UnitEvent::Unit(header, _) if ending.has_come(&header) => return Ok(false),
-                UnitEvent::Unit(header, _)
-                    if header.kind == UnitKind::Block && header.archive == archive.number =>
-                {
-                    let mut data = units.body().to_vec();
-                    let Some((_, tag)) = data.split_last_chunk::<TAG_LEN>() else {
-                        return Ok(false);
-                    };
-                    let tag = *tag;
-                    data.truncate(data.len() - TAG_LEN);
-                    let (nonce, covered) = (nonce(header.number), header.associated_data());
-                    let cipher = key.cipher();
-                    return Ok(cipher.open(&nonce, &covered, &mut data, &tag).is_ok());
-                }
-                UnitEvent::End => return Ok(false),
-                _ => {}
-            }
-        }
+        let (session, place) = (self.session().id, self.place());
+        Ok(first_block_opens(
+            self.shared_medium(),
+            session,
+            place,
+            key,
+        )?)
     }
 
     /// SHA-256 of the identity of the archive's header. A backup can record it, and a restore
@@ -194,9 +176,9 @@ impl Sessions {
     /// Reads the names of the encrypted archives that `secret` opens, a record for each. `medium`
     /// is the one that was listed. Unlike the rest of the list, these names are authenticated.
     ///
-    /// Slots of at most eight archives are tried, and at most eight archives with a damaged header
-    /// are read, as [`ArchiveReader::open_last`] does. Archives that the secret does not open stay
-    /// without a name.
+    /// Slots of at most eight archives are tried, at most eight archives with a damaged header are
+    /// read, and at most eight others in vain, as [`ArchiveReader::open_last`] does. Archives that
+    /// the secret does not open stay without a name, or with the one that an earlier call has read.
     ///
     /// ```
     /// use datapipe::archive::Sessions;
@@ -227,43 +209,40 @@ impl Sessions {
         let medium = SharedMedium::new(medium);
         let _claim = medium.claim()?;
         let mut tried = TriedKeys::default();
-        let mut archives: Vec<_> = self.archives_mut().collect();
-        archives.sort_by_key(|archive| Reverse((archive.is_finished(), archive.created())));
-        let mut searches = MAX_SEARCHES;
-        for archive in archives {
-            if !archive.has_header && archive.is_encrypted() == Some(true) {
-                // Its start is looked for, as that of an archive to open.
-                let Some(left) = searches.checked_sub(1) else {
-                    continue;
-                };
-                searches = left;
-            }
+        let is_wanted = |archive: &&mut ListedArchive| {
+            archive.is_encrypted() == Some(true) && archive.name().is_none()
+        };
+        let mut candidates = newest_first(self.archives_mut().filter(is_wanted));
+        while let Some(archive) = candidates.next() {
             match sealed_name(&medium, archive, secret, &mut tried) {
+                Ok(name) => archive.set_name(name),
                 Err(error) if is_failure(&error) => return Err(error),
-                found => archive.set_name(found.ok().flatten()),
+                Err(error) => candidates.failed(archive, &error),
             }
         }
         Ok(self)
     }
 }
 
-/// Reads the name of an encrypted archive. The name that another one has stays as it is.
+/// Reads the name of an encrypted archive.
+///
+/// # Errors
+///
+/// [`OpenError::NoArchive`], too, if the archive opens, and its name cannot be read.
 fn sealed_name<M: MediumReader>(
     medium: &SharedMedium<M>,
     archive: &ListedArchive,
     secret: &Secret,
     tried: &mut TriedKeys,
-) -> Result<Option<String>, OpenError> {
-    if archive.is_encrypted() != Some(true) {
-        return Ok(archive.name().map(str::to_owned));
-    }
+) -> Result<String, OpenError> {
     let headers = find_listed(medium, archive)?;
     let Some(shared) = tried.unlock(&headers.archive, Some(secret))? else {
-        return Ok(None);
+        return Err(OpenError::KeyNeeded);
     };
     let key = ArchiveKey::derive(&shared.data_key, &headers.archive);
     let origin = read_origin(medium, headers.session.id, &archive.place(), Some(&key))?;
-    Ok(origin.map(|origin| origin.name))
+    let origin = origin.ok_or_else(|| OpenError::NoArchive("it has no origin".to_owned()))?;
+    Ok(origin.name)
 }
 
 impl SharedKey {
@@ -288,14 +267,64 @@ impl SharedKey {
 
 /// Returns archives, given in the order of a list, from the last one on: those with a footer before
 /// the others, and of these the one that was begun last.
-pub(super) fn newest_first<'l>(
-    archives: impl IntoIterator<Item = &'l ListedArchive>,
-) -> Vec<&'l ListedArchive> {
+pub(super) fn newest_first<A: Borrow<ListedArchive>>(
+    archives: impl IntoIterator<Item = A>,
+) -> Candidates<A> {
     let mut archives: Vec<_> = archives.into_iter().collect();
     // The later on the medium of two that were begun at the same time.
     archives.reverse();
-    archives.sort_by_key(|archive| Reverse((archive.is_finished(), archive.created())));
-    archives
+    archives.sort_by_key(|archive| {
+        let archive = archive.borrow();
+        Reverse((archive.is_finished(), archive.created()))
+    });
+    Candidates {
+        archives: archives.into_iter(),
+        searches: MAX_SEARCHES,
+        failures: MAX_SEARCHES,
+    }
+}
+
+/// Archives that are tried one after the other. Each may cost a reading of all of it, and a medium
+/// may have many that do.
+pub(super) struct Candidates<A> {
+    archives: vec::IntoIter<A>,
+    /// Number of archives without a header at its place that may still be read.
+    searches: u32,
+    /// Number of the others that may still be read in vain.
+    failures: u32,
+}
+
+impl<A: Borrow<ListedArchive>> Candidates<A> {
+    /// Returns the next archive.
+    pub(super) fn next(&mut self) -> Option<A> {
+        if self.failures == 0 {
+            return None;
+        }
+        loop {
+            let archive = self.archives.next()?;
+            if archive.borrow().has_header {
+                return Some(archive);
+            }
+            // Its header is looked for in all of it.
+            if let Some(left) = self.searches.checked_sub(1) {
+                self.searches = left;
+                return Some(archive);
+            }
+        }
+    }
+
+    /// Notes that an archive was not opened. That is cheap to find out if the secret is not the
+    /// one, unless the header of the session was looked for.
+    pub(super) fn failed(&mut self, archive: &ListedArchive, error: &OpenError) {
+        let is_other = matches!(
+            error,
+            OpenError::KeyNeeded | OpenError::NotEncrypted | OpenError::Locked(_)
+        );
+        let is_cheap = is_other && archive.session.header.is_some();
+        if archive.has_header && !is_cheap {
+            self.failures = self.failures.saturating_sub(1);
+        }
+    }
 }
 
 /// Finds the headers of a listed archive: in their own units, or as copies.
@@ -303,16 +332,7 @@ pub(super) fn find_listed<M: MediumReader>(
     medium: &SharedMedium<M>,
     archive: &ListedArchive,
 ) -> Result<Headers, OpenError> {
-    let mut units = units_of(medium, archive)?;
+    let mut units = UnitReader::of_archive(medium, archive.session.id, archive.place())?;
     let known = archive.session.header.clone();
     find_headers_in(&mut units, Some((archive.number, known)))
-}
-
-/// Returns a reader of the units of a listed archive.
-fn units_of<M: MediumReader>(
-    medium: &SharedMedium<M>,
-    archive: &ListedArchive,
-) -> Result<UnitReader<SharedMedium<M>>, OpenError> {
-    let units = UnitReader::of_archive(medium, archive.session.id, archive.place());
-    Ok(units?)
 }

@@ -382,9 +382,9 @@ impl ListedArchive {
             .and_then(|header| header.name.as_deref())
     }
 
-    pub(super) fn set_name(&mut self, name: Option<String>) {
+    pub(super) fn set_name(&mut self, name: String) {
         if let Some(header) = &mut self.header {
-            header.name = name;
+            header.name = Some(name);
         }
     }
 

@@ -30,8 +30,11 @@ type Id = [u8; 16];
 
 /// The sessions of which records were found.
 struct Scan {
-    /// In the order in which they begin. One that began anew has left nothing in its old place.
-    sessions: Vec<Option<Found>>,
+    /// By their indexes, which ascend in the order in which they begin. One that begins anew gets
+    /// another index, and leaves nothing at its old one.
+    sessions: BTreeMap<usize, Found>,
+    /// Index of the next session.
+    next: usize,
     /// Index of each session.
     by_id: HashMap<Id, usize>,
     /// Index of the session to which the last record belonged.
@@ -133,7 +136,8 @@ fn next_volume<M: MediumReader>(medium: &mut SharedMedium<M>) -> Result<bool, Me
 impl Scan {
     fn new(room: usize) -> Self {
         Self {
-            sessions: Vec::new(),
+            sessions: BTreeMap::new(),
+            next: 0,
             by_id: HashMap::new(),
             current: None,
             damage: None,
@@ -164,7 +168,7 @@ impl Scan {
             RecordPlace::Elsewhere => return true,
             RecordPlace::New => {
                 let old = self.by_id.get(&header.session);
-                let old = old.and_then(|&index| self.sessions[index].take());
+                let old = old.and_then(|index| self.sessions.remove(index));
                 // What is taken out makes room.
                 self.left += old.as_ref().map_or(0, |old| 1 + old.archives.len());
                 if self.left == 0 {
@@ -181,8 +185,10 @@ impl Scan {
             }
         }
         self.damage = None;
-        let current = self.current.and_then(|index| self.sessions[index].as_mut());
-        let session = current.expect("there is a current one");
+        let current = self.current;
+        let Some(session) = current.and_then(|index| self.sessions.get_mut(&index)) else {
+            return true;
+        };
         session.records += 1;
         session.last = session.last.max(header.sequence);
         if header.kind == RecordKind::Label {
@@ -201,56 +207,57 @@ impl Scan {
     /// one belongs to a tape that was itself backed up, or is a copy. A session of which a record
     /// was out of place begins where its first record is.
     fn place_of(&self, header: &RecordHeader) -> RecordPlace {
-        let Some(&index) = self.by_id.get(&header.session) else {
+        let index = self.by_id.get(&header.session);
+        let Some((&index, found)) = index.and_then(|at| self.sessions.get_key_value(at)) else {
             return RecordPlace::New;
         };
         if self.current == Some(index) {
             return RecordPlace::Current;
         }
         let is_label = header.kind == RecordKind::Label;
-        match &self.sessions[index] {
+        match found.interrupted {
             // Its label was out of place: it begins here.
-            Some(found) if found.interrupted.is_some() && found.archives.is_empty() => {
-                RecordPlace::New
-            }
-            Some(found) if header.sequence > found.last => RecordPlace::Next(index),
-            Some(found) if found.interrupted.is_some() => RecordPlace::New,
+            Some(_) if found.archives.is_empty() => RecordPlace::New,
+            _ if header.sequence > found.last => RecordPlace::Next(index),
+            Some(_) => RecordPlace::New,
             // What was there may have been one record of it that was out of place.
-            Some(found) if is_label && found.may_be_stray() => RecordPlace::New,
-            _ => RecordPlace::Elsewhere,
+            None if is_label && found.may_be_stray() => RecordPlace::New,
+            None => RecordPlace::Elsewhere,
         }
     }
 
     /// Continues an earlier session.
     fn go_to(&mut self, index: usize) {
-        let returned = self.sessions[index].as_mut().map(|found| {
+        let returned = self.sessions.get_mut(&index).map(|found| {
             found.interrupted = None;
             (found.facts.id, found.records)
         });
         let left = self.current.replace(index);
         // Going back to an earlier session interrupts the one that came after it.
         if let Some(left) = left.filter(|&left| left > index)
-            && let Some(found) = &mut self.sessions[left]
+            && let Some(found) = self.sessions.get_mut(&left)
         {
             found.interrupted = returned;
         }
     }
 
     fn begin(&mut self, found: Found) {
-        let index = self.sessions.len();
+        let index = self.next;
+        self.next += 1;
         self.by_id.insert(found.facts.id, index);
         self.current = Some(index);
-        self.sessions.push(Some(found));
+        self.sessions.insert(index, found);
     }
 
     /// The sessions as a list has them, without those that are stray records of another medium.
     fn listed<M: MediumReader>(
-        self,
+        mut self,
         medium: &SharedMedium<M>,
     ) -> Result<Vec<ListedSession>, OpenError> {
         let records_of = |id: &Id| {
-            let found = self.by_id.get(id).map(|&index| &self.sessions[index]);
-            found.and_then(Option::as_ref).map_or(0, |one| one.records)
+            let found = self.by_id.get(id);
+            let found = found.and_then(|index| self.sessions.get(index));
+            found.map_or(0, |one| one.records)
         };
         let is_stray = |found: &Found| {
             let has_content = found.has_label && !found.archives.is_empty();
@@ -259,14 +266,13 @@ impl Scan {
                 .map_or(0, |(id, before)| records_of(&id).saturating_sub(before));
             !has_content && after >= found.records
         };
-        let strays: Vec<bool> = self
-            .sessions
-            .iter()
-            .map(|found| found.as_ref().is_none_or(is_stray))
-            .collect();
-        let found = self.sessions.into_iter().zip(strays);
-        let kept = found.filter(|(_, is_stray)| !is_stray);
-        kept.filter_map(|(found, _)| found)
+        let strays = self.sessions.iter().filter(|(_, found)| is_stray(found));
+        let strays: Vec<usize> = strays.map(|(&index, _)| index).collect();
+        for index in strays {
+            self.sessions.remove(&index);
+        }
+        self.sessions
+            .into_values()
             .map(|found| found.listed(medium))
             .collect()
     }
@@ -293,8 +299,8 @@ pub(super) fn label_headers(content: &[u8]) -> Option<SessionHeader> {
         .flatten()
 }
 
-/// Returns the unit at the start of the bytes, if they have all of it.
-fn whole_unit(bytes: &[u8]) -> Option<(UnitHeader, &[u8])> {
+/// Returns the unit at the start of the bytes, if they have all of it and its body is intact.
+pub(super) fn whole_unit(bytes: &[u8]) -> Option<(UnitHeader, &[u8])> {
     let header = UnitHeader::parse(bytes).ok()?;
     let body = bytes
         .get(UNIT_HEADER_LEN..)?
@@ -509,4 +515,41 @@ pub(super) fn locate<M: MediumReader>(
         return Ok(is_found.then_some(label));
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(session: u8, sequence: u64) -> Vec<u8> {
+        let header = RecordHeader {
+            kind: RecordKind::Data,
+            session: [session; 16],
+            sequence,
+            volume: 1,
+            length: 8,
+            position: 0,
+            first: None,
+        };
+        [&header.to_bytes()[..], &[0; 8]].concat()
+    }
+
+    /// A record of a session without a label, amid those of another one, begins it anew each time.
+    #[test]
+    fn sessions_that_begin_anew_need_no_more_memory() {
+        let mut scan = Scan::new(4);
+        for sequence in 1..1000 {
+            for session in [1, 2] {
+                let at = Position {
+                    volume: 1,
+                    record: 2 * sequence + u64::from(session),
+                    byte: 80 * (2 * sequence + u64::from(session)),
+                };
+                assert!(scan.note_record(&record(session, sequence), at));
+                assert!(scan.sessions.len() <= 2, "after {sequence} of each");
+            }
+        }
+        assert_eq!((scan.sessions.len(), scan.left), (2, 2));
+        assert!(scan.next > 900, "{} sessions began", scan.next);
+    }
 }

@@ -74,8 +74,9 @@ impl<M: MediumReader + 'static> StoredArchive<M> {
 
     /// Opens the last archive of those that are given, in the order of a list of this medium: among
     /// those with a footer, the one that was begun last. If no archive has a footer, it is the last
-    /// one of the others. Archives whose header cannot be read do not count. Nothing proves the
-    /// times.
+    /// one of the others. Archives whose header cannot be read do not count; at most eight with a
+    /// damaged header are read to find a copy of it. After eight others whose headers cannot be
+    /// read after all, no more are looked at. Nothing proves the times.
     ///
     /// # Errors
     ///
@@ -86,11 +87,15 @@ impl<M: MediumReader + 'static> StoredArchive<M> {
     ) -> Result<Self, OpenError> {
         let medium = SharedMedium::new(medium);
         let mut first_error = None;
-        for archive in newest_first(archives) {
+        let mut candidates = newest_first(archives);
+        while let Some(archive) = candidates.next() {
             match find_listed(&medium, archive) {
                 Ok(headers) => return Self::new(medium, headers, archive.place()),
                 Err(error) if is_failure(&error) => return Err(error),
-                Err(error) => drop(first_error.get_or_insert(error)),
+                Err(error) => {
+                    candidates.failed(archive, &error);
+                    first_error.get_or_insert(error);
+                }
             }
         }
         let none = || OpenError::NoArchive("the medium has no archive".to_owned());

@@ -206,11 +206,16 @@ impl ArchiveOptions {
     ///
     /// # Errors
     ///
-    /// [`PlanError`] if a name is longer than 255 bytes, a block is empty or longer than 64 MiB,
-    /// the names do not fit into one, there are more than eight secrets and recipients, a key
-    /// cannot be wrapped, or the system has no random numbers.
+    /// [`PlanError`] if a name or label is longer than 255 bytes, a block is empty or longer than
+    /// 64 MiB, the names do not fit into one, there are more than eight secrets and recipients, a
+    /// key cannot be wrapped, or the system has no random numbers.
     pub fn plan(self) -> Result<Archive, PlanError> {
-        self.validate()?;
+        let origin = ArchiveOrigin {
+            name: self.name.clone(),
+            host: host_name(),
+            program: self.program.clone(),
+        };
+        self.validate(&origin)?;
         let (mut archive_id, mut salt) = ([0; 16], [0; 32]);
         fill_random(&mut archive_id)?;
         fill_random(&mut salt)?;
@@ -238,14 +243,9 @@ impl ArchiveOptions {
             slots: shared.iter().flat_map(|key| key.slots.clone()).collect(),
         };
         let key = data_key.map(|key| ArchiveKey::derive(key, &header));
-        let origin = ArchiveOrigin {
-            name: self.name,
-            host: host_name(),
-            program: self.program,
-        };
         let data = PlanData {
             session,
-            origin: origin_block(&origin, key.as_ref(), self.block_len)?,
+            origin: origin_block(&origin, key.as_ref()),
             header,
             key,
             chunk_len: self.chunk_len,
@@ -268,12 +268,14 @@ impl ArchiveOptions {
         Ok(Some(SharedKey { data_key, slots }))
     }
 
-    fn validate(&self) -> Result<(), PlanError> {
+    /// Checks all that needs no key: stretching a passphrase takes long.
+    fn validate(&self, origin: &ArchiveOrigin) -> Result<(), PlanError> {
         let texts = [("name", &self.name), ("program", &self.program)];
         if let Some((what, text)) = texts.into_iter().find(|(_, text)| text.len() > MAX_TEXT) {
             let text = text.clone();
             return Err(PlanError::TextTooLong { what, text });
         }
+        self.session.check_lengths()?;
         let len = self.block_len;
         if !(1..=MAX_BUFFER_SIZE).contains(&len) {
             return Err(PlanError::BlockLength { len });
@@ -282,6 +284,10 @@ impl ArchiveOptions {
         let count = self.openers.len() + shared.map_or(0, |key| key.slots.len());
         if count > MAX_KEY_SLOTS {
             return Err(PlanError::TooManySecrets { count });
+        }
+        let (len, block_len) = (origin.to_special().block_len(), self.block_len);
+        if len > block_len as usize {
+            return Err(PlanError::OriginTooLong { len, block_len });
         }
         Ok(())
     }
@@ -456,17 +462,9 @@ impl fmt::Debug for Archive {
 }
 
 /// Returns the block of the origin, as it is stored.
-fn origin_block(
-    origin: &ArchiveOrigin,
-    key: Option<&ArchiveKey>,
-    block_len: u32,
-) -> Result<Vec<u8>, PlanError> {
-    let len = origin.to_special().block_len();
-    if len > block_len as usize {
-        return Err(PlanError::OriginTooLong { len, block_len });
-    }
+fn origin_block(origin: &ArchiveOrigin, key: Option<&ArchiveKey>) -> Vec<u8> {
     let block = seal::origin_block(origin, key);
-    Ok(block.expect("the origin is shorter than the longest block"))
+    block.expect("the origin is shorter than the longest block")
 }
 
 /// Returns the name of this machine.

@@ -67,12 +67,18 @@ impl SessionOptions {
         Self { before, ..self }
     }
 
+    /// Checks that a header can store the label.
+    pub(super) fn check_lengths(&self) -> Result<(), PlanError> {
+        if self.label.len() <= MAX_TEXT {
+            return Ok(());
+        }
+        let (what, text) = ("label", self.label.clone());
+        Err(PlanError::TextTooLong { what, text })
+    }
+
     /// Makes the header of the session, with a new id.
     pub(super) fn header(self) -> Result<SessionHeader, PlanError> {
-        if self.label.len() > MAX_TEXT {
-            let (what, text) = ("label", self.label);
-            return Err(PlanError::TextTooLong { what, text });
-        }
+        self.check_lengths()?;
         let mut id = [0; 16];
         fill_random(&mut id)?;
         Ok(SessionHeader {

@@ -9,7 +9,7 @@
 use crate::archive::{ArchiveReader, BlockSet, CutIndex, OpenError, Reading};
 use crate::limits::MAX_BLOCK_RUNS;
 use crate::media::{MediumError, MediumReader};
-use crate::wire::{Checkpoint, Content, ENTRY_HEADER_LEN, WalkCheckpoint};
+use crate::wire::{Checkpoint, Content, ENTRY_HEADER_LEN, OBJECT_LEN, WalkCheckpoint};
 
 /// The objects of a tree's archive without an end: those that had ended at its last checkpoint, and
 /// the blocks after that.
@@ -65,14 +65,16 @@ impl CutTree {
     /// tree.
     pub fn read<M: MediumReader + 'static>(reader: &ArchiveReader<M>) -> Result<Self, OpenError> {
         if reader.header().content != Content::Tree {
-            return Err(no_index("it is not of a tree"));
+            return Err(OpenError::no_index("it is not of a tree"));
         }
         let index = reader.cut_index()?;
         let (mut blocks, mut point) = (BlockSet::new(), None);
         let mut number = index.checkpoint();
         for _ in 0..MAX_BLOCK_RUNS {
             let Checkpoint::Walk(walk) = reader.checkpoint_at(&index, number)? else {
-                return Err(no_index("a checkpoint is not of the head of a tree"));
+                return Err(OpenError::no_index(
+                    "a checkpoint is not of the head of a tree",
+                ));
             };
             if let Some(first) = walk.catalogue {
                 blocks.insert(first..=number);
@@ -90,9 +92,9 @@ impl CutTree {
             }
             match walk.previous {
                 Some(previous) if previous < number => number = previous,
-                Some(_) => return Err(no_index("its checkpoints are out of order")),
+                Some(_) => return Err(OpenError::no_index("its checkpoints are out of order")),
                 None => {
-                    let point = point.ok_or_else(|| no_index("it has no checkpoint"))?;
+                    let point = point.ok_or_else(|| OpenError::no_index("it has no checkpoint"))?;
                     return Ok(Self {
                         index,
                         blocks,
@@ -101,7 +103,7 @@ impl CutTree {
                 }
             }
         }
-        Err(no_index("it has too many checkpoints"))
+        Err(OpenError::no_index("it has too many checkpoints"))
     }
 
     /// The positions of its blocks.
@@ -141,15 +143,8 @@ fn open_of(walk: &WalkCheckpoint, block_len: u32) -> Result<Option<BegunBefore>,
     let len = ENTRY_HEADER_LEN + OBJECT_LEN + walk.path.len();
     match len <= block_len as usize {
         true => Ok(Some((open.object, open.first))),
-        false => Err(no_index(
+        false => Err(OpenError::no_index(
             "the entry of its open object is longer than a block",
         )),
     }
-}
-
-/// Bytes of the body of an object entry before the path.
-const OBJECT_LEN: usize = 64;
-
-fn no_index(why: &str) -> OpenError {
-    OpenError::NoIndex(why.to_owned())
 }
