@@ -70,6 +70,11 @@
 #define DP_MEDIUM_VIRTUAL_TAPE 1
 /** Kind of a medium: a directory of volumes. */
 #define DP_MEDIUM_VOLUME_DIRECTORY 2
+/**
+ * Kind of a medium: one of the program, whose functions are in `medium_functions`, or
+ * `target_functions` for that of a copy. The path of the medium is its name in messages.
+ */
+#define DP_MEDIUM_OF_PROGRAM 3
 
 /** Content of an archive: not known, because its header cannot be read. */
 #define DP_CONTENT_UNKNOWN 0
@@ -295,6 +300,21 @@
 #define DP_STATE_CHANGED 1
 /** State of an object: not all of it is in the archive. */
 #define DP_STATE_CUT 2
+
+/**
+ * Answer of `write` and `write_mark`: it does not fit in this volume any more, and nothing of it
+ * was written. Records and marks of 4 KiB together still have to fit after the first such answer.
+ */
+#define DP_ANSWER_END_OF_VOLUME 6
+
+/** Kind of an item: a record, with its bytes. */
+#define DP_ITEM_RECORD 1
+/** Kind of an item: a mark. */
+#define DP_ITEM_MARK 2
+/** Kind of an item: `skipped` bytes that cannot be read. The next read continues after them. */
+#define DP_ITEM_DAMAGED 3
+/** Kind of an item: the end of the volume; in `read_back` its start. */
+#define DP_ITEM_END 4
 
 /** Destination of a restore: the directory `destination`, for a tree. */
 #define DP_TARGET_DIRECTORY 0
@@ -640,6 +660,247 @@ typedef struct {
  */
 typedef int32_t (*dp_archive_function)(void *user, const dp_listed_archive *archive);
 
+/**
+ * Returns the bytes of content that a medium has, 0 for an empty one, or a negative error number.
+ *
+ * Threads: any thread of the library or that of the call.
+ */
+typedef int64_t (*dp_medium_size_function)(void *user);
+
+/** The medium as it is opened to write. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * Label of the volumes for people, in UTF-8. Empty for none.
+   */
+  const char *label;
+  /**
+   * 1 to write after the content, 0 to write from the start: old content is lost.
+   */
+  uint32_t appends;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+} dp_medium_writing;
+
+/**
+ * Opens a medium to write, and sets `writer`. Returns `DP_ANSWER_OK` or a negative error number.
+ *
+ * Threads: that of the call.
+ */
+typedef int32_t (*dp_medium_create_function)(void *user,
+                                             const dp_medium_writing *writing,
+                                             void **writer);
+
+/** A record that is written. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * The bytes.
+   */
+  const uint8_t *bytes;
+  /**
+   * Number of bytes, 1 to 16 MiB.
+   */
+  size_t len;
+} dp_record;
+
+/** A position on a medium. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * Number of records, marks and damaged places before it in the volume; 2^64 - 1 if that is not
+   * known, because the reader has gone to the end.
+   */
+  uint64_t record;
+  /**
+   * A number by which the medium finds the position again, such as the bytes before it: larger
+   * for later ones, and 0 at the start of a volume.
+   */
+  uint64_t byte;
+  /**
+   * Number of the volume, from 1.
+   */
+  uint32_t volume;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+} dp_position;
+
+/**
+ * Writes a record, all of it or nothing, and sets `at` to where it begins. Returns `DP_ANSWER_OK`,
+ * `DP_ANSWER_END_OF_VOLUME` or a negative error number.
+ *
+ * Threads: one call at a time for each writer, on any thread of the library.
+ */
+typedef int32_t (*dp_medium_write_function)(void *writer, const dp_record *record, dp_position *at);
+
+/**
+ * Ends an instance. `finish` returns `DP_ANSWER_OK` or a negative error number; the answer of
+ * `drop` is ignored.
+ *
+ * Threads: as for `dp_fill_function`.
+ */
+typedef int32_t (*dp_end_function)(void *state);
+
+/**
+ * Opens a medium to read, from the start of its first volume, and sets `reader`. Several readers
+ * may be open at once. Returns `DP_ANSWER_OK` or a negative error number.
+ *
+ * Threads: that of the call.
+ */
+typedef int32_t (*dp_medium_open_function)(void *user, void **reader);
+
+/** An item that is read. */
+typedef struct {
+  /**
+   * Size of this struct in the library that runs. Fields after it do not exist.
+   */
+  size_t size;
+  /**
+   * Bytes of a record, which stay valid until the next call for this reader. They are copied.
+   */
+  const uint8_t *bytes;
+  /**
+   * Number of these bytes, at most 16 MiB.
+   */
+  size_t len;
+  /**
+   * Bytes of a damaged place, at least 1.
+   */
+  uint64_t skipped;
+  /**
+   * As in `dp_position`: where the item begins.
+   */
+  uint64_t record;
+  /**
+   * As in `dp_position`.
+   */
+  uint64_t byte;
+  /**
+   * As in `dp_position`.
+   */
+  uint32_t volume;
+  /**
+   * `DP_ITEM_...`.
+   */
+  int32_t kind;
+} dp_item;
+
+/**
+ * Reads the next item, or the one before. Returns `DP_ANSWER_OK` or a negative error number.
+ *
+ * Threads: one call at a time for each reader, on any thread of the library or that of the call.
+ */
+typedef int32_t (*dp_medium_read_function)(void *reader, dp_item *item);
+
+/**
+ * Goes to a position. Returns `DP_ANSWER_OK`, `DP_ANSWER_END` if there is none such, and the
+ * position is as before, or a negative error number.
+ *
+ * Threads: as for `dp_medium_read_function`.
+ */
+typedef int32_t (*dp_medium_seek_function)(void *reader, const dp_position *to);
+
+/**
+ * A medium of the program, with volumes of records and marks, as a tape has them. All functions
+ * are needed.
+ */
+typedef struct {
+  /**
+   * `sizeof(dp_medium)`.
+   */
+  size_t size;
+  /**
+   * Pointer that is passed to `content`, `create` and `open`.
+   */
+  void *user;
+  /**
+   * Returns the bytes of content.
+   */
+  dp_medium_size_function content;
+  /**
+   * Opens the medium to write.
+   */
+  dp_medium_create_function create;
+  /**
+   * Writes a record.
+   */
+  dp_medium_write_function write;
+  /**
+   * Writes a mark. Returns as `write`.
+   */
+  dp_end_function write_mark;
+  /**
+   * Returns `DP_ANSWER_OK` when all that was written is on stable storage, or a negative error
+   * number. After an error the archive ends.
+   */
+  dp_end_function sync;
+  /**
+   * Syncs this volume and begins the next one. Returns `DP_ANSWER_OK` or a negative error
+   * number: `-ENOSPC` if there is no other volume.
+   */
+  dp_end_function extend;
+  /**
+   * Syncs and completes what was written. Nothing is written after that. Returns `DP_ANSWER_OK`
+   * or a negative error number.
+   */
+  dp_end_function finish;
+  /**
+   * Frees the writer, also one that was not finished. The answer is ignored.
+   */
+  dp_end_function close_writer;
+  /**
+   * Opens the medium to read.
+   */
+  dp_medium_open_function open;
+  /**
+   * Reads the next item. At the end of a volume it returns `DP_ITEM_END` again and again.
+   */
+  dp_medium_read_function read;
+  /**
+   * Reads the item before the position, and leaves the position before it.
+   */
+  dp_medium_read_function read_back;
+  /**
+   * Goes to the start of the next volume. Returns `DP_ANSWER_OK`, `DP_ANSWER_END` if there is
+   * none, or a negative error number.
+   */
+  dp_end_function next_volume;
+  /**
+   * Goes to a position that `write` or `read` has set, or to the start of a volume.
+   */
+  dp_medium_seek_function seek;
+  /**
+   * Goes to the end of the volume that the position has, or of the last one for volume 0.
+   */
+  dp_medium_seek_function seek_end;
+  /**
+   * Frees the reader. The answer is ignored.
+   */
+  dp_end_function close_reader;
+  /**
+   * Most bytes of a record that an empty volume takes, 1024 to 16 MiB; 0 for 16 MiB. An archive
+   * has shorter records if its own do not fit.
+   */
+  uint32_t longest_record;
+  /**
+   * Set to 0.
+   */
+  uint32_t reserved;
+} dp_medium;
+
 /** Options of the list of a medium. Fields that are 0 have their default. */
 typedef struct {
   /**
@@ -674,6 +935,10 @@ typedef struct {
    * Set to 0.
    */
   uint32_t reserved;
+  /**
+   * For `DP_MEDIUM_OF_PROGRAM`: the functions of the medium, or NULL.
+   */
+  const dp_medium *medium_functions;
 } dp_sessions_options;
 
 /** Result of the list of a medium. */
@@ -931,14 +1196,6 @@ typedef int32_t (*dp_change_function)(void *state, dp_output *block);
  * Threads: as for `dp_fill_function`.
  */
 typedef int32_t (*dp_block_function)(void *state, const dp_block *block);
-
-/**
- * Ends an instance. `finish` returns `DP_ANSWER_OK` or a negative error number; the answer of
- * `drop` is ignored.
- *
- * Threads: as for `dp_fill_function`.
- */
-typedef int32_t (*dp_end_function)(void *state);
 
 /**
  * Makes several blocks from one, or none, with `dp_outputs_begin` and `dp_outputs_send`. Returns
@@ -1442,6 +1699,10 @@ typedef struct {
    * MiB.
    */
   uint32_t buffer_size;
+  /**
+   * For `DP_MEDIUM_OF_PROGRAM`: the functions of the medium, or NULL.
+   */
+  const dp_medium *medium_functions;
 } dp_backup_options;
 
 /** Result of a backup. */
@@ -1586,6 +1847,14 @@ typedef struct {
    * `DP_FRAMING_...`.
    */
   int32_t framing;
+  /**
+   * For `DP_MEDIUM_OF_PROGRAM`: the functions of the medium with the archive, or NULL.
+   */
+  const dp_medium *medium_functions;
+  /**
+   * For `DP_MEDIUM_OF_PROGRAM`: the functions of the medium of the copy, or NULL.
+   */
+  const dp_medium *target_functions;
 } dp_copy_options;
 
 /** Result of a copy. */
@@ -1732,6 +2001,10 @@ typedef struct {
    * Threads that decompress, and that decrypt, 1 to 64; 0 for one per processor.
    */
   uint32_t instances;
+  /**
+   * For `DP_MEDIUM_OF_PROGRAM`: the functions of the medium, or NULL.
+   */
+  const dp_medium *medium_functions;
 } dp_list_options;
 
 /** Result of a restore, a verification or a list. */
@@ -1876,6 +2149,10 @@ typedef struct {
    * Set to 0.
    */
   uint32_t reserved;
+  /**
+   * For `DP_MEDIUM_OF_PROGRAM`: the functions of the medium, or NULL.
+   */
+  const dp_medium *medium_functions;
 } dp_restore_options;
 
 /** Options of a verification. Fields that are 0 have their default. */
@@ -1909,6 +2186,10 @@ typedef struct {
    * Threads that decompress, and that decrypt, 1 to 64; 0 for one per processor.
    */
   uint32_t instances;
+  /**
+   * For `DP_MEDIUM_OF_PROGRAM`: the functions of the medium, or NULL.
+   */
+  const dp_medium *medium_functions;
 } dp_verify_options;
 
 /** Success. */

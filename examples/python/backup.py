@@ -33,7 +33,8 @@ class BackupOptions(Sized):
                 + names(c_uint64, "volume_size")
                 + names(c_int32, "source_kind", "source_descriptor", "medium_kind", "mode",
                         "compression", "level", "framing")
-                + names(c_uint32, "flags", "instances", "readers", "buffers", "buffer_size"))
+                + names(c_uint32, "flags", "instances", "readers", "buffers", "buffer_size")
+                + names(c_void_p, "medium_functions"))
 
 
 class Entry(Sized):
@@ -50,7 +51,7 @@ class ListOptions(Sized):
     _fields_ = [("size", c_size_t), ("medium", c_char_p), ("selection", c_void_p),
                 ("secret", c_void_p), ("entry", ENTRY), ("entry_user", c_void_p),
                 ("paths", c_void_p), ("path_count", c_size_t), ("hooks", c_void_p),
-                ("medium_kind", c_int32), ("instances", c_uint32)]
+                ("medium_kind", c_int32), ("instances", c_uint32), ("medium_functions", c_void_p)]
 
 
 class RestoreOptions(Sized):
@@ -58,7 +59,7 @@ class RestoreOptions(Sized):
                 ("secret", c_void_p), ("destination", c_char_p), ("target_write", c_void_p),
                 ("target_user", c_void_p), ("paths", c_void_p), ("path_count", c_size_t),
                 ("hooks", c_void_p)] + names(c_int32, "medium_kind", "target_kind", "target_descriptor") \
-        + names(c_uint32, "flags", "instances", "reserved")
+        + names(c_uint32, "flags", "instances", "reserved") + names(c_void_p, "medium_functions")
 
 
 def check(status):

@@ -15,6 +15,7 @@ use crate::job::{Backup, BackupDone, CallbackReader, Compression, Source, WriteM
 use crate::status::{DP_ERR_ARGUMENT, DP_INCOMPLETE, DP_OK, dp_status};
 
 use super::hooks::{dp_hooks, hooks_of, nanoseconds};
+use super::medium::{check_volume_size, dp_medium};
 use super::secret::{dp_secret, secret_of, unknown};
 use super::selection::medium_of;
 
@@ -152,13 +153,16 @@ pub struct dp_backup_options {
     /// Size of a buffer, and so of a block before compression, in bytes, 512 to 64 MiB; 0 for 4
     /// MiB.
     pub buffer_size: u32,
+    /// For `DP_MEDIUM_OF_PROGRAM`: the functions of the medium, or NULL.
+    pub medium_functions: In<dp_medium>,
 }
 
-versioned!(dp_backup_options, first: 176, {
+versioned!(dp_backup_options, first: 184, {
     size, sources, source_count, source_read, source_user, medium, secret, recipient_files,
     recipient_count, exclude, exclude_count, name, program, label, hooks, volume_size, source_kind,
     source_descriptor, medium_kind, mode, compression, level, framing, flags, instances, readers,
-    buffers, buffer_size
+    buffers, buffer_size,
+    medium_functions
 });
 
 /// Result of a backup.
@@ -283,9 +287,16 @@ fn backup_of(options: &dp_backup_options) -> Result<Backup, Failure> {
     let files = options
         .recipient_files
         .read(options.recipient_count, "recipient_files")?;
+    let medium = medium_of(
+        options.medium,
+        options.medium_kind,
+        options.medium_functions,
+        "medium",
+    )?;
+    check_volume_size(&medium, options.volume_size)?;
     Ok(Backup {
         source: source_of(options)?,
-        medium: medium_of(options.medium, options.medium_kind, "medium")?,
+        medium,
         mode,
         volumes: VolumeOptions::default()
             .volume_size(Some(options.volume_size).filter(|size| *size > 0))

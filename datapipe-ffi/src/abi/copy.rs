@@ -10,6 +10,7 @@ use crate::status::{DP_ERR_ARGUMENT, dp_status};
 
 use super::backup::{framing_of, mode_of, status_of};
 use super::hooks::{dp_hooks, hooks_of, nanoseconds};
+use super::medium::{check_volume_size, dp_medium};
 use super::selection::{dp_selection, medium_of, selection_of};
 
 /// Options of a copy. Fields that are 0 have their default.
@@ -40,11 +41,16 @@ pub struct dp_copy_options {
     pub mode: i32,
     /// `DP_FRAMING_...`.
     pub framing: i32,
+    /// For `DP_MEDIUM_OF_PROGRAM`: the functions of the medium with the archive, or NULL.
+    pub medium_functions: In<dp_medium>,
+    /// For `DP_MEDIUM_OF_PROGRAM`: the functions of the medium of the copy, or NULL.
+    pub target_functions: In<dp_medium>,
 }
 
-versioned!(dp_copy_options, first: 80, {
+versioned!(dp_copy_options, first: 96, {
     size, medium, selection, target, label, hooks, volume_size, record_len, medium_kind,
-    target_kind, mode, framing
+    target_kind, mode, framing,
+    medium_functions, target_functions
 });
 
 /// Result of a copy.
@@ -107,10 +113,22 @@ fn copy_of(options: &dp_copy_options) -> Result<Copy, Failure> {
             return Err(Failure::new(DP_ERR_ARGUMENT, text));
         }
     };
+    let to = medium_of(
+        options.target,
+        options.target_kind,
+        options.target_functions,
+        "target",
+    )?;
+    check_volume_size(&to, options.volume_size)?;
     Ok(Copy {
-        from: medium_of(options.medium, options.medium_kind, "medium")?,
+        from: medium_of(
+            options.medium,
+            options.medium_kind,
+            options.medium_functions,
+            "medium",
+        )?,
         selection: selection_of(options.selection)?,
-        to: medium_of(options.target, options.target_kind, "target")?,
+        to,
         mode,
         volumes: VolumeOptions::default()
             .volume_size(Some(options.volume_size).filter(|size| *size > 0))

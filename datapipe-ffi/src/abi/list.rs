@@ -12,6 +12,7 @@ use crate::status::{DP_ERR_NULL, dp_status};
 
 use super::backup::instances_of;
 use super::hooks::{dp_hooks, hooks_of};
+use super::medium::dp_medium;
 use super::read_result::{dp_read_result, write_result};
 use super::restore::paths_of;
 use super::secret::{dp_secret, secret_of};
@@ -108,11 +109,14 @@ pub struct dp_list_options {
     pub medium_kind: i32,
     /// Threads that decompress, and that decrypt, 1 to 64; 0 for one per processor.
     pub instances: u32,
+    /// For `DP_MEDIUM_OF_PROGRAM`: the functions of the medium, or NULL.
+    pub medium_functions: In<dp_medium>,
 }
 
-versioned!(dp_list_options, first: 80, {
+versioned!(dp_list_options, first: 88, {
     size, medium, selection, secret, entry, entry_user, paths, path_count, hooks, medium_kind,
-    instances
+    instances,
+    medium_functions
 });
 
 /// Lists an archive: reads its catalogue, or all of it if the catalogue is damaged or missing, and
@@ -130,7 +134,12 @@ pub extern "C" fn dp_list(options: In<dp_list_options>, result: Out<dp_read_resu
         let options = options.read_needed()?;
         let mut hooks = hooks_of(options.hooks)?;
         let list = List {
-            medium: medium_of(options.medium, options.medium_kind, "medium")?,
+            medium: medium_of(
+                options.medium,
+                options.medium_kind,
+                options.medium_functions,
+                "medium",
+            )?,
             selection: selection_of(options.selection)?,
             secret: secret_of(options.secret)?,
             paths: paths_of(options.paths, options.path_count)?,

@@ -32,6 +32,7 @@ mod stage_status; // state of each stage
 mod backup; // trees or a stream to a medium
 mod copy; // an archive to another medium
 mod list; // entries of an archive
+mod medium; // media of the program
 mod read_result; // results of jobs that read
 mod restore; // an archive to a directory or a stream
 mod verify; // check of an archive
@@ -45,6 +46,7 @@ pub use event::*;
 pub use hooks::*;
 pub use list::*;
 pub use log::*;
+pub use medium::*;
 pub use outputs::*;
 pub use pipe::*;
 pub use pipe_json::*;

@@ -9,6 +9,7 @@ use crate::status::{DP_ERR_ARGUMENT, dp_status};
 
 use super::backup::{check_flags, instances_of};
 use super::hooks::{dp_hooks, hooks_of};
+use super::medium::dp_medium;
 use super::read_result::{dp_read_result, write_result};
 use super::secret::{dp_secret, secret_of, unknown};
 use super::selection::{dp_selection, medium_of, selection_of};
@@ -74,11 +75,14 @@ pub struct dp_restore_options {
     pub instances: u32,
     /// Set to 0.
     pub reserved: u32,
+    /// For `DP_MEDIUM_OF_PROGRAM`: the functions of the medium, or NULL.
+    pub medium_functions: In<dp_medium>,
 }
 
-versioned!(dp_restore_options, first: 104, {
+versioned!(dp_restore_options, first: 112, {
     size, medium, selection, secret, destination, target_write, target_user, paths, path_count,
-    hooks, medium_kind, target_kind, target_descriptor, flags, instances, reserved
+    hooks, medium_kind, target_kind, target_descriptor, flags, instances, reserved,
+    medium_functions
 });
 
 /// Restores an archive, or some paths of it. Reading continues after damage; damaged files are
@@ -110,7 +114,12 @@ fn restore_of(options: &dp_restore_options) -> Result<Restore, Failure> {
     check_reserved("dp_restore_options", options.reserved)?;
     check_flags("flags", options.flags, FLAGS)?;
     Ok(Restore {
-        medium: medium_of(options.medium, options.medium_kind, "medium")?,
+        medium: medium_of(
+            options.medium,
+            options.medium_kind,
+            options.medium_functions,
+            "medium",
+        )?,
         selection: selection_of(options.selection)?,
         secret: secret_of(options.secret)?,
         target: target_of(options)?,

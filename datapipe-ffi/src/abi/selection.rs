@@ -3,7 +3,9 @@
 use crate::boundary::{Bytes, In, Text, versioned};
 use crate::failure::Failure;
 use crate::job::{Medium, MediumKind, Selection};
+use crate::status::DP_ERR_ARGUMENT;
 
+use super::medium::{dp_medium, functions_of};
 use super::secret::unknown;
 
 /// Kind of a medium: a directory of volumes if the path is a directory or ends with a slash, and
@@ -13,6 +15,10 @@ pub const DP_MEDIUM_BY_PATH: i32 = 0;
 pub const DP_MEDIUM_VIRTUAL_TAPE: i32 = 1;
 /// Kind of a medium: a directory of volumes.
 pub const DP_MEDIUM_VOLUME_DIRECTORY: i32 = 2;
+
+/// Kind of a medium: one of the program, whose functions are in `medium_functions`, or
+/// `target_functions` for that of a copy. The path of the medium is its name in messages.
+pub const DP_MEDIUM_OF_PROGRAM: i32 = 3;
 
 /// Selection of an archive on a medium with several. Without a selection a job reads the last whole
 /// archive that opens with the secret. All fields but the size may be 0.
@@ -52,9 +58,21 @@ pub(super) fn selection_of(selection: In<dp_selection>) -> Result<Selection, Fai
     })
 }
 
-/// The medium at a path.
-pub(super) fn medium_of(path: Text, kind: i32, what: &str) -> Result<Medium, Failure> {
+/// The medium at a path, or of functions.
+pub(super) fn medium_of(
+    path: Text,
+    kind: i32,
+    functions: In<dp_medium>,
+    what: &str,
+) -> Result<Medium, Failure> {
     let kind = match kind {
+        DP_MEDIUM_OF_PROGRAM => return functions_of(functions, path, what),
+        _ if !functions.is_null() => {
+            return Err(Failure::new(
+                DP_ERR_ARGUMENT,
+                format!("{what}_functions are given, but {what}_kind is not DP_MEDIUM_OF_PROGRAM"),
+            ));
+        }
         DP_MEDIUM_BY_PATH => MediumKind::ByPath,
         DP_MEDIUM_VIRTUAL_TAPE => MediumKind::VirtualTape,
         DP_MEDIUM_VOLUME_DIRECTORY => MediumKind::VolumeDirectory,

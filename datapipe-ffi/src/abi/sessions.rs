@@ -14,6 +14,7 @@ use crate::status::{DP_ERR_CALLBACK, DP_ERR_NULL, dp_status};
 
 use super::backup::status_of;
 use super::hooks::{dp_hooks, hooks_of};
+use super::medium::dp_medium;
 use super::secret::{dp_secret, secret_of};
 use super::selection::medium_of;
 
@@ -105,10 +106,13 @@ pub struct dp_sessions_options {
     pub medium_kind: i32,
     /// Set to 0.
     pub reserved: u32,
+    /// For `DP_MEDIUM_OF_PROGRAM`: the functions of the medium, or NULL.
+    pub medium_functions: In<dp_medium>,
 }
 
-versioned!(dp_sessions_options, first: 56, {
-    size, medium, secret, hooks, archive, archive_user, medium_kind, reserved
+versioned!(dp_sessions_options, first: 64, {
+    size, medium, secret, hooks, archive, archive_user, medium_kind, reserved,
+    medium_functions
 });
 
 /// Result of the list of a medium.
@@ -154,7 +158,12 @@ pub extern "C" fn dp_sessions(
         let function = options.archive;
         let function = function
             .ok_or_else(|| Failure::new(DP_ERR_NULL, "archive is NULL, but receives the list"))?;
-        let medium = medium_of(options.medium, options.medium_kind, "medium")?;
+        let medium = medium_of(
+            options.medium,
+            options.medium_kind,
+            options.medium_functions,
+            "medium",
+        )?;
         let secret = secret_of(options.secret)?;
         let hooks = hooks_of(options.hooks)?;
         let listed = list_sessions(&medium, secret.as_ref(), &hooks)?;

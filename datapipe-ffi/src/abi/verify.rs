@@ -6,6 +6,7 @@ use crate::status::dp_status;
 
 use super::backup::instances_of;
 use super::hooks::{dp_hooks, hooks_of};
+use super::medium::dp_medium;
 use super::read_result::{dp_read_result, write_result};
 use super::secret::{dp_secret, secret_of};
 use super::selection::{dp_selection, medium_of, selection_of};
@@ -29,10 +30,13 @@ pub struct dp_verify_options {
     pub medium_kind: i32,
     /// Threads that decompress, and that decrypt, 1 to 64; 0 for one per processor.
     pub instances: u32,
+    /// For `DP_MEDIUM_OF_PROGRAM`: the functions of the medium, or NULL.
+    pub medium_functions: In<dp_medium>,
 }
 
-versioned!(dp_verify_options, first: 48, {
-    size, medium, selection, secret, hooks, medium_kind, instances
+versioned!(dp_verify_options, first: 56, {
+    size, medium, selection, secret, hooks, medium_kind, instances,
+    medium_functions
 });
 
 /// Reads and checks all of an archive, and writes nothing. Of a medium with several archives,
@@ -52,7 +56,12 @@ pub extern "C" fn dp_verify(
         let options = options.read_needed()?;
         let mut hooks = hooks_of(options.hooks)?;
         let verify = Verify {
-            medium: medium_of(options.medium, options.medium_kind, "medium")?,
+            medium: medium_of(
+                options.medium,
+                options.medium_kind,
+                options.medium_functions,
+                "medium",
+            )?,
             selection: selection_of(options.selection)?,
             secret: secret_of(options.secret)?,
             instances: instances_of(options.instances),

@@ -118,6 +118,12 @@ pub(crate) fn divide<T, U>(
     unsafe { function(user, from, to) }
 }
 
+/// Calls the caller's function that measures something, and returns the function's answer.
+pub(crate) fn measure(function: unsafe extern "C" fn(User) -> i64, user: User) -> i64 {
+    // SAFETY: the caller's promise about its functions.
+    unsafe { function(user) }
+}
+
 /// Calls the caller's function with its user data only, and returns the function's answer.
 pub(crate) fn notify(function: unsafe extern "C" fn(User) -> i32, user: User) -> i32 {
     // SAFETY: the caller's promise about its functions.

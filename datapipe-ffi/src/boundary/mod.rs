@@ -24,7 +24,7 @@ mod versioned; // structs that begin with their size
 
 pub use argument::{Bytes, OutCount, Text, TextList};
 pub use callback::User;
-pub(crate) use callback::{change, convert, divide, fill, log, make, notify, show, take};
+pub(crate) use callback::{change, convert, divide, fill, log, make, measure, notify, show, take};
 pub(crate) use descriptor::duplicate;
 pub(crate) use fork::{is_forked, watch_forks};
 pub(crate) use guard::{call, call_before_fork};

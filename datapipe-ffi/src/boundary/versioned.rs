@@ -45,6 +45,13 @@ impl<T> Clone for In<T> {
 
 impl<T> Copy for In<T> {}
 
+impl<T> In<T> {
+    /// True for a null pointer.
+    pub(crate) fn is_null(self) -> bool {
+        self.0.is_null()
+    }
+}
+
 impl<T: Versioned> In<T> {
     /// Copies the struct. `None` for a null pointer.
     pub(crate) fn read(self) -> Result<Option<T>, Failure> {
@@ -294,6 +301,7 @@ impl<T> Plain for Option<unsafe extern "C" fn(User, u32, *mut T) -> i32> {}
 impl<T, U> Plain for Option<unsafe extern "C" fn(User, *const T, *mut U) -> i32> {}
 impl<T, U> Plain for Option<unsafe extern "C" fn(User, *const T, Handle<U>) -> i32> {}
 impl Plain for Option<unsafe extern "C" fn(User) -> i32> {}
+impl Plain for Option<unsafe extern "C" fn(User) -> i64> {}
 impl Plain for Option<unsafe extern "C" fn(User, *const u8, usize) -> i64> {}
 impl Plain for Option<unsafe extern "C" fn(User, *mut u8, usize) -> i64> {}
 

@@ -7,10 +7,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use datapipe::archive::{ListedArchive, OpenError, Sessions, SharedKey};
 use datapipe::interrupt::retry;
-use datapipe::media::{FileSystem, MediumError, Storage, find_writer, volume_files};
+use datapipe::media::{FileSystem, MediumError, Storage, Writer, find_writer, volume_files};
 use datapipe::prelude::*;
 use datapipe::wire::SessionsBefore;
 
@@ -30,11 +31,26 @@ pub(crate) enum MediumKind {
     VolumeDirectory,
 }
 
+/// A medium that the program itself has.
+pub(crate) trait MediumSource: fmt::Debug + Send + Sync {
+    /// Bytes of its content.
+    fn content(&self) -> Result<u64, MediumError>;
+
+    /// Opens it to write, after its content or from its start.
+    fn writer(&self, label: &str, appends: bool) -> Result<Box<dyn MediumWriter>, MediumError>;
+
+    /// Opens it to read.
+    fn reader(&self) -> Result<Box<dyn MediumReader>, MediumError>;
+}
+
 /// A medium that exists or will be created.
 #[derive(Clone, Debug)]
 pub(crate) struct Medium {
+    /// Its path; the name of one of the program.
     path: PathBuf,
     is_directory: bool,
+    /// A medium of the program, which has no files.
+    of_program: Option<Arc<dyn MediumSource>>,
 }
 
 /// A medium that is open for writing, with device and inode of each file that a backup leaves out.
@@ -47,7 +63,24 @@ impl Medium {
             MediumKind::VirtualTape => false,
             MediumKind::VolumeDirectory => true,
         };
-        Self { path, is_directory }
+        Self {
+            path,
+            is_directory,
+            of_program: None,
+        }
+    }
+
+    /// A medium of the program.
+    pub(crate) fn of_program(name: PathBuf, source: Arc<dyn MediumSource>) -> Self {
+        Self {
+            path: name,
+            is_directory: false,
+            of_program: Some(source),
+        }
+    }
+
+    pub(crate) fn is_of_program(&self) -> bool {
+        self.of_program.is_some()
     }
 
     /// The failure of an operation on this medium.
@@ -61,6 +94,9 @@ impl Medium {
     }
 
     pub(super) fn create(&self, options: VolumeOptions) -> Result<OpenMedium, Failure> {
+        if let Some(source) = &self.of_program {
+            return Ok((source.writer(&options.label, false)?, Vec::new()));
+        }
         if self.is_directory {
             let medium = VolumeDirectory::create(&self.path, options)?;
             return Ok((Box::new(medium), vec![self.identity()?]));
@@ -75,6 +111,9 @@ impl Medium {
 
     /// Opens the medium to write after its content. One that does not exist is created.
     pub(super) fn append(&self, options: VolumeOptions) -> Result<OpenMedium, Failure> {
+        if let Some(source) = &self.of_program {
+            return Ok((source.writer(&options.label, true)?, Vec::new()));
+        }
         let medium: Box<dyn MediumWriter> = match self.is_directory {
             true => Box::new(VolumeDirectory::append(&self.path, options)?),
             false => Box::new(VirtualTape::append(&self.path, options)?),
@@ -83,6 +122,9 @@ impl Medium {
     }
 
     pub(super) fn open(&self) -> Result<Box<dyn MediumReader>, MediumError> {
+        if let Some(source) = &self.of_program {
+            return source.reader();
+        }
         Ok(match self.is_directory {
             true => Box::new(VolumeDirectory::open(&self.path)?),
             false => Box::new(VirtualTape::open(&self.path)?),
@@ -91,16 +133,24 @@ impl Medium {
 
     /// The sessions that the medium has, for the header of the next one. It must be open to append.
     pub(super) fn sessions_before(&self) -> Result<SessionsBefore, Failure> {
-        match self.bytes() {
+        match self.content()? {
             0 => Ok(SessionsBefore::default()),
             _ => Sessions::before_next(self.open()?).map_err(|error| self.open_failure(error)),
         }
     }
 
+    /// The process that writes the medium, if that is known.
+    fn writer(&self) -> Option<Writer> {
+        match self.of_program {
+            None => find_writer(&self.path).ok().flatten(),
+            Some(_) => None,
+        }
+    }
+
     /// Checks that no other job writes the medium.
     fn check_not_in_use(&self) -> Result<(), Failure> {
-        match find_writer(&self.path) {
-            Ok(Some(writer)) => Err(self.failure(
+        match self.writer() {
+            Some(writer) => Err(self.failure(
                 DP_ERR_MEDIUM_IN_USE,
                 format_args!("is being written by {writer}; wait until it has ended"),
             )),
@@ -110,7 +160,7 @@ impl Medium {
 
     /// Logs a warning if a job writes the medium that is read.
     pub(super) fn warn_if_written(&self) {
-        if let Ok(Some(writer)) = find_writer(&self.path) {
+        if let Some(writer) = self.writer() {
             let text = format!(
                 "{self} is being written by {writer}: this job reads its present content, which \
                  may be incomplete"
@@ -122,7 +172,7 @@ impl Medium {
     /// Checks that a job that replaces nothing can write the medium.
     pub(super) fn check_empty(&self) -> Result<(), Failure> {
         self.check_not_in_use()?;
-        match self.bytes() {
+        match self.content()? {
             // A job that was stopped before its first block may have left empty volumes.
             0 => Ok(()),
             bytes => Err(self.failure(
@@ -144,7 +194,7 @@ impl Medium {
         hooks: &Hooks,
     ) -> Result<Option<SharedKey>, Failure> {
         self.check_not_in_use()?;
-        if self.bytes() == 0 {
+        if self.content()? == 0 {
             return Ok(None);
         }
         let sessions = Sessions::read(self.open()?).map_err(|error| self.open_failure(error))?;
@@ -193,12 +243,18 @@ impl Medium {
     /// True if a file of the medium begins as one of a volume: without its label, it may have
     /// sessions that cannot be read.
     pub(super) fn is_labelled(&self) -> bool {
+        if self.is_of_program() {
+            return false;
+        }
         let files = volume_files(&self.path).unwrap_or_default();
         files.iter().any(|file| file.record.is_some())
     }
 
     /// Device and inode of the tape's file, or of the directory.
     pub(super) fn identity(&self) -> io::Result<(u64, u64)> {
+        if self.is_of_program() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         retry(|| fs::metadata(&self.path)).map(|found| identity_of(&found))
     }
 
@@ -210,6 +266,9 @@ impl Medium {
 
     /// Device and inode of each file of the medium. Files that cannot be inspected are left out.
     pub(super) fn files(&self) -> Vec<(u64, u64)> {
+        if self.is_of_program() {
+            return Vec::new();
+        }
         let names = match self.is_directory {
             true => FileSystem.list(&self.path).unwrap_or_default(),
             false => Vec::new(),
@@ -270,8 +329,19 @@ impl Medium {
         sessions.is_some_and(|sessions| !sessions.sessions().is_empty())
     }
 
+    /// Bytes of its content. Fails if a medium of the program cannot say it.
+    fn content(&self) -> Result<u64, Failure> {
+        match &self.of_program {
+            None => Ok(self.bytes()),
+            Some(source) => Ok(source.content()?),
+        }
+    }
+
     /// Total size of its files in bytes. Files that cannot be inspected are not counted.
     pub(super) fn bytes(&self) -> u64 {
+        if let Some(source) = &self.of_program {
+            return source.content().unwrap_or_default();
+        }
         let len = |path: &Path| match retry(|| fs::metadata(path)) {
             Ok(found) if found.is_file() => found.len(),
             _ => 0,

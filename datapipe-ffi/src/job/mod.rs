@@ -24,7 +24,7 @@ pub(crate) use archive::Selection;
 pub(crate) use backup::{Backup, BackupDone, Compression, Source, WriteMode};
 pub(crate) use copy::{Copy, CopyDone};
 pub(crate) use hooks::{Hooks, Problem, Progress};
-pub(crate) use medium::{Medium, MediumKind};
+pub(crate) use medium::{Medium, MediumKind, MediumSource};
 pub(crate) use read::{EntrySink, List, ReadDone, Restore, RestoreTarget, Verify};
 pub(crate) use secret::SecretSource;
 pub(crate) use sessions::list_sessions;

@@ -11,6 +11,7 @@ int growth_main(int argc, char **argv);
 int handles_main(int argc, char **argv);
 int jobs_main(int argc, char **argv);
 int json_main(int argc, char **argv);
+int media_main(int argc, char **argv);
 int pipes_main(int argc, char **argv);
 int random_main(int argc, char **argv);
 int serve_main(int argc, char **argv);
@@ -26,6 +27,7 @@ static const struct {
     {"jobs", jobs_main},     {"pipes", pipes_main},   {"random", random_main},
     {"sessions", sessions_main}, {"stages", stages_main}, {"growth", growth_main},
     {"serve", serve_main}, {"json", json_main}, {"daemon", daemon_main},
+    {"media", media_main},
 };
 
 int main(int argc, char **argv)

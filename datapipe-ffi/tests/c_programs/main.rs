@@ -186,6 +186,11 @@ fn processes_that_attach_as_head_and_as_tail() {
 }
 
 #[test]
+fn media_of_the_program() {
+    check("media");
+}
+
+#[test]
 fn pipes_from_json() {
     check("json");
 }

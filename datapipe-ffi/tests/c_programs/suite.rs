@@ -14,9 +14,9 @@ use std::thread;
 use super::{Linked, Program, compiler, crate_dir, install_shared, link, run_compiler, words};
 
 /// Sources of `tests/c` whose `main` the suite calls, by their names.
-const PROGRAMS: [&str; 12] = [
-    "attach", "daemon", "errors", "growth", "handles", "jobs", "json", "pipes", "random", "serve",
-    "sessions", "stages",
+const PROGRAMS: [&str; 13] = [
+    "attach", "daemon", "errors", "growth", "handles", "jobs", "json", "media", "pipes", "random",
+    "serve", "sessions", "stages",
 ];
 
 /// The program that has all test programs.
