@@ -628,7 +628,7 @@ mod tests {
     ];
 
     /// Makes one change to each block that has a checksum.
-    struct Changing(std::slice::Iter<'static, Change>);
+    struct Changing(slice::Iter<'static, Change>);
 
     impl Head for Changing {
         fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
