@@ -161,10 +161,10 @@ impl<M: MediumReader + 'static> StoredArchive<M> {
     /// };
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn into_reader(self) -> Result<ArchiveReader<M>, Self> {
+    pub fn into_reader(self) -> Result<ArchiveReader<M>, Box<Self>> {
         match self.is_encrypted() {
             false => Ok(self.0),
-            true => Err(self),
+            true => Err(Box::new(self)),
         }
     }
 
