@@ -536,10 +536,34 @@ mod tests {
         }
         assert!(Checkpoint::parse([&good[..], &good[..]]).is_err());
         assert!(Checkpoint::parse([]).is_err());
-        // Entries of later versions are passed over.
-        let mut later = vec![200, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4];
-        assert!(Checkpoint::parse([&later[..]]).is_err());
-        later.extend(good);
-        assert!(Checkpoint::parse([&later[..]]).is_ok());
+    }
+
+    /// Later versions may say more beside what this one knows, by entries that are passed over.
+    #[test]
+    fn entries_of_later_versions_are_passed_over_wherever_they_are_and_others_refused() {
+        let entry = |kind: u8| {
+            let mut entry = vec![kind, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+            entry.extend([1, 2, 3, 4]);
+            entry
+        };
+        assert!(Checkpoint::parse([&entry(200)[..]]).is_err());
+        for checkpoint in all() {
+            let blocks = checkpoint.to_blocks(8192).unwrap();
+            let Some((first, rest)) = blocks.split_first() else {
+                panic!("a checkpoint has a block");
+            };
+            for (kind, is_known) in [(128, true), (255, true), (37, false), (127, false)] {
+                let before = [&entry(kind)[..], first].concat();
+                let after = [&first[..], &entry(kind)].concat();
+                for with in [before, after] {
+                    let parts = std::iter::once(&with[..]).chain(slices(rest));
+                    let parsed = Checkpoint::parse(parts);
+                    match is_known {
+                        true => assert_eq!(parsed.unwrap(), checkpoint),
+                        false => assert!(parsed.is_err(), "{kind}"),
+                    }
+                }
+            }
+        }
     }
 }

@@ -93,8 +93,8 @@ struct Args {
     /// Look up no names of users and groups: the archive has their numbers only
     #[arg(long)]
     numeric_owner: bool,
-    /// Store the time at which each object was made, where the file system has it. It can be shown,
-    /// but no system can restore it
+    /// Store the time at which each object was made, where the file system has it. No list shows
+    /// it, and no system can restore it
     #[arg(long)]
     birth_time: bool,
     /// Name of standard input in the archive [default: stdin]

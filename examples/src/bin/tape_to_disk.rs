@@ -32,7 +32,7 @@ use datapipe_examples::new_file::NewFile;
 use datapipe_examples::progress::JobProgress;
 use datapipe_examples::read_scope::ReadScope;
 use datapipe_examples::secret::DecryptArgs;
-use datapipe_examples::select::SelectArgs;
+use datapipe_examples::select::{SelectArgs, Stored};
 use datapipe_examples::sessions::list_sessions;
 use datapipe_examples::summary::Summary;
 
@@ -175,15 +175,14 @@ fn run(
     if args.sessions {
         return list_sessions(&location, secret.as_ref(), args.output.json, summary);
     }
-    if args.verify && secret.is_none() {
-        // Without an error, its notes are those of the reader that opens the archive below.
-        let mut noted = Summary::new(summary.job);
-        match args.select.open_stored(&location, &mut noted) {
-            Ok(stored) if !stored.is_encrypted() => {}
-            _ => return verify_stored(args, console, location, summary),
+    let reader = if args.verify && secret.is_none() {
+        match args.select.open_stored(&location, summary)?.into_reader() {
+            Ok(reader) => reader,
+            Err(stored) => return verify_stored(args, console, location, &stored, summary),
         }
-    }
-    let reader = args.select.open(&location, secret.as_ref(), summary)?;
+    } else {
+        args.select.open(&location, secret.as_ref(), summary)?
+    };
     summary.authenticated = Some(reader.opened_by().is_some());
     // It is not needed any more, and a dump of this process must not have it.
     drop(secret);
@@ -233,22 +232,21 @@ fn verify_stored(
     args: &Args,
     console: Console,
     location: Location,
+    stored: &Stored,
     summary: &mut Summary,
 ) -> Result<(), Failure> {
-    let stored = args.select.open_stored(&location, summary)?;
-    let is_sealed = stored.is_encrypted();
     note_origin(
         console,
         (stored.session(), stored.header().created),
         stored.origin(),
-        is_sealed,
+        true,
         summary,
     );
     summary.authenticated = Some(false);
     summary.notes.push(NOT_AUTHENTICATED.to_owned());
     let log = DamageLog::new();
     summary.errors_to.watch_damage(&log);
-    let Reading { pipe, report } = stored.salvage(&log).read();
+    let Reading { pipe, report } = stored.clone().salvage(&log).read();
     let pipe = args.placement.pipe(pipe.label(summary.job));
     let tail = StreamTail::file(dev_null()?).into();
     let mut job = Job {

@@ -31,9 +31,9 @@ const MAX_HEADER_READ: u64 = 64 << 10;
 /// Most units before an archive's header in its record, and up to its first block.
 const MAX_UNITS_BEFORE: u32 = 6;
 
-/// Returns the entries with positions on the medium. A position that is not after all before it, and
-/// before the session's footer, does not count: archives follow each other, and sessions do. So a
-/// list reads each record a few times at most.
+/// Returns the entries with positions on the medium. A position that is not after all before it,
+/// and before the session's footer, does not count: archives follow each other, and sessions do. So
+/// a list reads each record a few times at most.
 pub(super) fn places_in_order<'e>(
     entries: &'e [ArchiveEntry],
     facts: &SessionFacts,

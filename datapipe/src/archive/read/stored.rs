@@ -140,6 +140,34 @@ impl<M: MediumReader + 'static> StoredArchive<M> {
         self.header().cipher != CipherKind::None
     }
 
+    /// Returns the reader of this archive, which decodes its blocks.
+    ///
+    /// # Errors
+    ///
+    /// The archive itself, if it is encrypted: its reader needs a key.
+    ///
+    /// ```
+    /// use datapipe::archive::StoredArchive;
+    /// use datapipe::prelude::*;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("nightly.tap");
+    /// # let archive = ArchiveOptions::stream("nightly").plan()?;
+    /// # let tape = VirtualTape::create(&path, VolumeOptions::default())?;
+    /// # Pipe::builder().head(StreamHead::new(&b"data"[..])).archive(archive, tape).run()?;
+    ///
+    /// match StoredArchive::open(VirtualTape::open(&path)?)?.into_reader() {
+    ///     Ok(reader) => reader.read().pipe.tail(StreamTail::new(std::io::sink())).run()?,
+    ///     Err(stored) => stored.read().pipe.tail(StreamTail::new(std::io::sink())).run()?,
+    /// };
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn into_reader(self) -> Result<ArchiveReader<M>, Box<Self>> {
+        match self.is_encrypted() {
+            false => Ok(self.0),
+            true => Err(Box::new(self)),
+        }
+    }
+
     /// Returns the options of a copy of this archive.
     pub fn copy(&self) -> CopyOptions {
         CopyOptions::new(self.session(), self.header())
