@@ -1855,6 +1855,11 @@ typedef struct {
    * For `DP_MEDIUM_OF_PROGRAM`: the functions of the medium of the copy, or NULL.
    */
   const dp_medium *target_functions;
+  /**
+   * Secret that opens the names of encrypted archives, for a selection by name, or NULL. The copy
+   * is encrypted as the archive is.
+   */
+  const dp_secret *secret;
 } dp_copy_options;
 
 /** Result of a copy. */

@@ -11,6 +11,7 @@ use crate::status::{DP_ERR_ARGUMENT, dp_status};
 use super::backup::{framing_of, mode_of, status_of};
 use super::hooks::{dp_hooks, hooks_of, nanoseconds};
 use super::medium::{check_volume_size, dp_medium};
+use super::secret::{dp_secret, secret_of};
 use super::selection::{dp_selection, medium_of, selection_of};
 
 /// Options of a copy. Fields that are 0 have their default.
@@ -45,12 +46,15 @@ pub struct dp_copy_options {
     pub medium_functions: In<dp_medium>,
     /// For `DP_MEDIUM_OF_PROGRAM`: the functions of the medium of the copy, or NULL.
     pub target_functions: In<dp_medium>,
+    /// Secret that opens the names of encrypted archives, for a selection by name, or NULL. The copy
+    /// is encrypted as the archive is.
+    pub secret: In<dp_secret>,
 }
 
-versioned!(dp_copy_options, first: 96, {
+versioned!(dp_copy_options, first: 104, {
     size, medium, selection, target, label, hooks, volume_size, record_len, medium_kind,
     target_kind, mode, framing,
-    medium_functions, target_functions
+    medium_functions, target_functions, secret
 });
 
 /// Result of a copy.
@@ -128,6 +132,7 @@ fn copy_of(options: &dp_copy_options) -> Result<Copy, Failure> {
             "medium",
         )?,
         selection: selection_of(options.selection)?,
+        secret: secret_of(options.secret)?,
         to,
         mode,
         volumes: VolumeOptions::default()

@@ -75,13 +75,14 @@ impl Selection {
         Ok(Opened { archive, damage })
     }
 
-    /// Opens the archive to read it without its key.
+    /// Opens the archive to read it without its key. `names` opens the names of encrypted archives.
     pub(super) fn open_stored(
         &self,
         medium: &Medium,
+        names: Option<&Secret>,
         hooks: &Hooks,
     ) -> Result<Opened<Stored>, Failure> {
-        let Candidates { found, damage } = self.candidates(medium, None, hooks)?;
+        let Candidates { found, damage } = self.candidates(medium, names, hooks)?;
         let opened = match found {
             None => StoredArchive::open(medium.open()?),
             Some(found) if found.len() == 1 && !self.is_any() => {

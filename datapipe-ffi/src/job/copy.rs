@@ -16,11 +16,14 @@ use super::hooks::{Hooks, Progress};
 use super::medium::Medium;
 use super::read::damage_log;
 use super::run::run;
+use super::secret::SecretSource;
 
 /// A copy of one archive, in a session of its own.
 pub(crate) struct Copy {
     pub(crate) from: Medium,
     pub(crate) selection: Selection,
+    /// Opens the names of encrypted archives, among which the selection looks.
+    pub(crate) secret: Option<SecretSource>,
     pub(crate) to: Medium,
     pub(crate) mode: WriteMode,
     pub(crate) volumes: VolumeOptions,
@@ -53,7 +56,9 @@ impl Copy {
             WriteMode::Append => drop(self.to.check_append(None, true, hooks)?),
         }
         self.from.warn_if_written();
-        let opened = self.selection.open_stored(&self.from, hooks)?;
+        let secret = self.secret.as_ref().map(SecretSource::read).transpose()?;
+        hooks.check()?;
+        let opened = (self.selection).open_stored(&self.from, secret.as_ref(), hooks)?;
         log_damage(&self.from, &opened.damage);
         let stored = opened.archive;
         let header_hash = stored.header_hash();

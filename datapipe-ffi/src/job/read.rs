@@ -277,7 +277,7 @@ impl Verify {
     pub(crate) fn run(self, hooks: &mut Hooks) -> Result<ReadDone, Failure> {
         hooks.check()?;
         if self.secret.is_none() {
-            let opened = self.selection.open_stored(&self.medium, hooks)?;
+            let opened = self.selection.open_stored(&self.medium, None, hooks)?;
             if opened.archive.is_encrypted() {
                 let listed = report_damage(&opened.damage, hooks);
                 let mut done = verify_stored(&self.medium, opened.archive, hooks)?;

@@ -119,6 +119,18 @@ static void lists_and_selections(const char *dir, const char *medium)
     CHECK(copied.archives[0].flags & DP_LISTED_COPY);
     CHECK(memcmp(copied.archives[0].source_session_id, opened.archives[2].session_id, 16) == 0);
     CHECK(unlink(copy) == 0);
+
+    /* The name of an encrypted archive selects it with its secret only. */
+    dp_selection second_one = {.size = sizeof second_one, .name = "second"};
+    copying.selection = &second_one;
+    CHECK_STATUS(dp_copy(&copying, NULL), DP_ERR_NO_ARCHIVE);
+    CHECK(strstr(dp_error_message(0), "2 of its names are encrypted"));
+    copying.secret = &secret;
+    CHECK_STATUS(dp_copy(&copying, NULL), DP_OK);
+    copied = list(copy, &secret);
+    CHECK(copied.count == 1 && strcmp(copied.names[0], "second") == 0);
+    CHECK(strcmp(list(copy, NULL).names[0], "?") == 0);
+    CHECK(unlink(copy) == 0);
 }
 
 static void errors(const char *dir, const char *medium)

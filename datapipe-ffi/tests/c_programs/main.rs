@@ -308,6 +308,31 @@ fn installed_library_is_found_by_pkg_config() {
 }
 
 #[test]
+fn installed_library_is_found_by_cmake() {
+    let dir = tempfile::tempdir().unwrap();
+    let (prefix, build) = (dir.path().join("prefix"), dir.path().join("build"));
+    let root = crate_dir().parent().unwrap();
+    let run = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{command:?}: {output:?}");
+    };
+    let libraries = library(Linked::Shared);
+    run(Command::new(root.join("scripts/ffi-install")).args([&prefix, libraries.parent().unwrap()]));
+    let scanner = root.join("examples/c/scanner.c");
+    run(Command::new("cmake")
+        .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
+        .arg(format!("-DSCANNER={}", scanner.display()))
+        .arg("-S")
+        .arg(crate_dir().join("tests/cmake"))
+        .arg("-B")
+        .arg(&build));
+    run(Command::new("cmake").arg("--build").arg(&build));
+    // CMake records the folder of the library in the program.
+    let program = Command::new(build.join("scanner")).output().unwrap();
+    assert_eq!(program.status.code(), Some(2), "usage: {program:?}");
+}
+
+#[test]
 fn python_example_backs_up_lists_and_restores() {
     let dir = tempfile::tempdir().unwrap();
     install_shared(dir.path());
