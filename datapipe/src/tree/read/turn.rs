@@ -249,8 +249,8 @@ impl Turn<'_> {
     }
 
     /// Commits the entries that were read into `block`, whose whole entries end at `ends`, and
-    /// passes the turn on unless more of the range or of the catalogue follows. The block is complete
-    /// once the change is made.
+    /// passes the turn on unless more of the range or of the catalogue follows. The block is
+    /// complete once the change is made.
     ///
     /// The result has no [`Fill`] if all of it was kept for a later block: `block` is empty after
     /// the change. This happens only if `must_send` is false.
@@ -471,8 +471,8 @@ impl CommitOrder {
         Ok(self.send(block, len, BlockKind::Data))
     }
 
-    /// Sets the kind, the offset and the number of a block that will have `len` bytes: the catalogue
-    /// names the number, which is final.
+    /// Sets the kind, the offset and the number of a block that will have `len` bytes: the
+    /// catalogue names the number, which is final.
     fn send(&mut self, block: &mut Block, len: usize, kind: BlockKind) -> Fill {
         let mut info = block.info();
         (info.offset, info.kind) = (self.bytes, kind.code());
