@@ -21,12 +21,13 @@ const PER_PROGRAM: u64 = 64 << 20;
 const PER_COMPRESSOR: u64 = 8 << 20;
 
 /// Number of files in one directory.
-const WIDTH: u64 = 1000;
+pub(super) const WIDTH: u64 = 1000;
 
 /// Memory that a file takes in addition to its content, and the least that a content takes, in
 /// bytes.
 const INODE: u64 = 1 << 10;
 const PAGE: u64 = 4 << 10;
+pub(super) const PAGE_AND_INODE: u64 = PAGE + INODE;
 
 const GIB: u64 = 1 << 30;
 const STREAM_LEN: u64 = 50 * GIB;
@@ -62,7 +63,7 @@ fn files(files: u64, len: usize, runs: usize) -> Result<Case, Box<dyn Error>> {
     let page = if len == 0 { 0 } else { PAGE };
     let tree = NumberedTree::new(2 * files * (INODE + page), 2 * files)?;
     let content = vec![b'x'; len];
-    tree.fill(files, |_, path| fs::write(path, &content))?;
+    fill(&tree.root, files, |_, path| fs::write(path, &content))?;
     tree.case(
         FileTotals {
             files,
@@ -78,9 +79,11 @@ fn links(files: u64, names: u64) -> Result<Case, Box<dyn Error>> {
     // A name takes about as much memory as a file.
     let all = files * names;
     let tree = NumberedTree::new(2 * all * INODE, 2 * all)?;
-    tree.fill(all, |number, path| match number.checked_sub(files) {
-        None => fs::write(path, []),
-        Some(_) => fs::hard_link(tree.path_of(number % files), path),
+    fill(&tree.root, all, |number, path| {
+        match number.checked_sub(files) {
+            None => fs::write(path, []),
+            Some(_) => fs::hard_link(path_of(&tree.root, number % files), path),
+        }
     })?;
     tree.case(
         FileTotals {
@@ -202,6 +205,28 @@ impl ArchiveJob {
     }
 }
 
+/// Returns the path in the tree `root` of the file with that number.
+fn path_of(root: &Path, number: u64) -> PathBuf {
+    root.join(format!("{}/{number}", number / WIDTH))
+}
+
+/// Makes a tree, and calls `make` for the number and the path of each file with a number below
+/// `count`.
+pub(super) fn fill(
+    root: &Path,
+    count: u64,
+    make: impl Fn(u64, &Path) -> io::Result<()>,
+) -> io::Result<()> {
+    fs::create_dir(root)?;
+    for number in 0..count {
+        if number % WIDTH == 0 {
+            fs::create_dir(root.join((number / WIDTH).to_string()))?;
+        }
+        make(number, &path_of(root, number))?;
+    }
+    Ok(())
+}
+
 /// A tree of files whose names are numbers.
 struct NumberedTree {
     job: ArchiveJob,
@@ -216,23 +241,6 @@ impl NumberedTree {
             root: job.scratch.join("tree"),
             job,
         })
-    }
-
-    /// Returns the path of the file with that number.
-    fn path_of(&self, number: u64) -> PathBuf {
-        self.root.join(format!("{}/{number}", number / WIDTH))
-    }
-
-    /// Calls `make` for the number and the path of each file with a number below `count`.
-    fn fill(&self, count: u64, make: impl Fn(u64, &Path) -> io::Result<()>) -> io::Result<()> {
-        fs::create_dir(&self.root)?;
-        for number in 0..count {
-            if number % WIDTH == 0 {
-                fs::create_dir(self.root.join((number / WIDTH).to_string()))?;
-            }
-            make(number, &self.path_of(number))?;
-        }
-        Ok(())
     }
 
     /// Returns the case of a tree with the given totals.

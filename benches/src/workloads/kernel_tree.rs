@@ -1,11 +1,11 @@
 //! `README.md`, from "tree" to "tree-borg", and "processes": the source of the Linux kernel.
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::scratch::Scratch;
+use super::source_tree::SourceTree;
 use super::{
-    Bound, Comparison, ExpectedFiles, FileTotals, Measure, PAIRS, RunSpec, Task, Workload, programs,
+    Bound, Comparison, ExpectedFiles, FileTotals, Measure, PAIRS, Task, Workload, programs,
 };
 
 const TARBALL: &str = "/usr/src/linux-source-6.1.tar.xz";
@@ -97,7 +97,7 @@ pub(super) const PROCESSES: Workload = Workload {
 
 fn tree() -> Result<Comparison, Box<dyn Error>> {
     programs::require(&["tar", "zstd", "age"])?;
-    let kernel = KernelTree::new(1)?;
+    let kernel = unpack(1)?;
     Ok(Comparison {
         ours: kernel.back_up()?,
         peer: kernel.tar()?,
@@ -107,11 +107,11 @@ fn tree() -> Result<Comparison, Box<dyn Error>> {
 
 fn restore() -> Result<Comparison, Box<dyn Error>> {
     programs::require(&["tar", "zstd", "age"])?;
-    let kernel = KernelTree::new(3)?;
+    let kernel = unpack(3)?;
     programs::run(&kernel.back_up()?)?;
     programs::run(&kernel.tar()?)?;
     let whole = kernel.totals()?;
-    let (ours, theirs) = (kernel.scratch.join("ours"), kernel.scratch.join("theirs"));
+    let (ours, theirs) = (kernel.join("ours"), kernel.join("theirs"));
     Ok(Comparison {
         ours: kernel.restore("tape_to_disk", &[], &ours, whole)?,
         peer: programs::shell(
@@ -125,11 +125,11 @@ fn restore() -> Result<Comparison, Box<dyn Error>> {
 }
 
 fn one_file() -> Result<Comparison, Box<dyn Error>> {
-    let kernel = KernelTree::new(2)?;
+    let kernel = unpack(2)?;
     programs::run(&kernel.back_up()?)?;
-    let one = FileTotals::of(&kernel.scratch.join(ONE))?;
+    let one = FileTotals::of(&kernel.join(ONE))?;
     let whole = kernel.totals()?;
-    let (part, all) = (kernel.scratch.join("part"), kernel.scratch.join("all"));
+    let (part, all) = (kernel.join("part"), kernel.join("all"));
     Ok(Comparison {
         ours: kernel.restore("tape_to_disk --path", &["--path", ONE], &part, one)?,
         peer: kernel.restore("tape_to_disk", &[], &all, whole)?,
@@ -138,7 +138,7 @@ fn one_file() -> Result<Comparison, Box<dyn Error>> {
 }
 
 fn processes() -> Result<Comparison, Box<dyn Error>> {
-    let kernel = KernelTree::new(1)?;
+    let kernel = unpack(1)?;
     let threads = kernel.back_up()?;
     let mut processes = kernel.back_up()?;
     processes.name = "disk_to_tape --processes";
@@ -154,8 +154,8 @@ fn processes() -> Result<Comparison, Box<dyn Error>> {
 /// not part of the comparison. The same holds for [`borg`].
 fn restic() -> Result<Comparison, Box<dyn Error>> {
     programs::require(&["restic"])?;
-    let kernel = KernelTree::new(1)?;
-    let (empty, repository) = (kernel.scratch.join("empty"), kernel.theirs());
+    let kernel = unpack(1)?;
+    let (empty, repository) = (kernel.join("empty"), kernel.theirs());
     programs::output(
         "RESTIC_PASSWORD=password restic -q --no-cache -r \"$1\" init",
         &[&empty],
@@ -180,8 +180,8 @@ fn restic() -> Result<Comparison, Box<dyn Error>> {
 
 fn borg() -> Result<Comparison, Box<dyn Error>> {
     programs::require(&["borg"])?;
-    let kernel = KernelTree::new(1)?;
-    let (empty, base) = (kernel.scratch.join("empty"), kernel.theirs());
+    let kernel = unpack(1)?;
+    let (empty, base) = (kernel.join("empty"), kernel.theirs());
     // Borg remembers the path and the content of a repository. All of that is below its base
     // directory, which is copied as a whole.
     programs::output(
@@ -207,97 +207,17 @@ fn borg() -> Result<Comparison, Box<dyn Error>> {
     })
 }
 
-/// The source, unpacked in memory, with the paths of keys and archives.
-struct KernelTree {
-    scratch: Scratch,
-}
-
-impl KernelTree {
-    /// Unpacks the source. `trees` is the number of trees that exist at the same time; one or two
-    /// archives come in addition.
-    fn new(trees: u64) -> Result<Self, Box<dyn Error>> {
-        programs::require(&["tar", "xz"])?;
-        if !Path::new(TARBALL).exists() {
-            return Err(
-                format!("{TARBALL} does not exist: apt-get install linux-source-6.1").into(),
-            );
-        }
-        let scratch = Scratch::new((trees + 1) * TREE_LEN, trees * TREE_FILES)?;
-        let kernel = Self { scratch };
-        programs::output(
-            r#"tar xf "$1" -C "$2""#,
-            &[Path::new(TARBALL), &kernel.parent()],
-        )?;
-        programs::make_key(&kernel.key())?;
-        Ok(kernel)
+/// Unpacks the source. `trees` is the number of trees that exist at the same time; one or two
+/// archives come in addition.
+pub(super) fn unpack(trees: u64) -> Result<SourceTree, Box<dyn Error>> {
+    programs::require(&["tar", "xz"])?;
+    if !Path::new(TARBALL).exists() {
+        return Err(format!("{TARBALL} does not exist: apt-get install linux-source-6.1").into());
     }
-
-    /// Counts the files of the tree.
-    fn totals(&self) -> Result<FileTotals, Box<dyn Error>> {
-        Ok(FileTotals::of(&self.scratch.join(NAME))?)
-    }
-
-    /// Returns our backup of the tree.
-    fn back_up(&self) -> Result<RunSpec, Box<dyn Error>> {
-        let mut arguments = ["--compress", "zstd:3", "--quiet", "--key-file"]
-            .map(Into::into)
-            .to_vec();
-        arguments.extend([self.key(), self.scratch.join(NAME), self.ours()].map(Into::into));
-        let spec = RunSpec::command("disk_to_tape", programs::ours("disk_to_tape")?, arguments);
-        Ok(spec.expect_files(ExpectedFiles::Any(self.ours())))
-    }
-
-    /// Returns the peer's backup: a pipeline of programs that do one thing each.
-    fn tar(&self) -> Result<RunSpec, Box<dyn Error>> {
-        let recipient = programs::output(
-            r#"age-keygen -o "$1" 2> /dev/null && age-keygen -y "$1""#,
-            &[self.identity()],
-        )?;
-        let spec = programs::shell(
-            "tar | zstd | age",
-            r#"tar c -C "$1" "$2" | zstd -q -3 -T2 | age -r "$3" -o "$4""#,
-            &[
-                self.parent().as_os_str(),
-                NAME.as_ref(),
-                recipient.as_ref(),
-                self.theirs().as_ref(),
-            ],
-        );
-        Ok(spec.expect_files(ExpectedFiles::Any(self.theirs())))
-    }
-
-    /// Returns our restore of the archive to `to`, which must leave `whole`.
-    fn restore(
-        &self,
-        name: &'static str,
-        options: &[&str],
-        to: &Path,
-        whole: FileTotals,
-    ) -> Result<RunSpec, Box<dyn Error>> {
-        let mut arguments: Vec<_> = options.iter().map(Into::into).collect();
-        arguments.extend(["--quiet", "--key-file"].map(Into::into));
-        arguments.extend([self.key(), self.ours(), to.to_owned()].map(Into::into));
-        let spec = RunSpec::command(name, programs::ours("tape_to_disk")?, arguments);
-        Ok(spec.expect_files(ExpectedFiles::Exactly(to.to_owned(), whole)))
-    }
-
-    fn parent(&self) -> PathBuf {
-        self.scratch.join("")
-    }
-
-    fn key(&self) -> PathBuf {
-        self.scratch.join("key")
-    }
-
-    fn identity(&self) -> PathBuf {
-        self.scratch.join("identity")
-    }
-
-    fn ours(&self) -> PathBuf {
-        self.scratch.join("ours.tap")
-    }
-
-    fn theirs(&self) -> PathBuf {
-        self.scratch.join("theirs.tap")
-    }
+    let kernel = SourceTree::new(NAME, (trees + 1) * TREE_LEN, trees * TREE_FILES)?;
+    programs::output(
+        r#"tar xf "$1" -C "$2""#,
+        &[Path::new(TARBALL), &kernel.parent()],
+    )?;
+    Ok(kernel)
 }

@@ -14,6 +14,7 @@
 //! [`program()`].
 
 mod copy; // an archive to another medium, without its key
+mod cores; // the kernel's source on more and more processors
 mod deaths; // delays until the death of a process is noticed and its work goes on
 mod file_totals; // number and size of the files in a directory
 mod growth; // up to a million files, and a long stream, by our programs alone
@@ -25,8 +26,10 @@ mod raw_stream; // a stream from memory to a checksum
 mod registry; // all workloads and programs by name
 mod run_spec; // a command with its expected results
 mod scratch; // a directory in memory, removed in any case
+mod source_tree; // a tree in memory, and the runs that archive it
 mod space; // free memory and inodes
 mod stream_to_tape; // a stream to a virtual tape
+mod tiny_files; // a million tiny files to an archive
 mod workload; // kinds of workloads, measures and bounds
 
 pub(crate) use deaths::modules;

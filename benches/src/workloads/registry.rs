@@ -1,7 +1,9 @@
 //! Names of all workloads, and of the programs that this executable runs in child processes.
 
 use super::workload::{Program, Workload};
-use super::{copy, deaths, growth, hand_over, kernel_tree, raw_stream, stream_to_tape};
+use super::{
+    copy, cores, deaths, growth, hand_over, kernel_tree, raw_stream, stream_to_tape, tiny_files,
+};
 
 /// Every workload, in the order in which they run.
 pub(crate) const ALL: &[Workload] = &[
@@ -19,6 +21,11 @@ pub(crate) const ALL: &[Workload] = &[
     kernel_tree::RESTIC,
     kernel_tree::BORG,
     kernel_tree::PROCESSES,
+    cores::TWO,
+    cores::FOUR,
+    cores::EIGHT,
+    cores::SIXTEEN,
+    tiny_files::WORKLOAD,
     deaths::WORKLOAD,
     growth::FILES,
     growth::MEMORY,

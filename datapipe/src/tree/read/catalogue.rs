@@ -14,9 +14,9 @@ use crate::limits::{CATALOGUE_PIECE, DATA_PER_CATALOGUE};
 use crate::pool::Block;
 use crate::shared_bytes::SharedBytes;
 use crate::tree::temp_file::SpillFile;
-use crate::wire::{
-    CatalogueStart, DecodeError, ENTRY_HEADER_LEN, Entry, EntryBody, goes_on, next_piece,
-};
+use crate::wire::{CatalogueStart, DecodeError, Entry, EntryBody, goes_on, next_piece};
+
+use super::unsent::entry_ends;
 
 /// Entries of all objects that have ended.
 #[derive(Debug, Default)]
@@ -112,7 +112,8 @@ impl Catalogue {
             owners(&mut self.front)?;
         }
         let front = self.front.len().min(block.capacity());
-        let whole = whole_entries(SharedBytes::from(&self.front[..front]));
+        let whole = entry_ends(SharedBytes::from(&self.front[..front])).last();
+        let whole = whole.unwrap_or(0);
         block.put(&self.front[..whole])?;
         self.front.drain(..whole);
         if self.front.is_empty() {
@@ -156,7 +157,7 @@ impl Catalogue {
             let from = (at + in_file as u64 - self.file.len()) as usize;
             second.copy_from_slice(&self.memory[from..][..second.len()]);
         }
-        let whole = whole_entries(SharedBytes::from(&*buf));
+        let whole = entry_ends(SharedBytes::from(&*buf)).last().unwrap_or(0);
         if whole == 0 && len > 0 && is_empty {
             return Err(StageError::new(
                 "the catalogue's temporary file does not contain what was written to it",
@@ -165,20 +166,4 @@ impl Catalogue {
         block.grow(whole)?;
         Ok(whole as u64)
     }
-}
-
-/// Returns the length of the complete entries at the start of `bytes`.
-pub(super) fn whole_entries(bytes: SharedBytes<'_>) -> usize {
-    let mut whole = 0;
-    while let Some(length) = bytes.array(whole + 4) {
-        let length = u32::from_le_bytes(length) as usize;
-        match whole
-            .checked_add(ENTRY_HEADER_LEN + length)
-            .filter(|&end| end <= bytes.len())
-        {
-            Some(end) => whole = end,
-            None => break,
-        }
-    }
-    whole
 }

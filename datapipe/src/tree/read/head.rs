@@ -8,6 +8,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -29,6 +30,7 @@ use super::owners::OwnerNames;
 use super::reader_gate::{ReadWaits, thread_waits};
 use super::report::TreeReport;
 use super::turn::{BatchRange, SharedHead};
+use super::unsent::entry_ends;
 use super::walk::{NextBatch, Walk};
 
 /// Reads file trees into blocks of entries: files, directories, links, fifos and devices, with
@@ -80,6 +82,10 @@ pub struct TreeHead {
     phase: Phase,
     /// Waits of the reads since this instance entered the gate; `None` outside of it.
     inside: Option<ReadWaits>,
+    /// This instance has returned a block from its last call, which has been sent since.
+    has_sent: bool,
+    /// Offsets at which the entries of a block end.
+    ends: Vec<usize>,
     /// Moving average of the bytes of an object in blocks.
     average: usize,
     /// Objects of the last batch, and the bytes in blocks that they have become so far.
@@ -172,6 +178,8 @@ impl TreeHead {
             range: BatchRange::default(),
             phase: Phase::New,
             inside: None,
+            has_sent: false,
+            ends: Vec::new(),
             average: FIRST_AVERAGE,
             batch_len: 0,
             batch_bytes: 0,
@@ -258,10 +266,14 @@ impl TreeHead {
         if self.phase == Phase::Closing {
             return self.close(block);
         }
-        if let Some(turn) = self.shared.held_turn(&mut self.range)
-            && let Some(fill) = turn.resume(block, &mut self.reader)?
-        {
-            return Ok(fill);
+        if let Some(turn) = self.shared.held_turn(&mut self.range) {
+            let (fill, change) = turn.resume(block, &mut self.reader)?;
+            if !change.apply(block)? {
+                return Ok(Fill::End);
+            }
+            if let Some(fill) = fill {
+                return Ok(fill);
+            }
         }
         loop {
             let before = block.len();
@@ -343,6 +355,8 @@ impl TreeHead {
     /// Commits the content of the block when its turn comes. Returns `None` if it was kept for a
     /// later block, which happens only if `must_send` is false; the turn has passed then.
     fn place(&mut self, block: &mut Block, must_send: bool) -> Result<Option<Fill>, StageError> {
+        self.ends.clear();
+        self.ends.extend(entry_ends(block.shared()));
         let Some(turn) = self.shared.await_turn(&mut self.range, block) else {
             return Ok(Some(Fill::End));
         };
@@ -350,8 +364,11 @@ impl TreeHead {
             check_content(self.refuses_empty, &self.report)?;
         }
         self.reader.repeat_names();
-        let (unplaced, open) = self.reader.unplaced();
-        turn.place(block, unplaced, open, must_send)
+        let (fill, change) = turn.place(block, &mut self.reader, &self.ends, must_send)?;
+        match change.apply(block)? {
+            true => Ok(fill),
+            false => Ok(Some(Fill::End)),
+        }
     }
 
     /// Fills the block with what follows all objects.
@@ -359,7 +376,12 @@ impl TreeHead {
         match self.shared.await_turn(&mut self.range, block) {
             Some(turn) => {
                 check_content(self.refuses_empty, &self.report)?;
-                turn.close(block, &self.shared.owners)
+                let (fill, change) = turn.close(block, &self.shared.owners)?;
+                Ok(if change.apply(block)? {
+                    fill
+                } else {
+                    Fill::End
+                })
             }
             None => Ok(Fill::End),
         }
@@ -418,13 +440,20 @@ impl Head for TreeHead {
         if self.phase == Phase::Ended {
             return Ok(Fill::End);
         }
-        self.shared.buffer_wait_ends(&self.range);
-        let fill = self.next_block(block)?;
-        // No later step moves the entries of the block, and no other instance waits for this.
-        if !block.info().is_control() {
-            make_relative(block.bytes_mut());
+        if mem::take(&mut self.has_sent) {
+            self.shared.block_sent();
         }
-        self.shared.buffer_wait_begins(&self.range);
+        let mut fill = self.next_block(block)?;
+        if fill == Fill::Block {
+            // No later step moves the entries of the block. The turn has passed, if it could.
+            if !block.info().is_control() {
+                make_relative(block.bytes_mut());
+            }
+            self.has_sent = self.shared.await_predecessors(block);
+            if !self.has_sent {
+                fill = Fill::End;
+            }
+        }
         if fill == Fill::End {
             // If the pipe ends, the content of the block has no position.
             block.clear();

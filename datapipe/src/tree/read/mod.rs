@@ -34,6 +34,7 @@ mod reader_gate; // number of instances that read at once
 mod report; // outcome and problems
 mod turn; // commit of batches in the order of the walk
 mod unplaced; // finished objects whose blocks have no number yet
+mod unsent; // entries that begin a later block
 mod walk; // names of the tree, in batches
 
 pub use excluded::Excluded;

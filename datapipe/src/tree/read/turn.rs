@@ -8,9 +8,10 @@
 //!
 //! Blocks are numbered as they are sent. So only the instance that has the turn knows positions in
 //! the archive: those of blocks, of the objects in the catalogue, and of the objects that have
-//! further names.
+//! further names. It moves no entries: what is read stays in its block, but for the end of one that
+//! belongs to a later block, and that is copied after the turn (see [`super::unsent`]). Blocks are
+//! then sent in the order of their numbers, so an instance that has copied waits for those before.
 
-use std::mem;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -19,18 +20,18 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::error::StageError;
 use crate::limits::MAX_CHECKPOINT_LINKS;
 use crate::pool::{Block, BlockInfo};
-use crate::shared_bytes::{NoMemory, SharedBytes, reserve};
 use crate::stage::{Fill, put_checkpoint};
 use crate::wire::BlockKind;
 
-use super::catalogue::{Catalogue, whole_entries};
+use super::catalogue::Catalogue;
 use super::checkpoints::{Checkpoints, OpenObjectState};
 use super::hard_links::HardLinks;
 use super::object_reader::ObjectReader;
 use super::owners::OwnerNames;
 use super::reader_gate::{ReaderGate, thread_waits};
 use super::report::TreeReport;
-use super::unplaced::{EntryPos, Unplaced};
+use super::unplaced::Unplaced;
+use super::unsent::{BlockChange, Unsent};
 use super::walk::Walk;
 
 /// State that all instances of a head share.
@@ -43,6 +44,8 @@ pub(super) struct SharedHead {
     report: TreeReport,
     /// Notified when the turn passes, and when it never will again.
     turn_passed: Condvar,
+    /// Notified when a block was sent, and when none will be again.
+    block_sent: Condvar,
 }
 
 /// State that changes in the order of the batches, only by the instance whose turn it is.
@@ -54,20 +57,20 @@ struct CommitOrder {
     abandoned: bool,
     /// Total time for which instances have waited for buffers during their turns.
     buffer_wait: Duration,
-    /// Start of the wait in progress, if the instance that has the turn waits for a buffer.
+    /// Start of the wait in progress, if the instance that sent the last block waits for a buffer.
     waiting_since: Option<Instant>,
     /// Threads on which instances run.
     threads: Vec<ThreadId>,
     /// Number of the next block.
     blocks: u64,
-    /// Bytes sent.
+    /// Number of the next block to be sent: all before it are in the queue.
+    unsent_block: u64,
+    /// Bytes in all blocks that have numbers.
     bytes: u64,
     links: HardLinks,
     catalogue: Catalogue,
-    /// Entries committed but not sent: they precede those of the instance that has the turn.
-    remainder: Vec<u8>,
-    /// Entries that follow `remainder` and did not fit into the same block.
-    overflow: Vec<u8>,
+    /// Entries committed but in no block: they precede those of the instance that has the turn.
+    remainder: Unsent,
     /// Objects that have ended in entries not sent.
     unplaced: Unplaced,
     checkpoints: Checkpoints,
@@ -116,6 +119,7 @@ impl SharedHead {
             owners,
             order: Mutex::new(order),
             turn_passed: Condvar::new(),
+            block_sent: Condvar::new(),
         }
     }
 
@@ -125,6 +129,7 @@ impl SharedHead {
     pub(super) fn register_thread(&self, block: &Block) -> bool {
         let mut order = self.order.lock();
         order.blocks = order.blocks.max(block.first_of_head());
+        order.unsent_block = order.unsent_block.max(block.first_of_head());
         order.checkpoints.set_every(block.checkpoint_every());
         if order.checkpoints.is_on() {
             order.links.keep_recent();
@@ -182,21 +187,31 @@ impl SharedHead {
         }
     }
 
-    /// Records that the instance leaves to obtain its next buffer. Only a wait during the turn
-    /// counts.
-    pub(super) fn buffer_wait_begins(&self, range: &BatchRange) {
-        if range.has_turn {
-            let mut order = self.order.lock();
-            order.end_buffer_wait();
-            order.waiting_since = Some(Instant::now());
+    /// Waits until all blocks before this one are sent. Returns false if that never happens,
+    /// because the pipe ends. The caller sends the block, and then calls
+    /// [`block_sent`](Self::block_sent).
+    pub(super) fn await_predecessors(&self, block: &Block) -> bool {
+        let number = block.info().sequence;
+        let mut order = self.order.lock();
+        let before = order.buffer_wait;
+        while number != Some(order.unsent_block) {
+            if order.abandoned {
+                return false;
+            }
+            self.block_sent.wait(&mut order);
         }
+        block.count_wait(order.buffer_wait.saturating_sub(before));
+        order.waiting_since = Some(Instant::now());
+        true
     }
 
-    /// Records that the instance has obtained a buffer.
-    pub(super) fn buffer_wait_ends(&self, range: &BatchRange) {
-        if range.has_turn {
-            self.order.lock().end_buffer_wait();
-        }
+    /// Records that the instance has sent its block and obtained its next buffer.
+    pub(super) fn block_sent(&self) {
+        let mut order = self.order.lock();
+        order.end_buffer_wait();
+        order.unsent_block += 1;
+        drop(order);
+        self.block_sent.notify_all();
     }
 
     /// Releases all instances that wait for one that was dropped. The cause is reported by the
@@ -204,6 +219,7 @@ impl SharedHead {
     pub(super) fn abandon(&self) {
         self.order.lock().abandoned = true;
         self.turn_passed.notify_all();
+        self.block_sent.notify_all();
         self.gate.open();
     }
 }
@@ -232,47 +248,50 @@ impl Turn<'_> {
         &mut self.order.links
     }
 
-    /// Commits the entries that were read into `block`. `unplaced` are the objects that ended in
-    /// them, `open` is the start of the object that has not ended.
+    /// Commits the entries that were read into `block`, whose whole entries end at `ends`, and
+    /// passes the turn on unless more of the range or of the catalogue follows. The block is
+    /// complete once the change is made.
     ///
-    /// Returns `None` if all of it was kept for a later block. The turn has passed then, and
-    /// `block` is empty. This happens only if `must_send` is false.
+    /// The result has no [`Fill`] if all of it was kept for a later block: `block` is empty after
+    /// the change. This happens only if `must_send` is false.
     pub(super) fn place(
         mut self,
         block: &mut Block,
-        unplaced: &mut Unplaced,
-        open: Option<&mut EntryPos>,
+        reader: &mut ObjectReader,
+        ends: &[usize],
         must_send: bool,
-    ) -> Result<Option<Fill>, StageError> {
-        let fill = self.order.place(block, unplaced, open, must_send)?;
-        if fill.is_none() {
+    ) -> Result<(Option<Fill>, BlockChange), StageError> {
+        let (fill, change) = self.order.place(block, reader, ends, must_send)?;
+        // A block that must be sent is followed by the rest of its range, or by the catalogue.
+        if fill.is_none() || !must_send && !self.order.has_due(block.capacity()) {
             self.pass();
         }
-        Ok(fill)
+        Ok((fill, change))
     }
 
     /// Continues the turn after the previous block was sent, with an empty `block`.
     ///
     /// Returns a block of the catalogue, or of a checkpoint, if one is due. Otherwise the turn
     /// passes if the `reader` is done, that is, all objects of the range are committed. If it is
-    /// not, `block` begins with the remainder.
+    /// not, `block` begins with the remainder after the change.
     pub(super) fn resume(
         mut self,
         block: &mut Block,
         reader: &mut ObjectReader,
-    ) -> Result<Option<Fill>, StageError> {
+    ) -> Result<(Option<Fill>, BlockChange), StageError> {
         if let Some(fill) = self.order.piece(block)? {
-            return Ok(Some(fill));
+            return Ok((Some(fill), BlockChange::default()));
         }
-        if let Some(fill) = self.order.checkpoint(block, reader)? {
-            return Ok(Some(fill));
+        if let Some((fill, change)) = self.order.checkpoint(block, reader)? {
+            return Ok((Some(fill), change));
         }
-        if reader.is_done() {
+        let change = if reader.is_done() {
             self.pass();
+            BlockChange::default()
         } else {
-            self.order.take_remainder(block)?;
-        }
-        Ok(None)
+            self.order.remainder.take()
+        };
+        Ok((None, change))
     }
 
     /// Fills a block with what follows all objects: the remainder, then the closing catalogue.
@@ -281,7 +300,7 @@ impl Turn<'_> {
         mut self,
         block: &mut Block,
         owners: &OwnerNames,
-    ) -> Result<Fill, StageError> {
+    ) -> Result<(Fill, BlockChange), StageError> {
         self.order.close(block, owners)
     }
 
@@ -312,83 +331,86 @@ impl CommitOrder {
     /// See [`Turn::place`].
     ///
     /// The stream of entries is `remainder`, then the content of `block`. A block that is nearly
-    /// full is sent as it is if there is no remainder. In all other cases its content is appended
-    /// to the remainder, up to the last entry that fits into one block with it, and the rest
-    /// becomes the overflow. If a block is to be sent, it is then the remainder that is sent, and
-    /// the overflow takes its place.
+    /// full is sent as it is if there is no remainder. In all other cases the remainder precedes
+    /// its content, up to the last entry that fits into one block with it, and the rest becomes the
+    /// new remainder.
     fn place(
         &mut self,
         block: &mut Block,
-        unplaced: &mut Unplaced,
-        mut open: Option<&mut EntryPos>,
+        reader: &mut ObjectReader,
+        ends: &[usize],
         must_send: bool,
-    ) -> Result<Option<Fill>, StageError> {
-        let before = self.remainder.len();
+    ) -> Result<(Option<Fill>, BlockChange), StageError> {
+        let (before, len) = (self.remainder.len(), block.len());
+        let (unplaced, mut open) = reader.unplaced();
         self.unplaced.append(unplaced, before);
         if let Some(open) = &mut open {
             open.shift(before);
         }
         // Copying costs less than blocks that hold little, unless there is hardly space for more.
-        let is_nearly_full = block.len() >= block.capacity() / 4 * 3;
+        let is_nearly_full = len >= block.capacity() / 4 * 3;
+        let mut change = BlockChange::default();
+        let mut kept = len;
         if before > 0 || !must_send && !is_nearly_full {
-            let fits = self.append_to_remainder(block)?;
-            if fits && !must_send {
-                return Ok(None);
+            let spare = block.capacity() - before;
+            if len <= spare && !must_send {
+                self.remainder.add(0, len, &mut change);
+                return Ok((None, change));
             }
-            self.take_remainder(block)?;
+            if len > spare {
+                let fitting = ends.partition_point(|&end| end <= spare);
+                kept = fitting.checked_sub(1).map_or(0, |last| ends[last]);
+            }
+            change = self.remainder.take();
+            self.remainder.add(kept, len, &mut change);
         }
         if let Some(open) = open {
-            open.assign_block(self.blocks, block.len());
+            open.assign_block(self.blocks, before + kept);
         }
-        self.send_entries(block).map(Some)
+        let fill = self.send_entries(block, before + kept)?;
+        Ok((Some(fill), change))
     }
 
-    /// Moves the entries of `block` to the remainder, and those that do not fit into one block with
-    /// it to the overflow. Returns true if all of them fit.
-    fn append_to_remainder(&mut self, block: &mut Block) -> Result<bool, NoMemory> {
-        let spare = block.capacity() - self.remainder.len();
-        let fits = block.len() <= spare;
-        let before = self.remainder.len();
-        reserve(&mut self.remainder, block.len())?;
-        self.remainder.extend_from_slice(block.bytes());
-        if !fits {
-            // Of the private copy: another process may change the block meanwhile.
-            let first = &self.remainder[before..][..spare];
-            let len = before + whole_entries(SharedBytes::from(first));
-            reserve(&mut self.overflow, self.remainder.len() - len)?;
-            self.overflow.extend_from_slice(&self.remainder[len..]);
-            self.remainder.truncate(len);
-        }
-        block.clear();
-        Ok(fits)
+    /// True if a block of the catalogue or of a checkpoint is due, for blocks of `capacity` bytes.
+    fn has_due(&mut self, capacity: usize) -> bool {
+        self.catalogue.is_due(capacity, self.bytes)
+            || self.checkpoints.is_begun()
+            || self.is_checkpoint_due()
     }
 
-    /// Moves the remainder into an empty block, and the overflow into the remainder.
-    fn take_remainder(&mut self, block: &mut Block) -> Result<(), StageError> {
-        block.put(&self.remainder)?;
-        self.remainder.clear();
-        mem::swap(&mut self.remainder, &mut self.overflow);
-        Ok(())
+    fn is_checkpoint_due(&mut self) -> bool {
+        let is_forced = self.links.recent() >= MAX_CHECKPOINT_LINKS;
+        self.checkpoints.is_due(is_forced)
+    }
+
+    /// Makes the remainder the content of an empty block.
+    fn send_remainder(&mut self, block: &mut Block) -> Result<(Fill, BlockChange), StageError> {
+        let len = self.remainder.len();
+        let change = self.remainder.take();
+        Ok((self.send_entries(block, len)?, change))
     }
 
     /// See [`Turn::close`].
-    fn close(&mut self, block: &mut Block, owners: &OwnerNames) -> Result<Fill, StageError> {
+    fn close(
+        &mut self,
+        block: &mut Block,
+        owners: &OwnerNames,
+    ) -> Result<(Fill, BlockChange), StageError> {
         if !self.remainder.is_empty() {
-            self.take_remainder(block)?;
-            return self.send_entries(block);
+            return self.send_remainder(block);
         }
         if self.catalogue.goes_on()
             && let Some(fill) = self.piece(block)?
         {
-            return Ok(fill);
+            return Ok((fill, BlockChange::default()));
         }
         let put_names = |bytes: &mut Vec<u8>| owners.append_to(bytes);
         self.catalogue.fill_closing(block, put_names)?;
-        Ok(if block.is_empty() {
-            Fill::End
-        } else {
-            self.send(block, BlockKind::ClosingCatalogue)
-        })
+        let fill = match block.len() {
+            0 => Fill::End,
+            len => self.send(block, len, BlockKind::ClosingCatalogue),
+        };
+        Ok((fill, BlockChange::default()))
     }
 
     /// Fills an empty block with a piece of the catalogue, if enough entries are due.
@@ -397,7 +419,7 @@ impl CommitOrder {
             return Ok(None);
         }
         self.catalogue.fill_piece(block)?;
-        Ok(Some(self.send(block, BlockKind::Catalogue)))
+        Ok(Some(self.send(block, block.len(), BlockKind::Catalogue)))
     }
 
     /// Fills an empty block with what a checkpoint needs, if one is due: first the entries that
@@ -406,25 +428,24 @@ impl CommitOrder {
         &mut self,
         block: &mut Block,
         reader: &mut ObjectReader,
-    ) -> Result<Option<Fill>, StageError> {
-        let is_forced = self.links.recent() >= MAX_CHECKPOINT_LINKS;
+    ) -> Result<Option<(Fill, BlockChange)>, StageError> {
         if !self.checkpoints.is_begun() {
-            let is_due = self.checkpoints.is_due(is_forced);
+            let is_due = self.is_checkpoint_due();
             if !is_due || matches!(reader.open_object(), OpenObjectState::Entries) {
                 return Ok(None);
             }
             self.checkpoints.begin();
         }
         if !self.remainder.is_empty() {
-            self.take_remainder(block)?;
             if let (_, Some(open)) = reader.unplaced() {
-                open.assign_block(self.blocks, block.len());
+                open.assign_block(self.blocks, self.remainder.len());
             }
-            return self.send_entries(block).map(Some);
+            return self.send_remainder(block).map(Some);
         }
         if self.catalogue.has_unsent() {
             self.catalogue.fill_piece(block)?;
-            return Ok(Some(self.send(block, BlockKind::Catalogue)));
+            let fill = self.send(block, block.len(), BlockKind::Catalogue);
+            return Ok(Some((fill, BlockChange::default())));
         }
         let (place, links) = ((self.blocks, block.capacity()), &mut self.links);
         let (bytes, is_last) =
@@ -440,31 +461,28 @@ impl CommitOrder {
         };
         put_checkpoint(block, &bytes, is_last, info)?;
         self.blocks += 1;
-        Ok(Some(Fill::Block))
+        Ok(Some((Fill::Block, BlockChange::default())))
     }
 
-    fn send_entries(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-        self.unplaced.assign_block(
-            self.blocks,
-            block.len(),
-            block.capacity(),
-            &mut self.catalogue,
-        )?;
-        Ok(self.send(block, BlockKind::Data))
+    /// Makes the next `len` bytes of entries the content of a block.
+    fn send_entries(&mut self, block: &mut Block, len: usize) -> Result<Fill, StageError> {
+        self.unplaced
+            .assign_block(self.blocks, len, block.capacity(), &mut self.catalogue)?;
+        Ok(self.send(block, len, BlockKind::Data))
     }
 
-    /// Sets the kind, the offset and the number of a block, and counts it as sent: the catalogue
-    /// names the number, which is final.
-    fn send(&mut self, block: &mut Block, kind: BlockKind) -> Fill {
+    /// Sets the kind, the offset and the number of a block that will have `len` bytes: the
+    /// catalogue names the number, which is final.
+    fn send(&mut self, block: &mut Block, len: usize, kind: BlockKind) -> Fill {
         let mut info = block.info();
         (info.offset, info.kind) = (self.bytes, kind.code());
         (info.entries, info.sequence) = (true, Some(self.blocks));
         block.set_info(info);
         match kind {
             BlockKind::Catalogue => self.checkpoints.add_catalogue(self.blocks),
-            _ => self.checkpoints.add(block.len()),
+            _ => self.checkpoints.add(len),
         }
-        self.bytes += block.len() as u64;
+        self.bytes += len as u64;
         self.blocks += 1;
         Fill::Block
     }
