@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use datapipe::prelude::*;
 use datapipe_net::agent::{ReceivingLink, SendingLink, SetupError};
@@ -10,6 +11,9 @@ use datapipe_net::agent::{ReceivingLink, SendingLink, SetupError};
 use super::authority::{Authority, Kind};
 use super::pair::{BUFFER, Hash, Machines, Source, Turn, halves, listen, run, timers};
 use super::proxy::{Faults, Proxy, Random};
+
+/// Time without a block after which the connections of a test are silent.
+const QUIET: Duration = Duration::from_millis(100);
 
 /// A writer that fails after some bytes.
 struct Full(usize);
@@ -74,7 +78,12 @@ fn tail_that_fails_stops_the_other_half_with_its_side_named() {
 fn pipe_that_is_cancelled_ends_both_halves() {
     let _turn = Turn::take();
     for (far_side, after) in [(false, 0), (true, 0), (false, 9), (true, 9)] {
-        for faults in [Faults::None, Faults::Silence { after: 3 << 19 }] {
+        for faults in [
+            Faults::None,
+            Faults::Silence {
+                after: 9 * BUFFER as u64,
+            },
+        ] {
             let (listeners, addresses) = listen(2);
             let proxy = Proxy::start(&addresses, faults, 1);
             // A half that was never reached ends after its wait.
@@ -97,6 +106,7 @@ fn pipe_that_is_cancelled_ends_both_halves() {
             for _ in 0..after {
                 notes.recv().unwrap();
             }
+            while faults != Faults::None && after > 0 && notes.recv_timeout(QUIET).is_ok() {}
             let chosen = if far_side { &far } else { &near };
             chosen.canceller().cancel();
             thread::spawn(move || notes.into_iter().for_each(drop));

@@ -132,7 +132,7 @@ fn forward(shared: &Shared, sockets: [&TcpStream; 2], from: usize, ends: &Mutex<
         let mut parent = lock(&shared.random);
         Random(parent.below(u64::MAX))
     };
-    let mut until_fault = random.below(3 << 20);
+    let mut until_fault = random.below(1 << 20);
     let (mut total, mut bytes) = (0, vec![0; 64 << 10]);
     while lives(ends, Duration::ZERO) {
         let count = match source.read(&mut bytes) {
@@ -148,7 +148,7 @@ fn forward(shared: &Shared, sockets: [&TcpStream; 2], from: usize, ends: &Mutex<
         match shared.faults {
             Faults::Silence { after } if total > after => continue,
             Faults::Some if total > until_fault => {
-                until_fault = total + random.below(3 << 20);
+                until_fault = total + random.below(1 << 20);
                 match random.below(4) {
                     0 | 1 => {
                         *lock(&shared.cuts) += 1;
@@ -157,7 +157,7 @@ fn forward(shared: &Shared, sockets: [&TcpStream; 2], from: usize, ends: &Mutex<
                         let _ = sink.write(&bytes[..part]);
                         break;
                     }
-                    2 => drop(lives(ends, Duration::from_millis(random.below(900)))),
+                    2 => drop(lives(ends, Duration::from_millis(random.below(800)))),
                     _ => drop(lives(ends, Duration::from_millis(30))),
                 }
             }

@@ -1,4 +1,4 @@
-//! Whole streams over a link: identical at the other end, whatever happens to connections.
+//! Whole streams over a link: identical at the other end, with and without faults of connections.
 
 use std::collections::hash_map::RandomState;
 use std::env;
@@ -51,7 +51,7 @@ fn stream_over_one_two_and_four_connections_is_identical() {
 
 #[test]
 fn stream_over_connections_that_are_cut_stalled_and_throttled_is_identical() {
-    streams_are_identical(Faults::Some, 24 << 20);
+    streams_are_identical(Faults::Some, 6 << 20);
 }
 
 #[test]
@@ -80,8 +80,9 @@ fn rate_is_kept_by_the_sending_half() {
     let start = std::time::Instant::now();
     let (sent, [near, far]) = run((near, far.rate(rate)), 3, len, 8);
     assert_eq!((near.unwrap(), far.unwrap()), (sent, sent));
-    // Never faster than the rate, but for the first piece and what precedes the first RATE.
-    let least = (len as u64 - (4 * 256 << 10)) as f64 / rate as f64;
+    // Never faster than the rate, but for the first piece and what precedes the first RATE. A lower
+    // bound holds on a slow machine, too.
+    let least = (len as u64 - (1 << 20)) as f64 / rate as f64;
     assert!(
         start.elapsed().as_secs_f64() >= least,
         "{:?}",
