@@ -1,7 +1,7 @@
 //! Names of all workloads, and of the programs that this executable runs in child processes.
 
 use super::workload::{Program, Workload};
-use super::{copy, deaths, growth, hand_over, kernel_tree, raw_stream, stream_to_tape};
+use super::{copy, deaths, growth, hand_over, kernel_tree, net, raw_stream, stream_to_tape};
 
 /// Every workload, in the order in which they run.
 pub(crate) const ALL: &[Workload] = &[
@@ -10,6 +10,8 @@ pub(crate) const ALL: &[Workload] = &[
     hand_over::PROCESSES,
     hand_over::KERNEL_PIPE,
     raw_stream::WORKLOAD,
+    net::TWO,
+    net::FOUR,
     stream_to_tape::LARGE,
     stream_to_tape::SMALL,
     copy::WORKLOAD,
@@ -33,6 +35,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Workload> {
 pub(crate) fn program(name: &str) -> Option<Program> {
     match name {
         "deaths-datapipe" => Some(deaths::datapipe),
+        "net-datapipe" => Some(net::datapipe),
         "raw-stream-datapipe" => Some(raw_stream::datapipe),
         _ => hand_over::program(name),
     }
