@@ -16,6 +16,9 @@ const BUFFER_SIZE: u32 = 1 << 20;
 /// Buffers of each half for each connection: iperf3 has one buffer for each stream and side.
 const BUFFERS_PER_CONNECTION: u32 = 4;
 
+/// Congestion control of both sides: the figures depend on it.
+const CONGESTION: &str = "cubic";
+
 const BOUNDS: &[Bound] = &[
     Bound {
         measure: Measure::Wall,
@@ -49,7 +52,7 @@ pub(super) const FOUR: Workload = Workload {
 /// server listens.
 const IPERF3: &str = r#"
     iperf3 -s -1 -p "$1" > /dev/null & server=$!
-    until iperf3 -c 127.0.0.1 -p "$1" -P "$2" -n "$3" -l 1M > /dev/null 2>&1; do
+    until iperf3 -c 127.0.0.1 -p "$1" -P "$2" -n "$3" -l 1M -C "$4" > /dev/null 2>&1; do
         kill -0 $server || exit 1
         sleep 0.02
     done
@@ -64,6 +67,7 @@ fn prepare(connections: u32) -> Result<Comparison, Box<dyn Error>> {
         port.to_string(),
         connections.to_string(),
         STREAM_LEN.to_string(),
+        CONGESTION.to_owned(),
     ];
     Ok(Comparison {
         ours: RunSpec::own_program("datapipe", "net-datapipe", count, output)?,
@@ -99,7 +103,7 @@ pub(super) fn datapipe(arguments: &[OsString]) -> Result<(), Box<dyn Error>> {
         listeners.push(listener);
     }
     let (near, far) = (
-        SendingLink::new(addresses).stage()?,
+        SendingLink::new(addresses).congestion(CONGESTION).stage()?,
         ReceivingLink::new(listeners).stage()?,
     );
     // As iperf3, the head does not touch the content of its blocks.

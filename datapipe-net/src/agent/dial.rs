@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
 
-use super::settings::Peer;
+use super::settings::{Peer, SendingLink};
 use crate::limits::{ACCEPT_PAUSE, LINK_CONNECT, LINK_HANDSHAKE};
 use crate::socket::{Deadline, Stop};
 use crate::tls::{Handshake, HandshakeError, TlsReader, TlsWriter};
@@ -26,6 +26,8 @@ pub(super) enum DialError {
     Unreachable(String),
     /// The machines do not accept each other, and a repetition changes nothing.
     Refused(String),
+    /// This machine does not do what the settings ask for.
+    Here(String),
 }
 
 impl From<io::Error> for DialError {
@@ -49,10 +51,18 @@ impl From<HandshakeError> for DialError {
 /// Dials an address.
 pub(super) fn dial(
     address: SocketAddr,
-    peer: Option<&Peer>,
+    link: &SendingLink,
     halt: &Stop,
 ) -> Result<Transport, DialError> {
     let socket = connected(address, halt)?;
+    if let Some(name) = &link.congestion {
+        sockopt::set_tcp_congestion(&socket, name).map_err(|error| {
+            DialError::Here(format!(
+                "cannot set the congestion control {name:?}: {error}"
+            ))
+        })?;
+    }
+    let peer = link.peer.as_ref();
     let secured = peer.map(|peer| {
         let handshake = Handshake::client(&peer.identity, &peer.name)?;
         handshake.run(&socket, Deadline::after(LINK_HANDSHAKE), Some(halt))

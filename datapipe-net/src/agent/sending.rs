@@ -146,11 +146,16 @@ fn keep(half: &SendingHalf, link: &SendingLink, index: u16) {
     let address = link.addresses[usize::from(index)];
     let name = format!("connection {index} to {address}");
     while half.await_dial(index) {
-        match dial(address, link.peer.as_ref(), &half.halt) {
+        match dial(address, link, &half.halt) {
             Ok(transport) => carry(half, index, &name, transport, &Writes),
             Err(DialError::Unreachable(why)) => {
                 let why = format!("{name}: {why}");
                 half.event(|state, now| state.machine.unreachable(now, index, &why));
+            }
+            Err(DialError::Here(why)) => {
+                let why = format!("{name}: {why}");
+                let reason = StopReason::new(StopCode::FAILED, why);
+                half.event(|state, now| state.machine.stop(now, reason));
             }
             Err(DialError::Refused(why)) => {
                 let why = format!("{name}: {why}");

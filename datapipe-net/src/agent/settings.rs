@@ -39,6 +39,7 @@ pub struct SendingLink {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) timers: LinkTimers,
     pub(super) peer: Option<Peer>,
+    pub(super) congestion: Option<String>,
 }
 
 /// Settings of the receiving half of a link: the head of a pipe that gets the blocks of another
@@ -67,7 +68,17 @@ impl SendingLink {
             addresses,
             timers: LinkTimers::default(),
             peer: None,
+            congestion: None,
         }
+    }
+
+    /// Sets the congestion control of the connections, by the name that the kernel gives it, for
+    /// example `cubic`. The link fails if the kernel does not have it, or does not allow it. By
+    /// default it is that of the machine.
+    #[must_use]
+    pub fn congestion(mut self, name: impl Into<String>) -> Self {
+        self.congestion = Some(name.into());
+        self
     }
 
     /// Encrypts the connections. `host` is the DNS name or IP address that the certificate of the

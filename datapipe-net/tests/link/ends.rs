@@ -223,6 +223,20 @@ fn machines_that_refuse_each_other_fail_with_the_reason() {
     assert!(far.contains("the other machine has refused"), "{far}");
 }
 
+#[test]
+fn congestion_control_that_does_not_exist_fails_the_half_with_its_name() {
+    let _turn = Turn::take();
+    let (listeners, addresses) = listen(2);
+    let near = SendingLink::new(addresses).congestion("no-such").stage();
+    let error = pipe().head(endless()).tail(near.unwrap()).run();
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("cannot set the congestion control \"no-such\""),
+        "{error}"
+    );
+    drop(listeners);
+}
+
 /// A tail that takes nothing: the pools fill, and then the head gets no buffer.
 #[test]
 fn slow_tail_stops_the_head() {
