@@ -17,9 +17,11 @@
 //! - [`socket`] has the socket, the identity of a peer, and the exchange of messages.
 //! - [`daemon`] serves the requests of clients.
 //! - [`client`] sends requests.
-//! - [`link`] has the protocol of the data connections between two machines. Nothing uses it yet.
-//! - [`tls`] authenticates the machines of such a connection, and encrypts it. Nothing uses it yet.
+//! - [`link`] has the protocol of the data connections between two machines.
+//! - [`tls`] authenticates the machines of such a connection, and encrypts it.
 //! - [`authority`] issues the certificates of machines, and revokes them.
+//! - [`agent`] carries the blocks of one pipe to another over such connections. The daemon does not
+//!   use it yet.
 //! - [`show`] formats lists and statuses for a terminal and for programs.
 //! - [`limits`] has every bound.
 //!
@@ -35,6 +37,7 @@
 //! The daemon moves no data: the pipe's processes do, in shared memory. It runs no program that its
 //! configuration does not name, and reaches no other machine.
 
+pub mod agent;
 pub mod authority;
 pub mod client;
 pub mod config;

@@ -197,6 +197,15 @@ pub const LINK_HOLD_UP_FACTOR: u64 = 10;
 /// a reset of the connection.
 pub const LINK_DRAIN: Duration = Duration::from_secs(1);
 
+/// Time that the sending half of a link waits for a connection to be made.
+pub const LINK_CONNECT: Duration = Duration::from_secs(5);
+
+/// Time that either half of a link waits for a TLS handshake.
+pub const LINK_HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// Bytes of records that each direction of an encrypted connection seals, or receives, at a time.
+pub(crate) const LINK_SCRATCH: usize = 256 << 10;
+
 /// Lowest rate of a link, in bytes a second for each connection. Below that a healthy connection
 /// could seem silent.
 pub const MIN_LINK_RATE: u64 = 16 << 10;

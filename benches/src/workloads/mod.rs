@@ -21,6 +21,7 @@ mod growth; // up to a million files, and a long stream, by our programs alone
 mod hand_over; // buffers to another thread or process and back, without their content
 mod kernel_tree; // the kernel's source to an archive, and back
 mod memory_file; // an unnamed file in memory
+mod net; // a stream over TCP connections
 mod programs; // our programs, other programs, and shell commands
 mod raw_stream; // a stream from memory to a checksum
 mod registry; // all workloads and programs by name

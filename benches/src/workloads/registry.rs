@@ -2,7 +2,8 @@
 
 use super::workload::{Program, Workload};
 use super::{
-    copy, cores, deaths, growth, hand_over, kernel_tree, raw_stream, stream_to_tape, tiny_files,
+    copy, cores, deaths, growth, hand_over, kernel_tree, net, raw_stream, stream_to_tape,
+    tiny_files,
 };
 
 /// Every workload, in the order in which they run.
@@ -12,6 +13,8 @@ pub(crate) const ALL: &[Workload] = &[
     hand_over::PROCESSES,
     hand_over::KERNEL_PIPE,
     raw_stream::WORKLOAD,
+    net::TWO,
+    net::FOUR,
     stream_to_tape::LARGE,
     stream_to_tape::SMALL,
     copy::WORKLOAD,
@@ -40,6 +43,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Workload> {
 pub(crate) fn program(name: &str) -> Option<Program> {
     match name {
         "deaths-datapipe" => Some(deaths::datapipe),
+        "net-datapipe" => Some(net::datapipe),
         "raw-stream-datapipe" => Some(raw_stream::datapipe),
         _ => hand_over::program(name),
     }

@@ -15,7 +15,7 @@
 //!
 //! This module has no sockets, clocks and threads. Its user calls a method for each event, with the
 //! time in nanoseconds since an arbitrary beginning, carries out the actions, and calls `tick` when
-//! the time of `timeout` has come. The daemon does not use it yet.
+//! the time of `timeout` has come. [`agent`](crate::agent) is its user.
 
 mod connections; // connections of a half, and their common events
 mod frame; // bytes of frames

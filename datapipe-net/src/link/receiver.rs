@@ -337,6 +337,18 @@ impl Receiver {
         }
     }
 
+    /// A connection was not made: its handshake has failed.
+    pub fn unreachable(&mut self, why: &str) {
+        self.connections.unreachable(why);
+    }
+
+    /// Bytes have arrived that are not a frame: the error of the connection's decoder.
+    pub fn malformed(&mut self, now: u64, id: ConnectionId, violation: Violation) {
+        if self.connections.open(id).is_some() {
+            self.violate(now, id, violation);
+        }
+    }
+
     /// A frame has arrived: for [`Frame::Data`], all but the data of the block.
     pub fn frame(&mut self, now: u64, id: ConnectionId, frame: &Frame) -> Reading {
         let Some(connection) = self.connections.open(id) else {

@@ -249,6 +249,13 @@ impl Sender {
         }
     }
 
+    /// Bytes have arrived that are not a frame: the error of the connection's decoder.
+    pub fn malformed(&mut self, now: u64, id: ConnectionId, violation: Violation) {
+        if self.connections.open(id).is_some() {
+            self.violate(now, violation);
+        }
+    }
+
     /// A frame has arrived. Returns false if the reader is to leave.
     pub fn frame(&mut self, now: u64, id: ConnectionId, frame: Frame) -> bool {
         let Some(connection) = self.connections.open(id) else {

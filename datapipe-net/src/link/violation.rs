@@ -253,7 +253,8 @@ impl Violation {
             ),
             Self::OtherEnd { next, earlier } => write!(
                 f,
-                "the stream is reported complete after {next} blocks, and was after {earlier} before"
+                "the stream is reported complete after {next} blocks, and was after {earlier} \
+                 before"
             ),
             Self::Rate { rate, least, most } => write!(
                 f,

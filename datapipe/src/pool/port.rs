@@ -264,6 +264,28 @@ impl HeadPort {
         Ok(self.core.participant().count_put(queue)?)
     }
 
+    /// Ends the stream of this instance, which goes on without it: for a head that has something to
+    /// do after its last block, such as to report it elsewhere. The later stages come to the end of
+    /// the stream meanwhile. The head sends nothing more, and [`finish`](Self::finish) follows.
+    ///
+    /// Waits as `finish` does.
+    ///
+    /// # Errors
+    ///
+    /// As [`finish`](Self::finish), and [`PortError::Misuse`] if the library is to send the last
+    /// block of an archive after those of this head, which `finish` does.
+    pub fn end(&self) -> Result<(), PortError> {
+        if self.core.ends_archive() {
+            return Err(PortError::Misuse(
+                "a head whose archive the library ends cannot end its stream before itself",
+            ));
+        }
+        self.core.await_returns()?;
+        self.core.check_finished()?;
+        self.core.participant().finish(self.core.id);
+        Ok(())
+    }
+
     /// Ends as [`finish`](Self::finish) does, with an empty block in hand that may become the last
     /// one of the stream.
     pub(crate) fn finish_with(self, spare: Block) -> Result<(), PortError> {
