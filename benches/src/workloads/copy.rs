@@ -11,19 +11,36 @@ use super::{Bound, Comparison, ExpectedFiles, Measure, PAIRS, Task, Workload, pr
 const SIZE: &str = "DATAPIPE_COPY_MIB";
 const DEFAULT_MIB: u64 = 4096;
 
+/// Pairs of runs on a disk. Each writes 8 GiB.
+const DISK_PAIRS: usize = 5;
+
 pub(super) const WORKLOAD: Workload = Workload {
     name: "copy",
     task: Task::Pairs {
         pairs: PAIRS,
-        bounds: &[Bound {
-            measure: Measure::Wall,
-            at_most: 1.25,
-        }],
-        prepare,
+        bounds: &[WALL],
+        prepare: || prepare(Scratch::new),
     },
 };
 
-fn prepare() -> Result<Comparison, Box<dyn Error>> {
+pub(super) const DISK: Workload = Workload {
+    name: "copy-disk",
+    task: Task::Pairs {
+        pairs: DISK_PAIRS,
+        bounds: &[WALL],
+        prepare: || prepare(Scratch::on_disk),
+    },
+};
+
+const WALL: Bound = Bound {
+    measure: Measure::Wall,
+    at_most: 1.25,
+};
+
+/// Makes a directory for so many bytes and files.
+type Make = fn(u64, u64) -> Result<Scratch, Box<dyn Error>>;
+
+fn prepare(make: Make) -> Result<Comparison, Box<dyn Error>> {
     programs::require(&["cp", "sync", "head"])?;
     let mib = match env::var(SIZE) {
         Ok(text) => text
@@ -32,7 +49,7 @@ fn prepare() -> Result<Comparison, Box<dyn Error>> {
         Err(_) => DEFAULT_MIB,
     };
     // The source and both copies exist at the same time. Frames and headers add a little.
-    let scratch = Scratch::new(3 * (mib << 20) / 16 * 17, 5)?;
+    let scratch = make(3 * (mib << 20) / 16 * 17, 5)?;
     let [key, source, ours, theirs] =
         ["key", "source.tap", "ours.tap", "theirs.tap"].map(|name| scratch.join(name));
     programs::make_key(&key)?;

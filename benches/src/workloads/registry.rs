@@ -18,6 +18,7 @@ pub(crate) const ALL: &[Workload] = &[
     stream_to_tape::LARGE,
     stream_to_tape::SMALL,
     copy::WORKLOAD,
+    copy::DISK,
     kernel_tree::TREE,
     kernel_tree::RESTORE,
     kernel_tree::ONE_FILE,

@@ -1,4 +1,4 @@
-//! A directory in memory that is removed in any case, together with all files beside it whose names
+//! A directory, in memory or on a disk, that is removed in any case, together with all files beside it whose names
 //! consist of the directory's name, a dash and more: peers name their shared memory like this here.
 //!
 //! ```text
@@ -8,6 +8,7 @@
 //! The pipe ends when the [`Scratch`] is dropped, and when this process ends for any reason. The
 //! shell has its own process group, so that an interrupt from the terminal does not reach it.
 
+use std::env;
 use std::error::Error;
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -16,7 +17,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Stdio};
 
-use super::space::{DIRECTORY, check_space};
+use super::space::{DIRECTORY, check_disk, check_space};
 
 /// Script of the shell. It tries several times, because the children of a killed process may still
 /// write for a while.
@@ -30,10 +31,22 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Makes an empty directory, after checking that `files` files with `bytes` bytes fit.
+    /// Makes an empty directory in memory, after checking that `files` files with `bytes` bytes fit.
     pub(super) fn new(bytes: u64, files: u64) -> Result<Self, Box<dyn Error>> {
         check_space(bytes, files)?;
-        let path = make_directory()?;
+        Self::below(Path::new(DIRECTORY))
+    }
+
+    /// Makes an empty directory below the one for temporary files, which must be on a disk, after
+    /// checking that `files` files with `bytes` bytes fit.
+    pub(super) fn on_disk(bytes: u64, files: u64) -> Result<Self, Box<dyn Error>> {
+        let parent = env::temp_dir();
+        check_disk(&parent, bytes, files)?;
+        Self::below(&parent)
+    }
+
+    fn below(parent: &Path) -> Result<Self, Box<dyn Error>> {
+        let path = make_directory(parent)?;
         let spawned = Command::new("sh")
             .args(["-c", REMOVE, "sh"])
             .arg(&path)
@@ -66,11 +79,10 @@ impl Drop for Scratch {
 }
 
 /// Makes a directory with an unused name.
-fn make_directory() -> io::Result<PathBuf> {
+fn make_directory(parent: &Path) -> io::Result<PathBuf> {
     let mut number = 0;
     loop {
-        let path =
-            Path::new(DIRECTORY).join(format!("datapipe-benches-{}-{number}", process::id()));
+        let path = parent.join(format!("datapipe-benches-{}-{number}", process::id()));
         match DirBuilder::new().mode(0o700).create(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
             made => return made.map(|()| path),
