@@ -339,6 +339,17 @@ static void works(const char *dir)
                                .target_kind = DP_MEDIUM_OF_PROGRAM, .target_functions = &second};
     CHECK_STATUS(dp_copy(&copying, NULL), DP_OK);
     CHECK_STATUS(restore(dir, &second, 0), DP_OK);
+    /* The source itself is not written, whatever it is called. */
+    dp_medium same = medium;
+    same.longest_record = 32768;
+    copying.target_functions = &same;
+    copying.mode = DP_WRITE_OVERWRITE;
+    CHECK_STATUS(dp_copy(&copying, NULL), DP_ERR_ARGUMENT);
+    CHECK(strstr(dp_error_message(0), "copy: is the source of the copy"));
+    copying.mode = DP_WRITE_APPEND;
+    CHECK_STATUS(dp_copy(&copying, NULL), DP_ERR_ARGUMENT);
+    CHECK(memory.writers == 0 && memory.finished == 2);
+    copying.mode = DP_WRITE_NEW;
     copying.target_kind = 0;
     copying.target_functions = NULL;
     copying.target = at(dir, "copy.tap");
