@@ -815,7 +815,8 @@ typedef int32_t (*dp_medium_seek_function)(void *reader, const dp_position *to);
 
 /**
  * A medium of the program, with volumes of records and marks, as a tape has them. All functions
- * are needed.
+ * are needed. Two structs with the same `user`, `create` and `open` are one medium: `dp_copy`
+ * refuses to write the one that it reads.
  */
 typedef struct {
   /**

@@ -143,7 +143,8 @@ pub type dp_medium_seek_function =
     Option<unsafe extern "C" fn(reader: User, to: *const dp_position) -> i32>;
 
 /// A medium of the program, with volumes of records and marks, as a tape has them. All functions
-/// are needed.
+/// are needed. Two structs with the same `user`, `create` and `open` are one medium: `dp_copy`
+/// refuses to write the one that it reads.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct dp_medium {
@@ -313,6 +314,14 @@ impl ForeignMedium {
 }
 
 impl MediumSource for ForeignMedium {
+    fn identity(&self) -> [usize; 3] {
+        [
+            self.user.address(),
+            self.create as usize,
+            self.open as usize,
+        ]
+    }
+
     fn content(&self) -> Result<u64, MediumError> {
         let answer = measure(self.content, self.user);
         u64::try_from(answer).map_err(|_| self.error("inspect", answer))

@@ -21,6 +21,7 @@ mod sessions; // archives of a medium
 
 mod attach; // seats in pipes of other processes
 mod event; // events of a pipe
+mod json; // JSON of which no member is lost
 mod outputs; // blocks that a stage makes from one
 mod pipe; // pipes of the program's own stages
 mod pipe_json; // pipes from a description in JSON

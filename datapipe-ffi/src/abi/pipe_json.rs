@@ -9,8 +9,9 @@ use crate::status::{DP_ERR_ARGUMENT, DP_OK, dp_status};
 
 use super::cancel::{dp_cancel, token_of};
 use super::event::{dp_event_function, event_sink};
+use super::json::parse;
 use super::pipe::dp_pipe;
-use super::serve::{dp_module, module_of};
+use super::serve::{dp_module, modules_of};
 use super::stage::*;
 use super::stage_spec::StageSpec;
 
@@ -78,11 +79,8 @@ pub extern "C" fn dp_pipe_from_json(
         pipe.check("pipe")?;
         let description = description.read_needed()?;
         let text = description.text.read(description.text_len, "text")?;
-        let modules = description.modules.read(description.module_count)?;
-        let modules: Result<Vec<_>, Failure> = modules.iter().map(module_of).collect();
-        let value = serde_json::from_slice(&text)
-            .map_err(|error| Failure::new(DP_ERR_ARGUMENT, format!("$ is not JSON: {error}")))?;
-        let mut object = Object::new("$", value)?;
+        let modules = modules_of(description.modules, description.module_count)?;
+        let mut object = Object::new("$", parse(&text)?)?;
         let settings = PipeSettings {
             label: object.text("label")?,
             buffers: object.positive("buffers")?,
@@ -93,7 +91,6 @@ pub extern "C" fn dp_pipe_from_json(
         object.end()?;
         let event = event_sink(description.event, description.event_user);
         let entry = PipeEntry::new(settings, event);
-        let modules = modules?;
         for (index, stage) in stages.into_iter().enumerate() {
             let at = format!("$.stages[{index}]");
             let placed = spec_of(&at, stage, &modules)?.placed()?;
@@ -123,7 +120,7 @@ fn spec_of(
         most_outputs: object.number("most_outputs")?.unwrap_or_default(),
         patience_ms: object.number("patience_ms")?.unwrap_or_default(),
         module: object.text("module")?,
-        arguments: object.text("arguments")?.unwrap_or_default().into(),
+        arguments: object.any_text("arguments")?.unwrap_or_default().into(),
         program: object.text("program")?.map(Into::into),
         work_limit_ms: object.number("work_limit_ms")?.unwrap_or_default(),
         run: run_of(&mut object)?,
@@ -246,8 +243,18 @@ impl Object {
         Failure::new(DP_ERR_ARGUMENT, format!("{}.{name} {reason}", self.at))
     }
 
-    /// Takes a text. `None` if it is not there.
+    /// Takes a text that C can have. `None` if it is not there.
     fn text(&mut self, name: &str) -> Result<Option<String>, Failure> {
+        match self.any_text(name)? {
+            Some(text) if text.contains('\0') => {
+                Err(self.wrong(name, "has a zero byte (\\u0000), which ends a text"))
+            }
+            text => Ok(text),
+        }
+    }
+
+    /// Takes a text, also one with zero bytes. `None` if it is not there.
+    fn any_text(&mut self, name: &str) -> Result<Option<String>, Failure> {
         match self.members.remove(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),

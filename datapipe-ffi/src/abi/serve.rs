@@ -1,5 +1,7 @@
 //! Stages of the program in processes of their own.
 
+use datapipe::limits::MAX_MODULE_NAME;
+
 use crate::boundary::{InArray, Text, User, call_before_fork, convert, empty, versioned};
 use crate::failure::Failure;
 use crate::library::prepare;
@@ -8,6 +10,9 @@ use crate::status::{DP_ANSWER_OK, DP_ERR_ARGUMENT, DP_ERR_NULL, DP_OK, dp_status
 
 use super::stage::dp_stage;
 use super::stage_spec::StageSpec;
+
+/// Prefix of the library's own modules.
+const OF_LIBRARY: &str = "datapipe.";
 
 /// Arguments of a module, as the stage was added with them.
 #[derive(Clone, Copy, Debug)]
@@ -68,15 +73,39 @@ versioned!(dp_module, first: 32, { size, name, make, user });
 #[unsafe(no_mangle)]
 pub extern "C" fn dp_serve(modules: InArray<dp_module>, count: usize) -> dp_status {
     call_before_fork(|| {
-        let modules = modules.read(count)?;
-        let modules: Result<_, Failure> = modules.iter().map(module_of).collect();
-        serve(modules?)?;
+        serve(modules_of(modules, count)?)?;
         Ok(DP_OK)
     })
 }
 
+/// Copies and checks modules. A message names the one that is wrong.
+pub(super) fn modules_of(
+    modules: InArray<dp_module>,
+    count: usize,
+) -> Result<Vec<(String, ModuleMaker)>, Failure> {
+    let mut checked: Vec<(String, ModuleMaker)> = Vec::new();
+    for (index, module) in modules.read(count)?.iter().enumerate() {
+        let at = format!("modules[{index}]");
+        let (name, maker) = module_of(module).map_err(|failure| failure.named(&at))?;
+        let is_taken = checked.iter().any(|(other, _)| *other == name);
+        if is_taken || name.starts_with(OF_LIBRARY) || !(1..=MAX_MODULE_NAME).contains(&name.len())
+        {
+            return Err(Failure::new(
+                DP_ERR_ARGUMENT,
+                format!(
+                    "{at} has the name \"{name}\", which is taken, empty or too long: give each \
+                     its own name of at most {MAX_MODULE_NAME} bytes, which does not begin with \
+                     \"{OF_LIBRARY}\""
+                ),
+            ));
+        }
+        checked.push((name, maker));
+    }
+    Ok(checked)
+}
+
 /// Checks a module.
-pub(super) fn module_of(module: &dp_module) -> Result<(String, ModuleMaker), Failure> {
+fn module_of(module: &dp_module) -> Result<(String, ModuleMaker), Failure> {
     let null = |name| Failure::new(DP_ERR_NULL, format!("dp_module.{name} is NULL"));
     let name = module.name.utf8("dp_module.name")?;
     let make = module.make.ok_or_else(|| null("make"))?;

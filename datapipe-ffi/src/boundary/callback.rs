@@ -16,6 +16,11 @@ pub struct User(*mut c_void);
 impl User {
     /// The null pointer.
     pub(crate) const NULL: Self = Self(std::ptr::null_mut());
+
+    /// The address, to compare it.
+    pub(crate) fn address(self) -> usize {
+        self.0.addr()
+    }
 }
 
 impl Default for User {

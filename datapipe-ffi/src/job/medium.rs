@@ -41,6 +41,9 @@ pub(crate) trait MediumSource: fmt::Debug + Send + Sync {
 
     /// Opens it to read.
     fn reader(&self) -> Result<Box<dyn MediumReader>, MediumError>;
+
+    /// What the program has it by: equal for two values that are one medium.
+    fn identity(&self) -> [usize; 3];
 }
 
 /// A medium that exists or will be created.
@@ -258,8 +261,12 @@ impl Medium {
         retry(|| fs::metadata(&self.path)).map(|found| identity_of(&found))
     }
 
-    /// True if the medium has a file in common with `other`, or is in its directory.
+    /// True if the medium has a file in common with `other`, or is in its directory; of media of
+    /// the program, if they are one.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
+        if let (Some(source), Some(other)) = (&self.of_program, &other.of_program) {
+            return source.identity() == other.identity();
+        }
         let files = other.files();
         self.files().iter().any(|file| files.contains(file))
     }

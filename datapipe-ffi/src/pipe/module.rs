@@ -5,15 +5,12 @@ use datapipe::prelude::*;
 use datapipe::stage::InspectionLog;
 
 use crate::failure::Failure;
-use crate::status::{DP_ERR_ARGUMENT, DP_ERR_UNSUPPORTED};
+use crate::status::DP_ERR_UNSUPPORTED;
 
 use super::entry::PipeStage;
 
 /// Makes a stage from its arguments.
 pub(crate) type ModuleMaker = Box<dyn Fn(&[u8]) -> Result<PipeStage, Failure>>;
-
-/// Prefix of the library's own modules.
-const OF_LIBRARY: &str = "datapipe.";
 
 /// Runs a stage and ends the process, if it was started for that. Otherwise returns.
 pub(crate) fn serve(modules: Vec<(String, ModuleMaker)>) -> Result<(), Failure> {
@@ -24,19 +21,8 @@ pub(crate) fn serve(modules: Vec<(String, ModuleMaker)>) -> Result<(), Failure> 
              libraries, so that a process cannot know that it runs a stage",
         ));
     }
-    let mut names: Vec<String> = Vec::new();
     let mut all = datapipe::modules();
     for (name, maker) in modules {
-        if names.contains(&name) || name.starts_with(OF_LIBRARY) || name.is_empty() {
-            return Err(Failure::new(
-                DP_ERR_ARGUMENT,
-                format!(
-                    "a module has the name \"{name}\", which is taken or empty: give each its \
-                     own name, which does not begin with \"{OF_LIBRARY}\""
-                ),
-            ));
-        }
-        names.push(name.clone());
         all = all.with(name, move |arguments| make(&maker, arguments));
     }
     host::serve(all);

@@ -102,6 +102,24 @@ static void errors(void)
         {"", DP_ERR_ARGUMENT, "$ is not JSON: "},
         {"{\"stages\": [}", DP_ERR_ARGUMENT, "line 1 column 13"},
         {"[]", DP_ERR_ARGUMENT, "$ is not an object"},
+        {"{\"stages\": []} x", DP_ERR_ARGUMENT, "$ is not JSON: trailing"},
+        {"{\"stages\": [], \"buffers\": 4, \"buffers\": 4}", DP_ERR_ARGUMENT,
+         "$.buffers comes twice at line 1 column"},
+        {"{\"stages\": [{\"kind\": \"unbound_head\"}, {\"kind\": \"zstd\", \"level\": 1,"
+         " \"l\\u0065vel\": 2}]}", DP_ERR_ARGUMENT, "$.stages[1].level comes twice"},
+        {"{\"x\": {\"y\": [[], {\"z\": 1, \"z\": 1}]}}", DP_ERR_ARGUMENT,
+         "$.x.y[1].z comes twice"},
+        {"{\"stages\": [], \"label\": \"a\\u0000b\"}", DP_ERR_ARGUMENT, "$.label has a zero byte"},
+        {"{\"stages\": [{\"kind\": \"head\", \"name\": \"a\\u0000b\"}]}", DP_ERR_ARGUMENT,
+         "$.stages[0].module is missing"},
+        {"{\"stages\": [{\"kind\": \"unbound_head\", \"name\": \"a\\u0000b\"}]}", DP_ERR_ARGUMENT,
+         "$.stages[0].name has a zero byte"},
+        {"{\"stages\": [], \"label\": \"\xff\"}", DP_ERR_ARGUMENT, "$ is not JSON: "},
+        {"{\"stages\": [], \"label\": \"\\ud800\"}", DP_ERR_ARGUMENT, "$ is not JSON: "},
+        {"{\"stages\": [], \"buffers\": 1e999}", DP_ERR_ARGUMENT, "number out of range"},
+        {"{\"stages\": [], \"buffers\": 4294967296}", DP_ERR_ARGUMENT, "$.buffers is 4294967296"},
+        {"{\"stages\": [], \"buffers\": 99999999999999999999}", DP_ERR_ARGUMENT,
+         "$.buffers is 1e+20"},
         {"{}", DP_ERR_ARGUMENT, "$.stages is not a list"},
         {"{\"stages\": [], \"bufers\": 3}", DP_ERR_ARGUMENT, "$.bufers is not a member"},
         {"{\"stages\": [], \"buffers\": 1.5}", DP_ERR_ARGUMENT, "$.buffers is 1.5"},
@@ -156,6 +174,32 @@ static void errors(void)
     CHECK_STATUS(dp_pipe_from_json(&description, &pipe), DP_ERR_NULL);
     CHECK_STATUS(dp_pipe_from_json(NULL, &pipe), DP_ERR_NULL);
     CHECK_STATUS(dp_pipe_from_json(&description, NULL), DP_ERR_NULL);
+    dp_module wrong[] = {modules[0], modules[1]};
+    description.modules = wrong;
+    description.module_count = 2;
+    wrong[1].name = "adder";
+    CHECK_STATUS(dp_pipe_from_json(&description, &pipe), DP_ERR_NULL);
+    description.text = (const uint8_t *)"{}";
+    description.text_len = 2;
+    CHECK_STATUS(dp_pipe_from_json(&description, &pipe), DP_ERR_ARGUMENT);
+    CHECK(strstr(dp_error_message(0), "modules[1] has the name \"adder\", which is taken"));
+    CHECK_STATUS(dp_serve(wrong, 2), DP_ERR_ARGUMENT);
+    CHECK(strstr(dp_error_message(0), "modules[1] has the name \"adder\""));
+    char name[257];
+    memset(name, 'x', 256);
+    name[256] = 0;
+    wrong[1].name = name;
+    CHECK_STATUS(dp_pipe_from_json(&description, &pipe), DP_ERR_ARGUMENT);
+    CHECK(strstr(dp_error_message(0), "too long"));
+    wrong[1].name = "";
+    CHECK_STATUS(dp_pipe_from_json(&description, &pipe), DP_ERR_ARGUMENT);
+    wrong[1].name = "datapipe.zstd";
+    CHECK_STATUS(dp_pipe_from_json(&description, &pipe), DP_ERR_ARGUMENT);
+    wrong[1].name = "other";
+    wrong[1].make = NULL;
+    CHECK_STATUS(dp_pipe_from_json(&description, &pipe), DP_ERR_NULL);
+    CHECK(strstr(dp_error_message(0), "modules[1]: dp_module.make is NULL"));
+    description.module_count = 0;
     static uint8_t deep[100000];
     memset(deep, '[', sizeof deep);
     description.text = deep;

@@ -339,6 +339,17 @@ static void works(const char *dir)
                                .target_kind = DP_MEDIUM_OF_PROGRAM, .target_functions = &second};
     CHECK_STATUS(dp_copy(&copying, NULL), DP_OK);
     CHECK_STATUS(restore(dir, &second, 0), DP_OK);
+    /* The source itself is not written, whatever it is called. */
+    dp_medium same = medium;
+    same.longest_record = 32768;
+    copying.target_functions = &same;
+    copying.mode = DP_WRITE_OVERWRITE;
+    CHECK_STATUS(dp_copy(&copying, NULL), DP_ERR_ARGUMENT);
+    CHECK(strstr(dp_error_message(0), "copy: is the source of the copy"));
+    copying.mode = DP_WRITE_APPEND;
+    CHECK_STATUS(dp_copy(&copying, NULL), DP_ERR_ARGUMENT);
+    CHECK(memory.writers == 0 && memory.finished == 2);
+    copying.mode = DP_WRITE_NEW;
     copying.target_kind = 0;
     copying.target_functions = NULL;
     copying.target = at(dir, "copy.tap");
@@ -372,6 +383,93 @@ static int32_t broken_item(void *state, dp_item *item)
     (void)state;
     item->kind = 9;
     return DP_ANSWER_OK;
+}
+
+/* Positions, lengths and kinds that a faulty medium makes up. */
+static uint64_t random_state;
+
+static uint64_t made_up(void)
+{
+    static const uint64_t values[] = {0, 1, 2, 8, 4096, 1u << 24, (1u << 24) + 1, UINT32_MAX - 1,
+                                      UINT32_MAX, INT64_MAX, UINT64_MAX - 1, UINT64_MAX};
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return values[(random_state >> 33) % (sizeof values / sizeof values[0])];
+}
+
+/* The items of this medium are those of another one, but about one of 8 numbers is made up. */
+static int is_made_up(void)
+{
+    made_up();
+    return (random_state >> 40) % 8 == 0;
+}
+
+static int32_t write_anywhere(void *state, const dp_record *record, dp_position *position)
+{
+    int32_t answer = write_record(state, record, position);
+    if (is_made_up())
+        position->record = made_up();
+    if (is_made_up())
+        position->byte = made_up();
+    if (is_made_up())
+        position->volume = (uint32_t)made_up();
+    return answer;
+}
+
+static int32_t make_up(dp_item *item)
+{
+    if (is_made_up())
+        item->record = made_up();
+    if (is_made_up())
+        item->byte = made_up();
+    if (is_made_up())
+        item->volume = (uint32_t)made_up();
+    if (is_made_up())
+        item->skipped = made_up();
+    if (is_made_up())
+        item->kind = DP_ITEM_DAMAGED;
+    if (is_made_up() && item->len > 0)
+        item->len = made_up() % 2 ? item->len / 2 : 0;
+    return DP_ANSWER_OK;
+}
+
+static int32_t read_anything(void *state, dp_item *item)
+{
+    int32_t answer = read_item(state, item);
+    return answer ? answer : make_up(item);
+}
+
+static int32_t read_anything_back(void *state, dp_item *item)
+{
+    int32_t answer = read_back(state, item);
+    return answer ? answer : make_up(item);
+}
+
+/* Numbers that make no sense are errors or damage, and never a panic. */
+static void faulty(const char *dir)
+{
+    static struct medium memory;
+    dp_medium medium = functions(&memory), bad = medium;
+    bad.read = read_anything;
+    bad.read_back = read_anything_back;
+    unsigned refused = 0;
+    for (unsigned seed = 1; seed <= 12; seed++) {
+        random_state = seed;
+        bad.write = seed % 2 ? write_anywhere : write_record;
+        for (unsigned job = 0; job < 4; job++) {
+            dp_status status = job == 0   ? back_up(dir, &bad, DP_WRITE_OVERWRITE)
+                               : job == 1 ? verify(&bad)
+                               : job == 2 ? back_up(dir, &bad, DP_WRITE_APPEND)
+                                          : verify(&medium);
+            const char *message = status >= 100 ? dp_error_message(0) : "";
+            refused += status >= 100;
+            if (strstr(message, "panic") || memory.readers || memory.writers) {
+                fprintf(stderr, "seed %u, job %u: %d %s\n", seed, job, status, message);
+                exit(1);
+            }
+        }
+    }
+    CHECK(refused > 0);
+    clear(&memory);
 }
 
 static void errors(const char *dir)
@@ -436,5 +534,6 @@ int main(int argc, char **argv)
     put(at(dir, "tree/file"), bytes, sizeof bytes);
     works(dir);
     errors(dir);
+    faulty(dir);
     return 0;
 }
