@@ -62,7 +62,9 @@ impl Archived {
             None => options,
         };
         let every = 40_000 + random.below(100_000);
-        let head = HeadStage::from(head(&source)).checkpoint_every(every);
+        // Several readers make checkpoints between their turns.
+        let readers = 1 + random.below(4) as u32;
+        let head = head(&source).instances(readers).checkpoint_every(every);
         let path = dir.path().join("whole");
         let pipe = Pipe::builder().buffer_size(BLOCK).head(head);
         let pipe = pipe.archive(options.plan().unwrap(), create_tape(&path));

@@ -55,9 +55,9 @@ struct CommitOrder {
     turn: u64,
     /// An instance was dropped before or during its turn, so nothing can follow in order.
     abandoned: bool,
-    /// Total time for which instances have waited for buffers during their turns.
+    /// Total time for which instances have sent a block and waited for the next buffer.
     buffer_wait: Duration,
-    /// Start of the wait in progress, if the instance that sent the last block waits for a buffer.
+    /// Start of the wait in progress, if the instance that sends the last block has no buffer yet.
     waiting_since: Option<Instant>,
     /// Threads on which instances run.
     threads: Vec<ThreadId>,
@@ -152,7 +152,7 @@ impl SharedHead {
     ) -> Option<Turn<'a>> {
         let (first, _) = range.bounds?;
         let mut order = self.order.lock();
-        let before = order.buffer_wait;
+        let before = order.buffer_wait_so_far();
         if !range.has_turn && order.turn != first {
             let waits = thread_waits();
             while order.turn != first {
@@ -164,7 +164,7 @@ impl SharedHead {
             range.waits += thread_waits() - waits;
         }
         range.has_turn = true;
-        block.count_wait(order.buffer_wait.saturating_sub(before));
+        block.count_wait(order.buffer_wait_so_far().saturating_sub(before));
         Some(self.turn(order, range))
     }
 
@@ -193,14 +193,14 @@ impl SharedHead {
     pub(super) fn await_predecessors(&self, block: &Block) -> bool {
         let number = block.info().sequence;
         let mut order = self.order.lock();
-        let before = order.buffer_wait;
+        let before = order.buffer_wait_so_far();
         while number != Some(order.unsent_block) {
             if order.abandoned {
                 return false;
             }
             self.block_sent.wait(&mut order);
         }
-        block.count_wait(order.buffer_wait.saturating_sub(before));
+        block.count_wait(order.buffer_wait_so_far().saturating_sub(before));
         order.waiting_since = Some(Instant::now());
         true
     }
@@ -322,6 +322,17 @@ impl Drop for Turn<'_> {
 }
 
 impl CommitOrder {
+    /// Returns the total time of all waits for buffers, with that of the wait in progress.
+    ///
+    /// Two of its values differ by what falls between them: an instance that comes late does not
+    /// count the time before.
+    fn buffer_wait_so_far(&self) -> Duration {
+        self.buffer_wait
+            + self
+                .waiting_since
+                .map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     fn end_buffer_wait(&mut self) {
         if let Some(since) = self.waiting_since.take() {
             self.buffer_wait += since.elapsed();
@@ -485,5 +496,25 @@ impl CommitOrder {
         self.bytes += len as u64;
         self.blocks += 1;
         Fill::Block
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instance_that_comes_late_does_not_count_the_wait_before() {
+        let hour = Duration::from_secs(3600);
+        let mut order = CommitOrder {
+            waiting_since: Instant::now().checked_sub(hour),
+            ..CommitOrder::default()
+        };
+        assert!(order.waiting_since.is_some(), "the clock began an hour ago");
+        let before = order.buffer_wait_so_far();
+        assert!(before >= hour);
+        order.end_buffer_wait();
+        assert!(order.buffer_wait_so_far() - before < hour);
+        assert!(order.buffer_wait >= hour, "the wait itself counts");
     }
 }
