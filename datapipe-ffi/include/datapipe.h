@@ -1857,8 +1857,8 @@ typedef struct {
    */
   const dp_medium *target_functions;
   /**
-   * Secret that opens the names of encrypted archives, for a selection by name, or NULL. The copy
-   * is encrypted as the archive is.
+   * Secret that opens the names of encrypted archives, for a selection by name, or NULL. The
+   * copy is encrypted as the archive is.
    */
   const dp_secret *secret;
 } dp_copy_options;

@@ -46,8 +46,8 @@ pub struct dp_copy_options {
     pub medium_functions: In<dp_medium>,
     /// For `DP_MEDIUM_OF_PROGRAM`: the functions of the medium of the copy, or NULL.
     pub target_functions: In<dp_medium>,
-    /// Secret that opens the names of encrypted archives, for a selection by name, or NULL. The copy
-    /// is encrypted as the archive is.
+    /// Secret that opens the names of encrypted archives, for a selection by name, or NULL. The
+    /// copy is encrypted as the archive is.
     pub secret: In<dp_secret>,
 }
 

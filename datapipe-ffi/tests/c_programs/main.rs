@@ -317,7 +317,8 @@ fn installed_library_is_found_by_cmake() {
         assert!(output.status.success(), "{command:?}: {output:?}");
     };
     let libraries = library(Linked::Shared);
-    run(Command::new(root.join("scripts/ffi-install")).args([&prefix, libraries.parent().unwrap()]));
+    let built = libraries.parent().unwrap();
+    run(Command::new(root.join("scripts/ffi-install")).args([&prefix, built]));
     let scanner = root.join("examples/c/scanner.c");
     run(Command::new("cmake")
         .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
