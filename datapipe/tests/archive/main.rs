@@ -6,6 +6,7 @@ mod copies; // copies that are made without a key
 mod damage; // damage at every byte, length, record and sector
 mod false_head; // a head that sends other blocks than it has read
 mod fixture; // writing, reading and salvaging for all of them
+mod forged_footer; // footers in clear that hide no blocks
 mod headers; // every byte and record of a tree archive with special headers
 mod hits; // blocks that damage hits, and what it may cost
 mod later_versions; // archives as later versions may write them

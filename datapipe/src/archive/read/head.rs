@@ -7,7 +7,7 @@ use crate::limits::FIRST_BLOCK;
 use crate::media::{HandleError, MediumError, MediumReader, Position};
 use crate::pool::{Block, Codec, Marks};
 use crate::stage::{Fill, Head, HeadStage, MiddleStage};
-use crate::wire::{self, LostBlocks, UnitHeader, UnitKind};
+use crate::wire::{self, ArchiveFooter, LostBlocks, UnitHeader, UnitKind};
 use crate::words::count_of;
 
 use super::super::arguments::{self, HeadSettings};
@@ -58,13 +58,18 @@ pub struct ArchiveHead<M> {
 struct Trailer {
     /// Number of the block that says it is the last one. It is not authenticated yet.
     last_block: Option<u64>,
-    /// A valid archive footer.
+    /// A valid archive footer, right after the last block.
     archive_footer: bool,
+    /// The last archive footer that came without the last block, and its place. Nothing proves a
+    /// footer, so it is judged only where the archive ends.
+    early_footer: Option<(ArchiveFooter, Option<Position>)>,
     session_footer: bool,
     /// The end of the last run has come, which is that of the archive.
     has_come: bool,
     /// Number of marks after the session footer: two of them end the session.
     marks: u32,
+    /// The reading ended with those two marks.
+    has_marked_end: bool,
     /// The session has another archive.
     later_archive: bool,
 }
@@ -277,9 +282,10 @@ impl<M: MediumReader> ArchiveHead<M> {
                     UnitKind::Block if self.take_block(&header, at, block)? => {
                         return Ok(Fill::Block);
                     }
-                    UnitKind::ArchiveFooter if !self.runs.reads_to_end() => self.cut_run(at)?,
+                    // A footer proves nothing, and must not cost the blocks after it.
+                    UnitKind::ArchiveFooter if !self.runs.reads_to_end() => {}
                     UnitKind::ArchiveFooter => {
-                        self.check_footer(&header, at)?;
+                        self.take_footer(&header, at)?;
                         let is_over = self.place.is_selected || self.runs.is_partial();
                         if is_over && self.trailer.archive_footer {
                             self.trailer.has_come = true;
@@ -303,12 +309,16 @@ impl<M: MediumReader> ArchiveHead<M> {
                     self.trailer.marks += u32::from(self.trailer.session_footer);
                     if self.trailer.archive_footer && self.trailer.marks == 2 {
                         // What follows does not belong to the session.
+                        self.trailer.has_marked_end = true;
                         break;
                     }
                 }
                 UnitEvent::End if self.runs.is_partial() => self.cut_run(None)?,
                 UnitEvent::End => break,
             }
+        }
+        if let Some((footer, at)) = self.trailer.early_footer.take() {
+            self.check_footer(&footer, at)?;
         }
         self.check_trailer()?;
         self.check_after_end();
@@ -338,7 +348,7 @@ impl<M: MediumReader> ArchiveHead<M> {
         if self.runs.is_partial() || self.place.is_selected {
             return;
         }
-        let has_ended = self.trailer.marks >= 2;
+        let has_ended = self.trailer.has_marked_end;
         let found = if self.trailer.later_archive {
             AfterEnd::Archive
         } else if has_ended {
@@ -487,6 +497,7 @@ impl<M: MediumReader> ArchiveHead<M> {
             self.cut_run(at)?;
             return Ok(false);
         }
+        self.drop_early_footer(&format!("block {number}"))?;
         self.advance_past(number, at)?;
         if let Err(why) = self.numbering.check_offset(header) {
             self.count_missing(1);
@@ -538,16 +549,42 @@ impl<M: MediumReader> ArchiveHead<M> {
         }
     }
 
-    /// Checks the archive footer against the blocks that were read.
-    fn check_footer(
-        &mut self,
-        header: &UnitHeader,
-        at: Option<Position>,
-    ) -> Result<(), StageError> {
+    /// Takes the archive footer. It ends the archive only right after the last block; any other may
+    /// be forged, and waits for the end.
+    fn take_footer(&mut self, header: &UnitHeader, at: Option<Position>) -> Result<(), StageError> {
         let footer = match parse_footer(header, self.units.body()) {
             Ok(footer) => footer,
             Err(why) => return self.report_damage(None, at, format!("the archive footer {why}")),
         };
+        let next = self.numbering.next();
+        let last = self.trailer.last_block;
+        let is_after_last = last.is_some_and(|last| last.checked_add(1) == Some(next));
+        self.drop_early_footer("another one")?;
+        if is_after_last && footer.blocks == next {
+            return self.check_footer(&footer, at);
+        }
+        self.trailer.early_footer = Some((footer, at));
+        Ok(())
+    }
+
+    /// Reports an archive footer that waits for the end, since `what` comes after it.
+    fn drop_early_footer(&mut self, what: &str) -> Result<(), StageError> {
+        let Some((_, at)) = self.trailer.early_footer.take() else {
+            return Ok(());
+        };
+        let what = format!(
+            "an archive footer is not at the archive's end: {what} comes after it, so it is forged \
+             or out of place, and is passed over"
+        );
+        self.report_damage(None, at, what)
+    }
+
+    /// Checks the archive footer against the blocks that were read.
+    fn check_footer(
+        &mut self,
+        footer: &ArchiveFooter,
+        at: Option<Position>,
+    ) -> Result<(), StageError> {
         let next = self.numbering.next();
         let Some(missing) = footer.blocks.checked_sub(next) else {
             let what = format!(
