@@ -28,8 +28,8 @@ pub(super) fn parse(text: &[u8]) -> Result<Value, Failure> {
 #[derive(Clone, Copy)]
 enum Place<'a> {
     Root,
-    Member(&'a Place<'a>, &'a str),
-    Item(&'a Place<'a>, usize),
+    Member(&'a Self, &'a str),
+    Item(&'a Self, usize),
 }
 
 impl fmt::Display for Place<'_> {

@@ -42,7 +42,7 @@ pub(crate) trait MediumSource: fmt::Debug + Send + Sync {
     /// Opens it to read.
     fn reader(&self) -> Result<Box<dyn MediumReader>, MediumError>;
 
-    /// What the program has it by: equal for two values that are one medium.
+    /// Addresses of its pointer and functions: equal for two values that are one medium.
     fn identity(&self) -> [usize; 3];
 }
 
