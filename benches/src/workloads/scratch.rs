@@ -1,5 +1,6 @@
-//! A directory, in memory or on a disk, that is removed in any case, together with all files beside it whose names
-//! consist of the directory's name, a dash and more: peers name their shared memory like this here.
+//! A directory, in memory or on a disk, that is removed in any case, together with all files beside
+//! it whose names consist of the directory's name, a dash and more: peers name their shared memory
+//! like this here.
 //!
 //! ```text
 //!   this process -- pipe --> shell: waits for the end of the pipe, then removes the directory
@@ -31,7 +32,8 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Makes an empty directory in memory, after checking that `files` files with `bytes` bytes fit.
+    /// Makes an empty directory in memory, after checking that `files` files with `bytes` bytes
+    /// fit.
     pub(super) fn new(bytes: u64, files: u64) -> Result<Self, Box<dyn Error>> {
         check_space(bytes, files)?;
         Self::below(Path::new(DIRECTORY))

@@ -158,19 +158,20 @@ fn read_frames<M: Machine, S>(
     let mut decoder = FrameDecoder::default();
     let mut bytes = [0; MOST_WANTED];
     loop {
-        let decoded = decoder.wanted().and_then(|wanted| {
-            let Ok(count) = incoming.receive(&mut bytes[..wanted.min(MOST_WANTED)]) else {
-                return Ok((0, None));
-            };
-            if count > 0 {
+        let decoded = match decoder.wanted() {
+            Ok(wanted) => {
+                let count = incoming.receive(&mut bytes[..wanted.min(MOST_WANTED)])?;
+                if count == 0 {
+                    return Ok(false);
+                }
                 half.event(|state, now| state.machine.received(now, id));
+                decoder.take(&mut &bytes[..count])
             }
-            Ok((count, decoder.take(&mut &bytes[..count])?))
-        });
+            Err(violation) => Err(violation),
+        };
         match decoded {
-            Ok((0, _)) => return Ok(false),
-            Ok((_, None)) => {}
-            Ok((_, Some(frame))) => {
+            Ok(None) => {}
+            Ok(Some(frame)) => {
                 if !blocks.read(half, id, frame, incoming)? {
                     return Ok(true);
                 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -107,9 +108,11 @@ fn prepare(socket: &TcpStream) -> io::Result<()> {
 /// Waits for the next connection of any listener. `None` when the signal is given.
 pub(super) fn accept(listeners: &[TcpListener], halt: &Stop) -> Option<(u16, TcpStream)> {
     loop {
-        let waited = wait(listeners, PollFlags::IN, halt, Deadline::NEVER);
-        if waited.is_err() {
-            return None;
+        match wait(listeners, PollFlags::IN, halt, Deadline::NEVER) {
+            Ok(_) => {}
+            Err(error) if error.kind() == STOPPED => return None,
+            // For lack of memory: the next call may succeed.
+            Err(_) => thread::sleep(ACCEPT_PAUSE),
         }
         for (index, listener) in (0..).zip(listeners) {
             match listener.accept() {
@@ -118,7 +121,10 @@ pub(super) fn accept(listeners: &[TcpListener], halt: &Stop) -> Option<(u16, Tcp
                 // Of the connection, or for lack of descriptors: the next one may succeed.
                 Err(_) => {
                     let pause = Deadline::after(ACCEPT_PAUSE);
-                    wait::<TcpListener>(&[], PollFlags::IN, halt, pause).ok()?;
+                    let waited = wait::<TcpListener>(&[], PollFlags::IN, halt, pause);
+                    if waited.is_err_and(|error| error.kind() == STOPPED) {
+                        return None;
+                    }
                 }
             }
         }
@@ -147,8 +153,11 @@ pub(super) fn secure(
     Ok(Transport { socket, records })
 }
 
-/// Waits until one of the descriptors is ready; false after the deadline, and an error when the
-/// signal is given.
+/// Kind of the error of a wait that the stop signal has ended.
+const STOPPED: io::ErrorKind = io::ErrorKind::Other;
+
+/// Waits until one of the descriptors is ready; false after the deadline, and an error of the kind
+/// [`STOPPED`] when the signal is given.
 fn wait<T: AsFd>(
     descriptors: &[T],
     events: PollFlags,
@@ -161,7 +170,7 @@ fn wait<T: AsFd>(
         match poll(&mut polled, deadline.left().as_ref()) {
             Ok(0) if deadline.has_passed() => return Ok(false),
             Ok(0) | Err(Errno::INTR) => {}
-            Ok(_) if !polled[0].revents().is_empty() => return Err(io::ErrorKind::Other.into()),
+            Ok(_) if !polled[0].revents().is_empty() => return Err(STOPPED.into()),
             Ok(_) => return Ok(true),
             Err(error) => return Err(error.into()),
         }

@@ -101,11 +101,11 @@ fn send_all(port: &TailPort, half: &SendingHalf) -> Result<Result<(), LinkError>
                     state.store.blocks.drain(..count as usize).collect()
                 });
                 for block in freed {
-                    // No writer has it any more.
-                    match Arc::try_unwrap(block) {
-                        Ok(lent) => drop(port.take_back(lent)?),
-                        Err(shared) => drop(shared),
-                    }
+                    // A writer has its block until it asks for other work, and the machine frees
+                    // none before.
+                    let lent = Arc::try_unwrap(block)
+                        .map_err(|_| io::Error::other("a block that is freed is being sent"))?;
+                    drop(port.take_back(lent)?);
                 }
             }
             Ok(ToSend::Over(outcome)) => return Ok(outcome),
