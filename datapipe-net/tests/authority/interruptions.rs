@@ -1,6 +1,6 @@
 //! Commands that are killed at each call that changes something, and commands whose calls fail.
-//! What is there afterwards is whole, or absent, and the next command goes on. Needs strace, and
-//! skips without it.
+//! A directory is whole or absent afterwards, and the next command goes on. The tests need strace,
+//! and are skipped without it.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
